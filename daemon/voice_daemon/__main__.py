@@ -1,0 +1,8 @@
+"""`python -m voice_daemon`: the same program as `daemonctl`."""
+
+import sys
+
+from voice_daemon.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

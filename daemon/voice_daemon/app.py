@@ -1,0 +1,299 @@
+"""The daemon: builds its parts from the settings, starts and stops them in order, and watches.
+
+The composition root, run by the main thread. It owns signals, exit codes and deadlines, and
+touches neither audio nor models; docs/adr/0001-threads.md says which thread does what.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from voice_daemon import __version__
+from voice_daemon.announcer import Announcer
+from voice_daemon.commands import print_error
+from voice_daemon.control.server import ControlServer
+from voice_daemon.errors import (
+    AudioFileError,
+    BrokerError,
+    ConfigError,
+    ModelError,
+    VoiceDaemonError,
+)
+from voice_daemon.events import EndReason
+from voice_daemon.health import Reporter
+from voice_daemon.intake import Intake
+from voice_daemon.mqtt.client import MqttClient
+from voice_daemon.mqtt.messages import (
+    Command,
+    Info,
+    MqttMessage,
+    Topics,
+    default_client_id,
+    error_event,
+    health_message,
+)
+from voice_daemon.orders import Orders
+from voice_daemon.worker import Engine, Outcome, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import FrameType
+
+    from voice_daemon.audio import AudioSource
+    from voice_daemon.config import Settings
+    from voice_daemon.replay import Replay
+
+log = structlog.get_logger()
+
+STOP_DEADLINE_S: Final = 10.0
+"""From a signal to the exit, whatever hangs."""
+WORKER_STOP_S: Final = 4.0
+FLUSH_S: Final = 3.0
+CONTROL_STOP_S: Final = 1.0
+"""Shares of `STOP_DEADLINE_S`."""
+HEALTH_EVERY_S: Final = 60.0
+TICK_S: Final = 1.0
+WORKER_SILENT_S: Final = 30.0
+"""A worker that was not seen alive for this long hangs in a model."""
+BROKER_WAIT_S: Final = 5.0
+"""How long a replay waits for the broker: partials are not kept for one that comes later."""
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_FAULT: Final = 75
+EXIT_CONFIG: Final = 78
+EXIT_INTERRUPTED: Final = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Where the audio comes from. With `replay` it is a file, and the daemon ends with it."""
+
+    new_source: Callable[[], AudioSource]
+    replay: Replay | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A signal arrived."""
+
+    number: int
+
+
+class App:
+    """One daemon, from start to stop. `run` may be called once, on the main thread.
+
+    `build_engine` gets the input's live clock and is called on the worker thread.
+    `socket_path`: None means no control socket and no lock (a replay).
+    `leave` ends the process without waiting for threads that hang.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        audio: Input,
+        *,
+        build_engine: Callable[[Callable[[], int]], Engine],
+        socket_path: Path | None,
+        log_file: Path | None,
+        leave: Callable[[int], None] = os._exit,
+    ) -> None:
+        self._settings = settings
+        self._replay = audio.replay
+        self._leave = leave
+        self._notices: queue.SimpleQueue[Signal | Outcome] = queue.SimpleQueue()
+        self._stop_signal: int | None = None
+        self._broker_met = threading.Event()
+        self._next_health_s = 0.0
+        self._topics = Topics(settings.mqtt.base_topic, settings.node_id)
+        self._mqtt = MqttClient(
+            settings.mqtt,
+            client_id=settings.mqtt.client_id or default_client_id(settings.node_id),
+            topics=self._topics,
+            on_command=self._on_command,
+            announce=self._announce,
+        )
+        self._announcer = Announcer(
+            publish=self._mqtt.publish,
+            topics=self._topics,
+            info=Info(__version__, settings.asr.model, settings.wake.models, settings.audio.device),
+            settings={"mute": False, "wake_threshold": settings.wake.threshold},
+            final_ttl_s=settings.mqtt.final_ttl_s,
+        )
+        self._intake = Intake(audio.new_source, stall_timeout_s=settings.audio.stall_timeout_s)
+        self._worker = Worker(
+            build=lambda: build_engine(self._intake.now_sample),
+            intake=self._intake,
+            announcer=self._announcer,
+            silence_alarm_s=None if audio.replay else settings.audio.silence_alarm_s,
+            replay=audio.replay,
+            before_opening=self._await_broker,
+            on_end=self._notices.put,
+        )
+        self._reporter = Reporter(
+            settings,
+            self._announcer,
+            self._intake,
+            self._worker,
+            self._mqtt,
+            time.monotonic(),
+            log_file,
+        )
+        self._orders = Orders(
+            worker=self._worker,
+            announcer=self._announcer,
+            reporter=self._reporter,
+            topics=self._topics,
+            publish=self._mqtt.publish,
+            publish_health=self._publish_health,
+        )
+        self._control = (
+            ControlServer(socket_path, self._orders.control_handlers()) if socket_path else None
+        )
+
+    def run(self) -> int:
+        """Run until a signal, the end of a replay or a fault; give the exit code.
+
+        Raises the `VoiceDaemonError` that ended it, with the exit code that it means.
+        """
+        if self._control is not None:
+            try:
+                self._control.start()
+            except VoiceDaemonError:
+                self._mqtt.stop(0)
+                raise
+        signal_numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        before = {number: signal.signal(number, self._on_signal) for number in signal_numbers}
+        try:
+            log.info("daemon.started", version=__version__, pid=os.getpid())
+            self._mqtt.start()
+            self._worker.start()
+            outcome = self._wait_for_the_end()
+            return self._end(outcome)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _wait_for_the_end(self) -> Outcome:
+        while True:
+            try:
+                notice = self._notices.get(timeout=TICK_S)
+            except queue.Empty:
+                notice = None
+            if isinstance(notice, Outcome):
+                return notice
+            if isinstance(notice, Signal):
+                log.info("daemon.stopping", signal=signal.Signals(notice.number).name)
+                return Outcome()
+            overdue = self._worker_overdue()
+            if overdue is not None:
+                return overdue
+            if self._worker.engine_ready and time.monotonic() >= self._next_health_s:
+                self._publish_health()
+
+    def _worker_overdue(self) -> Outcome | None:
+        silent_s = time.monotonic() - self._worker.beat_s
+        if not self._worker.engine_ready or silent_s < WORKER_SILENT_S:
+            return None
+        return Outcome(
+            VoiceDaemonError(
+                "daemon.worker_hung",
+                f"the recogniser did not answer for {silent_s:.0f} s",
+                remedy="launchd restarts the daemon; if it comes again, try another asr.model",
+            )
+        )
+
+    def _end(self, outcome: Outcome) -> int:
+        """Stop everything in order and give the exit code, or raise what went wrong."""
+        error = outcome.error
+        self._broker_met.set()
+        worker_ended = self._worker.stop(WORKER_STOP_S)
+        if error is not None:
+            self._announcer.error(error_event(error))
+        self._announcer.close(EndReason.SHUTDOWN if error is None else EndReason.ERROR)
+        if worker_ended:
+            self._intake.close()
+        delivered = self._mqtt.stop(FLUSH_S)
+        if self._control is not None:
+            self._control.stop(timeout_s=CONTROL_STOP_S)
+        if error is None and self._stop_signal is None and not delivered:
+            error = self._undelivered()
+        code = exit_code(error, self._stop_signal)
+        log.info("daemon.stopped", exit_code=code)
+        if not worker_ended:
+            self._leave_behind(code, error)
+        if error is not None:
+            error.exit_code = code
+            raise error
+        return code
+
+    def _leave_behind(self, code: int, error: VoiceDaemonError | None) -> None:
+        """End the process although a thread hangs; an ordinary exit would wait for it."""
+        log.error("daemon.threads_left_behind", exit_code=code)
+        if error is not None:
+            print_error(error, sys.stderr)
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._leave(code)
+
+    def _undelivered(self) -> VoiceDaemonError:
+        """Say what the broker did not get of a replay."""
+        status = self._mqtt.status()
+        n_lost = status.dropped + status.expired
+        return BrokerError(
+            "mqtt.undelivered",
+            f"{n_lost} messages were not delivered to {status.url}, "
+            f"finals among them: {status.finals_lost}",
+            remedy=status.last_error.message if status.last_error else "is the broker running?",
+        )
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._stop_signal is not None:
+            self._leave(128 + number)
+        self._stop_signal = number
+        self._notices.put(Signal(number))
+
+    def _on_command(self, command: Command) -> None:
+        self._orders.on_command(command)
+
+    def _announce(self) -> list[MqttMessage]:
+        self._broker_met.set()
+        return self._announcer.retained()
+
+    def _await_broker(self) -> None:
+        if self._replay is not None and not self._broker_met.wait(BROKER_WAIT_S):
+            log.warning("replay.no_broker", waited_s=BROKER_WAIT_S)
+
+    def _publish_health(self) -> None:
+        self._next_health_s = time.monotonic() + HEALTH_EVERY_S
+        message = health_message(self._reporter.health(), topics=self._topics, at=datetime.now(UTC))
+        self._mqtt.publish(message)
+
+
+def exit_code(error: VoiceDaemonError | None, stop_signal: int | None) -> int:
+    """Give what the process tells launchd: may a restart cure it, or must a person look."""
+    match error:
+        case None:
+            return EXIT_INTERRUPTED if stop_signal == signal.SIGINT else EXIT_OK
+        case ConfigError() | ModelError():
+            return EXIT_CONFIG
+        case AudioFileError():
+            return EXIT_USAGE
+        case BrokerError():
+            return EXIT_FAILED
+        case _:
+            return EXIT_FAULT

@@ -1,0 +1,40 @@
+"""Loads OpenBLAS ahead of MLX on Linux, where MLX's own wheel links a slow reference BLAS.
+
+Owns the one decision of which BLAS the process uses. Does not import MLX: it must run first.
+On macOS MLX uses Accelerate and Metal, and nothing is done here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from functools import cache
+
+_LIBRARY = "libopenblas.so.0"
+
+
+@cache
+def preload_openblas() -> bool:
+    """Make OpenBLAS's `cblas_sgemm` the one that MLX finds; True when MLX will be fast.
+
+    The first library in a process's global scope wins, so this has to happen before
+    `mlx.core` is imported; later calls return the first answer.
+    """
+    if sys.platform != "linux":
+        return True
+    if "mlx.core" in sys.modules:
+        return _already_loaded()
+    try:
+        ctypes.CDLL(_LIBRARY, mode=ctypes.RTLD_GLOBAL)
+    except OSError:
+        return False
+    return True
+
+
+def _already_loaded() -> bool:
+    """True when the library is in the process already (for instance by LD_PRELOAD)."""
+    try:
+        with open("/proc/self/maps", encoding="utf-8") as maps:  # noqa: PTH123 - a proc file
+            return any("openblas" in line for line in maps)
+    except OSError:
+        return False

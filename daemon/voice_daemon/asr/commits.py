@@ -1,0 +1,95 @@
+"""Which words of a hypothesis may be committed: the pure rules of the streaming policy.
+
+A word is committed once, never retracted. It must be whole, attend safely behind the audio's
+end, not jump back in the audio, and be readable; punctuation waits for the next word. Knows
+nothing of MLX or of the model.
+"""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from voice_daemon.asr.alignatt import should_emit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+REPLACEMENT = "�"
+"""What incomplete UTF-8 decodes to."""
+
+
+@dataclass(frozen=True, slots=True)
+class DraftWord:
+    """One word of a hypothesis past the committed text."""
+
+    text: str
+    """With its leading space, if it has one."""
+    tokens: tuple[int, ...]
+    frame: int
+    """The latest encoder frame that one of its tokens attends to."""
+    probability: float
+    """Of its least probable token."""
+    agreed: bool
+    """True when the previous step's hypothesis had the same word in the same place."""
+
+    @property
+    def is_punctuation(self) -> bool:
+        """True for a word of signs alone, which is said by nobody."""
+        return all(letter in string.punctuation or letter.isspace() for letter in self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRules:
+    """The policy's numbers, in encoder frames of 20 ms between a word and the audio's end."""
+
+    frame_threshold: int = 25
+    """For a word heard for the first time."""
+    agreed_threshold: int = 25
+    """For a word that two steps running have agreed on."""
+    unsure_threshold: int = 50
+    """For a word with a token less probable than `min_probability`."""
+    min_probability: float = 0.0
+    ended_threshold: int = 50
+    """For the last word, when end-of-text follows it: no next word shows that it is whole."""
+    rewind_frames: int = 40
+    """A word that attends this far before the last committed one has lost its place."""
+
+
+def committable(
+    words: Sequence[DraftWord],
+    *,
+    content_frames: int,
+    last_frame: int,
+    ended: bool,
+    rules: CommitRules,
+) -> int:
+    """How many of `words` may be committed now.
+
+    `content_frames` is the audio's length in encoder frames, `last_frame` the frame of the last
+    committed word (0 at the start), `ended` whether end-of-text followed the last word. Only
+    the beginning of the next word shows that a word is whole, or much audio without one.
+    """
+    safe = 0
+    spoken = [index for index, word in enumerate(words) if not word.is_punctuation]
+    for index in spoken:
+        word = words[index]
+        threshold = _threshold(word, rules)
+        if index == spoken[-1]:
+            if not ended:
+                break
+            threshold = max(threshold, rules.ended_threshold)
+        if REPLACEMENT in word.text or word.frame < last_frame - rules.rewind_frames:
+            break
+        if not should_emit(word.frame, content_frames, threshold):
+            break
+        safe = index + 1
+        last_frame = max(last_frame, word.frame)
+    return safe
+
+
+def _threshold(word: DraftWord, rules: CommitRules) -> int:
+    if word.probability < rules.min_probability:
+        return rules.unsure_threshold
+    return rules.agreed_threshold if word.agreed else rules.frame_threshold

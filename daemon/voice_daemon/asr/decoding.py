@@ -1,0 +1,299 @@
+"""Greedy decoding of one window: which token comes next, under Whisper's own rules.
+
+Owns the suppression rules, the greedy loop with verification of a guess, and offline decoding
+of up to 30 s. Does not know of streaming: that is `streaming`'s.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import mlx.core as mx
+import numpy as np
+
+from voice_daemon.asr import alignatt
+from voice_daemon.asr.features import log_mel_spectrogram
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from voice_daemon.asr.model import DecoderOutput, KeyValue
+    from voice_daemon.asr.whisper import WhisperModel
+
+Task = Literal["transcribe", "translate"]
+
+N_SAMPLES = 480_000
+"""Samples in Whisper's window of 30 s at 16 kHz."""
+
+MAX_REPEATS = 3
+"""A run of tokens said this many times in a row beyond the first is a loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingOptions:
+    """How to decode; the defaults are Whisper's greedy ones without timestamps."""
+
+    task: Task = "transcribe"
+    language: str | None = "en"
+    """A Whisper language code, or None to detect it."""
+    prompt: str = ""
+    """Names and words to expect, given to the model as earlier text."""
+    sample_len: int | None = None
+    """Most tokens to decode; None: half the text context."""
+    suppress_blank: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingResult:
+    """One decoded window."""
+
+    text: str
+    tokens: tuple[int, ...]
+    language: str
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+    frames: tuple[int, ...] = field(default=())
+    """The encoder frame (20 ms) that each token attends to most; empty without heads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What the greedy loop found after its prefix."""
+
+    tokens: tuple[int, ...]
+    """New tokens, end-of-text excluded."""
+    logprobs: tuple[float, ...]
+    ended: bool
+    """True when the model said end-of-text, False when a limit or a loop stopped it."""
+    looped: bool
+    first_end_prob: float
+    """Probability of end-of-text at the first new token, before any rule."""
+    no_speech_prob: float
+    scores: NDArray[np.float32]
+    """(n_heads, n_text + n_new, n_frames) alignment scores of every text token, the prefix's
+    own text first; n_frames as asked for. (0, ..) without alignment heads."""
+
+
+class SuppressionRules:
+    """Whisper's suppression of tokens as additive masks over the vocabulary."""
+
+    def __init__(self, model: WhisperModel, *, suppress_blank: bool = True) -> None:
+        tokenizer = model.tokenizer
+        never = np.zeros(model.dims.n_vocab, dtype=np.float32)
+        never[tokenizer.eot + 1 :] = -np.inf
+        never[list(model.suppress_tokens)] = -np.inf
+        never[tokenizer.eot] = 0.0
+        at_start = never.copy()
+        if suppress_blank:
+            at_start[[*tokenizer.encode(" "), tokenizer.eot]] = -np.inf
+        self._never = mx.array(never)
+        self._at_start = mx.array(at_start)
+
+    def pick(self, logits: mx.array, *, at_start: bool) -> tuple[mx.array, mx.array]:
+        """(L, n_vocab) logits -> best token ids (L,) and their log-probabilities (L,).
+
+        `at_start` says that the first row chooses the first token of the text.
+        """
+        allowed = logits + self._never
+        if at_start:
+            first = logits[:1] + self._at_start
+            allowed = first if logits.shape[0] == 1 else mx.concatenate([first, allowed[1:]])
+        best = mx.argmax(allowed, axis=-1)
+        chosen = mx.take_along_axis(logits, best[:, None], axis=-1)[:, 0]
+        return best, chosen - mx.logsumexp(logits, axis=-1)
+
+
+class GreedyDecoder:
+    """The greedy loop over one set of cross-attention keys."""
+
+    def __init__(self, model: WhisperModel, *, suppress_blank: bool = True) -> None:
+        self._model = model
+        self._rules = SuppressionRules(model, suppress_blank=suppress_blank)
+
+    def decode(
+        self,
+        cross: Sequence[KeyValue],
+        opening: Sequence[int],
+        text: Sequence[int] = (),
+        *,
+        guess: Sequence[int] = (),
+        max_tokens: int,
+        n_frames: int,
+    ) -> Decoded:
+        """Continue `opening + text` greedily over encoded audio.
+
+        `opening` is everything up to the first text token (its last element predicts it) and
+        `text` the forced prefix. `guess` is verified in the same parallel pass: its longest
+        prefix that greedy decoding agrees with costs one pass instead of one a token, and the
+        result does not depend on it. Alignment scores are cut to `n_frames` frames.
+        """
+        decoder, eot = self._model.decoder, self._model.tokenizer.eot
+        guess = list(guess)[:max_tokens]
+        start = len(opening) + len(text)
+        out = decoder(mx.array([*opening, *text, *guess]), cross)
+        rows = decoder.logits(
+            mx.concatenate([out.hidden[:, :1], out.hidden[:, start - 1 :]], axis=1)
+        )
+        opening_row, rows = mx.softmax(rows[0]), rows[1:]
+        end_prob = mx.softmax(rows[0])[eot]
+        picks, logprobs = self._rules.pick(rows, at_start=not text)
+        mx.eval(picks, logprobs, opening_row, end_prob)
+        chosen = np.array(picks).tolist()
+        agreed = _common_prefix(chosen, guess)
+        run = _Run(chosen[: agreed + 1], np.array(logprobs)[: agreed + 1].tolist(), eot=eot)
+        scores = [_rows(out, len(opening) - 1, start + agreed, n_frames)]
+        cache = tuple((k[:, :, : start + agreed], v[:, :, : start + agreed]) for k, v in out.cache)
+        while not run.stopped(max_tokens):
+            out = decoder(mx.array(run.tokens[-1:]), cross, cache=cache)
+            cache = out.cache
+            pick, logprob = self._rules.pick(decoder.logits(out.hidden), at_start=False)
+            scores.append(_rows(out, 0, 1, n_frames))
+            run.add(int(np.array(pick)[0]), float(np.array(logprob)[0]))
+        found = run.found()
+        return Decoded(
+            tokens=found,
+            logprobs=tuple(run.logprobs[: len(found)]),
+            ended=run.ended,
+            looped=run.looped,
+            first_end_prob=float(np.array(end_prob)),
+            no_speech_prob=float(np.array(opening_row)[self._model.tokenizer.no_speech]),
+            scores=_stack(scores, len(text) + len(found), n_frames),
+        )
+
+
+class _Run:
+    """Tokens as they come, and why to stop."""
+
+    def __init__(self, tokens: list[int], logprobs: list[float], *, eot: int) -> None:
+        self.tokens, self.logprobs = tokens, logprobs
+        self._eot = eot
+
+    @property
+    def ended(self) -> bool:
+        return self.tokens[-1] == self._eot
+
+    @property
+    def looped(self) -> bool:
+        return is_loop(self.tokens)
+
+    def add(self, token: int, logprob: float) -> None:
+        self.tokens.append(token)
+        self.logprobs.append(logprob)
+
+    def stopped(self, max_tokens: int) -> bool:
+        return self.ended or len(self.tokens) >= max_tokens or self.looped
+
+    def found(self) -> tuple[int, ...]:
+        return tuple(self.tokens[:-1] if self.ended else self.tokens)
+
+
+def is_loop(tokens: Sequence[int]) -> bool:
+    """True when the tokens end in one run said `MAX_REPEATS` times more than once.
+
+    Runs of one to eight tokens count; a digit said four times does not occur in one token
+    run that short unless the model has lost its place.
+    """
+    for width in range(1, 9):
+        need = width * (MAX_REPEATS + 1)
+        if len(tokens) >= need:
+            tail = list(tokens[-need:])
+            if tail == tail[:width] * (MAX_REPEATS + 1):
+                return True
+    return False
+
+
+def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the longest common prefix."""
+    length = 0
+    for left, right in zip(a, b, strict=False):
+        if left != right:
+            break
+        length += 1
+    return length
+
+
+def _rows(out: DecoderOutput, first: int, end: int, n_frames: int) -> mx.array | None:
+    return None if out.cross_qk is None else out.cross_qk[:, first:end, :n_frames]
+
+
+def _stack(rows: Sequence[mx.array | None], n_tokens: int, n_frames: int) -> NDArray[np.float32]:
+    """Join score rows, one for every text token (the row that predicted it)."""
+    present = [row for row in rows if row is not None]
+    if not present:
+        return np.zeros((0, n_tokens, n_frames), dtype=np.float32)
+    return np.array(mx.concatenate(present, axis=1)[:, :n_tokens])
+
+
+class DecodingTask:
+    """Offline decoding of one window of at most 30 s, as Whisper does it: the reference path."""
+
+    def __init__(self, model: WhisperModel, options: DecodingOptions | None = None) -> None:
+        self._model = model
+        self._options = options or DecodingOptions()
+        self._decoder = GreedyDecoder(model, suppress_blank=self._options.suppress_blank)
+
+    def run(self, samples: NDArray[np.float32]) -> DecodingResult:
+        """Decode (n_samples,) float32 in [-1, 1], zero-padded to 30 s; longer is an error."""
+        if len(samples) > N_SAMPLES:
+            raise ValueError(f"{len(samples)} samples exceed the window of {N_SAMPLES}")
+        model, options = self._model, self._options
+        padded = np.zeros(N_SAMPLES, dtype=np.float32)
+        padded[: len(samples)] = samples
+        mel = log_mel_spectrogram(padded, model.dims.n_mels)
+        audio = model.encoder(mx.array(mel).astype(model.dtype)[None])
+        cross = model.decoder.cross_keys(audio)
+        language = options.language or detect_language(model, cross)
+        opening = model.opening(language, options.task, options.prompt)
+        n_frames = max(1, min(len(samples) // 320, model.dims.n_audio_ctx))
+        max_tokens = options.sample_len or model.dims.n_text_ctx // 2
+        decoded = self._decoder.decode(
+            cross,
+            opening,
+            max_tokens=min(max_tokens, model.dims.n_text_ctx - len(opening)),
+            n_frames=n_frames,
+        )
+        return self._result(decoded, language)
+
+    def _result(self, decoded: Decoded, language: str) -> DecodingResult:
+        text = self._model.tokenizer.decode(decoded.tokens)
+        aligned = decoded.scores.shape[0] > 0 and bool(decoded.tokens)
+        frames = alignatt.attended_frames(decoded.scores).tolist() if aligned else []
+        return DecodingResult(
+            text=text.strip(),
+            tokens=decoded.tokens,
+            language=language,
+            avg_logprob=float(np.mean(decoded.logprobs)) if decoded.logprobs else 0.0,
+            no_speech_prob=decoded.no_speech_prob,
+            compression_ratio=compression_ratio(text),
+            frames=tuple(frames),
+        )
+
+
+def compression_ratio(text: str) -> float:
+    """Length over zlib length; above about 2.4 the text repeats itself (Whisper's measure)."""
+    data = text.encode()
+    return len(data) / len(zlib.compress(data)) if data else 0.0
+
+
+def language_probabilities(model: WhisperModel, cross: Sequence[KeyValue]) -> dict[str, float]:
+    """Probability of each language the model knows, from one decoder call on <|sot|>."""
+    tokenizer = model.tokenizer
+    out = model.decoder(mx.array([tokenizer.sot]), cross)
+    logits = model.decoder.logits(out.hidden)[0]
+    codes = list(tokenizer.languages)
+    ids = mx.array([tokenizer.languages[code] for code in codes])
+    chances: list[float] = np.array(mx.softmax(logits[ids])).tolist()
+    return dict(zip(codes, chances, strict=True))
+
+
+def detect_language(model: WhisperModel, cross: Sequence[KeyValue]) -> str:
+    """The most probable language; English for an English-only model."""
+    if not model.tokenizer.is_multilingual:
+        return "en"
+    chances = language_probabilities(model, cross)
+    return max(chances, key=lambda code: chances[code])

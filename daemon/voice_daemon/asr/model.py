@@ -1,0 +1,267 @@
+"""Whisper as MLX modules: audio encoder, text decoder, and the attention they share.
+
+Owns the arithmetic of the network and nothing else: caches are passed in and returned, no
+module keeps state between calls. Knows nothing of files, tokens' meaning or streaming.
+
+The maths is that of Radford et al., "Robust Speech Recognition via Large-Scale Weak
+Supervision" (arXiv 2212.04356): pre-norm transformers, a two-layer convolutional stem on the
+log-mel spectrogram, sinusoidal positions in the encoder, learned ones in the decoder.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+import numpy as np
+from mlx import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from voice_daemon.asr.weights import ModelDimensions
+
+KeyValue = tuple[mx.array, mx.array]
+"""Keys and values, each (B, H, T, D)."""
+
+
+class MultiHeadAttention(nn.Module):
+    """Multi-head attention whose keys and values the caller may supply."""
+
+    def __init__(self, n_state: int, n_head: int) -> None:
+        super().__init__()
+        self.n_head = n_head
+        self.query = nn.Linear(n_state, n_state)
+        self.key = nn.Linear(n_state, n_state, bias=False)
+        self.value = nn.Linear(n_state, n_state)
+        self.out = nn.Linear(n_state, n_state)
+
+    def __call__(self, x: mx.array, *, mask: str | None = None) -> tuple[mx.array, KeyValue]:
+        """Self-attention over (B, T, C) alone -> ((B, T, C), its keys and values)."""
+        keys_values = self.project(x)
+        return self.attend(self.split(self.query(x)), keys_values, mask=mask), keys_values
+
+    def split(self, x: mx.array) -> mx.array:
+        """(B, T, C) -> (B, H, T, D)."""
+        batch, length, width = x.shape
+        return x.reshape(batch, length, self.n_head, width // self.n_head).transpose(0, 2, 1, 3)
+
+    def project(self, x: mx.array) -> KeyValue:
+        """Keys and values of (B, T, C), each (B, H, T, D)."""
+        return self.split(self.key(x)), self.split(self.value(x))
+
+    def attend(self, q: mx.array, keys_values: KeyValue, *, mask: str | None = None) -> mx.array:
+        """Fused attention of queries (B, H, L, D) over the given keys -> (B, L, C)."""
+        k, v = keys_values
+        scale = 1.0 / math.sqrt(q.shape[-1])
+        mixed = mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
+        batch, heads, length, depth = mixed.shape
+        return self.out(mixed.transpose(0, 2, 1, 3).reshape(batch, length, heads * depth))
+
+
+def head_scores(q: mx.array, k: mx.array, heads: mx.array) -> mx.array:
+    """Scaled attention scores before the softmax for some heads: -> (n_heads, L, T) float32.
+
+    The fused attention returns no weights, so the few alignment heads are computed apart.
+    """
+    scale = 1.0 / math.sqrt(q.shape[-1])
+    return (q[0, heads] * scale).astype(mx.float32) @ k[0, heads].astype(mx.float32).swapaxes(1, 2)
+
+
+class EncoderBlock(nn.Module):
+    """One pre-norm encoder layer: self-attention, then a two-layer perceptron."""
+
+    def __init__(self, n_state: int, n_head: int) -> None:
+        super().__init__()
+        self.attn = MultiHeadAttention(n_state, n_head)
+        self.attn_ln = nn.LayerNorm(n_state)
+        self.mlp1 = nn.Linear(n_state, 4 * n_state)
+        self.mlp2 = nn.Linear(4 * n_state, n_state)
+        self.mlp_ln = nn.LayerNorm(n_state)
+
+    def __call__(self, x: mx.array) -> tuple[mx.array, KeyValue]:
+        """(B, T, C) -> (B, T, C) and the layer's keys and values."""
+        attended, keys_values = self.attn(self.attn_ln(x))
+        return self._perceptron(x + attended), keys_values
+
+    def within(self, x: mx.array, context: KeyValue, first: int) -> tuple[mx.array, KeyValue]:
+        """Run frames `[first, first + T)` of a longer context whose other keys are given.
+
+        The context's keys and values (B, H, N, D) are returned with those frames replaced.
+        """
+        h = self.attn_ln(x)
+        k, v = self.attn.project(h)
+        k = _replace(context[0], k, first)
+        v = _replace(context[1], v, first)
+        x = x + self.attn.attend(self.attn.split(self.attn.query(h)), (k, v))
+        return self._perceptron(x), (k, v)
+
+    def _perceptron(self, x: mx.array) -> mx.array:
+        return x + self.mlp2(nn.gelu(self.mlp1(self.mlp_ln(x))))
+
+
+def _replace(whole: mx.array, part: mx.array, first: int) -> mx.array:
+    """`whole` (B, H, N, D) with frames from `first` on replaced by `part` (B, H, T, D)."""
+    start = mx.array([first])
+    return mx.slice_update(whole, part, start, axes=(2,))
+
+
+class AudioEncoder(nn.Module):
+    """Log-mel frames -> encoder frames of 20 ms."""
+
+    def __init__(self, dims: ModelDimensions) -> None:
+        super().__init__()
+        width = dims.n_audio_state
+        self.conv1 = nn.Conv1d(dims.n_mels, width, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv1d(width, width, kernel_size=3, stride=2, padding=1)
+        self.blocks = [EncoderBlock(width, dims.n_audio_head) for _ in range(dims.n_audio_layer)]
+        self.ln_post = nn.LayerNorm(width)
+        self._positions = mx.array(sinusoids(dims.n_audio_ctx, width))
+
+    def __call__(self, mel: mx.array) -> mx.array:
+        """(B, n_frames, n_mels) -> (B, ceil(n_frames / 2), C): the reference path.
+
+        Whisper was trained on 3000 mel frames (30 s, zero-padded): pass that many.
+        """
+        return self.with_keys(mel)[0]
+
+    def with_keys(self, mel: mx.array) -> tuple[mx.array, tuple[KeyValue, ...]]:
+        """As `__call__`, with every layer's keys and values."""
+        x = nn.gelu(self.conv2(nn.gelu(self.conv1(mel))))
+        x = x + self._positions[: x.shape[1]].astype(x.dtype)
+        keys_values = []
+        for block in self.blocks:
+            x, layer = block(x)
+            keys_values.append(layer)
+        return self.ln_post(x), tuple(keys_values)
+
+    def within(
+        self, mel: mx.array, context: Sequence[KeyValue], first: int, *, margin: int
+    ) -> tuple[mx.array, tuple[KeyValue, ...]]:
+        """Encode frames from `first` on inside a full-length context of cached keys.
+
+        `mel` is (1, 2 * (margin + T + 1), n_mels), whose frame 0 is mel frame
+        `2 * (first - margin)`: one encoder frame of real neighbours on each side (or none on
+        the left at the very start, `margin=0`) makes the convolutions exact. Returns the
+        frames (1, T, C) after the last layer norm and the context with them replaced.
+        """
+        x = nn.gelu(self.conv2(nn.gelu(self.conv1(mel))))[:, margin:-1]
+        start = first
+        x = x + mx.slice(
+            self._positions, mx.array([start]), axes=(0,), slice_size=(x.shape[1], x.shape[2])
+        ).astype(x.dtype)
+        keys_values = []
+        for block, layer in zip(self.blocks, context, strict=True):
+            x, layer_keys = block.within(x, layer, first)
+            keys_values.append(layer_keys)
+        return self.ln_post(x), tuple(keys_values)
+
+
+def sinusoids(length: int, channels: int, max_timescale: float = 10_000.0) -> np.ndarray:
+    """Whisper's encoder positions: (length, channels) float32, sines then cosines."""
+    increment = math.log(max_timescale) / (channels // 2 - 1)
+    inverse = np.exp(-increment * np.arange(channels // 2))
+    angles = np.arange(length)[:, None] * inverse[None, :]
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+
+
+class DecoderBlock(nn.Module):
+    """One pre-norm decoder layer: causal self-attention, cross-attention, perceptron."""
+
+    def __init__(self, n_state: int, n_head: int) -> None:
+        super().__init__()
+        self.attn = MultiHeadAttention(n_state, n_head)
+        self.attn_ln = nn.LayerNorm(n_state)
+        self.cross_attn = MultiHeadAttention(n_state, n_head)
+        self.cross_attn_ln = nn.LayerNorm(n_state)
+        self.mlp1 = nn.Linear(n_state, 4 * n_state)
+        self.mlp2 = nn.Linear(4 * n_state, n_state)
+        self.mlp_ln = nn.LayerNorm(n_state)
+
+    def __call__(
+        self, x: mx.array, past: KeyValue | None, cross: KeyValue, heads: mx.array | None
+    ) -> tuple[mx.array, KeyValue, mx.array | None]:
+        """(1, L, C) -> (1, L, C), the grown self-attention cache, the heads' cross scores."""
+        h = self.attn_ln(x)
+        k, v = self.attn.project(h)
+        if past is not None:
+            k = mx.concatenate([past[0], k], axis=2)
+            v = mx.concatenate([past[1], v], axis=2)
+        mask = "causal" if x.shape[1] > 1 else None
+        x = x + self.attn.attend(self.attn.split(self.attn.query(h)), (k, v), mask=mask)
+        q = self.cross_attn.split(self.cross_attn.query(self.cross_attn_ln(x)))
+        x = x + self.cross_attn.attend(q, cross)
+        x = x + self.mlp2(nn.gelu(self.mlp1(self.mlp_ln(x))))
+        scores = None if heads is None else head_scores(q, cross[0], heads)
+        return x, (k, v), scores
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderOutput:
+    """What one decoder call returns."""
+
+    hidden: mx.array
+    """(1, L, C) after the last layer norm; `TextDecoder.logits` turns it into logits."""
+    cache: tuple[KeyValue, ...]
+    """Self-attention keys and values a layer, grown by L tokens."""
+    cross_qk: mx.array | None
+    """(n_alignment_heads, L, n_frames) float32 scores before the softmax, or None."""
+
+
+class TextDecoder(nn.Module):
+    """Tokens and encoded audio -> logits, with an explicit cache."""
+
+    def __init__(
+        self, dims: ModelDimensions, alignment_heads: Sequence[tuple[int, int]] = ()
+    ) -> None:
+        super().__init__()
+        width = dims.n_text_state
+        self.token_embedding = nn.Embedding(dims.n_vocab, width)
+        self.positional_embedding = mx.zeros((dims.n_text_ctx, width))
+        self.blocks = [DecoderBlock(width, dims.n_text_head) for _ in range(dims.n_text_layer)]
+        self.ln = nn.LayerNorm(width)
+        self._heads = [
+            mx.array(sorted(head for layer, head in alignment_heads if layer == index))
+            if any(layer == index for layer, _ in alignment_heads)
+            else None
+            for index in range(dims.n_text_layer)
+        ]
+
+    def cross_keys(self, audio: mx.array) -> tuple[KeyValue, ...]:
+        """Cross-attention keys and values of encoded audio (1, T, C), a layer each."""
+        return tuple(block.cross_attn.project(audio) for block in self.blocks)
+
+    def __call__(
+        self,
+        tokens: mx.array,
+        cross: Sequence[KeyValue],
+        *,
+        cache: Sequence[KeyValue] | None = None,
+    ) -> DecoderOutput:
+        """(L,) token ids after `cache` -> hidden states, the grown cache, alignment scores.
+
+        The alignment heads' scores come back in (layer, head) order. Raises ValueError past
+        the model's text context.
+        """
+        offset = 0 if cache is None else cache[0][0].shape[2]
+        length = tokens.shape[0]
+        if offset + length > self.positional_embedding.shape[0]:
+            raise ValueError(f"{offset + length} tokens exceed the decoder's context")
+        x = self.token_embedding(tokens) + self.positional_embedding[offset : offset + length]
+        x = x[None]
+        grown, scores = [], []
+        for index, block in enumerate(self.blocks):
+            past = None if cache is None else cache[index]
+            x, layer, qk = block(x, past, cross[index], self._heads[index])
+            grown.append(layer)
+            if qk is not None:
+                scores.append(qk)
+        cross_qk = mx.concatenate(scores, axis=0) if scores else None
+        return DecoderOutput(self.ln(x), tuple(grown), cross_qk)
+
+    def logits(self, hidden: mx.array) -> mx.array:
+        """(1, L, C) -> (L, n_vocab) float32: the vocabulary projection is the embedding."""
+        logits: mx.array = self.token_embedding.as_linear(hidden)[0]
+        return logits.astype(mx.float32)

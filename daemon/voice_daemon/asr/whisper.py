@@ -1,0 +1,113 @@
+"""One loaded Whisper: its network, tokenizer and published settings, ready to run.
+
+Owns the assembly from a checkpoint (dtype, quantisation, OpenBLAS, device). Weights are
+shared between sessions and never change; sessions keep their own caches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+from mlx import nn
+from mlx.utils import tree_flatten
+
+from voice_daemon.asr.model import AudioEncoder, TextDecoder
+from voice_daemon.asr.tokenizer import WhisperTokenizer
+from voice_daemon.asr.weights import CheckpointData, ModelDimensions, load_weights
+from voice_daemon.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROMPT_TOKENS = 64
+"""Most tokens of a prompt that are given to the model: longer ones feed loops."""
+
+DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class WhisperModel:
+    """A Whisper checkpoint in memory. Load, warm and run it on one thread (MLX's streams)."""
+
+    dims: ModelDimensions
+    encoder: AudioEncoder
+    decoder: TextDecoder
+    tokenizer: WhisperTokenizer
+    alignment_heads: tuple[tuple[int, int], ...]
+    """(layer, head) pairs whose cross-attention follows the audio; empty when unknown."""
+    suppress_tokens: tuple[int, ...]
+    dtype: mx.Dtype
+    name: str
+
+    def opening(self, language: str, task: str, prompt: str = "") -> list[int]:
+        """The tokens before the first text token: prompt, start, language, task, no times."""
+        tokenizer = self.tokenizer
+        sequence = [*tokenizer.sot_sequence(language, task), tokenizer.no_timestamps]
+        if not prompt.strip():
+            return sequence
+        earlier = tokenizer.encode(" " + prompt.strip())[-PROMPT_TOKENS:]
+        return [tokenizer.sot_prev, *earlier, *sequence]
+
+
+class _Network(nn.Module):
+    """Both halves under the names that checkpoints use."""
+
+    def __init__(self, dims: ModelDimensions, heads: Sequence[tuple[int, int]]) -> None:
+        super().__init__()
+        self.encoder = AudioEncoder(dims)
+        self.decoder = TextDecoder(dims, heads)
+
+
+def default_dtype() -> mx.Dtype:
+    """float16 on a GPU; float32 on a CPU, where half precision is slower and not faster."""
+    return mx.float16 if mx.default_device() == mx.Device(mx.gpu) else mx.float32
+
+
+def load_model(name_or_path: str | Path, dtype: str = "auto") -> WhisperModel:
+    """Load a model folder (or whisper.cpp file) of any supported layout.
+
+    Raises ModelError when it is missing, incomplete, damaged or not a Whisper model.
+    """
+    if dtype != "auto" and dtype not in DTYPES:
+        raise ModelError(
+            "model.dtype",
+            f"dtype {dtype!r} is not known",
+            remedy=f"use auto, {', '.join(DTYPES)}",
+        )
+    data = load_weights(Path(name_or_path))
+    return build_model(data, dtype=DTYPES.get(dtype, default_dtype()), name=str(name_or_path))
+
+
+def build_model(data: CheckpointData, *, dtype: mx.Dtype, name: str) -> WhisperModel:
+    """Assemble the network from checked arrays, cast to `dtype` (quantised ones kept)."""
+    network = _Network(data.dims, data.alignment_heads)
+    if data.quantization is not None:
+        nn.quantize(
+            network,
+            group_size=data.quantization["group_size"],
+            bits=data.quantization["bits"],
+            class_predicate=lambda path, _: f"{path}.scales" in data.arrays,
+        )
+    expected = dict(tree_flatten(network.parameters()))
+    floating = [
+        (key, value.astype(dtype) if mx.issubdtype(value.dtype, mx.floating) else value)
+        for key, value in data.arrays.items()
+        if key in expected
+    ]
+    network.load_weights(floating, strict=True)
+    mx.eval(network.parameters())
+    tokenizer = WhisperTokenizer.from_vocabulary(data.vocabulary, n_vocab=data.dims.n_vocab)
+    suppress = data.suppress_tokens
+    return WhisperModel(
+        dims=data.dims,
+        encoder=network.encoder,
+        decoder=network.decoder,
+        tokenizer=tokenizer,
+        alignment_heads=data.alignment_heads,
+        suppress_tokens=tokenizer.default_suppress_tokens if suppress is None else suppress,
+        dtype=dtype,
+        name=name,
+    )

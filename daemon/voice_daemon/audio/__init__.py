@@ -1,0 +1,56 @@
+"""Where audio comes from: what a microphone and a file have in common.
+
+Declarations only, so that whoever needs one part of the package does not load the others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from voice_daemon.events import AudioBlock
+
+BLOCK_SAMPLES = 320
+"""Samples in a block where a source may choose: 20 ms."""
+
+
+class SampleClock(Protocol):
+    """Says where a live input stands; see `audio.clock`."""
+
+    def now_sample(self) -> int:
+        """Return the sample that is being delivered right now."""
+
+
+class AudioSource(Protocol):
+    """A microphone, or something that plays one: blocks of mono int16 at `SAMPLE_RATE`.
+
+    One thread at a time calls `start`, `read` and `stop`. Samples are counted from 0 at `start`.
+    """
+
+    @property
+    def description(self) -> str:
+        """Name the input for a person: the device with its format, or the file."""
+
+    @property
+    def clock(self) -> SampleClock:
+        """Tell where the input stands, read or not; any thread may ask."""
+
+    @property
+    def exhausted(self) -> bool:
+        """True when there will be no more blocks; a microphone never is."""
+
+    @property
+    def dropped_samples(self) -> int:
+        """Samples that were delivered but not read in time; each loss is a jump in the count."""
+
+    def start(self) -> None:
+        """Open the input; raises `AudioDeviceError` or `AudioFileError`."""
+
+    def read(self, timeout_s: float) -> AudioBlock | None:
+        """Wait at most `timeout_s` for the next block; None when there is none yet, or no more.
+
+        Raises `AudioDeviceError` when the input is gone, `AudioFileError` when it is damaged.
+        """
+
+    def stop(self) -> None:
+        """Close the input; more than once is harmless."""

@@ -1,0 +1,68 @@
+"""Where the live input stands right now, from the times at which its blocks arrived.
+
+Lag is measured against this clock. Knows nothing of devices: a source tells it what arrived.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from voice_daemon.events import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_WINDOW_S: Final = 5.0
+"""Arrivals remembered. Long enough to span any jitter, short enough to follow a device whose
+clock differs from ours, or that lost audio without saying so."""
+
+
+class LiveClock:
+    """Maps our clock to the sample that a microphone is delivering.
+
+    A block can arrive late but never early, so the arrival that puts the input furthest ahead
+    is the truest: the greatest of (end sample - time passed) over the last seconds. Threads may
+    call both methods.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._arrivals: deque[tuple[float, float]] = deque()
+        """(arrival in seconds, input's place at second 0 by it in samples); places fall."""
+
+    def observe(self, end_sample: int, *, arrived_at_s: float) -> None:
+        """Take note that a block which ends before `end_sample` arrived at a monotonic time."""
+        origin = end_sample - arrived_at_s * SAMPLE_RATE
+        with self._lock:
+            while self._arrivals and self._arrivals[-1][1] <= origin:
+                self._arrivals.pop()
+            self._arrivals.append((arrived_at_s, origin))
+            while self._arrivals[0][0] < arrived_at_s - _WINDOW_S:
+                self._arrivals.popleft()
+
+    def now_sample(self) -> int:
+        """Return the sample being delivered right now; 0 before anything arrived."""
+        now_s = self._monotonic()
+        with self._lock:
+            if not self._arrivals:
+                return 0
+            return round(self._arrivals[0][1] + now_s * SAMPLE_RATE)
+
+
+class ReplayClock:
+    """The clock of a file that is read as fast as it goes: it stands where the reading does."""
+
+    def __init__(self) -> None:
+        self._end_sample = 0
+
+    def observe(self, end_sample: int) -> None:
+        """Take note of how far the file was read."""
+        self._end_sample = end_sample
+
+    def now_sample(self) -> int:
+        """Return one past the last sample read."""
+        return self._end_sample

@@ -1,0 +1,279 @@
+"""The microphone: PortAudio's callback, a bounded queue, and blocks at `SAMPLE_RATE`.
+
+Knows nothing of what is heard. The callback, on PortAudio's own thread, copies, puts and
+counts; everything else happens where `read` is called.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import sys
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import structlog
+
+from voice_daemon.audio.clock import LiveClock
+from voice_daemon.audio.portaudio import (
+    AudioDriver,
+    InputDevice,
+    find_device,
+    input_devices,
+    list_devices,
+    process_driver,
+    refresh,
+)
+from voice_daemon.audio.resample import BlockConverter, to_float
+from voice_daemon.errors import AudioDeviceError
+from voice_daemon.events import SAMPLE_RATE, AudioBlock
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from voice_daemon.config import AudioSettings
+
+__all__ = ["InputDevice", "MicrophoneCapture", "list_devices"]
+
+log = structlog.get_logger()
+
+SILENCE_DBFS: Final = -120.0
+"""The level of digital silence: minus infinity is no number to publish."""
+_BLOCK_MS: Final = 20
+_LEVEL_BLOCKS: Final = 20
+"""The level is that of the last 0.4 s."""
+_OPEN_TIMEOUT_S: Final = 8.0
+"""A Bluetooth microphone takes a few seconds."""
+_CLOSE_TIMEOUT_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """What one callback delivered; samples are counted at the device's own rate."""
+
+    first_sample: int
+    samples: NDArray[np.int16]
+    arrived_at_s: float
+
+
+class _Inbox:
+    """Between the callback of one stream and its reader.
+
+    Every stream gets its own, so that a late callback of an old one reaches nobody.
+    """
+
+    def __init__(self, max_blocks: int) -> None:
+        self.queue: queue.Queue[_Arrival | None] = queue.Queue(max_blocks)
+        self.delivered_samples = 0
+        self.dropped_samples = 0
+        self.overflows = 0
+        self.arrived_at_s = time.monotonic()
+        self.lost = False
+
+    def on_audio(self, audio: NDArray[np.int16], n_frames: int, _times: Any, status: Any) -> None:  # noqa: ANN401 - sounddevice has no types
+        """Take (n_frames, n_channels): the first channel counts, others may be references."""
+        self.arrived_at_s = time.monotonic()
+        first_sample = self.delivered_samples
+        self.delivered_samples += n_frames
+        if status:
+            self.overflows += 1
+        try:
+            self.queue.put_nowait(_Arrival(first_sample, audio[:, 0].copy(), self.arrived_at_s))
+        except queue.Full:
+            self.dropped_samples += n_frames
+
+    def on_finished(self) -> None:
+        """Take note that the stream ended; wakes a reader that waits."""
+        self.lost = True
+        with suppress(queue.Full):
+            self.queue.put_nowait(None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An input stream that runs."""
+
+    stream: Any
+    device: InputDevice
+    rate_hz: int
+
+
+class MicrophoneCapture:
+    """An audio input as an `AudioSource`. `driver`: tests bring their own."""
+
+    def __init__(self, settings: AudioSettings, *, driver: AudioDriver | None = None) -> None:
+        self._settings = settings
+        self._driver = driver or process_driver()
+        self._opened: _Opened | None = None
+        self._inbox = _Inbox(1)
+        self._converter = BlockConverter(rate_hz=SAMPLE_RATE, gain_db=0)
+        self._clock = LiveClock()
+        self._powers: deque[float] = deque(maxlen=_LEVEL_BLOCKS)
+
+    @property
+    def description(self) -> str:
+        """The device with its sample rate."""
+        if self._opened is None:
+            return f'microphone "{self._settings.device}"'
+        return f'microphone "{self._opened.device.name}" at {self._opened.rate_hz / 1000:g} kHz'
+
+    @property
+    def device_name(self) -> str:
+        """The device's full name; the configured one while it is not open."""
+        return self._settings.device if self._opened is None else self._opened.device.name
+
+    @property
+    def clock(self) -> LiveClock:
+        """Tells where the microphone stands."""
+        return self._clock
+
+    @property
+    def exhausted(self) -> bool:
+        """False: there is always more."""
+        return False
+
+    @property
+    def dropped_samples(self) -> int:
+        """Samples at `SAMPLE_RATE` that came while the queue was full, since `start`."""
+        return self._converter.at_output_rate(self._inbox.dropped_samples)
+
+    @property
+    def overflows(self) -> int:
+        """How often PortAudio said that it lost audio, it does not say how much."""
+        return self._inbox.overflows
+
+    @property
+    def lost(self) -> bool:
+        """True when the device ended the stream, as by being unplugged."""
+        return self._opened is not None and self._inbox.lost
+
+    @property
+    def last_block_age_s(self) -> float:
+        """Seconds since the device delivered anything, or since `start`; 0 while not open."""
+        return 0.0 if self._opened is None else time.monotonic() - self._inbox.arrived_at_s
+
+    @property
+    def level_dbfs(self) -> float:
+        """Root mean square of the last 0.4 s read, in dB below full scale; -120 is silence."""
+        powers = tuple(self._powers)
+        mean = sum(powers) / len(powers) if powers else 0.0
+        return max(SILENCE_DBFS, 10 * math.log10(mean)) if mean else SILENCE_DBFS
+
+    def start(self) -> None:
+        """Open the device, counting from 0; raises `AudioDeviceError`."""
+        self.stop()
+        self._inbox = _Inbox(max(1, math.ceil(self._settings.queue_max_ms / _BLOCK_MS)))
+        self._clock = LiveClock()
+        self._powers.clear()
+        opened = self._driver.call(
+            lambda portaudio: _open(portaudio, self._settings.device, self._inbox),
+            timeout_s=_OPEN_TIMEOUT_S,
+            too_late=_close,
+        )
+        self._converter = BlockConverter(rate_hz=opened.rate_hz, gain_db=self._settings.gain_db)
+        self._opened = opened
+        log.info("mic.opened", device=opened.device.name, rate_hz=opened.rate_hz)
+
+    def read(self, timeout_s: float) -> AudioBlock | None:
+        """Wait at most `timeout_s` for the next block, about 20 ms; None when none came.
+
+        Raises `AudioDeviceError` once the device is gone and all that it delivered was read.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while (arrival := self._next_arrival(deadline_s)) is not None:
+            end_sample = self._converter.at_output_rate(arrival.first_sample + len(arrival.samples))
+            self._clock.observe(end_sample, arrived_at_s=arrival.arrived_at_s)
+            block = self._converter.feed(arrival.first_sample, arrival.samples)
+            if block is not None:
+                self._powers.append(float(np.mean(np.square(to_float(block.samples)))))
+                return block
+        return None
+
+    def stop(self) -> None:
+        """Close the device, or leave a hung one behind after 2 s."""
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return
+        try:
+            self._driver.call(lambda _portaudio: _close(opened), timeout_s=_CLOSE_TIMEOUT_S)
+        except AudioDeviceError as error:
+            log.warning("mic.close_failed", device=opened.device.name, reason=error.message)
+
+    def _next_arrival(self, deadline_s: float) -> _Arrival | None:
+        try:
+            arrival = self._inbox.queue.get(timeout=max(0.0, deadline_s - time.monotonic()))
+        except queue.Empty:
+            arrival = None
+        if arrival is None and self.lost and self._inbox.queue.empty():
+            raise AudioDeviceError(
+                "audio.lost",
+                f"{self.description} stopped delivering audio",
+                remedy="check that it is plugged in; it is opened again when it is back",
+            )
+        return arrival
+
+
+def _open(portaudio: Any, wanted: str, inbox: _Inbox) -> _Opened:  # noqa: ANN401 - no types
+    """Open an input and start it; if that fails, once more after looking for devices again."""
+    try:
+        return _open_once(portaudio, wanted, inbox)
+    except AudioDeviceError:
+        refresh(portaudio)
+    return _open_once(portaudio, wanted, inbox)
+
+
+def _open_once(portaudio: Any, wanted: str, inbox: _Inbox) -> _Opened:  # noqa: ANN401 - no types
+    device = find_device(wanted, input_devices(portaudio))
+    try:
+        channels, rate_hz = _choose_format(portaudio, device)
+        stream = portaudio.InputStream(
+            device=device.index,
+            samplerate=rate_hz,
+            channels=channels,
+            dtype="int16",
+            blocksize=rate_hz * _BLOCK_MS // 1000,
+            callback=inbox.on_audio,
+            finished_callback=inbox.on_finished,
+        )
+        try:
+            stream.start()
+        except portaudio.PortAudioError:
+            stream.close(ignore_errors=True)
+            raise
+    except portaudio.PortAudioError as error:
+        raise AudioDeviceError(
+            "audio.cannot_open",
+            f'the audio input "{device.name}" cannot be opened: {error}',
+            remedy=_cannot_open_remedy(),
+        ) from error
+    return _Opened(stream, device, rate_hz)
+
+
+def _choose_format(portaudio: Any, device: InputDevice) -> tuple[int, int]:  # noqa: ANN401 - no types
+    """Return channels and rate: mono at `SAMPLE_RATE` if the device does it, else its own."""
+    for channels in (1, device.channels):
+        for rate_hz in (SAMPLE_RATE, device.rate_hz):
+            with suppress(portaudio.PortAudioError):
+                portaudio.check_input_settings(
+                    device=device.index, channels=channels, dtype="int16", samplerate=rate_hz
+                )
+                return channels, rate_hz
+    # Opening it will say why it cannot be had.
+    return 1, device.rate_hz
+
+
+def _close(opened: _Opened) -> None:
+    opened.stream.close(ignore_errors=True)
+
+
+def _cannot_open_remedy() -> str:
+    if sys.platform == "darwin":
+        return (
+            "allow it in System Settings > Privacy & Security > Microphone, "
+            "and close programs that may hold it"
+        )
+    return "close programs that may hold it, or choose another: daemonctl devices"

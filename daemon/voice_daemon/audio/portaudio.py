@@ -1,0 +1,194 @@
+"""Calls into PortAudio: which inputs there are, and no waiting for a driver that hangs.
+
+PortAudio blocks for half a minute or for ever when a driver hangs, and its calls must not run
+beside one another. So one thread of the process makes every call, and whoever wants one waits
+only as long as it said. Knows nothing of what is done with the audio.
+"""
+
+from __future__ import annotations
+
+import atexit
+import queue
+import sys
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from voice_daemon.errors import AudioDeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_Result = TypeVar("_Result")
+
+DEFAULT_DEVICE: Final = "default"
+_LIST_TIMEOUT_S: Final = 10.0
+_EXIT_TIMEOUT_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class InputDevice:
+    """An audio input as PortAudio lists it."""
+
+    index: int
+    name: str
+    host_api: str
+    """The operating system's audio interface: "Core Audio", "ALSA"."""
+    channels: int
+    rate_hz: int
+    """The device's own sample rate."""
+    is_default: bool
+
+
+class AudioDriver:
+    """PortAudio on a thread of its own. A daemon thread, as a call may never return.
+
+    `load` returns the `sounddevice` module. It is loaded on the first call, on that thread,
+    because loading it asks the system for its devices.
+    """
+
+    def __init__(self, load: Callable[[], Any] | None = None) -> None:
+        self._load = load or _load_sounddevice
+        self._portaudio: Any = None
+        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="portaudio", daemon=True).start()
+
+    def call(
+        self,
+        work: Callable[[Any], _Result],
+        *,
+        timeout_s: float,
+        too_late: Callable[[_Result], None] | None = None,
+    ) -> _Result:
+        """Run `work(sounddevice)` and return what it returns, or raise what it raises.
+
+        Raises `AudioDeviceError` when it takes longer than `timeout_s`; what it returns
+        afterwards goes to `too_late`, on the driver's thread.
+        """
+        future: Future[_Result] = Future()
+        self._work.put(lambda: self._do(work, future))
+        try:
+            return future.result(timeout_s)
+        except TimeoutError as error:
+            if not future.cancel() and too_late is not None:
+                future.add_done_callback(lambda late: late.exception() or too_late(late.result()))
+            raise AudioDeviceError(
+                "audio.driver_hung",
+                f"the audio system did not answer within {timeout_s:g} s",
+                remedy="replug the microphone, or restart the daemon",
+            ) from error
+
+    def _do(self, work: Callable[[Any], _Result], future: Future[_Result]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            if self._portaudio is None:
+                self._portaudio = self._load()
+                atexit.register(self._terminate)
+            future.set_result(work(self._portaudio))
+        except Exception as error:  # noqa: BLE001 - raised again where the result is awaited
+            future.set_exception(error)
+
+    def _terminate(self) -> None:
+        """End PortAudio before the interpreter goes, unless it hangs."""
+        with suppress(AudioDeviceError, self._portaudio.PortAudioError):
+            self.call(_terminate_sounddevice, timeout_s=_EXIT_TIMEOUT_S)
+
+    def _run(self) -> None:
+        while True:
+            self._work.get()()
+
+
+@cache
+def process_driver() -> AudioDriver:
+    """Return the driver of this process: PortAudio is one per process, so is its thread."""
+    return AudioDriver()
+
+
+def list_devices(driver: AudioDriver | None = None) -> tuple[InputDevice, ...]:
+    """List the audio inputs there are now, perhaps none; raises `AudioDeviceError`."""
+    return (driver or process_driver()).call(input_devices, timeout_s=_LIST_TIMEOUT_S)
+
+
+def refresh(portaudio: Any) -> None:  # noqa: ANN401 - sounddevice has no types
+    """Make PortAudio look for devices again, which it does only when it is initialised.
+
+    Closes every stream. sounddevice offers nothing but these two functions for it.
+    """
+    portaudio._terminate()  # noqa: SLF001 - see above
+    portaudio._initialize()  # noqa: SLF001 - see above
+
+
+def input_devices(portaudio: Any) -> tuple[InputDevice, ...]:  # noqa: ANN401 - no types
+    """List the inputs that PortAudio found when it was initialised."""
+    host_apis = portaudio.query_hostapis()
+    try:
+        default_index = portaudio.query_devices(kind="input")["index"]
+    except (ValueError, portaudio.PortAudioError):
+        default_index = None
+    return tuple(
+        InputDevice(
+            index=device["index"],
+            name=device["name"],
+            host_api=host_apis[device["hostapi"]]["name"],
+            channels=device["max_input_channels"],
+            rate_hz=round(device["default_samplerate"]),
+            is_default=device["index"] == default_index,
+        )
+        for device in portaudio.query_devices()
+        if device["max_input_channels"] > 0
+    )
+
+
+def find_device(wanted: str, devices: Sequence[InputDevice]) -> InputDevice:
+    """Return the input that `audio.device` names; raises `AudioDeviceError`.
+
+    "default" is the system's default input. Any other value is a part of exactly one input's
+    name, or the whole of it, in upper or lower case.
+    """
+    names = ", ".join(f'"{device.name}"' for device in devices)
+    if not devices:
+        raise AudioDeviceError(
+            "audio.no_input", "there is no audio input", remedy=_no_input_remedy()
+        )
+    if wanted.lower() == DEFAULT_DEVICE:
+        found = [device for device in devices if device.is_default]
+        problem = "the system has no default audio input"
+    else:
+        found = [device for device in devices if wanted.lower() in device.name.lower()]
+        whole = [device for device in found if wanted.lower() == device.name.lower()]
+        found = whole or found
+        problem = f'{len(found) or "no"} audio inputs are named like "{wanted}"'
+    if len(found) != 1:
+        raise AudioDeviceError(
+            "audio.no_such_device", problem, remedy=f"set audio.device to one of {names}"
+        )
+    return found[0]
+
+
+def _no_input_remedy() -> str:
+    if sys.platform == "darwin":
+        return "connect a microphone (a Mac mini has none built in), then: daemonctl devices"
+    return "connect a microphone, then: daemonctl devices"
+
+
+def _load_sounddevice() -> Any:  # noqa: ANN401 - no types
+    try:
+        # Loading it opens the system's audio: only for those who want a microphone.
+        import sounddevice  # noqa: PLC0415 - see above
+    except OSError as error:
+        raise AudioDeviceError(
+            "audio.no_portaudio",
+            f"PortAudio cannot be loaded: {error}",
+            remedy="Debian: apt-get install libportaudio2; macOS: pip install sounddevice again",
+        ) from error
+    # Its own handler waits for a hung driver, and the process with it.
+    atexit.unregister(sounddevice._exit_handler)  # noqa: SLF001 - there is no other way
+    return sounddevice
+
+
+def _terminate_sounddevice(portaudio: Any) -> None:  # noqa: ANN401 - no types
+    portaudio._terminate()  # noqa: SLF001 - see `refresh`

@@ -1,0 +1,197 @@
+"""Audio files: replayed as if they were a microphone, or loaded whole.
+
+Reads whatever libsndfile reads (WAV, FLAC, Ogg, MP3, AIFF...), at any rate, with any number of
+channels. Knows nothing of what the audio is for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import soundfile
+
+from voice_daemon.audio import BLOCK_SAMPLES
+from voice_daemon.audio.clock import LiveClock, ReplayClock
+from voice_daemon.audio.resample import RATE_MAX_HZ, RATE_MIN_HZ, StreamResampler, to_int16
+from voice_daemon.errors import AudioFileError
+from voice_daemon.events import SAMPLE_RATE, AudioBlock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_PIECES_A_SECOND: Final = 10
+"""A file is decoded in pieces of this length, whatever its rate."""
+_FORMATS_REMEDY: Final = "give an audio file: WAV, FLAC, Ogg, MP3 or AIFF"
+
+
+class WavSource:
+    """Plays a file as an audio source, in real time or as fast as it is read.
+
+    `tail_s`: digital silence after the file, as a room goes on when the speaker is done.
+    Memory does not grow with the file.
+    """
+
+    def __init__(self, path: Path, *, realtime: bool, tail_s: float = 0.0) -> None:
+        self._path = path
+        self._realtime = realtime
+        self._tail_s = tail_s
+        self._stopped = threading.Event()
+        self._live_clock = LiveClock()
+        self._replay_clock = ReplayClock()
+        self._blocks: Iterator[AudioBlock] = iter(())
+        self._next: AudioBlock | None = None
+        self._started_s = 0.0
+
+    @property
+    def description(self) -> str:
+        """The file's name."""
+        return f"file {self._path.name}"
+
+    @property
+    def clock(self) -> LiveClock | ReplayClock:
+        """In real time where the replay stands, else how far the file was read."""
+        return self._live_clock if self._realtime else self._replay_clock
+
+    @property
+    def exhausted(self) -> bool:
+        """True when all blocks were read, and before `start`."""
+        return self._next is None
+
+    @property
+    def dropped_samples(self) -> int:
+        """0: a file waits for its reader."""
+        return 0
+
+    def start(self) -> None:
+        """Open the file; raises `AudioFileError` when there is no audio in it."""
+        self._stopped.clear()
+        self._blocks = _blocks(decode(self._path), tail_samples=round(self._tail_s * SAMPLE_RATE))
+        self._next = next(self._blocks, None)
+        self._started_s = time.monotonic()
+        self._live_clock.observe(0, arrived_at_s=self._started_s)
+
+    def read(self, timeout_s: float) -> AudioBlock | None:
+        """Return the next 20 ms (less at the very end) once a microphone would have them.
+
+        Raises `AudioFileError` where the file is damaged.
+        """
+        block = self._next
+        if block is None or (self._realtime and not self._wait_for(block, timeout_s)):
+            return None
+        self._replay_clock.observe(_end_of(block))
+        self._next = next(self._blocks, None)
+        return block
+
+    def stop(self) -> None:
+        """Close the file; a `read` that waits in another thread returns."""
+        self._stopped.set()
+        self._blocks = iter(())
+        self._next = None
+
+    def _wait_for(self, block: AudioBlock, timeout_s: float) -> bool:
+        """Wait at most `timeout_s`; True when the moment of `block` has come."""
+        due_s = self._started_s + _end_of(block) / SAMPLE_RATE
+        wait_s = due_s - time.monotonic()
+        if wait_s > 0 and self._stopped.wait(min(wait_s, timeout_s)):
+            return False
+        if wait_s > timeout_s:
+            return False
+        self._live_clock.observe(_end_of(block), arrived_at_s=due_s)
+        return True
+
+
+def load_audio(path: Path) -> NDArray[np.float32]:
+    """Load a whole file as (n,) float32 mono at `SAMPLE_RATE`; raises `AudioFileError`."""
+    return np.concatenate(list(decode(path)))
+
+
+def decode(path: Path) -> Iterator[NDArray[np.float32]]:
+    """Yield a file piecewise as (n,) float32 mono at `SAMPLE_RATE`, mixing its channels.
+
+    Raises `AudioFileError`: before the first piece for a file without audio, in the middle for
+    a damaged one. A WAV that was cut short is read as far as it goes.
+    """
+    with _open(path) as file:
+        if file.frames == 0:
+            raise AudioFileError(
+                "audio.no_samples", f"{path} holds no audio: it is 0 s long", remedy=_FORMATS_REMEDY
+            )
+        resampler = StreamResampler(file.samplerate)
+        while len(mono := _read_mono(file, path)):
+            yield resampler.feed(mono)
+        yield resampler.finish()
+
+
+def _open(path: Path) -> soundfile.SoundFile:
+    try:
+        with path.open("rb"):
+            file = soundfile.SoundFile(path)
+    except OSError as error:
+        raise AudioFileError(
+            "audio.cannot_open",
+            f"{path} cannot be opened: {error.strerror}",
+            remedy="check the path and its permissions",
+        ) from error
+    except soundfile.LibsndfileError as error:
+        raise AudioFileError(
+            "audio.not_audio",
+            f"{path} cannot be read as audio: {error.error_string.rstrip('.')}",
+            remedy=_FORMATS_REMEDY,
+        ) from error
+    if not RATE_MIN_HZ <= file.samplerate <= RATE_MAX_HZ:
+        raise AudioFileError(
+            "audio.rate",
+            f"{path} has a sample rate of {file.samplerate} Hz",
+            remedy=f"convert it to between {RATE_MIN_HZ} and {RATE_MAX_HZ} Hz",
+        )
+    return file
+
+
+def _read_mono(file: soundfile.SoundFile, path: Path) -> NDArray[np.float32]:
+    """Decode the next piece as (n,) float32 at the file's own rate; none at its end."""
+    at_s = file.tell() / file.samplerate
+    n_frames = max(1, file.samplerate // _PIECES_A_SECOND)
+    try:
+        piece = file.read(n_frames, dtype="float32", always_2d=True)  # (n_frames, n_channels)
+    except soundfile.LibsndfileError as error:
+        raise AudioFileError(
+            "audio.damaged",
+            f"{path} is damaged after {at_s:.1f} s: {error.error_string.rstrip('.')}",
+            remedy="get the file again, or cut it before that place",
+        ) from error
+    # Not-a-number would spread through the resampler into everything after it.
+    mono: NDArray[np.float32] = np.nan_to_num(piece.mean(axis=1), nan=0.0, posinf=1.0, neginf=-1.0)
+    return mono
+
+
+def _blocks(pieces: Iterator[NDArray[np.float32]], *, tail_samples: int) -> Iterator[AudioBlock]:
+    """Cut a stream, and silence after it, into blocks of `BLOCK_SAMPLES`; the last is shorter."""
+    first_sample = 0
+    pending = np.zeros(0, np.int16)
+    for piece in _with_tail(pieces, tail_samples):
+        pending = np.concatenate((pending, to_int16(piece)))
+        while len(pending) >= BLOCK_SAMPLES:
+            yield AudioBlock(first_sample, pending[:BLOCK_SAMPLES])
+            first_sample += BLOCK_SAMPLES
+            pending = pending[BLOCK_SAMPLES:]
+    if len(pending):
+        yield AudioBlock(first_sample, pending)
+
+
+def _with_tail(
+    pieces: Iterator[NDArray[np.float32]], tail_samples: int
+) -> Iterator[NDArray[np.float32]]:
+    yield from pieces
+    piece_samples = SAMPLE_RATE // _PIECES_A_SECOND
+    for at in range(0, tail_samples, piece_samples):
+        yield np.zeros(min(piece_samples, tail_samples - at), np.float32)
+
+
+def _end_of(block: AudioBlock) -> int:
+    return block.first_sample + len(block.samples)

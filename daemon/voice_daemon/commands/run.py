@@ -1,0 +1,120 @@
+"""`daemonctl run`: the daemon in the foreground, on a microphone or on a file in its place.
+
+Reads the configuration, sets up the log and hands over to `voice_daemon.app`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from voice_daemon.app import Input
+    from voice_daemon.commands import Context
+    from voice_daemon.config import Settings
+    from voice_daemon.replay import Replay
+
+NAME = "run"
+HELP = "run the daemon in the foreground"
+EXAMPLE = "daemonctl run --input command.wav"
+
+MICROPHONE = "mic"
+CLOSE_MARGIN_S = 5.0
+"""Added to the longest session, for the silence that follows a replayed file."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "--input",
+        default=MICROPHONE,
+        metavar="mic|FILE",
+        help="a sound file to hear in the place of the microphone; ends with it",
+    )
+    parser.add_argument(
+        "--fast", action="store_true", help="do not replay in real time, but as fast as it goes"
+    )
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Run until stopped, or until the file is over; raises `VoiceDaemonError` for a fault."""
+    from voice_daemon.errors import ConfigError, UsageError  # noqa: PLC0415 - only when it is run
+
+    if args.fast and args.input == MICROPHONE:
+        raise UsageError(
+            "run.fast_microphone",
+            "--fast is for files: a microphone is as fast as it is",
+            remedy="add --input FILE, or leave --fast out",
+        )
+    try:
+        return _run(args, context)
+    except ConfigError as error:
+        from voice_daemon.app import EXIT_CONFIG  # noqa: PLC0415 - only when it is run
+
+        error.exit_code = EXIT_CONFIG
+        raise
+
+
+def _run(args: argparse.Namespace, context: Context) -> int:
+    settings, paths = context.settings(), context.paths()
+    from voice_daemon import logs  # noqa: PLC0415 - only when it is run
+    from voice_daemon.app import App  # noqa: PLC0415 - only when it is run
+    from voice_daemon.engine import build_engine  # noqa: PLC0415 - loads the recogniser
+
+    is_replay = args.input != MICROPHONE
+    audio = (
+        file_input(Path(args.input), settings, realtime=not args.fast)[0]
+        if is_replay
+        else microphone_input(settings)
+    )
+    logs.configure(
+        settings.log,
+        log_file=paths.log_file,
+        console=context.err.isatty(),
+        log_transcripts=settings.privacy.log_transcripts,
+    )
+    app = App(
+        settings,
+        audio,
+        build_engine=lambda now_sample: build_engine(
+            settings, models_dir=paths.models_dir, now_sample=now_sample
+        ),
+        socket_path=None if is_replay else paths.socket_path,
+        log_file=paths.log_file,
+    )
+    return app.run()
+
+
+def microphone_input(settings: Settings) -> Input:
+    """Give the configured microphone, unopened."""
+    from voice_daemon.app import Input  # noqa: PLC0415 - only when it is run
+    from voice_daemon.audio.mic import MicrophoneCapture  # noqa: PLC0415 - loads PortAudio
+
+    return Input(lambda: MicrophoneCapture(settings.audio))
+
+
+def file_input(path: Path, settings: Settings, *, realtime: bool) -> tuple[Input, Replay]:
+    """Give a file in the place of a microphone, and its replay.
+
+    Raises `UsageError` for one that cannot be read as audio: it is an argument.
+    """
+    from voice_daemon.app import Input  # noqa: PLC0415 - only when it is run
+    from voice_daemon.audio.wav import WavSource  # noqa: PLC0415 - loads the sound libraries
+    from voice_daemon.errors import AudioFileError, UsageError  # noqa: PLC0415 - as above
+    from voice_daemon.replay import Replay  # noqa: PLC0415 - as above
+
+    try:
+        probe = WavSource(path, realtime=False)
+        probe.start()  # long before the models are loaded
+        probe.stop()
+    except AudioFileError as error:
+        raise UsageError(error.code, error.message, remedy=error.remedy) from error
+    session = settings.session
+    replay = Replay(
+        WavSource(path, realtime=realtime),
+        realtime=realtime,
+        max_silence_s=session.no_speech_timeout_s + session.max_s + CLOSE_MARGIN_S,
+    )
+    return Input(lambda: replay, replay), replay

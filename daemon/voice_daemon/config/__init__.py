@@ -1,0 +1,43 @@
+"""The configuration: what may be set, what is in force, and what is wrong with it.
+
+Edges take their section's type from here; the pure core and the recogniser know none of it.
+"""
+
+from voice_daemon.config.load import Effective, load_effective, load_settings
+from voice_daemon.config.problems import ConfigProblems, Problem
+from voice_daemon.config.schema import (
+    STEP_S_MAX,
+    STEP_S_MIN,
+    ArbitrationSettings,
+    AsrSettings,
+    AudioSettings,
+    HomeAssistantSettings,
+    LogSettings,
+    MqttSettings,
+    PrivacySettings,
+    SessionSettings,
+    Settings,
+    WakeSettings,
+    WyomingSettings,
+)
+
+__all__ = [
+    "STEP_S_MAX",
+    "STEP_S_MIN",
+    "ArbitrationSettings",
+    "AsrSettings",
+    "AudioSettings",
+    "ConfigProblems",
+    "Effective",
+    "HomeAssistantSettings",
+    "LogSettings",
+    "MqttSettings",
+    "PrivacySettings",
+    "Problem",
+    "SessionSettings",
+    "Settings",
+    "WakeSettings",
+    "WyomingSettings",
+    "load_effective",
+    "load_settings",
+]

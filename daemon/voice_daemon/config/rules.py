@@ -1,0 +1,89 @@
+"""What must hold between keys, and what is accepted but does nothing yet.
+
+Pure: a rule is a function of `Settings`. The checks of single keys are in `config.schema`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from voice_daemon.config.schema import MqttSettings, Settings
+
+Key = tuple[str, str]
+"""Section and key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A relation between keys, of which those that were set are to blame."""
+
+    keys: tuple[Key, ...]
+    broken: Callable[[Settings], bool]
+    message: str
+    remedy: str
+
+
+def _english_only(settings: Settings) -> bool:
+    return settings.asr.model.endswith(".en")
+
+
+def _mqtt(broken: Callable[[MqttSettings], object]) -> Callable[[Settings], bool]:
+    return lambda settings: bool(broken(settings.mqtt))
+
+
+RULES = (
+    Rule(
+        (("asr", "language"), ("asr", "model")),
+        lambda s: _english_only(s) and s.asr.language not in {"en", "auto"},
+        "a model whose name ends in .en knows English only",
+        'set language = "en", or take a multilingual model',
+    ),
+    Rule(
+        (("asr", "task"), ("asr", "model")),
+        lambda s: _english_only(s) and s.asr.task == "translate",
+        "a model whose name ends in .en cannot translate",
+        'set task = "transcribe", or take a multilingual model',
+    ),
+    Rule(
+        (("mqtt", "reconnect_min_s"), ("mqtt", "reconnect_max_s")),
+        _mqtt(lambda m: m.reconnect_min_s > m.reconnect_max_s),
+        "reconnect_min_s is greater than reconnect_max_s",
+        "lower reconnect_min_s, or raise reconnect_max_s",
+    ),
+    Rule(
+        (("mqtt", "password_file"), ("mqtt", "username")),
+        _mqtt(lambda m: m.password_file and not m.username),
+        "there is no username to the password",
+        "set username too, or remove password_file",
+    ),
+    Rule(
+        (("mqtt", "key_file"), ("mqtt", "cert_file")),
+        _mqtt(lambda m: m.key_file and not m.cert_file),
+        "there is no certificate to the key",
+        "set cert_file too, or remove key_file",
+    ),
+    Rule(
+        (("mqtt", "ca_file"), ("mqtt", "tls")),
+        _mqtt(lambda m: m.ca_file and not m.tls),
+        "has no effect while tls is false",
+        "set tls = true, or remove it",
+    ),
+    Rule(
+        (("mqtt", "cert_file"), ("mqtt", "tls")),
+        _mqtt(lambda m: m.cert_file and not m.tls),
+        "has no effect while tls is false",
+        "set tls = true, or remove it",
+    ),
+)
+
+NOT_BUILT: tuple[tuple[Key, Callable[[Settings], bool]], ...] = (
+    (("mqtt", "format"), lambda s: s.mqtt.format == "hermes"),
+    (("arbitration", "enabled"), lambda s: s.arbitration.enabled),
+    (("wyoming", "enabled"), lambda s: s.wyoming.enabled),
+    (("privacy", "save_audio"), lambda s: s.privacy.save_audio),
+)
+"""Keys that are accepted ahead of what they name, and when they ask for it."""

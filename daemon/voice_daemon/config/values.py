@@ -1,0 +1,161 @@
+"""The kinds of value that a configuration key can hold, each with the check behind it.
+
+Knows nothing of sections, files or the environment, and opens nothing: whether a named file
+exists is `config.load`'s question.
+"""
+
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from voice_daemon.paths import expand
+
+MAX_NODE_ID_CHARS = 64
+MAX_TOPIC_CHARS = 120
+
+LANGUAGES = tuple(
+    (  # noqa: SIM905 - a hundred quoted codes would fill the page
+        "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha "
+        "haw he hi hr ht hu hy id is it ja jw ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr "
+        "ms mt my ne nl nn no oc pa pl ps pt ro ru sa sd si sk sl sn so sq sr su sv sw ta te tg "
+        "th tk tl tr tt uk ur uz vi yi yo yue zh"
+    ).split()
+)
+"""What Whisper's tokenizer can be told to expect."""
+
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
+_HOST = re.compile(r"[A-Za-z0-9_.-]+|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.%a-z]*\]?")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepts:
+    """What a kind of value accepts, in words; shown as the remedy for a value that it refuses."""
+
+    text: str
+
+
+def reduce_host_name(host_name: str) -> str:
+    """Reduce the first label to `[a-z0-9_-]`: `Mac-mini.local` -> `mac-mini`."""
+    label = host_name.split(".", 1)[0].lower()
+    return re.sub(r"[^a-z0-9_]+", "-", label).strip("-")[:MAX_NODE_ID_CHARS] or "voice-daemon"
+
+
+def host_node_id() -> str:
+    """Return this machine's host name as a node id."""
+    return reduce_host_name(socket.gethostname())
+
+
+def names_a_path(value: str) -> bool:
+    """Tell a path from a model's name: a repository id has none of these marks."""
+    return value.startswith(("/", "./", "../", "~")) or value.endswith((".onnx", ".tflite"))
+
+
+def _refuse(message: str) -> PydanticCustomError:
+    # The message goes in as a parameter: braces in a value must not read as a template.
+    return PydanticCustomError("refused", "{reason}", {"reason": message})
+
+
+def _node_id(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_-]+", value):
+        raise _refuse("holds other characters" if value else "is empty")
+    return value
+
+
+def _printing(value: str) -> str:
+    if _CONTROL_CHARACTER.search(value):
+        raise _refuse("holds a control character")
+    return value
+
+
+def _one_line(value: str) -> str:
+    if not value.strip():
+        raise _refuse("is empty")
+    return _printing(value)
+
+
+def _host(value: str) -> str:
+    if not _HOST.fullmatch(value):
+        raise _refuse("is not a host name or an address")
+    return value
+
+
+def _topic(value: str) -> str:
+    if "+" in value or "#" in value:
+        raise _refuse("holds a wildcard, and one cannot publish to those")
+    if value.startswith("$"):
+        raise _refuse("begins with $, which brokers keep for themselves")
+    if not all(value.split("/")):
+        raise _refuse("has an empty level")
+    return _printing(value)
+
+
+def _language(value: str) -> str:
+    if value != "auto" and value not in LANGUAGES:
+        raise _refuse("is not a language code that Whisper knows")
+    return value
+
+
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise _refuse("names the same one twice")
+    return values
+
+
+def _empty_is_none(value: object) -> object:
+    return None if value == "" else value
+
+
+def _path(value: object) -> object:
+    return expand(_printing(value)) if isinstance(value, str) else value
+
+
+NodeId = Annotated[
+    str,
+    Field(max_length=MAX_NODE_ID_CHARS),
+    AfterValidator(_node_id),
+    Accepts(f"1 to {MAX_NODE_ID_CHARS} of the characters a-z, 0-9, _ and -"),
+]
+Line = Annotated[str, Field(max_length=1000), AfterValidator(_one_line), Accepts("a line of text")]
+Words = Annotated[
+    str,
+    Field(max_length=200),
+    AfterValidator(_printing),
+    Accepts('a line of at most 200 characters, or "" for none'),
+]
+Host = Annotated[
+    str,
+    Field(max_length=253),
+    AfterValidator(_host),
+    Accepts("a host name or address alone, without scheme, user or port"),
+]
+Topic = Annotated[
+    str,
+    Field(max_length=MAX_TOPIC_CHARS),
+    AfterValidator(_topic),
+    Accepts(f"a topic of at most {MAX_TOPIC_CHARS} characters, such as home/voice"),
+]
+Language = Annotated[
+    str,
+    AfterValidator(_language),
+    Accepts('a code such as "en" or "de", or "auto"'),
+]
+Names = Annotated[
+    tuple[Line, ...],
+    Field(min_length=1, max_length=8, strict=False),
+    AfterValidator(_distinct),
+    Accepts("a list of 1 to 8 different names or paths"),
+]
+OptionalLine = Annotated[
+    Line | None, BeforeValidator(_empty_is_none), Accepts('a line of text, or "" for none')
+]
+OptionalPath = Annotated[
+    Path | None,
+    BeforeValidator(_path),
+    BeforeValidator(_empty_is_none),
+    Accepts('a path, or "" for none'),
+]

@@ -1,0 +1,68 @@
+"""The control socket as a file: a private folder, a private socket, and no stale one in its place.
+
+Knows nothing of what is said over it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from typing import TYPE_CHECKING, Final
+
+from voice_daemon.errors import ControlError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_BACKLOG: Final = 64
+
+
+def make_private_folder(folder: Path) -> None:
+    """Create `folder` for its owner alone, or take others' access from it.
+
+    Raises `ControlError` for a folder that is somebody else's or is shared (sticky, like
+    /tmp): that one is not ours to close.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+        if found.st_uid != os.geteuid() or found.st_mode & stat.S_ISVTX:
+            raise ControlError(
+                "control.shared_folder",
+                f"the control socket's folder {folder} is shared with other users",
+                remedy="set VOICE_DAEMON_HOME to a folder of your own",
+            )
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            folder.chmod(0o700)
+    except OSError as error:
+        raise ControlError(
+            "control.folder_unusable",
+            f"the control socket's folder {folder} cannot be used: {error.strerror}",
+            remedy="make it writable, or set VOICE_DAEMON_HOME to a folder of your own",
+        ) from error
+
+
+def listen(path: Path) -> socket.socket:
+    """Bind and listen; the socket returned never blocks.
+
+    Only for the holder of the instance lock: a socket that lies there is then nobody's.
+    Between `bind` and `listen` nobody can connect, so the mode is right before it matters,
+    whatever the umask is.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.is_socket():
+            path.unlink()
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ControlError(
+            "control.socket_unusable",
+            f"the control socket {path} cannot be made: {error.strerror or error}",
+            remedy="remove what lies there, or set VOICE_DAEMON_HOME to another (short) folder",
+        ) from error
+    listener.settimeout(0)
+    return listener

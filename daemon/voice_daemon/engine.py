@@ -1,0 +1,98 @@
+"""Builds the models and the pipeline around them from the configuration.
+
+The only place that knows the concrete wake detector, voice detector and recogniser. To be
+called on the thread that will use them: MLX streams belong to the thread that made them.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import structlog
+
+from voice_daemon.asr import StreamingConfig, WhisperTranscriber, load_model
+from voice_daemon.models import resolve
+from voice_daemon.pipeline import Pipeline, PipelineOptions
+from voice_daemon.status import Problem
+from voice_daemon.stopwatch import Stopwatch
+from voice_daemon.vad import SileroVad
+from voice_daemon.wake import WakeDetector
+from voice_daemon.worker import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from voice_daemon.config import AsrSettings, Settings
+
+log = structlog.get_logger()
+
+
+def pipeline_options(settings: Settings) -> PipelineOptions:
+    """Give the pipeline's share of the settings."""
+    return PipelineOptions(
+        preroll_ms=settings.audio.preroll_ms,
+        queue_max_ms=settings.audio.queue_max_ms,
+        silence_ms=settings.session.silence_ms,
+        no_speech_timeout_s=settings.session.no_speech_timeout_s,
+        max_s=settings.session.max_s,
+        speech_start_ms=settings.session.speech_start_ms,
+        step_s=settings.asr.step_s,
+        partials=settings.asr.partials,
+        no_speech_threshold=settings.asr.no_speech_threshold,
+    )
+
+
+def build_engine(settings: Settings, *, models_dir: Path, now_sample: Callable[[], int]) -> Engine:
+    """Load, test and warm everything; raises `ModelError` when a model cannot be used.
+
+    `now_sample`: the sample that the input would be delivering right now.
+    """
+    wake = WakeDetector.from_settings(settings.wake)
+    self_test = wake.self_test()
+    log.info("wake.self_test", passed=self_test.passed, score=round(self_test.score, 3))
+    stopwatch = Stopwatch(_transcriber(settings.asr, models_dir))
+    pipeline = Pipeline(
+        wake=wake,
+        vad=SileroVad(),
+        transcriber=stopwatch,
+        options=pipeline_options(settings),
+        now_sample=now_sample,
+        new_session_id=lambda: uuid.uuid4().hex[:12],
+    )
+    return Engine(pipeline, stopwatch, None if self_test.passed else _wake_problem(self_test.score))
+
+
+def _transcriber(settings: AsrSettings, models_dir: Path) -> WhisperTranscriber:
+    started_s = time.monotonic()
+    model = load_model(resolve(settings.model, models_dir=models_dir), settings.dtype)
+    loaded_s = time.monotonic()
+    transcriber = WhisperTranscriber(
+        model,
+        StreamingConfig(
+            frame_threshold=settings.frame_threshold,
+            min_chunk_duration=settings.step_s,
+            emit_partial=settings.partials,
+            language=settings.language,
+            task=settings.task,
+            prompt=settings.prompt,
+        ),
+    )
+    transcriber.warm_up()
+    log.info(
+        "asr.ready",
+        model=settings.model,
+        load_ms=round((loaded_s - started_s) * 1000),
+        warm_up_ms=round((time.monotonic() - loaded_s) * 1000),
+    )
+    return transcriber
+
+
+def _wake_problem(score: float) -> Problem:
+    return Problem(
+        "wake",
+        f"the wake word scores {score:.2f} on a recording of it, so it would not be heard",
+        "set wake.backend to the other one (onnx, tflite), or reinstall onnxruntime",
+    )

@@ -1,0 +1,76 @@
+"""The errors that reach a person: each says what is wrong and what to do next.
+
+Knows nothing of who prints or logs them.
+"""
+
+from __future__ import annotations
+
+
+class VoiceDaemonError(Exception):
+    """A fault with a remedy.
+
+    `code` is a stable dotted name for scripts (`config.unknown_key`), `message` names the
+    value at fault, `remedy` is what the reader should do next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, code: str, message: str, *, remedy: str) -> None:
+        super().__init__(f"{message} ({remedy})" if remedy else message)
+        self.code = code
+        self.message = message
+        self.remedy = remedy
+
+
+class UsageError(VoiceDaemonError):
+    """The command line names something that cannot be used."""
+
+    exit_code = 2
+
+
+class ConfigError(VoiceDaemonError):
+    """The configuration cannot be used; the daemon maps it to 78, other commands to 2."""
+
+    exit_code = 2
+
+
+class AudioFileError(VoiceDaemonError):
+    """A file could not be read as audio."""
+
+
+class AudioDeviceError(VoiceDaemonError):
+    """The audio input could not be found, opened or kept open."""
+
+
+class ModelError(VoiceDaemonError):
+    """A model is missing, damaged or of a kind that is not supported."""
+
+
+class BrokerError(VoiceDaemonError):
+    """The MQTT broker could not be used."""
+
+
+class ControlError(VoiceDaemonError):
+    """The control socket could not be used."""
+
+
+class NotRunningError(ControlError):
+    """No daemon answers on the control socket."""
+
+    exit_code = 3
+
+
+class AlreadyRunningError(ControlError):
+    """Another daemon holds the lock. Not a failure: what was asked for is already so."""
+
+    exit_code = 0
+
+    def __init__(self, pid: int, *, lock_file: str) -> None:
+        """`pid` of the holder; 0 while it is not known yet."""
+        who = f"pid {pid}" if pid else "pid not known yet"
+        super().__init__(
+            "control.already_running",
+            f"voice-daemon is already running ({who}; it holds {lock_file})",
+            remedy="`daemonctl status` shows it; for a second one set VOICE_DAEMON_HOME",
+        )
+        self.pid = pid

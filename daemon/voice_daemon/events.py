@@ -1,0 +1,231 @@
+"""The values that flow through the daemon, from audio blocks to transcripts.
+
+A leaf module: frozen data only. Time is a sample index at `SAMPLE_RATE`, counted from the
+start of the input; wall-clock time and JSON belong to the edges (`mqtt.messages`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SAMPLE_RATE = 16_000
+"""Samples a second, everywhere past the audio edge."""
+
+
+def samples_to_ms(n_samples: int) -> int:
+    """`n_samples` at `SAMPLE_RATE` -> whole milliseconds, rounded to nearest."""
+    return round(n_samples * 1000 / SAMPLE_RATE)
+
+
+def ms_to_samples(ms: float) -> int:
+    """Milliseconds -> samples at `SAMPLE_RATE`, rounded to nearest."""
+    return round(ms * SAMPLE_RATE / 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class AudioBlock:
+    """What one callback delivers. `first_sample` jumps where audio was lost."""
+
+    first_sample: int
+    samples: NDArray[np.int16]
+    """(n,) int16 mono at `SAMPLE_RATE`."""
+
+
+class State(StrEnum):
+    """The daemon's state as published on `<base>/<node>/state`."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    LISTENING = "listening"
+    TRANSCRIBING = "transcribing"
+    MUTED = "muted"
+    DEGRADED = "degraded"
+
+
+class EndReason(StrEnum):
+    """Why a session ended."""
+
+    SILENCE = "silence"
+    MAX_LENGTH = "max_length"
+    NO_SPEECH = "no_speech"
+    CANCELLED = "cancelled"
+    MUTED = "muted"
+    MIC_LOST = "mic_lost"
+    OVERLOAD = "overload"
+    SHUTDOWN = "shutdown"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One recognised word; times in seconds from the first sample fed to the recogniser."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What the recogniser holds after a step: `text` is committed, `draft` may change.
+
+    `text + draft` reads as one line; `draft` keeps its leading space.
+    """
+
+    text: str
+    draft: str
+    language: str
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """The recogniser's authoritative reading of a whole utterance; `text` may be empty."""
+
+    text: str
+    revised: bool
+    """True when `text` does not merely extend what was committed before."""
+    language: str
+    words: tuple[Word, ...]
+    confidence: float
+    """Geometric mean token probability, 0..1."""
+    no_speech_prob: float
+
+
+@dataclass(frozen=True, slots=True)
+class WakeDetection:
+    """A wake score that passed threshold, trigger level and refractory time."""
+
+    wake_word: str
+    score: float
+    at_sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Latencies of one session on the live clock; None where the thing never happened."""
+
+    first_draft_ms: int | None
+    """First draft text, from the start of speech."""
+    first_committed_ms: int | None
+    """First committed text, from the start of speech."""
+    finalize_ms: int
+    """From the last speech sample to the final."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """The daemon moved to another state."""
+
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class WakeDetected:
+    """A wake word opened a session."""
+
+    session_id: str
+    wake_word: str
+    score: float
+    at_sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    """A session opened; exactly one `SessionEnded` with the same id follows."""
+
+    session_id: str
+    wake_word: str | None
+    """None when a command opened it (`cmd/listen`)."""
+    at_sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """Speech was first heard in a session."""
+
+    session_id: str
+    at_sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEnded:
+    """The endpoint decided that the utterance ended; `at_sample` is the last of the speech."""
+
+    session_id: str
+    at_sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptPartial:
+    """The text or the draft changed. `text` only grows within a session."""
+
+    session_id: str
+    seq: int
+    text: str
+    draft: str
+    language: str
+    audio_ms: int
+    """Audio of the utterance fed to the recogniser when the step ran."""
+    lag_ms: int
+    """Live clock minus the end of that audio, when the step was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptFinal:
+    """The one authoritative text of a session."""
+
+    session_id: str
+    seq: int
+    text: str
+    revised: bool
+    language: str
+    end_reason: EndReason
+    duration_ms: int
+    """From the start to the end of speech."""
+    wake_word: str | None
+    confidence: float
+    no_speech_prob: float
+    timing: Timing
+    words: tuple[Word, ...] = field(default=())
+    """Times in seconds from the start of speech."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """A session closed; `finals` is 0 or 1."""
+
+    session_id: str
+    reason: EndReason
+    finals: int
+    at_sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRaised:
+    """Something that the owner should know and can act on."""
+
+    code: str
+    message: str
+    remedy: str
+    session_id: str | None = None
+
+
+Event = (
+    StateChanged
+    | WakeDetected
+    | SessionStarted
+    | SpeechStarted
+    | SpeechEnded
+    | TranscriptPartial
+    | TranscriptFinal
+    | SessionEnded
+    | ErrorRaised
+)
+"""Whatever `pipeline.Pipeline.feed` may return."""

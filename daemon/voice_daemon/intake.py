@@ -1,0 +1,217 @@
+"""The audio input's life: opening, noticing that it stalled or that the machine slept, reopening.
+
+Knows nothing of wake words, sessions or MQTT, nor of what kind of source it keeps.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from voice_daemon.errors import AudioDeviceError
+from voice_daemon.events import SAMPLE_RATE, AudioBlock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from voice_daemon.audio import AudioSource
+
+REOPEN_DELAYS_S: Final = (1.0, 2.0, 5.0)
+"""Pauses before the attempts to get a lost input back; after the last one it is given up."""
+SLEEP_JUMP_S: Final = 2.0
+"""Wall clock ahead of the monotonic clock by this much means that the machine slept."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemClock:
+    """The clocks that an intake reads; tests pass their own."""
+
+    monotonic: Callable[[], float] = field(default=time.monotonic)
+    wall: Callable[[], float] = field(default=time.time)
+    sleep: Callable[[float], None] = field(default=time.sleep)
+
+
+@dataclass(frozen=True, slots=True)
+class InputLost:
+    """The input delivers nothing any more; it is being reopened."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputBack:
+    """The input was reopened."""
+
+    description: str
+
+
+class Intake:
+    """One audio input as an unbroken count of samples, over any number of reopenings.
+
+    `new_source` makes an unopened source. A source starts counting at 0 each time; the
+    intake adds what was before and the time without sound, so that the loss is a gap.
+    """
+
+    def __init__(
+        self,
+        new_source: Callable[[], AudioSource],
+        *,
+        stall_timeout_s: float,
+        clock: SystemClock | None = None,
+    ) -> None:
+        self.reopens = 0
+        self.silence = SilenceMeter()
+        self._newest: tuple[AudioBlock, float] | None = None
+        self._new_source = new_source
+        self._stall_timeout_s = stall_timeout_s
+        self._clock = clock or SystemClock()
+        self._source: AudioSource | None = None
+        self._first_sample = 0
+        self._end_sample = 0
+        self._waiting_since_s: float | None = None
+        self._clock_skew_s = self._skew_s()
+        self._attempt = 0
+        self._attempt_due_s = 0.0
+
+    @property
+    def source(self) -> AudioSource | None:
+        """The open source; None while it is lost."""
+        return self._source
+
+    @property
+    def exhausted(self) -> bool:
+        """True once a file has been read to its end."""
+        return self._source is not None and self._source.exhausted
+
+    @property
+    def last_block_age_ms(self) -> int | None:
+        """Milliseconds since the newest block came; None before the first."""
+        newest = self._newest
+        return round((self._clock.monotonic() - newest[1]) * 1000) if newest else None
+
+    @property
+    def level_dbfs(self) -> float:
+        """RMS of the newest block in dB of full scale; minus infinity is digital silence."""
+        newest = self._newest
+        if newest is None or not newest[0].samples.any():
+            return -math.inf
+        power = float(np.mean(np.square(newest[0].samples, dtype=np.float64)))
+        return round(10 * math.log10(power / 32768**2), 1)
+
+    @property
+    def end_sample(self) -> int:
+        """One past the last sample read."""
+        return self._end_sample
+
+    def now_sample(self) -> int:
+        """Give the sample that the input would be delivering right now."""
+        if self._source is None:
+            return self._end_sample
+        return max(self._end_sample, self._first_sample + self._source.clock.now_sample())
+
+    def open(self) -> None:
+        """Open the input for the first time; raises what the source raises."""
+        self._adopt(self._new_source())
+
+    def read(self, timeout_s: float) -> AudioBlock | InputLost | InputBack | None:
+        """Wait at most `timeout_s` for what comes next; None when nothing did.
+
+        Raises `AudioDeviceError` when a lost input could not be had back.
+        """
+        if self._source is None:
+            return self._recover(timeout_s)
+        slept_s = self._skew_s() - self._clock_skew_s
+        self._clock_skew_s += slept_s
+        if slept_s > SLEEP_JUMP_S:
+            return self._lose(f"the machine slept for about {slept_s:.0f} s")
+        started_s = self._clock.monotonic()
+        try:
+            block = self._source.read(timeout_s)
+        except AudioDeviceError as error:
+            return self._lose(error.message)
+        if block is not None:
+            return self._counted(block)
+        if self._waiting_since_s is None:
+            self._waiting_since_s = started_s
+        waited_s = self._clock.monotonic() - self._waiting_since_s
+        if waited_s >= self._stall_timeout_s and not self._source.exhausted:
+            return self._lose(f"{self._source.description} delivered nothing for {waited_s:.1f} s")
+        return None
+
+    def close(self) -> None:
+        """Close the input, if it is open."""
+        if self._source is not None:
+            self._source.stop()
+        self._source = None
+
+    def _counted(self, block: AudioBlock) -> AudioBlock:
+        block = replace(block, first_sample=self._first_sample + block.first_sample)
+        self._end_sample = block.first_sample + len(block.samples)
+        self._waiting_since_s = None
+        self._newest = (block, self._clock.monotonic())
+        self.silence.feed(block.samples)
+        return block
+
+    def _adopt(self, source: AudioSource) -> None:
+        """Open a source and take it into use."""
+        source.start()
+        self._source = source
+        self._waiting_since_s = None
+        self._clock_skew_s = self._skew_s()
+        self.silence = SilenceMeter()
+
+    def _lose(self, message: str) -> InputLost:
+        self.close()
+        self._attempt = 0
+        self._attempt_due_s = self._clock.monotonic() + REOPEN_DELAYS_S[0]
+        return InputLost(message)
+
+    def _recover(self, timeout_s: float) -> InputBack | None:
+        """Open again when it is time to; raises when that was the last attempt."""
+        now_s = self._clock.monotonic()
+        if now_s < self._attempt_due_s:
+            self._clock.sleep(min(timeout_s, self._attempt_due_s - now_s))
+            return None
+        source = self._new_source()
+        try:
+            self._adopt(source)
+        except AudioDeviceError:
+            self._attempt += 1
+            if self._attempt == len(REOPEN_DELAYS_S):
+                raise
+            self._attempt_due_s = self._clock.monotonic() + REOPEN_DELAYS_S[self._attempt]
+            return None
+        self.reopens += 1
+        if self._newest is not None:
+            gap_s = self._clock.monotonic() - self._newest[1]
+            self._first_sample = self._end_sample + round(gap_s * SAMPLE_RATE)
+        return InputBack(source.description)
+
+    def _skew_s(self) -> float:
+        return self._clock.wall() - self._clock.monotonic()
+
+
+class SilenceMeter:
+    """How long the input has been exactly zero, which no microphone in a room is."""
+
+    def __init__(self) -> None:
+        self._zero_samples = 0
+
+    def feed(self, samples: NDArray[np.int16]) -> None:
+        """Count (n,) int16 samples; any sample that is not zero starts over."""
+        nonzero = np.flatnonzero(samples)
+        if len(nonzero):
+            self._zero_samples = len(samples) - 1 - int(nonzero[-1])
+        else:
+            self._zero_samples += len(samples)
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds of digital silence up to now."""
+        return self._zero_samples / SAMPLE_RATE

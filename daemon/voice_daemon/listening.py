@@ -1,0 +1,279 @@
+"""One open session: from voice to speech to hypotheses to the final.
+
+Owns what lasts as long as a session, and drives the voice detector and the recogniser for
+it. Knows nothing of wake words but the one that opened it, nor of the daemon's state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from voice_daemon.endpoint import Endpointer, Phase, Signal
+from voice_daemon.events import SAMPLE_RATE, EndReason, SpeechEnded, SpeechStarted, ms_to_samples
+from voice_daemon.parts import transcribing
+from voice_daemon.utterance import Utterance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from voice_daemon.audio.ring import RingBuffer
+    from voice_daemon.events import Event, Transcript
+    from voice_daemon.parts import PipelineOptions, Tally, Transcriber, VoiceActivityDetector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What every session of a pipeline shares."""
+
+    ring: RingBuffer
+    vad: VoiceActivityDetector
+    transcriber: Transcriber
+    options: PipelineOptions
+    now_sample: Callable[[], int]
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """How a session came to be."""
+
+    session_id: str
+    at_sample: int
+    """The wake detection, or the command to listen."""
+    wake_word: str | None = None
+    """None when a command opened the session."""
+    wake_phrase: str | None = None
+    """The wake word as it is written."""
+
+
+class OpenSession:
+    """Turns the audio of one session into events, until `over` says why it ends.
+
+    The recogniser is started only when the speaker has started: by then it is known where
+    the audio of the command begins and whether the wake word is a part of it.
+    """
+
+    def __init__(self, opening: Opening, surroundings: Surroundings, *, heard_to: int) -> None:
+        """`heard_to`: end of the audio in the ring."""
+        self.opening = opening
+        self.over: EndReason | None = None
+        self.finals = 0
+        self._around = surroundings
+        self._options = surroundings.options
+        self._heard_to = heard_to
+        self._utterance: Utterance | None = None
+        self._prepared: Transcript | None = None
+        self._concluded = False
+        self._first_step_from = 0
+        self._steps_passed = 0
+        self._history = self._read_history()
+        self._endpointer = Endpointer(
+            self._options.endpoint(),
+            frame_samples=surroundings.vad.frame_samples,
+            heard_from=heard_to - self._history.size,
+            opened_at=opening.at_sample,
+            after_wake=opening.wake_word is not None,
+        )
+
+    @property
+    def command_open(self) -> bool:
+        """True from the start of speech until what was said has been read."""
+        return self._utterance is not None and not self._concluded
+
+    def hear_history(self) -> Iterator[Event]:
+        """Show the voice detector what came before the opening, so that it is warm."""
+        self._around.vad.reset()
+        history, self._history = self._history, self._history[:0]
+        yield from self._follow_voice(history)
+
+    def hear(self, samples: NDArray[np.int16]) -> Iterator[Event]:
+        """Take the next (n,) samples, which the ring holds already."""
+        self._heard_to += samples.size
+        if self._lag() > ms_to_samples(self._options.queue_max_ms):
+            self.over = EndReason.OVERLOAD
+            return
+        if self._utterance is not None:
+            with transcribing():
+                self._around.transcriber.feed(samples)
+        yield from self._follow_voice(samples)
+        if self._utterance is not None and self.over is None:
+            yield from self._step_when_due(self._utterance)
+
+    def stop(self) -> Iterator[Event]:
+        """Finish early: a command that seemed complete is published, any other is not."""
+        if self._utterance is not None and self._endpointer.phase is Phase.SUSPECTED:
+            yield from self._conclude(self._utterance, EndReason.SHUTDOWN)
+        self.over = EndReason.SHUTDOWN
+
+    def _follow_voice(self, samples: NDArray[np.int16]) -> Iterator[Event]:
+        """Put samples through voice detector and endpoint, and do what they decide."""
+        for probability in self._around.vad.feed(samples):
+            signal = self._endpointer.feed(probability)
+            if self._utterance is not None and signal is not None:
+                yield from self._act(signal, self._utterance)
+            elif signal is Signal.STARTED:
+                yield from self._begin()
+            elif signal is Signal.DOUBTFUL:
+                yield from self._settle()
+            elif signal is Signal.NO_SPEECH:
+                self.over = EndReason.NO_SPEECH
+            if self.over is not None:
+                return
+
+    def _act(self, signal: Signal, utterance: Utterance) -> Iterator[Event]:
+        """Do what a signal asks for once somebody has spoken."""
+        if signal is Signal.SUSPECTED:
+            # The hangover is time to read it all: the final is ready when it ends.
+            self._prepared = self._read_all()
+        elif signal is Signal.RESUMED:
+            self._prepared = None
+            self._steps_passed = self._steps_until(self._heard_to)
+            self._around.tally.add(early_finals_dropped=1)
+        elif signal is Signal.ENDED:
+            yield from self._conclude(utterance, EndReason.SILENCE)
+        elif signal is Signal.MAX_LENGTH:
+            yield from self._conclude(utterance, EndReason.MAX_LENGTH)
+
+    def _begin(self) -> Iterator[Event]:
+        """Somebody speaks: start the recogniser where the command's audio begins."""
+        continuous = self._endpointer.continuous
+        audio_from, samples = self._command_audio(continuous=continuous)
+        yield self._speech_started(audio_from)
+        self._start_reading(samples, with_wake_word=continuous)
+
+    def _settle(self) -> Iterator[Event]:
+        """Read what followed the detection, to tell a short command from the wake word."""
+        audio_from, samples = self._command_audio(continuous=True)
+        self._start_reading(samples, with_wake_word=True)
+        transcript = self._read_all()
+        accepted = self._counts(transcript) and self._goes_past_wake(transcript, audio_from)
+        self._around.tally.add(doubts=1, doubts_accepted=int(accepted))
+        if accepted:
+            self._endpointer.accept()
+            self._prepared = transcript
+            yield self._speech_started(audio_from)
+        else:
+            with transcribing():
+                self._around.transcriber.reset()
+
+    def _goes_past_wake(self, transcript: Transcript, audio_from: int) -> bool:
+        """Tell whether some word lies too late to be a misread piece of the wake word."""
+        limit = self.opening.at_sample - ms_to_samples(self._options.word_late_ms)
+        middles_s = ((word.start_s + word.end_s) / 2 for word in transcript.words)
+        return any(audio_from + middle_s * SAMPLE_RATE > limit for middle_s in middles_s)
+
+    def _speech_started(self, audio_from: int) -> SpeechStarted:
+        speech_from = self._endpointer.speech_from
+        self._utterance = Utterance(
+            self.opening.session_id,
+            wake_word=self.opening.wake_word,
+            audio_from=audio_from,
+            speech_from=speech_from,
+        )
+        self._first_step_from = speech_from
+        self._steps_passed = self._steps_until(self._heard_to)
+        return SpeechStarted(self.opening.session_id, speech_from)
+
+    def _start_reading(self, samples: NDArray[np.int16], *, with_wake_word: bool) -> None:
+        with transcribing():
+            self._around.transcriber.start(
+                wake_phrase=self.opening.wake_phrase if with_wake_word else None
+            )
+            self._around.transcriber.feed(samples)
+
+    def _command_audio(self, *, continuous: bool) -> tuple[int, NDArray[np.int16]]:
+        """Return the audio of the command so far, (n,), and its first sample.
+
+        A continuous command cannot be parted from its wake word: it begins with the voice that
+        the wake word is in. After a pause the wake word stays outside.
+        """
+        opened_at = self.opening.at_sample
+        lead = ms_to_samples(self._options.speech_lead_ms)
+        preroll = ms_to_samples(self._options.preroll_ms)
+        first = self._endpointer.speech_from - lead
+        if continuous:
+            first = min(self._endpointer.voice.run_from - lead, opened_at - preroll)
+            first = max(first, opened_at - self._history_samples())
+        elif self.opening.wake_word is not None:
+            first = max(first, self._endpointer.command_from)
+        else:
+            first = max(first, opened_at - preroll)
+        samples = self._around.ring.read(first, self._heard_to)
+        return self._heard_to - samples.size, samples
+
+    def _step_when_due(self, utterance: Utterance) -> Iterator[Event]:
+        """Take a step of the recogniser every `step_s` of audio, while somebody speaks.
+
+        Behind the live input by more than a step, it waits until it has caught up: the steps
+        that fall due meanwhile become one.
+        """
+        due = self._steps_until(self._heard_to) - self._steps_passed
+        speaking = self._endpointer.phase is Phase.SPEAKING
+        if not (self._options.partials and speaking and due):
+            return
+        if self._lag() > self._step_samples():
+            return
+        with transcribing():
+            hypothesis = self._around.transcriber.step()
+        self._steps_passed += due
+        violated = utterance.retracts(hypothesis)
+        partial = utterance.partial(
+            hypothesis, heard_to=self._heard_to, now=self._around.now_sample()
+        )
+        self._around.tally.add(
+            steps=1,
+            merged_steps=due - 1,
+            prefix_violations=int(violated),
+            partials=int(partial is not None),
+        )
+        if partial is not None:
+            yield partial
+
+    def _conclude(self, utterance: Utterance, reason: EndReason) -> Iterator[Event]:
+        """End the utterance and publish the final, if it has text."""
+        speech_to = self._endpointer.voice.last
+        yield SpeechEnded(self.opening.session_id, speech_to)
+        if self._prepared is not None:
+            self._around.tally.add(early_finals_used=1)
+        transcript = self._prepared or self._read_all()
+        if self._counts(transcript):
+            now = self._around.now_sample()
+            yield utterance.final(transcript, reason, speech_to=speech_to, now=now)
+            self.finals = 1
+        self._concluded = True
+        self.over = reason
+
+    def _counts(self, transcript: Transcript) -> bool:
+        """Tell whether a transcript has text that was probably spoken."""
+        nobody = transcript.no_speech_prob > self._options.no_speech_threshold
+        unsure = transcript.confidence < self._options.low_confidence
+        return bool(transcript.text.strip()) and not (nobody and unsure)
+
+    def _read_all(self) -> Transcript:
+        with transcribing():
+            return self._around.transcriber.finish()
+
+    def _read_history(self) -> NDArray[np.int16]:
+        first = self.opening.at_sample - self._history_samples()
+        return self._around.ring.read(first, self._heard_to)
+
+    def _history_samples(self) -> int:
+        """Return how much audio before the opening matters: a wake word may begin there."""
+        after_wake = self.opening.wake_word is not None
+        wake_lead_ms = self._options.wake_lead_ms if after_wake else 0
+        return ms_to_samples(max(self._options.preroll_ms, wake_lead_ms))
+
+    def _step_samples(self) -> int:
+        return ms_to_samples(self._options.step_s * 1000)
+
+    def _steps_until(self, sample: int) -> int:
+        """Return how many steps fall due from the start of speech until `sample`."""
+        return (sample - self._first_step_from) // self._step_samples()
+
+    def _lag(self) -> int:
+        """Return the samples by which the live input is ahead."""
+        return max(0, self._around.now_sample() - self._heard_to)

@@ -1,0 +1,191 @@
+"""Where log events go: JSON lines in a size-rotated file, readable lines on stderr.
+
+Loggers of other libraries go the same way. What was said and what is secret is masked here, so
+that no caller can forget it. Knows nothing of what is logged.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from logging.handlers import RotatingFileHandler
+from typing import TYPE_CHECKING, Any, TextIO
+
+import structlog
+
+from voice_daemon.errors import ConfigError
+
+if TYPE_CHECKING:
+    from io import TextIOWrapper
+    from pathlib import Path
+
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+    from voice_daemon.config import LogSettings
+
+MASK = "***"
+_SPOKEN = frozenset({"text", "draft", "words", "payload", "prompt"})
+_SECRET = frozenset({"password"})
+_BYTES_PER_MB = 1_000_000
+_FIRST = ("at", "level", "event")
+_OWN_PREFIX = "voice-daemon."
+_CHATTY = ("httpx", "httpcore", "urllib3", "huggingface_hub", "filelock")
+"""Libraries that tell every request at `info`."""
+
+
+def configure(
+    settings: LogSettings,
+    *,
+    log_file: Path | None,
+    console: bool,
+    log_transcripts: bool = False,
+) -> None:
+    """Send log events to `log_file` and, with `console`, to stderr; replaces what was set before.
+
+    The file and its folder are made, readable by their owner alone. Raises `ConfigError` when
+    the file cannot be written.
+    """
+    handlers: list[logging.Handler] = []
+    mask = _Mask(_SECRET if log_transcripts else _SECRET | _SPOKEN)
+    if log_file is not None:
+        handler: logging.Handler = _open_file(settings, log_file)
+        handler.setFormatter(_formatter(mask, structlog.processors.JSONRenderer(_to_json)))
+        handlers.append(handler)
+    if console:
+        handlers.append(_console(mask))
+    _install(handlers, settings.level.upper())
+
+
+def configure_for_command() -> None:
+    """Show warnings and errors on stderr: what a command wants that is no daemon."""
+    _install([_console(_Mask(_SECRET | _SPOKEN))], "WARNING")
+
+
+class _Mask:
+    """A processor that hides the values of some keys, however deep they lie."""
+
+    def __init__(self, keys: frozenset[str]) -> None:
+        self._keys = keys
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {key: self._masked(key, value) for key, value in event.items()}
+
+    def _masked(self, key: object, value: object) -> Any:  # noqa: ANN401 - any logged value
+        if key in self._keys:
+            return MASK
+        if isinstance(value, Mapping):
+            return {name: self._masked(name, item) for name, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            # A tuple stays one: that of an exception is told by its type further on.
+            items = [self._masked(None, item) for item in value]
+            return tuple(items) if isinstance(value, tuple) else items
+        return value
+
+
+class _OwnerOnlyRotatingFile(RotatingFileHandler):
+    """A rotated file that only its owner can read, and that fails quietly after saying so once."""
+
+    _failed = False
+
+    def _open(self) -> TextIOWrapper:
+        def opener(path: str, flags: int) -> int:
+            descriptor = os.open(path, flags, 0o600)
+            os.fchmod(descriptor, 0o600)  # a file of an older version may be wider
+            return descriptor
+
+        return open(self.baseFilename, "a", encoding=self.encoding, opener=opener)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - its name
+        # A full disk would otherwise bring a traceback on stderr for every event.
+        if not self._failed:
+            self._failed = True
+            sys.stderr.write(f"cannot write {self.baseFilename}: {sys.exc_info()[1]}\n")
+
+
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes to whatever `sys.stderr` is at the time."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]  # the base class keeps one stream
+        return sys.stderr
+
+
+def _open_file(settings: LogSettings, log_file: Path) -> _OwnerOnlyRotatingFile:
+    try:
+        log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handler = _OwnerOnlyRotatingFile(
+            log_file,
+            maxBytes=settings.max_mb * _BYTES_PER_MB,
+            backupCount=settings.backups,
+            encoding="utf-8",
+        )
+    except OSError as error:
+        raise ConfigError(
+            "log.unwritable",
+            f"the log file {log_file} cannot be written: {error.strerror}",
+            remedy=f"make {log_file.parent} a folder that this user may write to",
+        ) from error
+    handler.set_name(f"{_OWN_PREFIX}file")
+    return handler
+
+
+def _console(mask: _Mask) -> logging.Handler:
+    handler = _StandardError()
+    handler.set_name(f"{_OWN_PREFIX}console")
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty() and "NO_COLOR" not in os.environ,
+        timestamp_key="at",
+        # The default shows local variables, and with them what was said.
+        exception_formatter=structlog.dev.plain_traceback,
+    )
+    handler.setFormatter(_formatter(mask, renderer))
+    return handler
+
+
+def _formatter(mask: _Mask, renderer: Processor) -> structlog.stdlib.ProcessorFormatter:
+    final: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, mask]
+    if isinstance(renderer, structlog.processors.JSONRenderer):
+        final.append(structlog.processors.format_exc_info)
+    return structlog.stdlib.ProcessorFormatter(
+        processors=[*final, renderer],
+        foreign_pre_chain=[*_shared(), structlog.stdlib.add_logger_name],
+    )
+
+
+def _shared() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        structlog.processors.StackInfoRenderer(),
+    ]
+
+
+def _install(handlers: Sequence[logging.Handler], level: str) -> None:
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if (handler.get_name() or "").startswith(_OWN_PREFIX):
+            root.removeHandler(handler)
+            handler.close()
+    for handler in handlers:
+        root.addHandler(handler)
+    root.setLevel(level)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[*_shared(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _to_json(event: EventDict, **kwargs: Any) -> str:  # noqa: ANN401 - as json.dumps takes them
+    head = {key: event[key] for key in _FIRST if key in event}
+    return json.dumps({**head, **event}, ensure_ascii=False, **kwargs)

@@ -1,0 +1,100 @@
+"""What a recogniser model may be called, and the folder name that follows from it.
+
+Owns the short names, the downloads that we recommend, and the check that keeps a name from
+becoming a path. Knows nothing of disks or networks.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from voice_daemon.errors import ModelError
+
+_REPO_ID: Final = re.compile(r"\w([\w.-]*\w)?/\w([\w.-]*\w)?", re.ASCII)
+_MAX_REPO_ID_LENGTH: Final = 96
+"""The hub's own limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """A short name for a published model."""
+
+    name: str
+    repo_id: str
+    approx_mb: int
+    """Rounded size of the download, in units of 10^6 bytes."""
+    languages: str
+    advice: str = ""
+    """Whom it suits; empty for those that we do not recommend first."""
+
+
+CATALOGUE: Final = (
+    CatalogueEntry(
+        "tiny.en", "mlx-community/whisper-tiny.en-mlx", 75, "en", "tests and the demo; bundled"
+    ),
+    CatalogueEntry("tiny", "mlx-community/whisper-tiny-mlx", 75, "multilingual"),
+    CatalogueEntry(
+        "base.en", "mlx-community/whisper-base.en-mlx", 145, "en", "English, the least delay"
+    ),
+    CatalogueEntry("base", "mlx-community/whisper-base-mlx", 145, "multilingual"),
+    CatalogueEntry(
+        "small.en", "mlx-community/whisper-small.en-mlx", 485, "en", "English, commands at home"
+    ),
+    CatalogueEntry(
+        "small", "mlx-community/whisper-small-mlx", 485, "multilingual", "other languages"
+    ),
+    CatalogueEntry("medium.en", "mlx-community/whisper-medium.en-mlx", 1530, "en"),
+    CatalogueEntry("medium", "mlx-community/whisper-medium-mlx", 1530, "multilingual"),
+    CatalogueEntry("large-v3", "mlx-community/whisper-large-v3-mlx", 3090, "multilingual"),
+    CatalogueEntry(
+        "large-v3-turbo",
+        "mlx-community/whisper-large-v3-turbo",
+        1620,
+        "multilingual",
+        "the fewest mistakes; wants 8 GB of memory or more",
+    ),
+)
+
+_REPO_BY_NAME: Final = {entry.name: entry.repo_id for entry in CATALOGUE}
+
+
+def repo_of(name: str) -> str:
+    """Return the hub repository that `name` stands for: a short name, or an id itself.
+
+    Raises `ModelError` for anything else, in particular for what looks like a path.
+    """
+    if name in _REPO_BY_NAME:
+        return _REPO_BY_NAME[name]
+    if is_repo_id(name):
+        return name
+    close = difflib.get_close_matches(name, _REPO_BY_NAME, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise ModelError(
+        "models.bad_name",
+        f"{name!r} is neither a short name nor a Hugging Face repository id (owner/name)",
+        remedy=f"{hint}short names: {', '.join(_REPO_BY_NAME)}",
+    )
+
+
+def is_repo_id(name: str) -> bool:
+    """Tell whether `name` is a well-formed `owner/name`, by the hub's own rules."""
+    return (
+        _REPO_ID.fullmatch(name) is not None
+        and len(name) <= _MAX_REPO_ID_LENGTH
+        and "--" not in name
+        and ".." not in name
+        and not name.endswith(".git")
+    )
+
+
+def folder_name(repo_id: str) -> str:
+    """`owner/name` -> `owner--name`; the hub forbids `--` in ids, so it can be undone."""
+    return repo_id.replace("/", "--")
+
+
+def repo_of_folder(folder: str) -> str:
+    """Undo `folder_name`."""
+    return folder.replace("--", "/")

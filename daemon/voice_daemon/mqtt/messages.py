@@ -1,0 +1,282 @@
+"""What the daemon says: events as MQTT messages, and the retained picture of itself.
+
+Pure functions of values; the caller gives the time. Knows nothing of connections, of which
+message is sent when, or of Home Assistant.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from voice_daemon.events import (
+    ErrorRaised,
+    Event,
+    SessionEnded,
+    SessionStarted,
+    SpeechEnded,
+    SpeechStarted,
+    State,
+    StateChanged,
+    TranscriptFinal,
+    TranscriptPartial,
+    WakeDetected,
+    Word,
+)
+from voice_daemon.mqtt.commands import (
+    Command,
+    CommandError,
+    Kind,
+    parse_command,
+    response_message,
+)
+from voice_daemon.mqtt.topics import (
+    SCHEMA,
+    Leaf,
+    MqttMessage,
+    Topics,
+    default_client_id,
+    encode_json,
+)
+
+if TYPE_CHECKING:
+    from voice_daemon.errors import VoiceDaemonError
+
+__all__ = [
+    "Command",
+    "CommandError",
+    "Health",
+    "Info",
+    "Kind",
+    "Leaf",
+    "MqttMessage",
+    "Topics",
+    "availability",
+    "default_client_id",
+    "error_event",
+    "for_event",
+    "health_message",
+    "info_message",
+    "parse_command",
+    "response_message",
+    "setting_message",
+    "state_message",
+]
+
+PARTIAL_EXPIRY_S: Final = 2.0
+"""The next partial replaces it sooner."""
+WAKE_EXPIRY_S: Final = 10.0
+"""What a wake sets off (a light, a lowered volume) is absurd later."""
+SESSION_EXPIRY_S: Final = 30.0
+ERROR_EXPIRY_S: Final = 3600.0
+"""A dated record for the owner, of use after an outage too."""
+
+_SCORE_DIGITS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What this node is; retained on `info`."""
+
+    version: str
+    model: str
+    wake_words: tuple[str, ...]
+    input_device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Counters since the start and gauges of now; retained on `health`.
+
+    None, and a level of minus infinity (digital silence), become null.
+    """
+
+    uptime_s: int
+    wakes: int
+    sessions: int
+    finals: int
+    no_speech: int
+    """Sessions in which nobody spoke: most of them false wakes."""
+    failed: int
+    """Sessions that ended in `overload`, `mic_lost` or `error`."""
+    finals_lost: int
+    """Finals that never reached the broker."""
+    dropped_audio_ms: int
+    mqtt_reconnects: int
+    mqtt_dropped: int
+    """Messages that never reached the broker, finals among them; partials are not counted."""
+    rtf: float | None
+    """95th percentile of compute time by audio time; None before the first session."""
+    lag_ms: int
+    level_dbfs: float | None
+    memory_mb: int
+    threads: int
+    mic_problem: str | None = None
+    """What is wrong with the input, for people; None when nothing is."""
+
+
+def for_event(
+    event: Event, *, topics: Topics, at: datetime, final_ttl_s: float = 30.0
+) -> tuple[MqttMessage, ...]:
+    """Give what `event` says on MQTT: one message, or none for what stays inside.
+
+    `at` is the event's time, with its zone; `final_ttl_s` is how long a final may wait.
+    """
+    match event:
+        case StateChanged():
+            return (state_message(event.state, topics=topics),)
+        case WakeDetected():
+            leaf, body, expiry_s = Leaf.WAKE, _wake(event), WAKE_EXPIRY_S
+        case SessionStarted():
+            leaf, body, expiry_s = Leaf.SESSION, _started(event), SESSION_EXPIRY_S
+        case SessionEnded():
+            leaf, body, expiry_s = Leaf.SESSION, _ended(event), SESSION_EXPIRY_S
+        case TranscriptPartial():
+            leaf, body, expiry_s = Leaf.PARTIAL, _partial(event), PARTIAL_EXPIRY_S
+        case TranscriptFinal():
+            leaf, body, expiry_s = Leaf.FINAL, _final(event), final_ttl_s
+        case ErrorRaised():
+            leaf, body, expiry_s = Leaf.ERROR, _error(event), ERROR_EXPIRY_S
+        case SpeechStarted() | SpeechEnded():
+            return ()
+    payload = encode_json({"schema": SCHEMA, **body, "at": _rfc3339(at)})
+    qos = 0 if leaf is Leaf.PARTIAL else 1
+    return (MqttMessage(topics.path(leaf), payload, qos, expiry_s=expiry_s),)
+
+
+def error_event(error: VoiceDaemonError, *, session_id: str | None = None) -> ErrorRaised:
+    """Turn a caught error into the event that reports it."""
+    return ErrorRaised(error.code, error.message, error.remedy, session_id)
+
+
+def availability(topics: Topics, *, online: bool) -> MqttMessage:
+    """Give the retained `online` or `offline`; the latter is also the will."""
+    payload = b"online" if online else b"offline"
+    return MqttMessage(topics.path(Leaf.AVAILABILITY), payload, retain=True)
+
+
+def state_message(state: State, *, topics: Topics) -> MqttMessage:
+    """Give the retained state, a bare word."""
+    return MqttMessage(topics.path(Leaf.STATE), state.value.encode(), retain=True)
+
+
+def setting_message(name: str, value: float | str, *, topics: Topics) -> MqttMessage:
+    """Give the retained value in force of a setting; a flag is `ON` or `OFF`."""
+    text = ("ON" if value else "OFF") if isinstance(value, bool) else str(value)
+    return MqttMessage(topics.setting_state(name), text.encode(), retain=True)
+
+
+def info_message(info: Info, *, topics: Topics) -> MqttMessage:
+    """Give the retained description of this node."""
+    body = {
+        "schema": SCHEMA,
+        "version": info.version,
+        "model": info.model,
+        "wake_words": list(info.wake_words),
+        "input_device": info.input_device,
+    }
+    return MqttMessage(topics.path(Leaf.INFO), encode_json(body), retain=True)
+
+
+def health_message(health: Health, *, topics: Topics, at: datetime) -> MqttMessage:
+    """Give the retained counters and gauges, in the order of `Health`."""
+    body = {field.name: _json_value(getattr(health, field.name)) for field in fields(health)}
+    payload = encode_json({"schema": SCHEMA, **body, "at": _rfc3339(at)})
+    return MqttMessage(topics.path(Leaf.HEALTH), payload, qos=0, retain=True)
+
+
+def _wake(event: WakeDetected) -> dict[str, Any]:
+    return {
+        "event_type": "detected",
+        "session_id": event.session_id,
+        "wake_word": event.wake_word,
+        "score": _json_value(event.score),
+    }
+
+
+def _started(event: SessionStarted) -> dict[str, Any]:
+    return {
+        "event_type": "started",
+        "session_id": event.session_id,
+        "wake_word": event.wake_word,
+    }
+
+
+def _ended(event: SessionEnded) -> dict[str, Any]:
+    return {
+        "event_type": "ended",
+        "session_id": event.session_id,
+        "reason": event.reason.value,
+        "finals": event.finals,
+    }
+
+
+def _partial(event: TranscriptPartial) -> dict[str, Any]:
+    return {
+        "event_type": "partial",
+        "session_id": event.session_id,
+        "seq": event.seq,
+        "text": event.text,
+        "draft": event.draft,
+        "is_final": False,
+        "language": event.language,
+        "audio_ms": event.audio_ms,
+        "lag_ms": event.lag_ms,
+    }
+
+
+def _final(event: TranscriptFinal) -> dict[str, Any]:
+    return {
+        "event_type": "final",
+        "session_id": event.session_id,
+        "seq": event.seq,
+        "text": event.text,
+        "is_final": True,
+        "revised": event.revised,
+        "language": event.language,
+        "end_reason": event.end_reason.value,
+        "duration_ms": event.duration_ms,
+        "wake_word": event.wake_word,
+        "confidence": _json_value(event.confidence),
+        "no_speech_prob": _json_value(event.no_speech_prob),
+        "words": [_word(word) for word in event.words],
+        "timing": {
+            "first_draft_ms": event.timing.first_draft_ms,
+            "first_committed_ms": event.timing.first_committed_ms,
+            "finalize_ms": event.timing.finalize_ms,
+        },
+    }
+
+
+def _word(word: Word) -> dict[str, Any]:
+    return {
+        "text": word.text,
+        "start_ms": round(word.start_s * 1000),
+        "end_ms": round(word.end_s * 1000),
+    }
+
+
+def _error(event: ErrorRaised) -> dict[str, Any]:
+    return {
+        "event_type": "error",
+        "code": event.code,
+        "message": event.message,
+        "remedy": event.remedy,
+        "session_id": event.session_id,
+    }
+
+
+def _json_value(value: float | str | None) -> float | str | None:
+    """Round fractions to what their meaning carries; what JSON cannot hold becomes null."""
+    if not isinstance(value, float):
+        return value
+    return round(value, _SCORE_DIGITS) if math.isfinite(value) else None
+
+
+def _rfc3339(at: datetime) -> str:
+    """Write UTC with milliseconds and Z. Raises ValueError for a time without a zone."""
+    if at.tzinfo is None:
+        raise ValueError(f"a time without a zone: {at!r}")
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,57 @@
+"""What arrives from the broker: commands are passed on, bad ones answered with what is wrong.
+
+Knows nothing of connections or of what commands do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from voice_daemon.mqtt.commands import CommandError, Kind, parse_command, response_message
+from voice_daemon.mqtt.messages import error_event, for_event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from voice_daemon.mqtt.commands import Command
+    from voice_daemon.mqtt.topics import MqttMessage, Topics
+
+log = structlog.get_logger()
+
+
+class Reception:
+    """Turns messages into calls of `on_command`, which may raise `CommandError`."""
+
+    def __init__(self, topics: Topics, on_command: Callable[[Command], None]) -> None:
+        self.ignored = 0
+        """Retained commands, which are from the past."""
+        self.refused = 0
+        self._topics = topics
+        self._on_command = on_command
+
+    def receive(
+        self, topic: str, payload: bytes, *, retain: bool, at: datetime
+    ) -> tuple[MqttMessage, ...]:
+        """Act on one message; gives what to publish about it when it was bad."""
+        if retain:
+            self.ignored += 1
+            log.warning("mqtt.retained_command_ignored", topic=topic)
+            return ()
+        try:
+            command = parse_command(topic, payload, retain=False, topics=self._topics)
+            if command is not None:
+                self._on_command(command)
+        except CommandError as error:
+            self.refused += 1
+            log.warning("mqtt.command_refused", code=error.code, topic=topic)
+            return self._complaint(error, at)
+        return ()
+
+    def _complaint(self, error: CommandError, at: datetime) -> tuple[MqttMessage, ...]:
+        told = for_event(error_event(error), topics=self._topics, at=at)
+        if error.command.kind is not Kind.CALL or not error.command.is_named:
+            return told
+        return (*told, response_message(error.command, topics=self._topics, error=error))

@@ -1,0 +1,127 @@
+"""The topic tree, and the one shape of a message for it.
+
+Knows nothing of what is said on a topic, of sockets or of clocks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from voice_daemon.errors import ConfigError
+
+SCHEMA: Final = 1
+"""Version of every JSON payload."""
+
+BASE_MAX_BYTES: Final = 200
+"""Leaves room for node and leaf in every broker's topic limit."""
+
+NODE_PATTERN: Final = re.compile(r"[a-z0-9_-]{1,64}")
+
+
+class Leaf(StrEnum):
+    """The fixed ends of topics, below `<base>/<node>/`."""
+
+    AVAILABILITY = "availability"
+    INFO = "info"
+    STATE = "state"
+    HEALTH = "health"
+    WAKE = "wake"
+    SESSION = "session"
+    PARTIAL = "transcript/partial"
+    FINAL = "transcript/final"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class MqttMessage:
+    """One message to publish.
+
+    `expiry_s` is how long it is worth anything, from the moment it is handed to the client:
+    past that it is not sent. None means that it never gets old.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    expiry_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The topics of one node; raises `ConfigError` for a base or node that no broker takes."""
+
+    base: str
+    node: str
+
+    def __post_init__(self) -> None:
+        fault = base_topic_fault(self.base)
+        if fault:
+            raise ConfigError(
+                "mqtt.base_topic",
+                f"mqtt.base_topic {self.base!r} {fault}",
+                remedy='use plain levels such as "voice" or "home/voice"',
+            )
+        if not NODE_PATTERN.fullmatch(self.node):
+            raise ConfigError(
+                "config.node_id",
+                f"node_id {self.node!r} is not 1 to 64 of a-z, 0-9, _ and -",
+                remedy='choose a name such as "mac-mini"',
+            )
+
+    @property
+    def root(self) -> str:
+        """`<base>/<node>`."""
+        return f"{self.base}/{self.node}"
+
+    def path(self, leaf: Leaf) -> str:
+        """Give the full topic of a fixed leaf."""
+        return f"{self.root}/{leaf.value}"
+
+    def setting_state(self, name: str) -> str:
+        """Give the topic that retains the value in force of setting `name`."""
+        return f"{self.root}/{name}/state"
+
+    def response(self, verb: str) -> str:
+        """Give the topic that answers `cmd/<verb>`."""
+        return f"{self.root}/response/{verb}"
+
+    @property
+    def command_filters(self) -> tuple[str, str]:
+        """The subscriptions that carry commands and settings."""
+        return f"{self.root}/cmd/+", f"{self.root}/+/set"
+
+
+def base_topic_fault(base: str) -> str | None:  # noqa: PLR0911 - one return a rule
+    """Say what is wrong with a base topic, to follow its name; None when it can be used."""
+    if not base:
+        return "is empty"
+    if base.startswith("/") or base.endswith("/") or "//" in base:
+        return "has an empty level (a leading, trailing or double slash)"
+    if "+" in base or "#" in base:
+        return "holds a wildcard (+ or #)"
+    if base.startswith("$"):
+        return "starts with $, which belongs to the broker"
+    if not base.isprintable():
+        return "holds a character that cannot be printed"
+    if len(base.encode()) > BASE_MAX_BYTES:
+        return f"is longer than {BASE_MAX_BYTES} bytes"
+    return None
+
+
+def default_client_id(node: str) -> str:
+    """Give the MQTT client id of a node that has none configured."""
+    return f"voice-daemon-{node}"
+
+
+def encode_json(document: dict[str, Any]) -> bytes:
+    """Write compact UTF-8 JSON, keys in the order given.
+
+    Raises ValueError for NaN and infinities, which JSON does not have.
+    """
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", errors="replace")

@@ -1,0 +1,87 @@
+"""Where the daemon keeps its files on this machine.
+
+Names places only: nothing is created, opened or checked for existence here.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+from voice_daemon.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+APP_NAME = "voice-daemon"
+HOME_VARIABLE = "VOICE_DAEMON_HOME"
+MAX_SOCKET_PATH_BYTES = 100
+"""macOS allows 103 bytes and Linux 107; one limit for both, with room for a lock's suffix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """One instance's files. Two instances with different paths do not meet."""
+
+    config_file: Path
+    state_dir: Path
+    """Holds the control socket and its lock."""
+    log_file: Path
+    models_dir: Path
+
+    @property
+    def socket_path(self) -> Path:
+        """The control socket; raises `ConfigError` where the system could not bind it."""
+        path = self.state_dir / f"{APP_NAME}.sock"
+        n_bytes = len(os.fsencode(path))
+        if n_bytes > MAX_SOCKET_PATH_BYTES:
+            raise ConfigError(
+                "paths.socket_too_long",
+                f"the control socket's path has {n_bytes} bytes, and a Unix socket may have "
+                f"{MAX_SOCKET_PATH_BYTES}: {path}",
+                remedy=f"set {HOME_VARIABLE} to a folder with a shorter path",
+            )
+        return path
+
+
+def expand(path: str) -> Path:
+    """Replace a leading `~`; one that names no user stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises for such a user
+
+
+def default_paths(environ: Mapping[str, str]) -> Paths:
+    """Return this user's places by the platform's convention, or below `VOICE_DAEMON_HOME`.
+
+    Raises `ConfigError` when `VOICE_DAEMON_HOME` is not an absolute path: a daemon and a
+    `daemonctl` started in different folders would not find each other.
+    """
+    home = environ.get(HOME_VARIABLE, "")
+    if not home:
+        return _platform_paths()
+    folder = expand(home)
+    if not folder.is_absolute():
+        raise ConfigError(
+            "paths.home_relative",
+            f"{HOME_VARIABLE} = {home}: is not an absolute path",
+            remedy=f"set it to {folder.absolute()} or unset it",
+        )
+    return Paths(
+        config_file=folder / "config.toml",
+        state_dir=folder,
+        log_file=folder / "logs" / f"{APP_NAME}.jsonl",
+        models_dir=folder / "models",
+    )
+
+
+def _platform_paths() -> Paths:
+    places = platformdirs.PlatformDirs(APP_NAME, appauthor=False)
+    return Paths(
+        config_file=places.user_config_path / "config.toml",
+        state_dir=places.user_state_path,
+        log_file=places.user_log_path / f"{APP_NAME}.jsonl",
+        models_dir=places.user_data_path / "models",
+    )

@@ -1,0 +1,301 @@
+"""From audio blocks to events: wake word, session, partials, final.
+
+`Pipeline` owns the daemon's state between blocks. Pure but for its parts: it knows nothing of
+threads, devices, networks or wall time, and one thread at a time may call it.
+
+Audio is processed in equal quanta, whatever the size of the blocks, so the same audio gives
+the same events. The wake detector hears everything, also during a session, so that it is warm
+afterwards; what it detects meanwhile is counted and ignored.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from voice_daemon.audio.ring import RingBuffer
+from voice_daemon.events import (
+    EndReason,
+    ErrorRaised,
+    SessionEnded,
+    SessionStarted,
+    SpeechStarted,
+    State,
+    StateChanged,
+    WakeDetected,
+    ms_to_samples,
+)
+from voice_daemon.listening import Opening, OpenSession, Surroundings
+from voice_daemon.parts import (
+    Counters,
+    PipelineOptions,
+    Tally,
+    Transcriber,
+    TranscriberError,
+    VoiceActivityDetector,
+    WakeWordDetector,
+    transcribing,
+)
+from voice_daemon.quanta import Quantizer
+from voice_daemon.session import Cause, Trigger, next_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from voice_daemon.events import AudioBlock, Event, WakeDetection
+
+__all__ = [
+    "Counters",
+    "Pipeline",
+    "PipelineOptions",
+    "Transcriber",
+    "TranscriberError",
+    "VoiceActivityDetector",
+    "WakeWordDetector",
+]
+
+_LOSSES = {
+    EndReason.MIC_LOST: (
+        "the microphone was lost in the middle of a command",
+        "check the microphone, then say it again",
+    ),
+    EndReason.OVERLOAD: (
+        "recognition fell too far behind in the middle of a command",
+        "choose a smaller asr.model or a longer asr.step_s, then say it again",
+    ),
+    EndReason.SHUTDOWN: (
+        "the daemon stopped in the middle of a command",
+        "say it again once the daemon runs",
+    ),
+}
+"""Endings that lose a command against the speaker's will: what to say, and what to do."""
+
+
+class Pipeline:
+    """Turns audio and commands into events; every method returns those that it caused."""
+
+    def __init__(
+        self,
+        *,
+        wake: WakeWordDetector,
+        vad: VoiceActivityDetector,
+        transcriber: Transcriber,
+        options: PipelineOptions,
+        now_sample: Callable[[], int],
+        new_session_id: Callable[[], str],
+    ) -> None:
+        """`now_sample`: the sample that a microphone would be delivering right now."""
+        self._wake = wake
+        self._new_session_id = new_session_id
+        self._tally = Tally()
+        self._around = Surroundings(
+            ring=RingBuffer(ms_to_samples(options.history_ms())),
+            vad=vad,
+            transcriber=transcriber,
+            options=options,
+            now_sample=now_sample,
+            tally=self._tally,
+        )
+        self._quantizer = Quantizer(max_gap_samples=ms_to_samples(options.max_gap_ms))
+        self._state = State.IDLE
+        self._session: OpenSession | None = None
+        self._heard_to = 0
+        self._outbox: list[Event] = []
+        self.last_fault: TranscriberError | None = None
+        """The newest failure of the recogniser, with its cause, for the log."""
+
+    @property
+    def state(self) -> State:
+        """Idle, listening, transcribing or muted."""
+        return self._state
+
+    @property
+    def session_id(self) -> str | None:
+        """The open session, if there is one."""
+        return None if self._session is None else self._session.opening.session_id
+
+    @property
+    def counters(self) -> Counters:
+        """What was done so far."""
+        return replace(
+            self._tally.counters,
+            gaps=self._quantizer.gaps,
+            lost_samples=self._quantizer.lost_samples,
+        )
+
+    def feed(self, block: AudioBlock) -> list[Event]:
+        """Take the next block of audio.
+
+        A failure of the recogniser ends the session and is told by events; a failure of any
+        other part ends the session and is raised, and the events come with the next call.
+        """
+        if self._state is State.MUTED:
+            self._quantizer.skip(block)
+            return self._taken()
+        with self._closing_on_fault():
+            if self._quantizer.take(block):
+                self._start_afresh(block.first_sample)
+        for quantum in self._quantizer.quanta():
+            with self._closing_on_fault():
+                self._hear(quantum)
+        return self._taken()
+
+    def listen(self) -> list[Event]:
+        """Open a session without a wake word; nothing happens unless idle."""
+        if self._state is not State.IDLE:
+            return self._taken()
+        if self._quantizer.position is None:
+            self._emit(
+                ErrorRaised(
+                    "session.no_input",
+                    "there is no audio input to listen to",
+                    "check the microphone: daemonctl status",
+                )
+            )
+            return self._taken()
+        with self._closing_on_fault():
+            self._open(Opening(session_id=self._new_session_id(), at_sample=self._heard_to))
+        return self._taken()
+
+    def cancel(self) -> list[Event]:
+        """Drop the open session, without a final."""
+        with self._closing_on_fault():
+            self._close(EndReason.CANCELLED)
+        return self._taken()
+
+    def mute(self) -> list[Event]:
+        """Stop hearing, and forget all audio; drops the open session."""
+        if self._state is State.MUTED:
+            return self._taken()
+        with self._closing_on_fault():
+            if self._session is None:
+                self._move(Trigger.MUTE)
+            self._close(EndReason.MUTED)
+        self._around.ring.clear()
+        self._around.vad.reset()
+        self._quantizer.forget()
+        self._wake.reset(self._heard_to)
+        return self._taken()
+
+    def unmute(self) -> list[Event]:
+        """Hear again, from the next block on."""
+        if self._state is State.MUTED:
+            self._move(Trigger.UNMUTE)
+            self._heard_to = self._quantizer.position or 0
+            self._wake.reset(self._heard_to)
+        return self._taken()
+
+    def lose_input(self) -> list[Event]:
+        """Take note that the input is gone: the next block begins somewhere else."""
+        with self._closing_on_fault():
+            self._close(EndReason.MIC_LOST)
+        self._quantizer.lose()
+        return self._taken()
+
+    def shutdown(self) -> list[Event]:
+        """End the open session: a command that was complete but for the hangover is kept."""
+        with self._closing_on_fault():
+            if self._session is not None:
+                self._pass_on(self._session, self._session.stop())
+        return self._taken()
+
+    def set_threshold(self, threshold: float) -> list[Event]:
+        """Set the wake threshold, 0..1, from now on."""
+        self._wake.threshold = threshold
+        return self._taken()
+
+    def _hear(self, quantum: AudioBlock) -> None:
+        self._around.ring.push(quantum)
+        self._heard_to += quantum.samples.size
+        detections = self._wake.feed(quantum.samples)
+        if self._session is not None:
+            self._tally.add(wakes_ignored=len(detections))
+            self._pass_on(self._session, self._session.hear(quantum.samples))
+        elif detections:
+            self._tally.add(wakes=1, wakes_ignored=len(detections) - 1)
+            self._wake_up(detections[0])
+
+    def _wake_up(self, detection: WakeDetection) -> None:
+        opening = Opening(
+            session_id=self._new_session_id(),
+            at_sample=detection.at_sample,
+            wake_word=detection.wake_word,
+            wake_phrase=self._wake.phrase(detection.wake_word),
+        )
+        self._emit(
+            WakeDetected(
+                opening.session_id, detection.wake_word, detection.score, detection.at_sample
+            )
+        )
+        self._open(opening)
+
+    def _open(self, opening: Opening) -> None:
+        self._tally.add(sessions=1)
+        self._session = OpenSession(opening, self._around, heard_to=self._heard_to)
+        self._emit(SessionStarted(opening.session_id, opening.wake_word, opening.at_sample))
+        self._move(Trigger.LISTEN if opening.wake_word is None else Trigger.WAKE)
+        self._pass_on(self._session, self._session.hear_history())
+
+    def _pass_on(self, session: OpenSession, events: Iterable[Event]) -> None:
+        """Emit what a session has to say, and close it when it is over."""
+        for event in events:
+            self._emit(event)
+            if isinstance(event, SpeechStarted):
+                self._move(Trigger.SPEECH)
+        if session.over is not None:
+            self._close(session.over)
+
+    def _close(self, reason: EndReason) -> None:
+        """End the open session, if there is one, and let the recogniser forget it."""
+        session, self._session = self._session, None
+        if session is None:
+            return
+        session_id = session.opening.session_id
+        if session.command_open and reason in _LOSSES:
+            message, remedy = _LOSSES[reason]
+            self._emit(ErrorRaised("session.command_lost", message, remedy, session_id))
+        self._tally.add(finals=session.finals)
+        self._tally.end(reason)
+        self._emit(SessionEnded(session_id, reason, session.finals, self._heard_to))
+        try:
+            with transcribing():
+                self._around.transcriber.reset()
+        except TranscriberError as fault:
+            self._report(fault)
+        self._move(reason)
+
+    def _start_afresh(self, first_sample: int) -> None:
+        """Begin at a place in the input that does not continue the last one."""
+        self._close(EndReason.MIC_LOST)
+        self._around.ring.clear()
+        self._heard_to = first_sample
+        self._wake.reset(first_sample)
+
+    @contextmanager
+    def _closing_on_fault(self) -> Iterator[None]:
+        """End the open session when a part fails; only the recogniser's failures stop here."""
+        try:
+            yield
+        except TranscriberError as fault:
+            self._report(fault)
+            self._close(EndReason.ERROR)
+        except Exception:
+            self._close(EndReason.ERROR)
+            raise
+
+    def _report(self, fault: TranscriberError) -> None:
+        self.last_fault = fault
+        self._tally.add(transcriber_faults=1)
+        self._emit(ErrorRaised(fault.code, fault.message, fault.remedy, self.session_id))
+
+    def _move(self, cause: Cause) -> None:
+        self._state = next_state(self._state, cause)
+        self._emit(StateChanged(self._state))
+
+    def _emit(self, event: Event) -> None:
+        self._outbox.append(event)
+
+    def _taken(self) -> list[Event]:
+        events, self._outbox = self._outbox, []
+        return events

@@ -1,0 +1,99 @@
+"""Cuts whatever the audio source delivers into equal quanta, so that blocks leave no trace.
+
+Owns the place in the input and what is done about lost audio: a short gap becomes silence,
+a long one a break. Knows nothing of what the audio is for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from voice_daemon.errors import AudioDeviceError
+from voice_daemon.events import AudioBlock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+QUANTUM_SAMPLES = 256
+"""The grain at which audio is processed: 16 ms; it divides the wake frame of 1280 samples."""
+
+
+class Quantizer:
+    """Blocks of any size in (`take`), quanta of `QUANTUM_SAMPLES` out (`quanta`)."""
+
+    def __init__(self, *, max_gap_samples: int) -> None:
+        self._max_gap_samples = max_gap_samples
+        self._pending = np.zeros(0, np.int16)
+        self._expected: int | None = None
+        self.gaps = 0
+        self.lost_samples = 0
+
+    @property
+    def position(self) -> int | None:
+        """First sample not yet handed out in a quantum; None when no input is known."""
+        return None if self._expected is None else self._expected - self._pending.size
+
+    def take(self, block: AudioBlock) -> bool:
+        """Take a block; return True when it does not continue what came before.
+
+        A gap of up to `max_gap_samples` is filled with silence. Raises `AudioDeviceError` for
+        a block that is not (n,) int16, or that begins before the end of the last one.
+        """
+        if block.samples.dtype != np.int16 or block.samples.ndim != 1:
+            raise AudioDeviceError(
+                "audio.block",
+                f"a block holds {block.samples.dtype} of shape {block.samples.shape}",
+                remedy="deliver mono int16 of shape (n,)",
+            )
+        if not block.samples.size:
+            return False
+        gap = self._gap_before(block.first_sample)
+        silence = np.zeros(gap or 0, np.int16)
+        if gap is None:
+            self.forget()
+        self._pending = np.concatenate((self._pending, silence, block.samples))
+        self._expected = block.first_sample + block.samples.size
+        return gap is None
+
+    def quanta(self) -> Iterator[AudioBlock]:
+        """Yield every whole quantum taken so far; the rest waits for the next block."""
+        first = self.position
+        if first is None:
+            return
+        whole = self._pending.size - self._pending.size % QUANTUM_SAMPLES
+        samples, self._pending = self._pending[:whole], self._pending[whole:].copy()
+        for at in range(0, whole, QUANTUM_SAMPLES):
+            yield AudioBlock(first + at, samples[at : at + QUANTUM_SAMPLES])
+
+    def skip(self, block: AudioBlock) -> None:
+        """Pass over a block unheard, and forget what waited for a whole quantum."""
+        self.forget()
+        self._expected = block.first_sample + block.samples.size
+
+    def lose(self) -> None:
+        """Lose the place as well: the next block may begin anywhere."""
+        self.forget()
+        self._expected = None
+
+    def forget(self) -> None:
+        """Zero what waited for a whole quantum, and drop it."""
+        self._pending[:] = 0
+        self._pending = self._pending[:0]
+
+    def _gap_before(self, first_sample: int) -> int | None:
+        """Return the samples that are missing before a block; None when it starts afresh."""
+        if self._expected is None:
+            return None
+        gap = first_sample - self._expected
+        if gap < 0:
+            raise AudioDeviceError(
+                "audio.backwards",
+                f"a block begins at sample {first_sample}, before {self._expected}",
+                remedy="this is a fault in the audio source: please report it with the log",
+            )
+        if gap:
+            self.gaps += 1
+            self.lost_samples += gap
+        return gap if gap <= self._max_gap_samples else None

@@ -1,0 +1,95 @@
+"""The life of a session as a table: which state follows which, and why.
+
+Knows nothing of audio, time or events: it only says what may follow what. `STARTING` and
+`DEGRADED` describe the whole daemon and are not in the table.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from voice_daemon.errors import VoiceDaemonError
+from voice_daemon.events import EndReason, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Trigger(StrEnum):
+    """What moves the daemon between states, apart from the end of a session."""
+
+    WAKE = "wake"
+    LISTEN = "listen"
+    SPEECH = "speech"
+    MUTE = "mute"
+    UNMUTE = "unmute"
+
+
+Cause = Trigger | EndReason
+"""Why a state changes: a trigger, or the reason for which a session ended."""
+
+
+class TransitionError(VoiceDaemonError):
+    """Something happened in a state in which it cannot happen: a fault in the caller."""
+
+
+_INTERRUPTIONS: dict[Cause, State] = {
+    EndReason.CANCELLED: State.IDLE,
+    EndReason.MIC_LOST: State.IDLE,
+    EndReason.OVERLOAD: State.IDLE,
+    EndReason.SHUTDOWN: State.IDLE,
+    EndReason.ERROR: State.IDLE,
+    EndReason.MUTED: State.MUTED,
+}
+"""What may end any open session, and where that leads."""
+
+_TABLE: dict[State, dict[Cause, State]] = {
+    State.IDLE: {
+        Trigger.WAKE: State.LISTENING,
+        Trigger.LISTEN: State.LISTENING,
+        Trigger.MUTE: State.MUTED,
+    },
+    State.LISTENING: {
+        Trigger.SPEECH: State.TRANSCRIBING,
+        EndReason.NO_SPEECH: State.IDLE,
+        **_INTERRUPTIONS,
+    },
+    State.TRANSCRIBING: {
+        EndReason.SILENCE: State.IDLE,
+        EndReason.MAX_LENGTH: State.IDLE,
+        **_INTERRUPTIONS,
+    },
+    State.MUTED: {
+        Trigger.UNMUTE: State.IDLE,
+    },
+}
+
+TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
+    {(state, cause): after for state, row in _TABLE.items() for cause, after in row.items()}
+)
+"""(state, cause) -> the next state. What is not here cannot happen."""
+
+
+def next_state(state: State, cause: Cause) -> State:
+    """Return the state that follows; raise `TransitionError` for what is not in the table."""
+    try:
+        return TRANSITIONS[state, cause]
+    except KeyError:
+        raise TransitionError(
+            "session.transition",
+            f"nothing follows from '{cause}' in the state '{state}'",
+            remedy="this is a fault in voice-daemon: please report it with the log",
+        ) from None
+
+
+def mermaid() -> str:
+    """Render the table as a mermaid state diagram, causes with the same effect on one arrow."""
+    arrows: dict[tuple[State, State], list[str]] = {}
+    for (before, cause), after in TRANSITIONS.items():
+        arrows.setdefault((before, after), []).append(cause)
+    lines = [
+        f"    {before} --> {after}: {', '.join(why)}" for (before, after), why in arrows.items()
+    ]
+    return "\n".join(["stateDiagram-v2", f"    [*] --> {State.IDLE}", *lines, ""])

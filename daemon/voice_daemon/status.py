@@ -1,0 +1,271 @@
+"""The daemon's health as one frozen value: what `daemonctl status` shows and the socket carries.
+
+A leaf: it knows its own JSON and its own text, and nothing of who measures the values, of
+sockets or of terminals.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from voice_daemon.errors import ControlError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCHEMA: Final = 1
+"""Version of the JSON that `Status.to_dict` writes."""
+
+_Part = TypeVar("_Part")
+
+_LABEL_WIDTH = 8
+_BOLD, _RED, _YELLOW, _GREEN, _DIM = "1", "31", "33", "32", "2"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is wrong now; any problem makes the daemon degraded."""
+
+    part: str
+    """`mic`, `wake`, `asr`, `mqtt`, `session` or `config`."""
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class MicStatus:
+    """The audio input."""
+
+    device: str
+    sample_rate_hz: int
+    channels: int = 1
+    level_dbfs: float = -math.inf
+    """RMS of the newest block; minus infinity is digital silence."""
+    last_block_age_ms: int | None = None
+    """None until the first block came."""
+    reopens: int = 0
+    dropped_samples: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WakeStatus:
+    """The wake-word detector."""
+
+    wake_words: tuple[str, ...]
+    threshold: float
+    self_test: str
+    """`pass`, `fail` or `pending`; a detector that has not passed is not listening."""
+    last_at: str | None = None
+    """RFC 3339 UTC time of the newest detection."""
+    last_score: float | None = None
+    detections: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AsrStatus:
+    """The recogniser."""
+
+    model: str
+    warm: bool
+    """True once the model is loaded and has run."""
+    rtf_p95: float | None = None
+    """95th percentile of compute time by audio time; None before the first session."""
+    sessions: int = 0
+    finals: int = 0
+    no_speech: int = 0
+    failed: int = 0
+    """Sessions that ended in `overload`, `mic_lost` or `error`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerStatus:
+    """The connection to the MQTT broker."""
+
+    url: str
+    """`mqtt://host:port` or `mqtts://host:port`; never with credentials."""
+    client_id: str
+    connected: bool
+    protocol: str = ""
+    """`5` or `3.1.1`; empty before the first connection."""
+    queued: int = 0
+    dropped: int = 0
+    expired: int = 0
+    reconnects: int = 0
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatus:
+    """The session machine."""
+
+    state: str
+    """An `events.State` value."""
+    muted: bool
+    session_id: str | None = None
+    last_end_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One consistent picture of the running daemon."""
+
+    version: str
+    pid: int
+    uptime_s: float
+    mic: MicStatus
+    wake: WakeStatus
+    asr: AsrStatus
+    mqtt: BrokerStatus
+    session: SessionStatus
+    problems: tuple[Problem, ...] = ()
+    log_file: str = ""
+
+    @property
+    def healthy(self) -> bool:
+        """True when nothing needs the owner's attention."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values. Digital silence is `null`: JSON has no minus infinity."""
+        data = asdict(self)
+        if not math.isfinite(self.mic.level_dbfs):
+            data["mic"]["level_dbfs"] = None
+        return {"schema": SCHEMA, "running": True, "healthy": self.healthy, **data}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Status:
+        """Read what `to_dict` wrote; keys that a newer daemon added are ignored.
+
+        Raises `ControlError` for another schema and for missing or malformed parts.
+        """
+        if data.get("schema") != SCHEMA:
+            raise _unreadable(f"schema {data.get('schema')!r}, this command reads {SCHEMA}")
+        try:
+            mic = dict(data["mic"])
+            if mic.get("level_dbfs") is None:
+                mic["level_dbfs"] = -math.inf
+            wake = dict(data["wake"])
+            wake["wake_words"] = tuple(wake["wake_words"])
+            parts = {
+                "mic": _part(MicStatus, mic),
+                "wake": _part(WakeStatus, wake),
+                "asr": _part(AsrStatus, data["asr"]),
+                "mqtt": _part(BrokerStatus, data["mqtt"]),
+                "session": _part(SessionStatus, data["session"]),
+                "problems": tuple(_part(Problem, item) for item in data["problems"]),
+            }
+            return _part(cls, {**data, **parts})
+        except (KeyError, TypeError, ValueError) as error:
+            raise _unreadable(f"{type(error).__name__}: {error}") from error
+
+
+def render(status: Status, *, colour: bool) -> str:
+    """Write the status as text for people, problems first; no newline at the end."""
+    paint = _Painter(colour=colour)
+    lines = [_headline(status, paint)]
+    for problem in status.problems:
+        mark = paint("!", _YELLOW)
+        lines.append(f"  {mark} {problem.part}: {problem.message} — {problem.remedy}")
+    parts = {
+        "mic": _mic_line(status.mic),
+        "wake": _wake_line(status.wake),
+        "asr": _asr_line(status.asr),
+        "mqtt": _mqtt_line(status.mqtt),
+        "session": _session_line(status),
+    }
+    lines += [f"{paint(name.ljust(_LABEL_WIDTH), _DIM)}{text}" for name, text in parts.items()]
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Painter:
+    """Wraps text in ANSI colour, or leaves it as it is."""
+
+    colour: bool
+
+    def __call__(self, text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
+
+
+def _headline(status: Status, paint: _Painter) -> str:
+    if not status.healthy:
+        light = paint("● degraded", _RED)
+    elif status.session.state == "starting":
+        light = paint("● starting", _YELLOW)
+    else:
+        light = paint("● healthy", _GREEN)
+    name = paint(f"voice-daemon {status.version}", _BOLD)
+    return f"{name}  {light}  (pid {status.pid}, up {duration_text(status.uptime_s)})"
+
+
+def _mic_line(mic: MicStatus) -> str:
+    channels = {1: "mono", 2: "stereo"}.get(mic.channels, f"{mic.channels} channels")
+    level = f"{mic.level_dbfs:.0f}" if math.isfinite(mic.level_dbfs) else "-inf"
+    age = "never" if mic.last_block_age_ms is None else f"{mic.last_block_age_ms} ms ago"
+    dropped = f"  dropped {mic.dropped_samples} samples" if mic.dropped_samples else ""
+    return (
+        f'"{mic.device}" {mic.sample_rate_hz / 1000:g} kHz {channels}  level {level} dBFS  '
+        f"last block {age}  reopens {mic.reopens}{dropped}"
+    )
+
+
+def _wake_line(wake: WakeStatus) -> str:
+    words = ", ".join(wake.wake_words)
+    text = f"{words}  threshold {wake.threshold:.2f}  self-test {wake.self_test}"
+    if wake.last_at is None:
+        return f"{text}  last never"
+    score = "" if wake.last_score is None else f" ({wake.last_score:.2f})"
+    return f"{text}  last {wake.last_at}{score}"
+
+
+def _asr_line(asr: AsrStatus) -> str:
+    warmth = "warm" if asr.warm else "cold"
+    rtf = "-" if asr.rtf_p95 is None else f"{asr.rtf_p95:.2f}"
+    return (
+        f"{asr.model}  {warmth}  rtf p95 {rtf}  sessions {asr.sessions}  "
+        f"(finals {asr.finals}, no-speech {asr.no_speech}, failed {asr.failed})"
+    )
+
+
+def _mqtt_line(mqtt: BrokerStatus) -> str:
+    protocol = f" (MQTT {mqtt.protocol})" if mqtt.protocol and mqtt.connected else ""
+    state = "connected" if mqtt.connected else "not connected"
+    last_error = f"  last error: {mqtt.last_error}" if mqtt.last_error else ""
+    return (
+        f"{state} {mqtt.url} as {mqtt.client_id}{protocol}  queued {mqtt.queued}  "
+        f"dropped {mqtt.dropped + mqtt.expired}  reconnects {mqtt.reconnects}{last_error}"
+    )
+
+
+def _session_line(status: Status) -> str:
+    session = status.session
+    current = f" {session.session_id}" if session.session_id else ""
+    last = f"  last ended {session.last_end_reason}" if session.last_end_reason else ""
+    logs = f"  logs {status.log_file}" if status.log_file else ""
+    return f"{session.state}{current}  muted {'yes' if session.muted else 'no'}{last}{logs}"
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as the two largest of days, hours, minutes and seconds: `1d 2h`, `4m 9s`."""
+    minutes, whole_seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = ((days, "d"), (hours, "h"), (minutes, "m"), (whole_seconds, "s"))
+    first = next((at for at, (value, _) in enumerate(units) if value), len(units) - 1)
+    return " ".join(f"{value}{unit}" for value, unit in units[first : first + 2])
+
+
+def _part(kind: type[_Part], data: Mapping[str, Any]) -> _Part:
+    """Build `kind` from the keys that it knows; a missing required one is a TypeError."""
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type] # dataclasses only
+    return kind(**{key: value for key, value in data.items() if key in known})
+
+
+def _unreadable(detail: str) -> ControlError:
+    return ControlError(
+        "control.unreadable_status",
+        f"the daemon's status cannot be read: {detail}",
+        remedy="restart the daemon, so that it and this command are the same version",
+    )

@@ -1,0 +1,203 @@
+"""Finds openWakeWord's model files and runs their graphs, by ONNX Runtime or LiteRT.
+
+Knows nothing of audio, scores or detections: arrays in, arrays out. The `openwakeword` Python
+package is never imported (it pulls in scikit-learn, pickle and random state); only its folder
+of models is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from voice_daemon.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+MELSPECTROGRAM = "melspectrogram"
+EMBEDDING = "embedding_model"
+_NOT_WAKE_WORDS = frozenset({MELSPECTROGRAM, EMBEDDING, "silero_vad"})
+_VERSION = re.compile(r"_v\d+(\.\d+)*$")
+
+BACKENDS = ("onnx", "tflite")
+"""What can run the models; also their files' suffixes."""
+
+
+class Graph(Protocol):
+    """A model with one input and one output, both float32."""
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """Shape that the model declares; None where any size goes."""
+
+    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute the output of one input."""
+
+
+def load_graph(path: Path) -> Graph:
+    """Load a model by the runtime that its suffix names; raises `ModelError`."""
+    if path.suffix.lower() == ".tflite":
+        return _LiteRtGraph(path)
+    return _OnnxGraph(path)
+
+
+class _OnnxGraph:
+    """An ONNX model on one thread of the CPU: these are far too small for more."""
+
+    def __init__(self, path: Path) -> None:
+        # Half a second of import that only a listening daemon should pay for.
+        import onnxruntime  # noqa: PLC0415 - see above
+
+        options = onnxruntime.SessionOptions()
+        options.inter_op_num_threads = 1
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise _unusable(path, error) from error
+        declared = self._session.get_inputs()[0]
+        self._input_name = declared.name
+        self._input_shape = tuple(n if isinstance(n, int) else None for n in declared.shape)
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        return self._input_shape
+
+    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        output: NDArray[np.float32] = self._session.run(None, {self._input_name: x})[0]
+        return output
+
+
+class _LiteRtGraph:
+    """A TFLite model on one thread of the CPU."""
+
+    def __init__(self, path: Path) -> None:
+        interpreter = _litert_interpreter()
+        try:
+            self._interpreter = interpreter(model_path=str(path), num_threads=1)
+        except (ValueError, RuntimeError) as error:
+            raise _unusable(path, error) from error
+        declared = self._interpreter.get_input_details()[0]
+        self._input = declared["index"]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._input_shape = tuple(int(n) for n in declared["shape"])
+        self._allocated_for: tuple[int, ...] | None = None
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        return self._input_shape
+
+    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        if x.shape != self._allocated_for:
+            # Not before: the mel model cannot be allocated at the size that it declares.
+            self._interpreter.resize_tensor_input(self._input, list(x.shape))
+            self._interpreter.allocate_tensors()
+            self._allocated_for = x.shape
+        self._interpreter.set_tensor(self._input, x)
+        self._interpreter.invoke()
+        output: NDArray[np.float32] = self._interpreter.get_tensor(self._output)
+        return output
+
+
+def _litert_interpreter() -> Any:  # noqa: ANN401 - LiteRT has no types
+    """Return LiteRT's interpreter class.
+
+    Not tflite_runtime's, the older package of the same thing: its last release needs numpy 1.
+    """
+    try:
+        return importlib.import_module("ai_edge_litert.interpreter").Interpreter
+    except ImportError as error:
+        raise ModelError(
+            "wake.no_litert",
+            f"the tflite backend of the wake word needs LiteRT: {error}",
+            remedy="pip install ai-edge-litert, or set wake.backend to onnx",
+        ) from error
+
+
+def _unusable(path: Path, error: Exception) -> ModelError:
+    return ModelError(
+        "wake.model_unusable",
+        f"the wake word model {path} cannot be loaded: {str(error).splitlines()[0]}",
+        remedy="get it again; a bundled one: pip install --force-reinstall openwakeword==0.5.1",
+    )
+
+
+def bundled_folder() -> Path:
+    """Return the folder with openWakeWord's own models; raises `ModelError`."""
+    spec = find_spec("openwakeword")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        folder = Path(place) / "resources" / "models"
+        if (folder / f"{EMBEDDING}.onnx").is_file():
+            return folder
+    raise ModelError(
+        "wake.no_models",
+        "openWakeWord's models are not installed",
+        remedy="pip install openwakeword==0.5.1 (later versions carry no models)",
+    )
+
+
+def wake_word_of(path: Path) -> str:
+    """Name the wake word of a model file: "hey_jarvis_v0.1.onnx" -> "hey_jarvis"."""
+    return _VERSION.sub("", path.stem)
+
+
+def bundled_wake_words() -> tuple[str, ...]:
+    """Name the wake words that come with openWakeWord."""
+    files = sorted(bundled_folder().glob("*.onnx"))
+    return tuple(wake_word_of(file) for file in files if file.stem not in _NOT_WAKE_WORDS)
+
+
+def find_wake_model(name: str, *, backend: str) -> Path:
+    """Return the file of a wake word, given by its bundled name or as a path.
+
+    Raises `ModelError` when there is none that `backend` ("onnx", "tflite") can run.
+    """
+    path = Path(name).expanduser()
+    if path.suffix.lower() in (".onnx", ".tflite") or len(path.parts) > 1:
+        return _given_file(path, backend=backend)
+    wanted = _VERSION.sub("", name.strip().lower().replace(" ", "_").replace("-", "_"))
+    for file in sorted(bundled_folder().glob(f"*.{backend}")):
+        if wake_word_of(file) == wanted and file.stem not in _NOT_WAKE_WORDS:
+            return file
+    raise ModelError(
+        "wake.unknown_model",
+        f"there is no wake word {name!r}",
+        remedy=f"choose one of {', '.join(bundled_wake_words())}, or give the path of a model",
+    )
+
+
+def _given_file(path: Path, *, backend: str) -> Path:
+    """Return a model file of the user's, or the one beside it that `backend` can run."""
+    file = path.with_suffix(f".{backend}")
+    if file.is_file():
+        return file
+    if not path.is_file():
+        raise ModelError(
+            "wake.no_such_file",
+            f"the wake word model {path} does not exist",
+            remedy=f"correct wake.models; bundled ones are {', '.join(bundled_wake_words())}",
+        )
+    raise ModelError(
+        "wake.wrong_backend",
+        f"wake.backend {backend} cannot run {path}",
+        remedy=f"put {file.name} beside it, or change wake.backend",
+    )
+
+
+def backends_to_try(backend: str, models: Sequence[str]) -> tuple[str, ...]:
+    """Order the backends for a setting: "auto" begins with what the given files are for."""
+    if backend != "auto":
+        return (backend,)
+    if any(name.lower().endswith(".tflite") for name in models):
+        return ("tflite", "onnx")
+    return BACKENDS

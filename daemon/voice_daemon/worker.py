@@ -1,0 +1,217 @@
+"""The one thread that hears and recognises: builds the models, reads the input, feeds the pipeline.
+
+Models live and die on this thread (MLX streams belong to the thread that made them). Knows
+nothing of signals, brokers or sockets: what happens leaves through the announcer, and what
+others want comes in through `submit`.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from voice_daemon.errors import VoiceDaemonError
+from voice_daemon.events import AudioBlock
+from voice_daemon.intake import InputBack, InputLost
+from voice_daemon.pipeline import Counters
+from voice_daemon.status import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from voice_daemon.announcer import Announcer
+    from voice_daemon.events import Event
+    from voice_daemon.intake import Intake
+    from voice_daemon.pipeline import Pipeline
+    from voice_daemon.replay import Replay
+    from voice_daemon.stopwatch import Stopwatch
+
+log = structlog.get_logger()
+
+READ_TIMEOUT_S: Final = 0.1
+"""How long a request may wait while there is no audio."""
+FAULTS_BEFORE_RESTART: Final = 2
+"""Sessions in a row that the recogniser fails before the process is given up."""
+
+MIC_PERMISSION_REMEDY: Final = (
+    "macOS: System Settings > Privacy & Security > Microphone, allow the program that runs the "
+    "daemon; else look for a mute switch, or choose another audio.device"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The models at work; to be used on the thread that built it."""
+
+    pipeline: Pipeline
+    stopwatch: Stopwatch
+    wake_problem: Problem | None
+    """Why the wake words cannot be trusted; None when they passed their self-test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Why the worker ended: `error`, or because it was done or told to."""
+
+    error: VoiceDaemonError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Something to do between two blocks; `done` is called afterwards."""
+
+    act: Callable[[Pipeline], list[Event]]
+    done: Callable[[], None]
+
+
+class Worker:
+    """Runs until told to stop, until a replayed file is over, or until something fails.
+
+    `silence_alarm_s`: digital silence that raises `mic.silent`; None for a file, which may be
+    silent. `before_opening` is called when the models are warm. `on_end` is called last.
+    """
+
+    def __init__(
+        self,
+        *,
+        build: Callable[[], Engine],
+        intake: Intake,
+        announcer: Announcer,
+        silence_alarm_s: float | None,
+        replay: Replay | None,
+        before_opening: Callable[[], None],
+        on_end: Callable[[Outcome], None],
+    ) -> None:
+        self.counters = Counters()
+        """The pipeline's, as of the last block."""
+        self.engine_ready = False
+        self.beat_s = time.monotonic()
+        """When the worker was last seen alive, on the monotonic clock."""
+        self._build = build
+        self._intake = intake
+        self._announcer = announcer
+        self._silence_alarm_s = silence_alarm_s
+        self._replay = replay
+        self._before_opening = before_opening
+        self._on_end = on_end
+        self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._faults_in_a_row = 0
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def submit(
+        self, act: Callable[[Pipeline], list[Event]], *, done: Callable[[], None] = lambda: None
+    ) -> None:
+        """Have something done between two blocks; returns at once."""
+        self._requests.put(Request(act, done))
+
+    def stop(self, timeout_s: float) -> bool:
+        """Ask it to finish, and wait; False when it is still busy then."""
+        self._stopping.set()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        """Run the thread; the one place where every failure ends."""
+        outcome = Outcome()
+        try:
+            self._work()
+        except VoiceDaemonError as error:
+            log.error("worker.failed", code=error.code, problem=error.message)  # noqa: TRY400 - an error with a remedy needs no traceback
+            outcome = Outcome(error)
+        except Exception as error:
+            log.exception("worker.crashed")
+            outcome = Outcome(
+                VoiceDaemonError(
+                    "daemon.crashed",
+                    f"the daemon failed: {type(error).__name__}: {error}",
+                    remedy="the log has the details; please report them",
+                )
+            )
+        finally:
+            self._on_end(outcome)
+
+    def _work(self) -> None:
+        engine = self._build()
+        self.engine_ready = True
+        if engine.wake_problem is not None:
+            self._announcer.raise_problem("wake.self_test", engine.wake_problem)
+        self._before_opening()
+        try:
+            self._intake.open()
+            if self._intake.source is not None:
+                self._announcer.input_changed(self._intake.source.description)
+            while not self._is_over(engine.pipeline):
+                self.beat_s = time.monotonic()
+                self._obey(engine)
+                self._hear(engine)
+        finally:
+            self._say(engine, engine.pipeline.shutdown())
+
+    def _is_over(self, pipeline: Pipeline) -> bool:
+        if self._stopping.is_set():
+            return True
+        return self._replay is not None and self._replay.is_over(
+            session_open=pipeline.session_id is not None
+        )
+
+    def _obey(self, engine: Engine) -> None:
+        while True:
+            try:
+                request = self._requests.get_nowait()
+            except queue.Empty:
+                return
+            self._say(engine, request.act(engine.pipeline))
+            request.done()
+
+    def _hear(self, engine: Engine) -> None:
+        """Wait for the next thing that the input has to say, and act on it."""
+        match self._intake.read(READ_TIMEOUT_S):
+            case AudioBlock() as block:
+                self._say(engine, engine.pipeline.feed(block))
+                self._announcer.ready()
+                self._watch_silence()
+            case InputLost(message):
+                log.warning("input.lost", reason=message)
+                self._say(engine, engine.pipeline.lose_input())
+                self._announcer.clear_problem("mic.silent")
+                self._announcer.raise_problem(
+                    "mic.lost", Problem("mic", message, "it is being reopened; check its cable")
+                )
+            case InputBack(description):
+                log.info("input.back", input=description)
+                self._announcer.input_changed(description)
+                self._announcer.clear_problem("mic.lost")
+
+    def _watch_silence(self) -> None:
+        if self._silence_alarm_s is None:
+            return
+        silent_s = self._intake.silence.silent_s
+        if silent_s >= self._silence_alarm_s:
+            problem = Problem("mic", f"{silent_s:.0f} s of digital silence", MIC_PERMISSION_REMEDY)
+            self._announcer.raise_problem("mic.silent", problem)
+        else:
+            self._announcer.clear_problem("mic.silent")
+
+    def _say(self, engine: Engine, events: list[Event]) -> None:
+        """Announce events; raises when the recogniser fails again and again."""
+        pipeline = engine.pipeline
+        self._announcer.events(events, engine.stopwatch.take)
+        before, self.counters = self.counters, pipeline.counters
+        if self.counters.finals > before.finals:
+            self._faults_in_a_row = 0
+        if self.counters.transcriber_faults > before.transcriber_faults:
+            self._faults_in_a_row += 1
+            log.error("asr.failed", exc_info=pipeline.last_fault)
+        if self._faults_in_a_row >= FAULTS_BEFORE_RESTART and pipeline.last_fault is not None:
+            self._faults_in_a_row = 0
+            raise pipeline.last_fault

@@ -1,0 +1,70 @@
+# Sourced by scripts/demo and scripts/test: a Python, .venv, system packages, the install.
+# Knows nothing of what is run afterwards. Run again it does nothing that is already done.
+
+say() { printf '%s\n' "$*" >&2; }
+stop() { say "$1"; say "  -> $2"; exit 1; }
+
+# A Python that this project and its wheels can run on, printed; on Linux 3.11 comes first.
+find_python() {
+  local candidate
+  for candidate in "${PYTHON:-}" python3.11 python3.12 python3.13 python3.14 python3; do
+    [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 || continue
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      command -v "$candidate"
+      return 0
+    fi
+  done
+  return 1
+}
+
+# Runs a command as root where that needs no password; fails otherwise.
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then "$@"
+  elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then sudo -n "$@"
+  else return 1
+  fi
+}
+
+# Which of the given Debian packages are missing, printed.
+missing_debian() {
+  local package
+  for package in "$@"; do
+    dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q 'ok installed' || printf '%s ' "$package"
+  done
+}
+
+# Installs Debian packages, or fails when it may not (or this is no Debian).
+install_debian() {
+  command -v apt-get >/dev/null 2>&1 || return 1
+  local missing
+  missing=$(missing_debian "$@")
+  [ -n "$missing" ] || return 0
+  say "Installing $missing(apt-get)"
+  # shellcheck disable=SC2086 # a list of package names
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing >/dev/null 2>&1 ||
+    { as_root apt-get update -q >/dev/null 2>&1 &&
+      as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing >/dev/null; }
+}
+
+# .venv with this project and one of its extras; installs only when pyproject.toml has changed.
+make_venv() {
+  local extra=$1 python wanted stamp
+  if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c 'import pip' 2>/dev/null; then
+    python=$(find_python) || stop "No Python 3.11 or newer was found." \
+      "macOS: brew install python@3.12   Debian: apt-get install python3.11 python3.11-venv   or set PYTHON=/path/to/python"
+    say "Making .venv with $python"
+    if ! "$python" -m venv --clear .venv >/dev/null 2>&1; then
+      install_debian python3-venv && "$python" -m venv --clear .venv || stop "$python cannot make a virtual environment." \
+        "Debian: sudo apt-get install python3-venv"
+    fi
+  fi
+  wanted=$(cksum <pyproject.toml)
+  for stamp in ".venv/.installed-$extra" .venv/.installed-dev; do
+    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return 0
+  done
+  say "Installing voice-daemon[$extra] and what it needs into .venv (some minutes the first time)"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extra]" ||
+    stop "pip could not install voice-daemon[$extra] with $(.venv/bin/python --version)." \
+      "read its last lines above; on Linux openWakeWord's wheels need Python 3.11: rm -r .venv, then PYTHON=python3.11 $0"
+  printf '%s\n' "$wanted" >".venv/.installed-$extra"
+}

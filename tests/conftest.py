@@ -1,0 +1,62 @@
+"""What many tests share: a real broker, a subscriber, a private home, the bundled clip.
+
+Nothing here starts unless a test asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+from brokers import Mosquitto
+from subscriber import Subscriber
+from voice_daemon.assets import DEMO_CLIP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+settings.register_profile("voice-daemon", deadline=None, print_blob=True)
+settings.load_profile("voice-daemon")
+
+
+@pytest.fixture(scope="session")
+def mosquitto_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Run one mosquitto on loopback for all tests that do not hurt it; its port."""
+    broker = Mosquitto(tmp_path_factory.mktemp("mosquitto")).start()
+    yield broker.port
+    broker.kill()
+
+
+@pytest.fixture
+def subscriber(mosquitto_port: int) -> Iterator[Subscriber]:
+    """A subscriber to everything, connected before the test begins."""
+    client = Subscriber(mosquitto_port)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def voice_home(tmp_path: Path) -> Path:
+    """A folder for `VOICE_DAEMON_HOME`."""
+    home = tmp_path / "home"
+    home.mkdir()
+    return home
+
+
+@pytest.fixture(scope="session")
+def demo_clip() -> Path:
+    """The bundled recording: the wake word, then a command."""
+    return DEMO_CLIP
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The recordings named by `VOICE_DAEMON_TEST_DATA`; skips without them."""
+    named = os.environ.get("VOICE_DAEMON_TEST_DATA")
+    if not named:
+        pytest.skip("VOICE_DAEMON_TEST_DATA is not set: no recordings to transcribe")
+    return Path(named)

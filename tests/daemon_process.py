@@ -1,0 +1,77 @@
+"""`daemonctl` as a process of its own, as launchd or a user would start it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATIENCE_S = 120.0
+"""For a process that should end by itself in a few seconds."""
+
+
+def daemon_environment(home: Path, **variables: str) -> dict[str, str]:
+    """Give this process's environment without any setting of the user's own."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("VOICE_DAEMON_")}
+    return {**inherited, "VOICE_DAEMON_HOME": str(home), **variables}
+
+
+def run_daemonctl(
+    *arguments: str | Path, home: Path, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command line to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "voice_daemon", *map(str, arguments)],
+        env=daemon_environment(home, **variables),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+@dataclass
+class DaemonProcess:
+    """A daemon that is running; killed at the end of the block if it still does."""
+
+    arguments: tuple[str | Path, ...]
+    home: Path
+    variables: dict[str, str]
+    _process: subprocess.Popen[str] = field(init=False)
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "voice_daemon", "run", *map(str, self.arguments)],
+            env=daemon_environment(self.home, **self.variables),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
+        """Give the exit code; raises `subprocess.TimeoutExpired`."""
+        return self._process.wait(timeout_s)

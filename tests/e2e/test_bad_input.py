@@ -1,0 +1,132 @@
+"""What a user can get wrong: each gives one line, a remedy and the right exit code."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import soundfile
+
+from daemon_process import run_daemonctl
+from voice_daemon.control.lock import InstanceLock, lock_path
+from voice_daemon.models import resolve
+from voice_daemon.paths import default_paths
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+USAGE, FAULT, CONFIGURATION = 2, 75, 78
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *said: str) -> None:
+    """Assert one line of error, one of remedy, no traceback, and the exit code."""
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) <= 2, done.stderr
+    assert lines[0].startswith("daemonctl: ")
+    for words in said:
+        assert words in done.stderr
+
+
+def test_a_configuration_file_that_is_not_there(voice_home: Path, tmp_path: Path) -> None:
+    done = run_daemonctl("--config", tmp_path / "none.toml", "run", home=voice_home)
+    assert_one_line(done, CONFIGURATION, "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[mqtt\nport = 1883\n", "broken.toml"),
+        ("[mqtt]\nprot = 1883\n", "port"),
+        ('[mqtt]\nport = "high"\n', "port"),
+    ],
+)
+def test_a_broken_configuration_file(
+    text: str, said: str, voice_home: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text(text)
+    done = run_daemonctl("run", "--config", path, home=voice_home)
+    assert_one_line(done, CONFIGURATION, said)
+
+
+def test_a_model_folder_that_is_not_there(
+    voice_home: Path, demo_clip: Path, mosquitto_port: int
+) -> None:
+    done = run_daemonctl(
+        "run",
+        "--input",
+        demo_clip,
+        home=voice_home,
+        VOICE_DAEMON_ASR__MODEL="/no/such/model",
+        VOICE_DAEMON_MQTT__PORT=str(mosquitto_port),
+    )
+    assert_one_line(done, CONFIGURATION, "/no/such/model", "daemonctl models")
+
+
+def test_truncated_weights(
+    voice_home: Path, demo_clip: Path, mosquitto_port: int, tmp_path: Path
+) -> None:
+    bundled = resolve("tiny.en", models_dir=tmp_path / "none")
+    broken = tmp_path / "broken"
+    shutil.copytree(bundled, broken)
+    weights = (bundled / "model.bin").read_bytes()
+    (broken / "model.bin").write_bytes(weights[: len(weights) // 2])
+    done = run_daemonctl(
+        "run",
+        "--input",
+        demo_clip,
+        home=voice_home,
+        VOICE_DAEMON_ASR__MODEL=str(broken),
+        VOICE_DAEMON_MQTT__PORT=str(mosquitto_port),
+    )
+    assert_one_line(done, CONFIGURATION, "model.bin")
+
+
+def test_a_text_file_as_audio(voice_home: Path, tmp_path: Path) -> None:
+    text = tmp_path / "notes.wav"
+    text.write_text("this is no audio\n")
+    done = run_daemonctl("run", "--input", text, home=voice_home)
+    assert_one_line(done, USAGE, "notes.wav")
+
+
+def test_an_audio_file_that_is_not_there(voice_home: Path, tmp_path: Path) -> None:
+    done = run_daemonctl("run", "--input", tmp_path / "none.wav", home=voice_home)
+    assert_one_line(done, USAGE, "none.wav")
+
+
+def test_an_empty_wav(voice_home: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.wav"
+    soundfile.write(empty, np.zeros(0, np.int16), 16_000)
+    done = run_daemonctl("run", "--input", empty, home=voice_home)
+    assert_one_line(done, USAGE, "empty.wav")
+
+
+def test_fast_without_a_file(voice_home: Path) -> None:
+    assert_one_line(run_daemonctl("run", "--fast", home=voice_home), USAGE, "--input")
+
+
+def test_an_audio_device_that_is_not_there(voice_home: Path, mosquitto_port: int) -> None:
+    done = run_daemonctl(
+        "run",
+        home=voice_home,
+        VOICE_DAEMON_AUDIO__DEVICE="No Such Microphone 3000",
+        VOICE_DAEMON_MQTT__PORT=str(mosquitto_port),
+    )
+    assert_one_line(done, FAULT, "audio input")
+
+
+def test_a_second_daemon_exits_0_and_names_the_first(voice_home: Path) -> None:
+    socket_path = default_paths({"VOICE_DAEMON_HOME": str(voice_home)}).socket_path
+    lock = InstanceLock(lock_path(socket_path))
+    lock.acquire()
+    try:
+        done = run_daemonctl("run", home=voice_home)
+    finally:
+        pid = lock_path(socket_path).read_text().strip()
+        lock.release()
+    assert_one_line(done, 0, f"pid {pid}")

@@ -1,0 +1,56 @@
+"""A real broker, and clients under test that are always stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from brokers import Mosquitto
+from mqtt_clients import TOPICS, Daemon, settings_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from voice_daemon.mqtt.messages import Topics
+
+
+@pytest.fixture
+def topics() -> Topics:
+    return TOPICS
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    mosquitto = Mosquitto(tmp_path).start()
+    yield mosquitto
+    mosquitto.kill()
+
+
+@pytest.fixture
+def start_daemon() -> Iterator[Callable[..., Daemon]]:
+    """Give a function that starts a daemon's client; all are stopped at the end."""
+    started: list[Daemon] = []
+
+    def start(port: int, **changes: Any) -> Daemon:  # noqa: ANN401 - any setting
+        of_daemon = {
+            name: changes.pop(name)
+            for name in ("announcements", "on_command", "patience", "client_id")
+            if name in changes
+        }
+        daemon = Daemon(settings_for(port, **changes), **of_daemon)
+        started.append(daemon)
+        return daemon
+
+    yield start
+    for daemon in started:
+        daemon.client.stop(0.5)
+
+
+@pytest.fixture
+def secret_file(tmp_path: Path) -> Path:
+    path = tmp_path / "password"
+    path.write_text("correct horse\n")
+    path.chmod(0o600)
+    return path

@@ -1,0 +1,549 @@
+"""The pipeline's rules, one a test, on scenes that say what is in them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import pytest
+
+from fakes import FakeTranscriber, Rig, Scene, blocks
+from voice_daemon.errors import AudioDeviceError
+from voice_daemon.events import (
+    AudioBlock,
+    EndReason,
+    ErrorRaised,
+    SessionEnded,
+    SessionStarted,
+    SpeechEnded,
+    SpeechStarted,
+    State,
+    StateChanged,
+    TranscriptFinal,
+    TranscriptPartial,
+    WakeDetected,
+    ms_to_samples,
+)
+from voice_daemon.pipeline import PipelineOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from voice_daemon.events import Event
+
+E = TypeVar("E")
+COMMAND = "turn on the kitchen lights"
+
+
+def of(kind: type[E], events: Iterable[Event]) -> list[E]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def states(events: Iterable[Event]) -> list[State]:
+    return [event.state for event in of(StateChanged, events)]
+
+
+def reasons(events: Iterable[Event]) -> list[tuple[EndReason, int]]:
+    return [(event.reason, event.finals) for event in of(SessionEnded, events)]
+
+
+def continuous(command: str = COMMAND) -> Scene:
+    return Scene().silence(2000).wake(late_ms=80).say(command).silence(2000)
+
+
+def paused(command: str = COMMAND, *, pause_ms: float = 600) -> Scene:
+    return Scene().silence(2000).wake(late_ms=80).silence(pause_ms).say(command).silence(2000)
+
+
+def in_speech(rig: Rig) -> list[Event]:
+    """Play a continuous scene until somebody is in the middle of the command."""
+    return rig.play(until=rig.scene.wakes[0] + ms_to_samples(900))
+
+
+# --- a session that goes well ---------------------------------------------------------------
+
+
+def test_a_command_without_a_pause_keeps_its_first_word_and_loses_the_wake_word() -> None:
+    rig = Rig(continuous())
+    (final,) = of(TranscriptFinal, rig.play())
+    assert final.text == COMMAND
+    assert rig.transcriber.wake_phrases == ["Hey Jarvis"]
+
+
+def test_a_command_after_a_pause_is_read_without_the_wake_word() -> None:
+    rig = Rig(paused())
+    (final,) = of(TranscriptFinal, rig.play())
+    assert final.text == COMMAND
+    assert rig.transcriber.wake_phrases == [None]
+
+
+@pytest.mark.parametrize("pause_ms", [0, 100, 200, 280, 350, 500, 1000, 4000])
+@pytest.mark.parametrize("late_ms", [-160, 0, 160, 240])
+def test_no_pause_and_no_late_detection_costs_a_word_or_adds_the_wake_word(
+    pause_ms: float, late_ms: float
+) -> None:
+    scene = Scene().silence(900).wake(late_ms=late_ms).silence(pause_ms).say(COMMAND).silence(1500)
+    (final,) = of(TranscriptFinal, Rig(scene).play())
+    assert final.text == COMMAND
+
+
+def test_a_short_command_right_after_the_wake_word_is_not_taken_for_its_end() -> None:
+    rig = Rig(continuous("stop"))
+    events = rig.play()
+    assert [f.text for f in of(TranscriptFinal, events)] == ["stop"]
+    assert states(events) == [State.LISTENING, State.TRANSCRIBING, State.IDLE]
+    assert (rig.pipeline.counters.doubts, rig.pipeline.counters.doubts_accepted) == (1, 1)
+    assert rig.transcriber.calls == ["start", "finish", "reset"]
+
+
+def test_a_long_end_of_the_wake_word_is_not_taken_for_a_command() -> None:
+    rig = Rig(Scene().silence(500).wake(late_ms=-250).silence(400).say("stop").silence(900))
+    events = rig.play()
+    assert [f.text for f in of(TranscriptFinal, events)] == ["stop"]
+    assert (rig.pipeline.counters.doubts, rig.pipeline.counters.doubts_accepted) == (1, 0)
+    assert rig.transcriber.wake_phrases == ["Hey Jarvis", None]
+
+
+def test_a_misread_wake_word_is_not_taken_for_a_command() -> None:
+    scene = Scene().silence(500).say("Hey Travis", word_ms=500)
+    scene.wakes.append(scene.now - ms_to_samples(130))
+    rig = Rig(scene.silence(6000))
+    events = rig.play()
+    assert rig.pipeline.counters.doubts == 1
+    assert reasons(events) == [(EndReason.NO_SPEECH, 0)]
+
+
+def test_the_events_of_a_session_come_in_order() -> None:
+    events = Rig(paused("stop that")).play()
+    kinds = [type(event) for event in events if not isinstance(event, TranscriptPartial)]
+    assert kinds == [
+        WakeDetected,
+        SessionStarted,
+        StateChanged,
+        SpeechStarted,
+        StateChanged,
+        SpeechEnded,
+        TranscriptFinal,
+        SessionEnded,
+        StateChanged,
+    ]
+    assert states(events) == [State.LISTENING, State.TRANSCRIBING, State.IDLE]
+
+
+def test_partials_grow_into_the_final() -> None:
+    rig = Rig(continuous(), options=PipelineOptions(step_s=0.25))
+    events = rig.play()
+    partials = of(TranscriptPartial, events)
+    assert len(partials) >= 3
+    assert partials[-1].text.startswith("turn on")
+    assert [p.seq for p in partials] == list(range(1, len(partials) + 1))
+    assert of(TranscriptFinal, events)[0].seq == len(partials) + 1
+
+
+def test_the_final_says_when_it_differs_from_what_was_committed() -> None:
+    scene = continuous()
+    transcriber = FakeTranscriber(words=scene.words, revise=lambda text: text.capitalize() + ".")
+    (final,) = of(TranscriptFinal, Rig(scene, transcriber=transcriber).play())
+    assert (final.text, final.revised) == ("Turn on the kitchen lights.", True)
+
+
+def test_steps_fall_every_step_s_of_audio_from_the_start_of_speech() -> None:
+    rig = Rig(paused(), options=PipelineOptions(step_s=0.25))
+    events = rig.play()
+    lead_ms = 300
+    heard_ms = [partial.audio_ms - lead_ms for partial in of(TranscriptPartial, events)]
+    late_ms = [ms - round(ms / 250) * 250 for ms in heard_ms]
+    assert len(heard_ms) >= 4
+    # The voice detector's frame places speech, the quantum places the step.
+    assert all(-32 <= ms <= 32 for ms in late_ms)
+
+
+def test_without_partials_there_is_only_the_final() -> None:
+    rig = Rig(continuous(), options=PipelineOptions(partials=False))
+    events = rig.play()
+    assert not of(TranscriptPartial, events)
+    assert of(TranscriptFinal, events)[0].seq == 1
+    assert rig.pipeline.counters.steps == 0
+
+
+def test_the_final_is_ready_before_the_hangover_ends() -> None:
+    rig = Rig(continuous(), options=PipelineOptions(silence_ms=700, suspect_ms=250))
+    rig.transcriber.cost_ms = 200
+    (final,) = of(TranscriptFinal, rig.play())
+    assert rig.transcriber.calls.count("finish") == 1
+    assert rig.pipeline.counters.early_finals_used == 1
+    assert final.timing.finalize_ms < 700 + 100
+
+
+def test_a_final_prepared_too_early_is_dropped_when_speech_resumes() -> None:
+    scene = Scene().silence(500).wake().say("turn on").silence(500).say("the lights").silence(900)
+    rig = Rig(scene)
+    (final,) = of(TranscriptFinal, rig.play())
+    assert final.text == "turn on the lights"
+    assert rig.pipeline.counters.early_finals_dropped == 1
+    assert rig.transcriber.calls.count("finish") == 2
+
+
+def test_no_step_is_taken_while_silence_is_suspected() -> None:
+    rig = Rig(continuous(), options=PipelineOptions(silence_ms=1900))
+    rig.play()
+    assert rig.transcriber.calls.index("finish") == len(rig.transcriber.calls) - 2
+
+
+def test_times_of_a_final_lie_within_the_speech() -> None:
+    scene = paused()
+    events = Rig(scene).play()
+    (final,) = of(TranscriptFinal, events)
+    (started,) = of(SpeechStarted, events)
+    (ended,) = of(SpeechEnded, events)
+    assert final.duration_ms == pytest.approx(5 * 240, abs=64)
+    assert ended.at_sample - started.at_sample == ms_to_samples(final.duration_ms)
+    assert [w.start_s for w in final.words] == pytest.approx([0, 0.24, 0.48, 0.72, 0.96], abs=0.04)
+
+
+def test_a_command_to_listen_opens_a_session_without_a_wake_word() -> None:
+    scene = Scene().silence(1000).silence(400).say("stop").silence(1000)
+    rig = Rig(scene)
+    events = rig.play(until=16_000) + rig.pipeline.listen() + rig.play()
+    assert not of(WakeDetected, events)
+    assert [s.wake_word for s in of(SessionStarted, events)] == [None]
+    assert [f.text for f in of(TranscriptFinal, events)] == ["stop"]
+    assert rig.transcriber.wake_phrases == [None]
+
+
+def test_the_recogniser_holds_no_audio_between_sessions() -> None:
+    rig = Rig(continuous())
+    rig.play()
+    assert not rig.transcriber.holds_audio
+
+
+def test_a_second_command_is_heard_after_the_first() -> None:
+    scene = continuous("lights on").wake().say("lights off").silence(2000)
+    events = Rig(scene).play()
+    assert [f.text for f in of(TranscriptFinal, events)] == ["lights on", "lights off"]
+    assert [s.session_id for s in of(SessionEnded, events)] == ["session-1", "session-2"]
+
+
+# --- sessions without a final ----------------------------------------------------------------
+
+
+def test_a_wake_word_alone_ends_as_no_speech_and_never_reaches_the_recogniser() -> None:
+    rig = Rig(Scene().silence(1000).wake(late_ms=80).silence(6000))
+    events = rig.play()
+    assert reasons(events) == [(EndReason.NO_SPEECH, 0)]
+    assert states(events) == [State.LISTENING, State.IDLE]
+    assert not of(TranscriptPartial, events)
+    assert "start" not in rig.transcriber.calls
+
+
+def test_speech_without_words_ends_as_silence_without_a_final() -> None:
+    scene = Scene().silence(1000).wake().silence(400).noise(800, percent=90).silence(1000)
+    events = Rig(scene).play()
+    assert reasons(events) == [(EndReason.SILENCE, 0)]
+    assert not of(ErrorRaised, events)
+
+
+@pytest.mark.parametrize(
+    ("no_speech_prob", "confidence", "finals"), [(0.9, 0.2, 0), (0.9, 0.8, 1), (0.1, 0.2, 1)]
+)
+def test_text_that_nobody_said_with_confidence_is_no_final(
+    no_speech_prob: float, confidence: float, finals: int
+) -> None:
+    scene = continuous()
+    transcriber = FakeTranscriber(
+        words=scene.words, no_speech_prob=no_speech_prob, confidence=confidence
+    )
+    assert reasons(Rig(scene, transcriber=transcriber).play()) == [(EndReason.SILENCE, finals)]
+
+
+def test_a_speaker_who_never_stops_gets_a_final_at_the_longest_length() -> None:
+    scene = Scene().silence(1000).wake().say(" ".join(["more"] * 60), word_ms=300)
+    events = Rig(scene, options=PipelineOptions(max_s=6)).play(until=8 * 16_000)
+    (final,) = of(TranscriptFinal, events)
+    assert final.end_reason is EndReason.MAX_LENGTH
+    assert reasons(events) == [(EndReason.MAX_LENGTH, 1)]
+
+
+def test_cancel_drops_the_command_without_complaint() -> None:
+    rig = Rig(continuous())
+    in_speech(rig)
+    events = rig.pipeline.cancel()
+    assert reasons(events) == [(EndReason.CANCELLED, 0)]
+    assert states(events) == [State.IDLE]
+    assert not of(ErrorRaised, events)
+    assert not of(TranscriptFinal, rig.play())
+
+
+@pytest.mark.parametrize("command", ["cancel", "shutdown", "lose_input", "unmute"])
+def test_commands_say_nothing_when_there_is_nothing_to_do(command: str) -> None:
+    rig = Rig(continuous())
+    rig.play(until=16_000)
+    assert getattr(rig.pipeline, command)() == []
+
+
+def test_listening_again_in_a_session_changes_nothing() -> None:
+    rig = Rig(continuous())
+    in_speech(rig)
+    assert rig.pipeline.listen() == []
+    assert rig.pipeline.session_id == "session-1"
+
+
+def test_listening_without_an_input_is_refused_with_a_remedy() -> None:
+    rig = Rig(continuous())
+    (error,) = of(ErrorRaised, rig.pipeline.listen())
+    assert error.code == "session.no_input"
+    assert rig.pipeline.state is State.IDLE
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [("lose_input", EndReason.MIC_LOST), ("shutdown", EndReason.SHUTDOWN)],
+)
+def test_a_command_cut_off_against_the_speakers_will_is_reported_as_lost(
+    command: str, reason: EndReason
+) -> None:
+    rig = Rig(continuous())
+    in_speech(rig)
+    events = getattr(rig.pipeline, command)()
+    assert reasons(events) == [(reason, 0)]
+    assert [e.code for e in of(ErrorRaised, events)] == ["session.command_lost"]
+    assert isinstance(events[-2], SessionEnded)
+
+
+@pytest.mark.parametrize("command", ["lose_input", "shutdown"])
+def test_nothing_is_reported_as_lost_before_anybody_spoke(command: str) -> None:
+    rig = Rig(paused(pause_ms=2000))
+    rig.play(until=rig.scene.wakes[0] + 16_000)
+    assert rig.pipeline.state is State.LISTENING
+    assert not of(ErrorRaised, getattr(rig.pipeline, command)())
+
+
+def test_shutdown_in_the_hangover_publishes_what_was_said() -> None:
+    rig = Rig(continuous())
+    rig.play(until=rig.scene.now - ms_to_samples(2000 - 400))
+    events = rig.pipeline.shutdown()
+    (final,) = of(TranscriptFinal, events)
+    assert (final.text, final.end_reason) == (COMMAND, EndReason.SHUTDOWN)
+    assert reasons(events) == [(EndReason.SHUTDOWN, 1)]
+    assert not of(ErrorRaised, events)
+
+
+def test_wakes_in_a_session_are_ignored_and_counted() -> None:
+    scene = Scene().silence(500).wake().silence(500).wake().say("stop").silence(900)
+    rig = Rig(scene)
+    events = rig.play()
+    assert len(of(WakeDetected, events)) == 1
+    assert (rig.pipeline.counters.wakes, rig.pipeline.counters.wakes_ignored) == (1, 1)
+
+
+# --- falling behind --------------------------------------------------------------------------
+
+
+def test_a_slow_recogniser_merges_steps_and_says_how_late_it_is() -> None:
+    scene = continuous(" ".join(["word"] * 20))
+    transcriber = FakeTranscriber(words=scene.words, cost_ms=900)
+    rig = Rig(scene, transcriber=transcriber, options=PipelineOptions(step_s=0.5))
+    events = rig.play()
+    counters = rig.pipeline.counters
+    assert counters.merged_steps >= 3
+    assert min(p.lag_ms for p in of(TranscriptPartial, events)) >= 900
+    assert reasons(events) == [(EndReason.SILENCE, 1)]
+
+
+def test_merged_steps_lose_no_audio() -> None:
+    scene = continuous(" ".join(f"word{n}" for n in range(20)))
+    transcriber = FakeTranscriber(words=scene.words, cost_ms=900)
+    (final,) = of(TranscriptFinal, Rig(scene, transcriber=transcriber).play())
+    assert final.text == " ".join(f"word{n}" for n in range(20))
+
+
+def test_a_session_too_far_behind_ends_with_overload() -> None:
+    scene = continuous()
+    transcriber = FakeTranscriber(words=scene.words, cost_ms=6000)
+    events = Rig(scene, transcriber=transcriber).play()
+    assert reasons(events) == [(EndReason.OVERLOAD, 0)]
+    assert [e.code for e in of(ErrorRaised, events)] == ["session.command_lost"]
+
+
+def test_a_wake_word_in_an_old_backlog_opens_no_lasting_session() -> None:
+    scene = continuous()
+    rig = Rig(scene, now_sample=lambda: scene.now + 30 * 16_000)
+    events = rig.play()
+    assert reasons(events) == [(EndReason.OVERLOAD, 0)]
+    assert not of(TranscriptFinal, events)
+
+
+# --- lost audio ------------------------------------------------------------------------------
+
+
+def with_gap(rig: Rig, *, gap_ms: float) -> list[Event]:
+    """Play up to the middle of the command, lose some audio, and play on."""
+    events = in_speech(rig)
+    rig.played += ms_to_samples(gap_ms)
+    return events + rig.play()
+
+
+def test_a_short_gap_in_a_session_becomes_silence() -> None:
+    rig = Rig(continuous())
+    events = with_gap(rig, gap_ms=100)
+    assert reasons(events) == [(EndReason.SILENCE, 1)]
+    assert (rig.pipeline.counters.gaps, rig.pipeline.counters.lost_samples) == (1, 1600)
+
+
+def test_a_long_gap_ends_the_session_as_mic_lost() -> None:
+    rig = Rig(continuous())
+    events = with_gap(rig, gap_ms=1100)
+    assert reasons(events) == [(EndReason.MIC_LOST, 0)]
+
+
+def test_after_a_long_gap_the_wake_detector_starts_afresh_there() -> None:
+    rig = Rig(continuous("lights on").silence(1000).wake().say("lights off").silence(1000))
+    events = with_gap(rig, gap_ms=1100)
+    assert rig.wake.resets == [0, rig.scene.wakes[0] + ms_to_samples(900 + 1100)]
+    assert [f.text for f in of(TranscriptFinal, events)] == ["lights off"]
+
+
+def test_a_lost_input_may_come_back_anywhere() -> None:
+    rig = Rig(continuous())
+    in_speech(rig)
+    rig.pipeline.lose_input()
+    other = Rig(continuous()).scene.samples
+    assert rig.pipeline.feed(AudioBlock(10**9, other[:1000])) == []
+    assert rig.wake.resets[-1] == 10**9
+
+
+def test_audio_that_goes_back_in_time_is_an_error() -> None:
+    rig = Rig(continuous())
+    rig.play(until=16_000)
+    with pytest.raises(AudioDeviceError, match="sample 15999, before 16000"):
+        rig.pipeline.feed(AudioBlock(15_999, np.zeros(320, np.int16)))
+
+
+# --- mute ------------------------------------------------------------------------------------
+
+
+def test_mute_ends_the_session_and_zeroes_every_buffer() -> None:
+    rig = Rig(continuous())
+    in_speech(rig)
+    ring = rig.pipeline._around.ring
+    events = rig.pipeline.mute()
+    assert reasons(events) == [(EndReason.MUTED, 0)]
+    assert states(events) == [State.MUTED]
+    assert not of(ErrorRaised, events)
+    assert not any(v.any() for v in vars(ring).values() if isinstance(v, np.ndarray))
+    assert ring.first_sample == ring.end_sample
+    assert not rig.transcriber.holds_audio
+    assert not rig.vad._pending.any()
+
+
+def test_a_muted_pipeline_hears_nothing() -> None:
+    rig = Rig(continuous())
+    assert states(rig.pipeline.mute()) == [State.MUTED]
+    assert rig.play() == []
+    assert rig.pipeline.mute() == []
+    assert rig.pipeline.listen() == []
+    assert rig.wake.heard == 0
+    assert rig.pipeline._around.ring.end_sample == rig.pipeline._around.ring.first_sample
+
+
+def test_unmute_hears_again_from_there_and_nothing_from_before() -> None:
+    rig = Rig(continuous("lights on").silence(100).wake().say("lights off").silence(1000))
+    rig.play(until=8000)
+    rig.pipeline.mute()
+    middle = rig.scene.wakes[0] + ms_to_samples(2700)
+    rig.play(until=middle)
+    assert states(rig.pipeline.unmute()) == [State.IDLE]
+    assert rig.wake.resets[-1] == middle
+    assert [f.text for f in of(TranscriptFinal, rig.play())] == ["lights off"]
+
+
+def test_a_command_to_listen_right_after_unmute_works() -> None:
+    rig = Rig(Scene().silence(3000).say("stop").silence(1000))
+    rig.play(until=16_000)
+    rig.pipeline.mute()
+    rig.play(until=40_000)
+    rig.pipeline.unmute()
+    events = rig.pipeline.listen() + rig.play()
+    assert [f.text for f in of(TranscriptFinal, events)] == ["stop"]
+
+
+# --- parts that fail -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["start", "step", "finish"])
+def test_a_failing_recogniser_ends_the_session_and_the_next_one_works(method: str) -> None:
+    scene = continuous().wake().say("lights off").silence(1000)
+    transcriber = FakeTranscriber(words=scene.words, fails_at=(method, 1))
+    rig = Rig(scene, transcriber=transcriber)
+    events = rig.play()
+    (error,) = of(ErrorRaised, events)
+    assert error.code == "asr.failed"
+    assert "RuntimeError: out of memory" in error.message
+    assert error.session_id == "session-1"
+    assert reasons(events) == [(EndReason.ERROR, 0), (EndReason.SILENCE, 1)]
+    assert rig.pipeline.counters.transcriber_faults == 1
+    assert isinstance(rig.pipeline.last_fault, Exception)
+    assert isinstance(rig.pipeline.last_fault.__cause__, RuntimeError)
+
+
+def test_a_recogniser_that_cannot_be_reset_is_reported_outside_the_session() -> None:
+    scene = continuous()
+    rig = Rig(scene, transcriber=FakeTranscriber(words=scene.words, fails_at=("reset", 1)))
+    events = rig.play()
+    assert reasons(events) == [(EndReason.SILENCE, 1)]
+    assert [e.session_id for e in of(ErrorRaised, events)] == [None]
+
+
+def test_a_recogniser_that_takes_text_back_cannot_retract_what_was_published() -> None:
+    scene = continuous(" ".join(f"word{n}" for n in range(12)))
+    rig = Rig(scene, transcriber=FakeTranscriber(words=scene.words, forgets_at=4))
+    texts = [p.text for p in of(TranscriptPartial, rig.play())]
+    assert rig.pipeline.counters.prefix_violations == 1
+    assert all(b.startswith(a) for a, b in pairwise(texts))
+
+
+def test_a_failing_voice_detector_is_raised_but_its_session_still_ends() -> None:
+    rig = Rig(continuous())
+    in_speech(rig)
+    rig.vad.frame_samples = 0
+    with pytest.raises(ZeroDivisionError):
+        rig.play()
+    assert reasons(rig.pipeline.shutdown()) == [(EndReason.ERROR, 0)]
+    assert rig.pipeline.state is State.IDLE
+
+
+# --- the rest --------------------------------------------------------------------------------
+
+
+def test_the_wake_threshold_can_be_set_at_any_time() -> None:
+    rig = Rig(continuous())
+    assert rig.pipeline.set_threshold(0.8) == []
+    assert rig.wake.threshold == 0.8
+
+
+def test_the_wake_detector_hears_everything_once() -> None:
+    rig = Rig(continuous())
+    rig.play()
+    assert rig.wake.heard == rig.scene.now - rig.scene.now % 256
+
+
+def test_counters_are_a_snapshot() -> None:
+    rig = Rig(continuous())
+    before = rig.pipeline.counters
+    rig.play()
+    after = rig.pipeline.counters
+    assert (before.sessions, after.sessions, after.finals) == (0, 1, 1)
+    assert dict(after.ended) == {EndReason.SILENCE: 1}
+    assert after.partials <= after.steps
+
+
+def test_ten_minutes_in_one_block_are_heard_like_ten_minutes_in_many() -> None:
+    scene = Scene()
+    for _ in range(12):
+        scene.silence(20_000).wake().say(COMMAND).silence(24_000)
+    whole, split = Rig(scene), Rig(scene)
+    events = [e for b in blocks(scene.samples, scene.now) for e in whole.pipeline.feed(b)]
+    assert scene.now > 9 * 60 * 16_000
+    assert events == [e for b in blocks(scene.samples, 320) for e in split.pipeline.feed(b)]
+    assert [f.text for f in of(TranscriptFinal, events)] == [COMMAND] * 12
