@@ -63,6 +63,7 @@ class Scene:
     def say(self, text: str, *, word_ms: float = 240) -> Scene:
         for word in text.split():
             self.words.append(word)
+            assert len(self.words) * _LEVELS <= np.iinfo(np.int16).max - _VOICE, "too many words"
             self._add(word_ms, _VOICE + _LEVELS * len(self.words))
         return self
 
@@ -129,6 +130,7 @@ class FakeVad:
     frame_samples = 512
 
     def __init__(self) -> None:
+        self.resets = 0
         self._pending = np.zeros(0, np.int16)
 
     def feed(self, samples: NDArray[np.int16]) -> list[float]:
@@ -139,6 +141,7 @@ class FakeVad:
         return [float(p) for p in (frames % _LEVELS).mean(axis=1) / 100]
 
     def reset(self) -> None:
+        self.resets += 1
         self._pending = np.zeros(0, np.int16)
 
 

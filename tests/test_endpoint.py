@@ -144,6 +144,11 @@ def test_a_gap_too_short_to_be_a_pause_is_bridged() -> None:
     assert hearing.endpointer.voice.run_from == 700 * MS
 
 
+def test_a_pause_is_not_bridged() -> None:
+    hearing = Hearing().voice(300).silence(260).voice(200)
+    assert hearing.endpointer.voice.run_from == 560 * MS
+
+
 def test_a_command_after_a_pause_is_not_continuous() -> None:
     hearing = after_wake(voice_after_ms=80).silence(300).voice(200)
     assert hearing.signals == [(Signal.STARTED, 1980)]

@@ -1,17 +1,12 @@
-"""The pipeline's rules, one a test, on scenes that say what is in them."""
+"""The pipeline's rules for sessions, one a test, on scenes that say what is in them."""
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import TYPE_CHECKING, TypeVar
-
-import numpy as np
 import pytest
 
 from fakes import FakeTranscriber, Rig, Scene, blocks
-from voice_daemon.errors import AudioDeviceError
+from scenes import COMMAND, continuous, in_speech, of, paused, reasons, states
 from voice_daemon.events import (
-    AudioBlock,
     EndReason,
     ErrorRaised,
     SessionEnded,
@@ -26,40 +21,6 @@ from voice_daemon.events import (
     ms_to_samples,
 )
 from voice_daemon.pipeline import PipelineOptions
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from voice_daemon.events import Event
-
-E = TypeVar("E")
-COMMAND = "turn on the kitchen lights"
-
-
-def of(kind: type[E], events: Iterable[Event]) -> list[E]:
-    return [event for event in events if isinstance(event, kind)]
-
-
-def states(events: Iterable[Event]) -> list[State]:
-    return [event.state for event in of(StateChanged, events)]
-
-
-def reasons(events: Iterable[Event]) -> list[tuple[EndReason, int]]:
-    return [(event.reason, event.finals) for event in of(SessionEnded, events)]
-
-
-def continuous(command: str = COMMAND) -> Scene:
-    return Scene().silence(2000).wake(late_ms=80).say(command).silence(2000)
-
-
-def paused(command: str = COMMAND, *, pause_ms: float = 600) -> Scene:
-    return Scene().silence(2000).wake(late_ms=80).silence(pause_ms).say(command).silence(2000)
-
-
-def in_speech(rig: Rig) -> list[Event]:
-    """Play a continuous scene until somebody is in the middle of the command."""
-    return rig.play(until=rig.scene.wakes[0] + ms_to_samples(900))
-
 
 # --- a session that goes well ---------------------------------------------------------------
 
@@ -103,15 +64,6 @@ def test_a_long_end_of_the_wake_word_is_not_taken_for_a_command() -> None:
     assert [f.text for f in of(TranscriptFinal, events)] == ["stop"]
     assert (rig.pipeline.counters.doubts, rig.pipeline.counters.doubts_accepted) == (1, 0)
     assert rig.transcriber.wake_phrases == ["Hey Jarvis", None]
-
-
-def test_a_misread_wake_word_is_not_taken_for_a_command() -> None:
-    scene = Scene().silence(500).say("Hey Travis", word_ms=500)
-    scene.wakes.append(scene.now - ms_to_samples(130))
-    rig = Rig(scene.silence(6000))
-    events = rig.play()
-    assert rig.pipeline.counters.doubts == 1
-    assert reasons(events) == [(EndReason.NO_SPEECH, 0)]
 
 
 def test_the_events_of_a_session_come_in_order() -> None:
@@ -185,6 +137,22 @@ def test_a_final_prepared_too_early_is_dropped_when_speech_resumes() -> None:
     assert rig.transcriber.calls.count("finish") == 2
 
 
+def test_a_final_prepared_before_more_was_said_is_never_used() -> None:
+    scene = Scene().silence(500).wake().say("turn on").silence(400).say("one two " * 10)
+    events = Rig(scene, options=PipelineOptions(max_s=3)).play()
+    (final,) = of(TranscriptFinal, events)
+    assert final.end_reason is EndReason.MAX_LENGTH
+    assert final.text.startswith("turn on one two")
+
+
+def test_steps_that_silence_made_needless_are_not_counted_as_merged() -> None:
+    scene = Scene().silence(500).wake().say("turn on").silence(650).say("the lights").silence(900)
+    rig = Rig(scene, options=PipelineOptions(step_s=0.1))
+    rig.play()
+    assert rig.pipeline.counters.steps > 3
+    assert rig.pipeline.counters.merged_steps == 0
+
+
 def test_no_step_is_taken_while_silence_is_suspected() -> None:
     rig = Rig(continuous(), options=PipelineOptions(silence_ms=1900))
     rig.play()
@@ -210,6 +178,26 @@ def test_a_command_to_listen_opens_a_session_without_a_wake_word() -> None:
     assert [s.wake_word for s in of(SessionStarted, events)] == [None]
     assert [f.text for f in of(TranscriptFinal, events)] == ["stop"]
     assert rig.transcriber.wake_phrases == [None]
+
+
+def test_a_word_begun_just_before_the_command_to_listen_is_kept() -> None:
+    scene = Scene().silence(1000).say("stop that").silence(1000)
+    rig = Rig(scene)
+    rig.play(until=ms_to_samples(1200))
+    events = rig.pipeline.listen() + rig.play()
+    assert [f.text for f in of(TranscriptFinal, events)] == ["stop that"]
+
+
+def test_the_wake_word_before_a_pause_stays_outside_however_long_the_lead() -> None:
+    scene = Scene().silence(500).wake(late_ms=-200).silence(300).say(COMMAND).silence(1000)
+    events = Rig(scene, options=PipelineOptions(speech_lead_ms=800)).play()
+    assert [f.text for f in of(TranscriptFinal, events)] == [COMMAND]
+
+
+def test_every_session_starts_with_a_fresh_voice_detector() -> None:
+    rig = Rig(continuous("lights on").wake().say("lights off").silence(2000))
+    rig.play()
+    assert rig.vad.resets == 2
 
 
 def test_the_recogniser_holds_no_audio_between_sessions() -> None:
@@ -335,182 +323,6 @@ def test_wakes_in_a_session_are_ignored_and_counted() -> None:
     events = rig.play()
     assert len(of(WakeDetected, events)) == 1
     assert (rig.pipeline.counters.wakes, rig.pipeline.counters.wakes_ignored) == (1, 1)
-
-
-# --- falling behind --------------------------------------------------------------------------
-
-
-def test_a_slow_recogniser_merges_steps_and_says_how_late_it_is() -> None:
-    scene = continuous(" ".join(["word"] * 20))
-    transcriber = FakeTranscriber(words=scene.words, cost_ms=900)
-    rig = Rig(scene, transcriber=transcriber, options=PipelineOptions(step_s=0.5))
-    events = rig.play()
-    counters = rig.pipeline.counters
-    assert counters.merged_steps >= 3
-    assert min(p.lag_ms for p in of(TranscriptPartial, events)) >= 900
-    assert reasons(events) == [(EndReason.SILENCE, 1)]
-
-
-def test_merged_steps_lose_no_audio() -> None:
-    scene = continuous(" ".join(f"word{n}" for n in range(20)))
-    transcriber = FakeTranscriber(words=scene.words, cost_ms=900)
-    (final,) = of(TranscriptFinal, Rig(scene, transcriber=transcriber).play())
-    assert final.text == " ".join(f"word{n}" for n in range(20))
-
-
-def test_a_session_too_far_behind_ends_with_overload() -> None:
-    scene = continuous()
-    transcriber = FakeTranscriber(words=scene.words, cost_ms=6000)
-    events = Rig(scene, transcriber=transcriber).play()
-    assert reasons(events) == [(EndReason.OVERLOAD, 0)]
-    assert [e.code for e in of(ErrorRaised, events)] == ["session.command_lost"]
-
-
-def test_a_wake_word_in_an_old_backlog_opens_no_lasting_session() -> None:
-    scene = continuous()
-    rig = Rig(scene, now_sample=lambda: scene.now + 30 * 16_000)
-    events = rig.play()
-    assert reasons(events) == [(EndReason.OVERLOAD, 0)]
-    assert not of(TranscriptFinal, events)
-
-
-# --- lost audio ------------------------------------------------------------------------------
-
-
-def with_gap(rig: Rig, *, gap_ms: float) -> list[Event]:
-    """Play up to the middle of the command, lose some audio, and play on."""
-    events = in_speech(rig)
-    rig.played += ms_to_samples(gap_ms)
-    return events + rig.play()
-
-
-def test_a_short_gap_in_a_session_becomes_silence() -> None:
-    rig = Rig(continuous())
-    events = with_gap(rig, gap_ms=100)
-    assert reasons(events) == [(EndReason.SILENCE, 1)]
-    assert (rig.pipeline.counters.gaps, rig.pipeline.counters.lost_samples) == (1, 1600)
-
-
-def test_a_long_gap_ends_the_session_as_mic_lost() -> None:
-    rig = Rig(continuous())
-    events = with_gap(rig, gap_ms=1100)
-    assert reasons(events) == [(EndReason.MIC_LOST, 0)]
-
-
-def test_after_a_long_gap_the_wake_detector_starts_afresh_there() -> None:
-    rig = Rig(continuous("lights on").silence(1000).wake().say("lights off").silence(1000))
-    events = with_gap(rig, gap_ms=1100)
-    assert rig.wake.resets == [0, rig.scene.wakes[0] + ms_to_samples(900 + 1100)]
-    assert [f.text for f in of(TranscriptFinal, events)] == ["lights off"]
-
-
-def test_a_lost_input_may_come_back_anywhere() -> None:
-    rig = Rig(continuous())
-    in_speech(rig)
-    rig.pipeline.lose_input()
-    other = Rig(continuous()).scene.samples
-    assert rig.pipeline.feed(AudioBlock(10**9, other[:1000])) == []
-    assert rig.wake.resets[-1] == 10**9
-
-
-def test_audio_that_goes_back_in_time_is_an_error() -> None:
-    rig = Rig(continuous())
-    rig.play(until=16_000)
-    with pytest.raises(AudioDeviceError, match="sample 15999, before 16000"):
-        rig.pipeline.feed(AudioBlock(15_999, np.zeros(320, np.int16)))
-
-
-# --- mute ------------------------------------------------------------------------------------
-
-
-def test_mute_ends_the_session_and_zeroes_every_buffer() -> None:
-    rig = Rig(continuous())
-    in_speech(rig)
-    ring = rig.pipeline._around.ring
-    events = rig.pipeline.mute()
-    assert reasons(events) == [(EndReason.MUTED, 0)]
-    assert states(events) == [State.MUTED]
-    assert not of(ErrorRaised, events)
-    assert not any(v.any() for v in vars(ring).values() if isinstance(v, np.ndarray))
-    assert ring.first_sample == ring.end_sample
-    assert not rig.transcriber.holds_audio
-    assert not rig.vad._pending.any()
-
-
-def test_a_muted_pipeline_hears_nothing() -> None:
-    rig = Rig(continuous())
-    assert states(rig.pipeline.mute()) == [State.MUTED]
-    assert rig.play() == []
-    assert rig.pipeline.mute() == []
-    assert rig.pipeline.listen() == []
-    assert rig.wake.heard == 0
-    assert rig.pipeline._around.ring.end_sample == rig.pipeline._around.ring.first_sample
-
-
-def test_unmute_hears_again_from_there_and_nothing_from_before() -> None:
-    rig = Rig(continuous("lights on").silence(100).wake().say("lights off").silence(1000))
-    rig.play(until=8000)
-    rig.pipeline.mute()
-    middle = rig.scene.wakes[0] + ms_to_samples(2700)
-    rig.play(until=middle)
-    assert states(rig.pipeline.unmute()) == [State.IDLE]
-    assert rig.wake.resets[-1] == middle
-    assert [f.text for f in of(TranscriptFinal, rig.play())] == ["lights off"]
-
-
-def test_a_command_to_listen_right_after_unmute_works() -> None:
-    rig = Rig(Scene().silence(3000).say("stop").silence(1000))
-    rig.play(until=16_000)
-    rig.pipeline.mute()
-    rig.play(until=40_000)
-    rig.pipeline.unmute()
-    events = rig.pipeline.listen() + rig.play()
-    assert [f.text for f in of(TranscriptFinal, events)] == ["stop"]
-
-
-# --- parts that fail -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", ["start", "step", "finish"])
-def test_a_failing_recogniser_ends_the_session_and_the_next_one_works(method: str) -> None:
-    scene = continuous().wake().say("lights off").silence(1000)
-    transcriber = FakeTranscriber(words=scene.words, fails_at=(method, 1))
-    rig = Rig(scene, transcriber=transcriber)
-    events = rig.play()
-    (error,) = of(ErrorRaised, events)
-    assert error.code == "asr.failed"
-    assert "RuntimeError: out of memory" in error.message
-    assert error.session_id == "session-1"
-    assert reasons(events) == [(EndReason.ERROR, 0), (EndReason.SILENCE, 1)]
-    assert rig.pipeline.counters.transcriber_faults == 1
-    assert isinstance(rig.pipeline.last_fault, Exception)
-    assert isinstance(rig.pipeline.last_fault.__cause__, RuntimeError)
-
-
-def test_a_recogniser_that_cannot_be_reset_is_reported_outside_the_session() -> None:
-    scene = continuous()
-    rig = Rig(scene, transcriber=FakeTranscriber(words=scene.words, fails_at=("reset", 1)))
-    events = rig.play()
-    assert reasons(events) == [(EndReason.SILENCE, 1)]
-    assert [e.session_id for e in of(ErrorRaised, events)] == [None]
-
-
-def test_a_recogniser_that_takes_text_back_cannot_retract_what_was_published() -> None:
-    scene = continuous(" ".join(f"word{n}" for n in range(12)))
-    rig = Rig(scene, transcriber=FakeTranscriber(words=scene.words, forgets_at=4))
-    texts = [p.text for p in of(TranscriptPartial, rig.play())]
-    assert rig.pipeline.counters.prefix_violations == 1
-    assert all(b.startswith(a) for a, b in pairwise(texts))
-
-
-def test_a_failing_voice_detector_is_raised_but_its_session_still_ends() -> None:
-    rig = Rig(continuous())
-    in_speech(rig)
-    rig.vad.frame_samples = 0
-    with pytest.raises(ZeroDivisionError):
-        rig.play()
-    assert reasons(rig.pipeline.shutdown()) == [(EndReason.ERROR, 0)]
-    assert rig.pipeline.state is State.IDLE
 
 
 # --- the rest --------------------------------------------------------------------------------

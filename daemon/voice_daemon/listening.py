@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from voice_daemon.endpoint import Endpointer, Phase, Signal
-from voice_daemon.events import SAMPLE_RATE, EndReason, SpeechEnded, SpeechStarted, ms_to_samples
+from voice_daemon.events import EndReason, SpeechEnded, SpeechStarted, ms_to_samples
 from voice_daemon.parts import transcribing
 from voice_daemon.utterance import Utterance
 
@@ -146,11 +146,11 @@ class OpenSession:
         self._start_reading(samples, with_wake_word=continuous)
 
     def _settle(self) -> Iterator[Event]:
-        """Read what followed the detection, to tell a short command from the wake word."""
+        """Read what followed the detection: text beside the wake phrase is a short command."""
         audio_from, samples = self._command_audio(continuous=True)
         self._start_reading(samples, with_wake_word=True)
         transcript = self._read_all()
-        accepted = self._counts(transcript) and self._goes_past_wake(transcript, audio_from)
+        accepted = self._counts(transcript)
         self._around.tally.add(doubts=1, doubts_accepted=int(accepted))
         if accepted:
             self._endpointer.accept()
@@ -159,12 +159,6 @@ class OpenSession:
         else:
             with transcribing():
                 self._around.transcriber.reset()
-
-    def _goes_past_wake(self, transcript: Transcript, audio_from: int) -> bool:
-        """Tell whether some word lies too late to be a misread piece of the wake word."""
-        limit = self.opening.at_sample - ms_to_samples(self._options.word_late_ms)
-        middles_s = ((word.start_s + word.end_s) / 2 for word in transcript.words)
-        return any(audio_from + middle_s * SAMPLE_RATE > limit for middle_s in middles_s)
 
     def _speech_started(self, audio_from: int) -> SpeechStarted:
         speech_from = self._endpointer.speech_from

@@ -207,7 +207,7 @@ class Pipeline:
 
     def _hear(self, quantum: AudioBlock) -> None:
         self._around.ring.push(quantum)
-        self._heard_to += quantum.samples.size
+        self._heard_to = self._around.ring.end_sample
         detections = self._wake.feed(quantum.samples)
         if self._session is not None:
             self._tally.add(wakes_ignored=len(detections))
@@ -217,17 +217,14 @@ class Pipeline:
             self._wake_up(detections[0])
 
     def _wake_up(self, detection: WakeDetection) -> None:
+        word, score, at_sample = detection.wake_word, detection.score, detection.at_sample
         opening = Opening(
             session_id=self._new_session_id(),
-            at_sample=detection.at_sample,
-            wake_word=detection.wake_word,
-            wake_phrase=self._wake.phrase(detection.wake_word),
+            at_sample=at_sample,
+            wake_word=word,
+            wake_phrase=self._wake.phrase(word),
         )
-        self._emit(
-            WakeDetected(
-                opening.session_id, detection.wake_word, detection.score, detection.at_sample
-            )
-        )
+        self._emit(WakeDetected(opening.session_id, word, score, at_sample))
         self._open(opening)
 
     def _open(self, opening: Opening) -> None:

@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from voice_daemon.asr.acoustic import FRAME_SAMPLES, AcousticContext, Context, silent_window
+from voice_daemon.asr.acoustic import FRAME_SAMPLES, AcousticContext, SilentWindow, silent_window
 from voice_daemon.asr.decoding import N_SAMPLES, GreedyDecoder
 from voice_daemon.asr.features import log_mel_spectrogram
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def silence(tiny: WhisperModel) -> Context:
+def silence(tiny: WhisperModel) -> SilentWindow:
     """The silent window, encoded once."""
     return silent_window(tiny)
 
@@ -31,7 +31,9 @@ def padded_mel(tiny: WhisperModel, command_speech: NDArray[np.float32]) -> mx.ar
     return mx.array(log_mel_spectrogram(padded, tiny.dims.n_mels))[None]
 
 
-def context(tiny: WhisperModel, silence: Context, *, refresh_frames: int = 50) -> AcousticContext:
+def context(
+    tiny: WhisperModel, silence: SilentWindow, *, refresh_frames: int = 50
+) -> AcousticContext:
     return AcousticContext(tiny, silence, refresh_frames=refresh_frames, padding_frames=10)
 
 
@@ -40,18 +42,23 @@ def test_frames_encoded_inside_their_own_context_equal_the_reference(
     tiny: WhisperModel, padded_mel: mx.array, first: int, end: int
 ) -> None:
     reference, keys = tiny.encoder.with_keys(padded_mel)
-    margin = 0 if first == 0 else 1
-    piece = padded_mel[:, 2 * (first - margin) : 2 * (end + 1)]
-    frames, regrown = tiny.encoder.within(piece, keys, first, margin=margin)
+    margin = 1 if first else 0
+    frames, grown = tiny.encoder.beside(
+        padded_mel[:, 2 * (first - margin) : 2 * (end + 1)],
+        [(k[:, :, :first], v[:, :, :first]) for k, v in keys] if first else None,
+        [(k[:, :, end:], v[:, :, end:]) for k, v in keys],
+        mx.zeros((1, 1, 1, tiny.dims.n_audio_ctx)),
+        first=first,
+    )
     np.testing.assert_allclose(frames, reference[:, first:end], atol=2e-3)
-    for (k, v), (same_k, same_v) in zip(keys, regrown, strict=True):
-        np.testing.assert_allclose(same_k, k, atol=2e-3)
-        np.testing.assert_allclose(same_v, v, atol=2e-3)
+    for (k, v), (same_k, same_v) in zip(keys, grown, strict=True):
+        np.testing.assert_allclose(same_k, k[:, :, :end], atol=2e-3)
+        np.testing.assert_allclose(same_v, v[:, :, :end], atol=2e-3)
 
 
 def test_the_text_beside_cached_silence_is_that_of_the_padded_encoder(
     tiny: WhisperModel,
-    silence: Context,
+    silence: SilentWindow,
     padded_mel: mx.array,
     command_speech: NDArray[np.float32],
 ) -> None:
@@ -66,7 +73,22 @@ def test_the_text_beside_cached_silence_is_that_of_the_padded_encoder(
     np.testing.assert_allclose(ours.logprobs, reference.logprobs, atol=0.5)
 
 
-def test_the_audio_is_counted_in_whole_frames(tiny: WhisperModel, silence: Context) -> None:
+def test_pooled_silence_covers_the_rest_of_the_window(
+    tiny: WhisperModel, silence: SilentWindow
+) -> None:
+    encoder, cross = silence.after(3 * silence.pool)
+    n_keys = tiny.dims.n_audio_ctx // silence.pool - 3
+    assert {k.shape[2] for k, _ in (*encoder, *cross)} == {n_keys}
+
+
+def test_the_end_of_the_window_leaves_no_silence(tiny: WhisperModel, silence: SilentWindow) -> None:
+    audio = context(tiny, silence)
+    audio.feed(np.zeros(N_SAMPLES, dtype=np.float32))
+    assert audio.encode(everything=True) == tiny.dims.n_audio_ctx
+    assert {k.shape[2] for k, _ in audio.cross.layers} == {tiny.dims.n_audio_ctx}
+
+
+def test_the_audio_is_counted_in_whole_frames(tiny: WhisperModel, silence: SilentWindow) -> None:
     audio = context(tiny, silence)
     audio.feed(np.zeros(10 * FRAME_SAMPLES + 7, dtype=np.float32))
     assert audio.encode(everything=True) == 10
@@ -74,7 +96,7 @@ def test_the_audio_is_counted_in_whole_frames(tiny: WhisperModel, silence: Conte
 
 
 def test_encoding_in_steps_ends_near_encoding_at_once(
-    tiny: WhisperModel, silence: Context, command_speech: NDArray[np.float32]
+    tiny: WhisperModel, silence: SilentWindow, command_speech: NDArray[np.float32]
 ) -> None:
     whole = context(tiny, silence)
     whole.feed(command_speech)
@@ -84,5 +106,5 @@ def test_encoding_in_steps_ends_near_encoding_at_once(
         steps.feed(command_speech[first : first + 8000])
         steps.encode()
     steps.encode(everything=True, padding_frames=10)
-    for (k, _), (same_k, _) in zip(whole.cross, steps.cross, strict=True):
+    for (k, _), (same_k, _) in zip(whole.cross.layers, steps.cross.layers, strict=True):
         np.testing.assert_allclose(same_k[:, :, :n_frames], k[:, :, :n_frames], atol=5e-2)

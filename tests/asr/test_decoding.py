@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voice_daemon.asr import WhisperModel
-    from voice_daemon.asr.model import KeyValue
+    from voice_daemon.asr.model import CrossKeys
 
 
 @pytest.fixture(scope="module")
-def cross(tiny: WhisperModel, command_speech: NDArray[np.float32]) -> tuple[KeyValue, ...]:
+def cross(tiny: WhisperModel, command_speech: NDArray[np.float32]) -> CrossKeys:
     """Cross-attention keys of the clip through the padded encoder."""
     padded = np.pad(command_speech, (0, N_SAMPLES - len(command_speech)))
     mel = mx.array(log_mel_spectrogram(padded, tiny.dims.n_mels))
@@ -58,9 +58,7 @@ def test_the_text_equals_faster_whispers_on_the_same_weights(
     assert DecodingTask(tiny).run(command_speech).text == expected
 
 
-def test_a_guess_changes_the_cost_and_not_the_result(
-    tiny: WhisperModel, cross: tuple[KeyValue, ...]
-) -> None:
+def test_a_guess_changes_the_cost_and_not_the_result(tiny: WhisperModel, cross: CrossKeys) -> None:
     greedy = GreedyDecoder(tiny)
     opening = tiny.opening("en", "transcribe")
     plain = greedy.decode(cross, opening, max_tokens=40, n_frames=150)
@@ -74,7 +72,7 @@ def test_a_guess_changes_the_cost_and_not_the_result(
         np.testing.assert_allclose(guessed.scores, plain.scores, atol=1e-2)
 
 
-def test_a_forced_text_is_continued(tiny: WhisperModel, cross: tuple[KeyValue, ...]) -> None:
+def test_a_forced_text_is_continued(tiny: WhisperModel, cross: CrossKeys) -> None:
     greedy = GreedyDecoder(tiny)
     opening = tiny.opening("en", "transcribe")
     whole = greedy.decode(cross, opening, max_tokens=40, n_frames=150)
@@ -83,9 +81,7 @@ def test_a_forced_text_is_continued(tiny: WhisperModel, cross: tuple[KeyValue, .
     assert rest.scores.shape[1] == len(whole.tokens)
 
 
-def test_the_token_limit_stops_without_an_end(
-    tiny: WhisperModel, cross: tuple[KeyValue, ...]
-) -> None:
+def test_the_token_limit_stops_without_an_end(tiny: WhisperModel, cross: CrossKeys) -> None:
     decoded = GreedyDecoder(tiny).decode(
         cross, tiny.opening("en", "transcribe"), max_tokens=2, n_frames=150
     )

@@ -22,10 +22,22 @@ def topics() -> Topics:
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    mosquitto = Mosquitto(tmp_path).start()
-    yield mosquitto
-    mosquitto.kill()
+def make_broker(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
+    """Give a function that makes a broker, not started yet; all are killed at the end."""
+    made: list[Mosquitto] = []
+
+    def make(*settings: str) -> Mosquitto:
+        made.append(Mosquitto(tmp_path, settings or ("allow_anonymous true",)))
+        return made[-1]
+
+    yield make
+    for mosquitto in made:
+        mosquitto.kill()
+
+
+@pytest.fixture
+def broker(make_broker: Callable[..., Mosquitto]) -> Mosquitto:
+    return make_broker().start()
 
 
 @pytest.fixture

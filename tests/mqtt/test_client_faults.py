@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from mqtt_clients import Daemon
 
+    MakeBroker = Callable[..., Mosquitto]
     StartDaemon = Callable[..., Daemon]
 
 FINAL = "voice/den/transcript/final"
@@ -133,9 +134,9 @@ def test_the_will_speaks_for_a_stop_that_could_not(
 
 
 def test_a_stop_while_the_broker_restarts_still_delivers(
-    tmp_path: Path, start_daemon: StartDaemon, topics: Topics
+    make_broker: MakeBroker, start_daemon: StartDaemon, topics: Topics
 ) -> None:
-    broker = Mosquitto(tmp_path)
+    broker = make_broker()
     daemon = start_daemon(broker.port, reconnect_min_s=60, reconnect_max_s=60)
     daemon.client.publish(final(topics, "s1"))
     eventually(lambda: daemon.error_code == "mqtt.connection_refused", "the broker is away")
@@ -150,7 +151,6 @@ def test_a_stop_while_the_broker_restarts_still_delivers(
     later = Observer(broker.port)
     assert later.wait(AVAILABILITY).payload == b"offline"
     later.close()
-    broker.kill()
 
 
 def test_a_stop_with_nothing_to_deliver_does_not_wait(start_daemon: StartDaemon) -> None:
@@ -236,9 +236,9 @@ def test_a_host_that_does_not_exist_is_named(
 
 
 def test_a_wrong_password_is_reported_without_the_password(
-    tmp_path: Path, secret_file: Path, start_daemon: StartDaemon
+    make_broker: MakeBroker, tmp_path: Path, secret_file: Path, start_daemon: StartDaemon
 ) -> None:
-    broker = with_login(tmp_path)
+    broker = with_login(make_broker, tmp_path)
     secret_file.write_text("battery staple\n")
     with capture_logs() as logs:
         daemon = start_daemon(broker.port, username="daemon", password_file=secret_file)
@@ -250,7 +250,6 @@ def test_a_wrong_password_is_reported_without_the_password(
     assert "battery" not in repr(logs)
     assert "correct" not in repr(logs)
     assert daemon.client.status().last_error is None
-    broker.kill()
 
 
 def test_a_wrong_password_is_known_by_mqtt_311_too(
@@ -261,21 +260,21 @@ def test_a_wrong_password_is_known_by_mqtt_311_too(
         eventually(lambda: daemon.error_code == "mqtt.not_authorised", "it is refused")
 
 
-def with_login(folder: Path) -> Mosquitto:
+def with_login(make_broker: MakeBroker, folder: Path) -> Mosquitto:
     """Start a broker that knows one user."""
     passwords = folder / "passwords"
     subprocess.run(
         [password_program(), "-c", "-b", str(passwords), "daemon", "correct horse"], check=True
     )
-    return Mosquitto(folder, ("allow_anonymous false", f"password_file {passwords}")).start()
+    return make_broker("allow_anonymous false", f"password_file {passwords}").start()
 
 
 def test_what_access_rules_forbid_is_reported_and_not_repeated(
-    tmp_path: Path, start_daemon: StartDaemon, topics: Topics
+    make_broker: MakeBroker, tmp_path: Path, start_daemon: StartDaemon, topics: Topics
 ) -> None:
     rules = tmp_path / "acl"
     rules.write_text(f"topic deny {FINAL}\ntopic readwrite #\n")
-    broker = Mosquitto(tmp_path, ("allow_anonymous true", f"acl_file {rules}")).start()
+    broker = make_broker("allow_anonymous true", f"acl_file {rules}").start()
     observer = Observer(broker.port)
     daemon = start_daemon(broker.port)
     daemon.client.publish(final(topics, "s1"))
@@ -285,7 +284,6 @@ def test_what_access_rules_forbid_is_reported_and_not_repeated(
     assert [loss.why for loss in daemon.losses] == ["refused"]
     assert daemon.is_connected
     observer.close()
-    broker.kill()
 
 
 def test_a_client_told_that_another_has_its_id_does_not_fight(start_daemon: StartDaemon) -> None:
@@ -403,9 +401,9 @@ def test_a_fault_in_a_callback_is_shown_and_the_client_lives_on(
 
 
 def test_an_error_waits_for_the_broker(
-    tmp_path: Path, start_daemon: StartDaemon, topics: Topics
+    make_broker: MakeBroker, start_daemon: StartDaemon, topics: Topics
 ) -> None:
-    broker = Mosquitto(tmp_path)
+    broker = make_broker()
     daemon = start_daemon(broker.port)
     error = ErrorRaised("mic.lost", "gone", "plug it in")
     for message in for_event(error, topics=topics, at=datetime.now(UTC)):
@@ -414,7 +412,6 @@ def test_an_error_waits_for_the_broker(
     eventually(lambda: daemon.is_connected and daemon.client.status().queued == 0, "delivered")
     assert daemon.losses == []
     assert "'voice/den/error'" in broker.log_text()
-    broker.kill()
 
 
 def test_a_fault_is_logged_once_and_not_at_every_attempt(start_daemon: StartDaemon) -> None:

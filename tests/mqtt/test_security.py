@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from brokers import Mosquitto, eventually
+from brokers import eventually
 from voice_daemon.errors import BrokerError
 from voice_daemon.mqtt.security import MAX_PASSWORD_BYTES, read_password, tls_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+    from brokers import Mosquitto
     from mqtt_clients import Daemon
 
     StartDaemon = Callable[..., Daemon]
@@ -78,21 +79,20 @@ def write_identity(authority: trustme.CA, name: str, folder: Path) -> tuple[Path
 
 @pytest.fixture
 def tls_broker(
-    authority: trustme.CA, ca_file: Path, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Mosquitto]:
+    make_broker: Callable[..., Mosquitto],
+    authority: trustme.CA,
+    ca_file: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Mosquitto:
     cert_file, key_file = write_identity(authority, "localhost", tmp_path)
-    broker = Mosquitto(
-        tmp_path,
-        (
-            "allow_anonymous true",
-            f"cafile {ca_file}",
-            f"certfile {cert_file}",
-            f"keyfile {key_file}",
-            *getattr(request, "param", ()),
-        ),
+    return make_broker(
+        "allow_anonymous true",
+        f"cafile {ca_file}",
+        f"certfile {cert_file}",
+        f"keyfile {key_file}",
+        *getattr(request, "param", ()),
     ).start()
-    yield broker
-    broker.kill()
 
 
 def test_a_broker_that_proves_itself_is_trusted(

@@ -1,10 +1,11 @@
 """Encoding audio as it grows, at a cost proportional to the audio.
 
 Whisper needs its 30 s window, but the padding is always the same silence. So one window of
-silence is encoded and its keys and values kept, layer by layer, for the encoder and for
-the decoder's cross-attention. Live audio is encoded for its own frames only: they attend to
-each other and to the silence's keys from their end on. Frames older than a few seconds keep
-the keys they had (the frozen prefix), so that a step's cost does not grow with the audio.
+silence is encoded and its keys and values kept, layer by layer, for the encoder and for the
+decoder's cross-attention, pooled in time. Live audio is encoded for its own frames only: they
+attend to each other and to the silence's keys from their end on. Frames older than a few
+seconds keep the keys they had (the frozen prefix), so that a step's cost does not grow with
+the audio.
 
 Owns those caches. Knows nothing of tokens, decoding or sessions.
 """
@@ -19,6 +20,7 @@ import numpy as np
 
 from voice_daemon.asr import features
 from voice_daemon.asr.features import IncrementalLogMel
+from voice_daemon.asr.model import CrossKeys
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +32,8 @@ FRAME_SAMPLES = 320
 """Samples in one encoder frame, 20 ms."""
 FRAMES_PER_SECOND = 50
 MEL_PER_FRAME = 2
+POOL_FRAMES = 16
+"""Frames of silence that one pooled key stands for."""
 SILENCE_LEVEL = 1.5
 """The loudest raw log10 energy that the silence's floor hangs below: speech at a usual level.
 
@@ -39,15 +43,29 @@ Measured over speech from -1.4 to 2.3: one fixed level reads as well as a level 
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
-    """Keys and values of a whole window: the encoder's layers and the decoder's cross layers."""
+class SilentWindow:
+    """Keys and values of a whole window of silence, pooled in time.
 
+    Key `i` is the mean of frames `[i * pool, (i + 1) * pool)` and counts `pool` times: log(pool)
+    is added to its scores.
+    """
+
+    pool: int
     encoder: tuple[KeyValue, ...]
     cross: tuple[KeyValue, ...]
 
+    def after(self, frame: int) -> tuple[tuple[KeyValue, ...], tuple[KeyValue, ...]]:
+        """The silence from `frame` (a multiple of `pool`) on, for encoder and cross layers."""
+        first = frame // self.pool
 
-def silent_window(model: WhisperModel) -> Context:
-    """Keys and values of a whole window of silence: built once a model, shared by sessions.
+        def cut(layers: tuple[KeyValue, ...]) -> tuple[KeyValue, ...]:
+            return tuple((k[:, :, first:], v[:, :, first:]) for k, v in layers)
+
+        return cut(self.encoder), cut(self.cross)
+
+
+def silent_window(model: WhisperModel, *, pool: int = POOL_FRAMES) -> SilentWindow:
+    """Encode 30 s of silence: built once a model, shared by all sessions.
 
     Silence's value in the log-mel spectrogram hangs 8 below the loudest frame of the audio, so
     the keys depend on it, but little: `SILENCE_LEVEL` stands for all speech.
@@ -57,9 +75,22 @@ def silent_window(model: WhisperModel) -> Context:
     silence = np.full(shape, features.SILENCE_LOG10, dtype=np.float32)
     mel = mx.array(features.normalise(silence, loudest=SILENCE_LEVEL)).astype(model.dtype)
     audio, keys = model.encoder.with_keys(mel[None])
-    window = Context(keys, model.decoder.cross_keys(audio))
+    window = SilentWindow(
+        pool, _pooled(keys, pool), _pooled(model.decoder.cross_keys(audio).layers, pool)
+    )
     mx.eval(window.encoder, window.cross)
     return window
+
+
+def _pooled(layers: tuple[KeyValue, ...], pool: int) -> tuple[KeyValue, ...]:
+    """Mean over every `pool` frames of (B, H, T, D); a rest at the end is left out."""
+
+    def mean(x: mx.array) -> mx.array:
+        batch, heads, length, depth = x.shape
+        whole = x[:, :, : length - length % pool]
+        return whole.reshape(batch, heads, length // pool, pool, depth).mean(axis=3)
+
+    return tuple((mean(k), mean(v)) for k, v in layers)
 
 
 class AcousticContext:
@@ -68,7 +99,7 @@ class AcousticContext:
     def __init__(
         self,
         model: WhisperModel,
-        silence: Context,
+        silence: SilentWindow,
         *,
         refresh_frames: int,
         padding_frames: int,
@@ -82,7 +113,9 @@ class AcousticContext:
     def reset(self) -> None:
         """Forget the utterance."""
         self._mel = IncrementalLogMel(self._model.dims.n_mels)
-        self._context = self._silence
+        self._keys: tuple[KeyValue, ...] | None = None
+        self._cross_layers: tuple[KeyValue, ...] = ()
+        self._cross: CrossKeys | None = None
         self._loudest = -np.inf
         self._heard_mel = 0
         self._encoded = 0
@@ -98,9 +131,11 @@ class AcousticContext:
         return self._encoded
 
     @property
-    def cross(self) -> tuple[KeyValue, ...]:
-        """Cross-attention keys and values of the whole window; silence before `encode`."""
-        return self._context.cross
+    def cross(self) -> CrossKeys:
+        """What the decoder attends to after `encode`: the audio's frames, then silence."""
+        if self._cross is None:
+            raise ValueError("encode() comes before cross")
+        return self._cross
 
     def feed(self, samples: NDArray[np.float32]) -> None:
         """Append (n,) float32 samples in [-1, 1]."""
@@ -111,31 +146,44 @@ class AcousticContext:
 
         Only frames newer than the refresh span are computed anew, or all with `everything`.
         """
-        dims = self._model.dims
         # The newest mel frame still misses samples; at the end, silence stands for them.
-        whole = self._mel.n_samples // FRAME_SAMPLES if everything else None
-        n_frames = self._mel.n_frames // MEL_PER_FRAME if whole is None else whole
-        n_frames = min(n_frames, dims.n_audio_ctx)
+        n_mel = self._mel.n_samples // features.HOP_SAMPLES if everything else self._mel.n_frames
+        n_frames = min(n_mel // MEL_PER_FRAME, self._model.dims.n_audio_ctx)
         self._follow_loudness()
         first = 0 if everything else max(0, self._encoded - self._refresh)
         padding = self._padding if padding_frames is None else padding_frames
-        end = min(n_frames + padding, dims.n_audio_ctx)
-        margin = 0 if first == 0 else 1
-        raw = self._mel.raw(MEL_PER_FRAME * (first - margin), MEL_PER_FRAME * (end + 1))
-        mel = mx.array(features.normalise(raw, loudest=self._loudest)).astype(self._model.dtype)
-        frames, keys = self._model.encoder.within(
-            mel[None], self._context.encoder, first, margin=margin
+        end = self._padded_end(n_frames + padding)
+        silence, silence_cross = self._silence.after(end)
+        mask = self._mask(end)
+        frames, self._keys = self._model.encoder.beside(
+            self._mel_frames(first, end), _cut(self._keys, first), silence, mask, first=first
         )
-        cross = tuple(
-            (_put(k, new_k, first), _put(v, new_v, first))
-            for (k, v), (new_k, new_v) in zip(
-                self._context.cross, self._model.decoder.cross_keys(frames), strict=True
-            )
+        audio = _joined(
+            _cut(self._cross_layers, first), self._model.decoder.cross_keys(frames).layers
         )
-        self._context = Context(keys, cross)
-        mx.async_eval(keys, cross)
+        self._cross_layers = audio
+        self._cross = CrossKeys(_joined(audio, silence_cross), mask)
+        mx.async_eval(self._keys, self._cross.layers)
         self._encoded = n_frames
         return n_frames
+
+    def _padded_end(self, n_frames: int) -> int:
+        """`n_frames` rounded up to a whole pooled key, inside the window."""
+        pool = self._silence.pool
+        return min(-(-n_frames // pool) * pool, self._model.dims.n_audio_ctx)
+
+    def _mel_frames(self, first: int, end: int) -> mx.array:
+        margin = 1 if first else 0
+        raw = self._mel.raw(MEL_PER_FRAME * (first - margin), MEL_PER_FRAME * (end + 1))
+        mel = features.normalise(raw, loudest=self._loudest)
+        return mx.array(mel).astype(self._model.dtype)[None]
+
+    def _mask(self, end: int) -> mx.array:
+        """(1, 1, 1, n_keys): 0 for each frame of audio, log(pool) for each pooled key."""
+        n_silent = self._silence.encoder[0][0].shape[2] - end // self._silence.pool
+        mask = np.full(end + max(0, n_silent), np.log(self._silence.pool), dtype=np.float32)
+        mask[:end] = 0.0
+        return mx.array(mask).astype(self._model.dtype)[None, None, None]
 
     def _follow_loudness(self) -> None:
         """Raise the level that the spectrogram's floor hangs below to the newest audio's."""
@@ -146,6 +194,20 @@ class AcousticContext:
             self._heard_mel = n_mel
 
 
-def _put(whole: mx.array, part: mx.array, first: int) -> mx.array:
-    """`whole` (B, H, N, D) with `part` (B, H, T, D) from frame `first` on."""
-    return mx.slice_update(whole, part, mx.array([first]), axes=(2,))
+def _cut(layers: tuple[KeyValue, ...] | None, end: int) -> tuple[KeyValue, ...] | None:
+    """The first `end` frames of every layer, or None when there are none."""
+    if not layers or end == 0:
+        return None
+    return tuple((k[:, :, :end], v[:, :, :end]) for k, v in layers)
+
+
+def _joined(
+    before: tuple[KeyValue, ...] | None, after: tuple[KeyValue, ...]
+) -> tuple[KeyValue, ...]:
+    """Both in time, a layer each."""
+    if before is None:
+        return after
+    return tuple(
+        (mx.concatenate([bk, ak], axis=2), mx.concatenate([bv, av], axis=2))
+        for (bk, bv), (ak, av) in zip(before, after, strict=True)
+    )

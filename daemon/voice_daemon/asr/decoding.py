@@ -1,7 +1,7 @@
 """Greedy decoding of one window: which token comes next, under Whisper's own rules.
 
-Owns the suppression rules, the greedy loop with verification of a guess, and offline decoding
-of up to 30 s. Does not know of streaming: that is `streaming`'s.
+Owns the greedy loop with verification of a guess, and offline decoding of up to 30 s. Does not
+know of streaming: that is `streaming`'s.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import numpy as np
 
 from voice_daemon.asr import alignatt
 from voice_daemon.asr.features import log_mel_spectrogram
+from voice_daemon.asr.projection import token_picker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from voice_daemon.asr.model import DecoderOutput, KeyValue
+    from voice_daemon.asr.model import CrossKeys, DecoderOutput, KeyValue
     from voice_daemon.asr.whisper import WhisperModel
 
 Task = Literal["transcribe", "translate"]
@@ -71,41 +72,11 @@ class Decoded:
     ended: bool
     """True when the model said end-of-text, False when a limit or a loop stopped it."""
     looped: bool
-    first_end_prob: float
-    """Probability of end-of-text at the first new token, before any rule."""
     no_speech_prob: float
+    """Of <|nospeech|> after <|sot|>, where it was asked for."""
     scores: NDArray[np.float32]
     """(n_heads, n_text + n_new, n_frames) alignment scores of every text token, the prefix's
     own text first; n_frames as asked for. (0, ..) without alignment heads."""
-
-
-class SuppressionRules:
-    """Whisper's suppression of tokens as additive masks over the vocabulary."""
-
-    def __init__(self, model: WhisperModel, *, suppress_blank: bool = True) -> None:
-        tokenizer = model.tokenizer
-        never = np.zeros(model.dims.n_vocab, dtype=np.float32)
-        never[tokenizer.eot + 1 :] = -np.inf
-        never[list(model.suppress_tokens)] = -np.inf
-        never[tokenizer.eot] = 0.0
-        at_start = never.copy()
-        if suppress_blank:
-            at_start[[*tokenizer.encode(" "), tokenizer.eot]] = -np.inf
-        self._never = mx.array(never)
-        self._at_start = mx.array(at_start)
-
-    def pick(self, logits: mx.array, *, at_start: bool) -> tuple[mx.array, mx.array]:
-        """(L, n_vocab) logits -> best token ids (L,) and their log-probabilities (L,).
-
-        `at_start` says that the first row chooses the first token of the text.
-        """
-        allowed = logits + self._never
-        if at_start:
-            first = logits[:1] + self._at_start
-            allowed = first if logits.shape[0] == 1 else mx.concatenate([first, allowed[1:]])
-        best = mx.argmax(allowed, axis=-1)
-        chosen = mx.take_along_axis(logits, best[:, None], axis=-1)[:, 0]
-        return best, chosen - mx.logsumexp(logits, axis=-1)
 
 
 class GreedyDecoder:
@@ -113,17 +84,19 @@ class GreedyDecoder:
 
     def __init__(self, model: WhisperModel, *, suppress_blank: bool = True) -> None:
         self._model = model
-        self._rules = SuppressionRules(model, suppress_blank=suppress_blank)
+        self._picker = token_picker(model, suppress_blank=suppress_blank)
+        self._full_stop = model.tokenizer.encode(".")[0]
 
     def decode(
         self,
-        cross: Sequence[KeyValue],
+        cross: CrossKeys,
         opening: Sequence[int],
         text: Sequence[int] = (),
         *,
         guess: Sequence[int] = (),
         max_tokens: int,
         n_frames: int,
+        want_no_speech: bool = False,
     ) -> Decoded:
         """Continue `opening + text` greedily over encoded audio.
 
@@ -132,38 +105,42 @@ class GreedyDecoder:
         prefix that greedy decoding agrees with costs one pass instead of one a token, and the
         result does not depend on it. Alignment scores are cut to `n_frames` frames.
         """
-        decoder, eot = self._model.decoder, self._model.tokenizer.eot
+        decoder = self._model.decoder
         guess = list(guess)[:max_tokens]
         start = len(opening) + len(text)
         out = decoder(mx.array([*opening, *text, *guess]), cross)
-        rows = decoder.logits(
-            mx.concatenate([out.hidden[:, :1], out.hidden[:, start - 1 :]], axis=1)
-        )
-        opening_row, rows = mx.softmax(rows[0]), rows[1:]
-        end_prob = mx.softmax(rows[0])[eot]
-        picks, logprobs = self._rules.pick(rows, at_start=not text)
-        mx.eval(picks, logprobs, opening_row, end_prob)
-        chosen = np.array(picks).tolist()
+        rows = range(start - 1, start + len(guess))
+        chosen, chances = self._picker.pick(out.hidden, rows, at_start=not text)
         agreed = _common_prefix(chosen, guess)
-        run = _Run(chosen[: agreed + 1], np.array(logprobs)[: agreed + 1].tolist(), eot=eot)
+        run = _Run(chosen[: agreed + 1], chances[: agreed + 1], eot=self._model.tokenizer.eot)
+        no_speech = self._no_speech_prob(out, opening) if want_no_speech else 0.0
         scores = [_rows(out, len(opening) - 1, start + agreed, n_frames)]
-        cache = tuple((k[:, :, : start + agreed], v[:, :, : start + agreed]) for k, v in out.cache)
+        cache = _trimmed(out.cache, start + agreed)
         while not run.stopped(max_tokens):
-            out = decoder(mx.array(run.tokens[-1:]), cross, cache=cache)
-            cache = out.cache
-            pick, logprob = self._rules.pick(decoder.logits(out.hidden), at_start=False)
-            scores.append(_rows(out, 0, 1, n_frames))
-            run.add(int(np.array(pick)[0]), float(np.array(logprob)[0]))
-        found = run.found()
+            # A full stop is the likeliest next token, and reading two costs what one does.
+            length = cache[0][0].shape[2]
+            out = decoder(mx.array([run.tokens[-1], self._full_stop]), cross, cache=cache)
+            run.add(*self._picker.pick(out.hidden, [0], at_start=False))
+            n_read = 1
+            if run.tokens[-1] == self._full_stop:
+                run.add(*self._picker.pick(out.hidden, [1], at_start=False))
+                n_read = 2
+            scores.append(_rows(out, 0, n_read, n_frames))
+            cache = _trimmed(out.cache, length + n_read)
+        found = run.found(max_tokens)
         return Decoded(
             tokens=found,
             logprobs=tuple(run.logprobs[: len(found)]),
             ended=run.ended,
             looped=run.looped,
-            first_end_prob=float(np.array(end_prob)),
-            no_speech_prob=float(np.array(opening_row)[self._model.tokenizer.no_speech]),
+            no_speech_prob=no_speech,
             scores=_stack(scores, len(text) + len(found), n_frames),
         )
+
+    def _no_speech_prob(self, out: DecoderOutput, opening: Sequence[int]) -> float:
+        tokenizer = self._model.tokenizer
+        row = list(opening).index(tokenizer.sot)
+        return float(self._picker.probabilities(out.hidden, row)[tokenizer.no_speech])
 
 
 class _Run:
@@ -181,15 +158,15 @@ class _Run:
     def looped(self) -> bool:
         return is_loop(self.tokens)
 
-    def add(self, token: int, logprob: float) -> None:
-        self.tokens.append(token)
-        self.logprobs.append(logprob)
+    def add(self, tokens: list[int], logprobs: list[float]) -> None:
+        self.tokens += tokens
+        self.logprobs += logprobs
 
     def stopped(self, max_tokens: int) -> bool:
         return self.ended or len(self.tokens) >= max_tokens or self.looped
 
-    def found(self) -> tuple[int, ...]:
-        return tuple(self.tokens[:-1] if self.ended else self.tokens)
+    def found(self, max_tokens: int) -> tuple[int, ...]:
+        return tuple(self.tokens[:-1] if self.ended else self.tokens[:max_tokens])
 
 
 def is_loop(tokens: Sequence[int]) -> bool:
@@ -215,6 +192,11 @@ def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
             break
         length += 1
     return length
+
+
+def _trimmed(cache: Sequence[KeyValue], length: int) -> tuple[KeyValue, ...]:
+    """The self-attention cache of the first `length` tokens."""
+    return tuple((k[:, :, :length], v[:, :, :length]) for k, v in cache)
 
 
 def _rows(out: DecoderOutput, first: int, end: int, n_frames: int) -> mx.array | None:
@@ -256,6 +238,7 @@ class DecodingTask:
             opening,
             max_tokens=min(max_tokens, model.dims.n_text_ctx - len(opening)),
             n_frames=n_frames,
+            want_no_speech=True,
         )
         return self._result(decoded, language)
 
@@ -280,7 +263,7 @@ def compression_ratio(text: str) -> float:
     return len(data) / len(zlib.compress(data)) if data else 0.0
 
 
-def language_probabilities(model: WhisperModel, cross: Sequence[KeyValue]) -> dict[str, float]:
+def language_probabilities(model: WhisperModel, cross: CrossKeys) -> dict[str, float]:
     """Probability of each language the model knows, from one decoder call on <|sot|>."""
     tokenizer = model.tokenizer
     out = model.decoder(mx.array([tokenizer.sot]), cross)
@@ -291,7 +274,7 @@ def language_probabilities(model: WhisperModel, cross: Sequence[KeyValue]) -> di
     return dict(zip(codes, chances, strict=True))
 
 
-def detect_language(model: WhisperModel, cross: Sequence[KeyValue]) -> str:
+def detect_language(model: WhisperModel, cross: CrossKeys) -> str:
     """The most probable language; English for an English-only model."""
     if not model.tokenizer.is_multilingual:
         return "en"

@@ -52,8 +52,13 @@ class MultiHeadAttention(nn.Module):
         """Keys and values of (B, T, C), each (B, H, T, D)."""
         return self.split(self.key(x)), self.split(self.value(x))
 
-    def attend(self, q: mx.array, keys_values: KeyValue, *, mask: str | None = None) -> mx.array:
-        """Fused attention of queries (B, H, L, D) over the given keys -> (B, L, C)."""
+    def attend(
+        self, q: mx.array, keys_values: KeyValue, *, mask: mx.array | str | None = None
+    ) -> mx.array:
+        """Fused attention of queries (B, H, L, D) over the given keys -> (B, L, C).
+
+        An array `mask` is added to the scores before the softmax.
+        """
         k, v = keys_values
         scale = 1.0 / math.sqrt(q.shape[-1])
         mixed = mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
@@ -86,26 +91,27 @@ class EncoderBlock(nn.Module):
         attended, keys_values = self.attn(self.attn_ln(x))
         return self._perceptron(x + attended), keys_values
 
-    def within(self, x: mx.array, context: KeyValue, first: int) -> tuple[mx.array, KeyValue]:
-        """Run frames `[first, first + T)` of a longer context whose other keys are given.
+    def beside(
+        self, x: mx.array, past: KeyValue | None, silence: KeyValue, mask: mx.array
+    ) -> tuple[mx.array, KeyValue]:
+        """Run (B, T, C) between earlier frames' keys and the silence's that follows.
 
-        The context's keys and values (B, H, N, D) are returned with those frames replaced.
+        Returns the frames and the layer's keys and values of the past and these frames.
         """
         h = self.attn_ln(x)
         k, v = self.attn.project(h)
-        k = _replace(context[0], k, first)
-        v = _replace(context[1], v, first)
-        x = x + self.attn.attend(self.attn.split(self.attn.query(h)), (k, v))
-        return self._perceptron(x), (k, v)
+        if past is not None:
+            k = mx.concatenate([past[0], k], axis=2)
+            v = mx.concatenate([past[1], v], axis=2)
+        everything = (
+            mx.concatenate([k, silence[0]], axis=2),
+            mx.concatenate([v, silence[1]], axis=2),
+        )
+        q = self.attn.split(self.attn.query(h))
+        return self._perceptron(x + self.attn.attend(q, everything, mask=mask)), (k, v)
 
     def _perceptron(self, x: mx.array) -> mx.array:
         return x + self.mlp2(nn.gelu(self.mlp1(self.mlp_ln(x))))
-
-
-def _replace(whole: mx.array, part: mx.array, first: int) -> mx.array:
-    """`whole` (B, H, N, D) with frames from `first` on replaced by `part` (B, H, T, D)."""
-    start = mx.array([first])
-    return mx.slice_update(whole, part, start, axes=(2,))
 
 
 class AudioEncoder(nn.Module):
@@ -137,25 +143,30 @@ class AudioEncoder(nn.Module):
             keys_values.append(layer)
         return self.ln_post(x), tuple(keys_values)
 
-    def within(
-        self, mel: mx.array, context: Sequence[KeyValue], first: int, *, margin: int
+    def beside(
+        self,
+        mel: mx.array,
+        past: Sequence[KeyValue] | None,
+        silence: Sequence[KeyValue],
+        mask: mx.array,
+        *,
+        first: int,
     ) -> tuple[mx.array, tuple[KeyValue, ...]]:
-        """Encode frames from `first` on inside a full-length context of cached keys.
+        """Encode T frames from `first` on, after cached keys of [0, first), before silence's.
 
-        `mel` is (1, 2 * (margin + T + 1), n_mels), whose frame 0 is mel frame
-        `2 * (first - margin)`: one encoder frame of real neighbours on each side (or none on
-        the left at the very start, `margin=0`) makes the convolutions exact. Returns the
-        frames (1, T, C) after the last layer norm and the context with them replaced.
+        `mel` is (1, 2 * (T + 2), n_mels) from mel frame `2 * (first - 1)` on, or (1, 2 * (T + 1),
+        n_mels) from 0 when `first` is 0: the neighbours make the convolutions exact. `mask`
+        (1, 1, 1, n_keys) is added to all scores. Returns the frames (1, T, C) after the last
+        layer norm and every layer's keys and values of [0, first + T).
         """
+        margin = 1 if first else 0
         x = nn.gelu(self.conv2(nn.gelu(self.conv1(mel))))[:, margin:-1]
-        start = first
-        x = x + mx.slice(
-            self._positions, mx.array([start]), axes=(0,), slice_size=(x.shape[1], x.shape[2])
-        ).astype(x.dtype)
+        x = x + self._positions[first : first + x.shape[1]].astype(x.dtype)
         keys_values = []
-        for block, layer in zip(self.blocks, context, strict=True):
-            x, layer_keys = block.within(x, layer, first)
-            keys_values.append(layer_keys)
+        for index, block in enumerate(self.blocks):
+            earlier = None if past is None else past[index]
+            x, layer = block.beside(x, earlier, silence[index], mask)
+            keys_values.append(layer)
         return self.ln_post(x), tuple(keys_values)
 
 
@@ -181,7 +192,13 @@ class DecoderBlock(nn.Module):
         self.mlp_ln = nn.LayerNorm(n_state)
 
     def __call__(
-        self, x: mx.array, past: KeyValue | None, cross: KeyValue, heads: mx.array | None
+        self,
+        x: mx.array,
+        past: KeyValue | None,
+        cross: KeyValue,
+        *,
+        cross_mask: mx.array | None,
+        heads: mx.array | None,
     ) -> tuple[mx.array, KeyValue, mx.array | None]:
         """(1, L, C) -> (1, L, C), the grown self-attention cache, the heads' cross scores."""
         h = self.attn_ln(x)
@@ -192,10 +209,20 @@ class DecoderBlock(nn.Module):
         mask = "causal" if x.shape[1] > 1 else None
         x = x + self.attn.attend(self.attn.split(self.attn.query(h)), (k, v), mask=mask)
         q = self.cross_attn.split(self.cross_attn.query(self.cross_attn_ln(x)))
-        x = x + self.cross_attn.attend(q, cross)
+        x = x + self.cross_attn.attend(q, cross, mask=cross_mask)
         x = x + self.mlp2(nn.gelu(self.mlp1(self.mlp_ln(x))))
         scores = None if heads is None else head_scores(q, cross[0], heads)
         return x, (k, v), scores
+
+
+@dataclass(frozen=True, slots=True)
+class CrossKeys:
+    """Encoded audio as the decoder attends to it."""
+
+    layers: tuple[KeyValue, ...]
+    """Keys and values a decoder layer, (1, H, n_keys, D); audio first, silence after it."""
+    mask: mx.array | None = None
+    """(1, 1, 1, n_keys), added to the scores; None where every key stands for one frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,14 +256,14 @@ class TextDecoder(nn.Module):
             for index in range(dims.n_text_layer)
         ]
 
-    def cross_keys(self, audio: mx.array) -> tuple[KeyValue, ...]:
+    def cross_keys(self, audio: mx.array) -> CrossKeys:
         """Cross-attention keys and values of encoded audio (1, T, C), a layer each."""
-        return tuple(block.cross_attn.project(audio) for block in self.blocks)
+        return CrossKeys(tuple(block.cross_attn.project(audio) for block in self.blocks))
 
     def __call__(
         self,
         tokens: mx.array,
-        cross: Sequence[KeyValue],
+        cross: CrossKeys,
         *,
         cache: Sequence[KeyValue] | None = None,
     ) -> DecoderOutput:
@@ -254,7 +281,9 @@ class TextDecoder(nn.Module):
         grown, scores = [], []
         for index, block in enumerate(self.blocks):
             past = None if cache is None else cache[index]
-            x, layer, qk = block(x, past, cross[index], self._heads[index])
+            x, layer, qk = block(
+                x, past, cross.layers[index], cross_mask=cross.mask, heads=self._heads[index]
+            )
             grown.append(layer)
             if qk is not None:
                 scores.append(qk)

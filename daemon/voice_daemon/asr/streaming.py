@@ -7,7 +7,7 @@ the model is shared. Knows nothing of microphones, sessions or MQTT.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ from voice_daemon.asr.acoustic import (
     FRAME_SAMPLES,
     FRAMES_PER_SECOND,
     AcousticContext,
-    Context,
+    SilentWindow,
     silent_window,
 )
 from voice_daemon.asr.alignatt import attended_frames
@@ -96,7 +96,7 @@ class StreamingDecoder:
         model: WhisperModel,
         config: StreamingConfig | None = None,
         *,
-        silence: Context | None = None,
+        silence: SilentWindow | None = None,
     ) -> None:
         """`silence` may be shared by the decoders of one model: it is what warm-up builds."""
         self._model = model
@@ -108,7 +108,7 @@ class StreamingDecoder:
             refresh_frames=round(self._config.refresh_s * FRAMES_PER_SECOND),
             padding_frames=round(self._config.padding_s * FRAMES_PER_SECOND),
         )
-        self._rules = self._config.rules
+        self._rules = replace(self._config.rules, frame_threshold=self._config.frame_threshold)
         self.reset()
 
     def reset(self, *, spoken_prefix: str = "") -> None:
@@ -175,9 +175,11 @@ class StreamingDecoder:
         n_frames = self._acoustic.encode(
             everything=True, padding_frames=round(self._config.final_padding_s * FRAMES_PER_SECOND)
         )
+        if n_frames == 0:
+            return self._result(words=(), is_final=True)
         committed = self.text
         guess = (*_tokens(self._committed), *_tokens(self._draft))
-        decoded = self._decode(n_frames, guess=guess, text=self._spoken)
+        decoded = self._decode(n_frames, guess=guess, text=self._spoken, want_no_speech=True)
         words = self._words(decoded, n_frames, n_forced=len(self._spoken))
         text = _join(words)
         return self._result(
@@ -191,7 +193,14 @@ class StreamingDecoder:
     def _forced(self) -> tuple[int, ...]:
         return (*self._spoken, *_tokens(self._committed))
 
-    def _decode(self, n_frames: int, *, guess: Sequence[int], text: Sequence[int]) -> Decoded:
+    def _decode(
+        self,
+        n_frames: int,
+        *,
+        guess: Sequence[int],
+        text: Sequence[int],
+        want_no_speech: bool = False,
+    ) -> Decoded:
         opening = self._model.opening(self._language_code(), self._config.task, self._config.prompt)
         room = self._model.dims.n_text_ctx - len(opening) - len(text) - 1
         by_rate = 8 + TOKENS_PER_SECOND * n_frames // FRAMES_PER_SECOND - len(text)
@@ -202,6 +211,7 @@ class StreamingDecoder:
             guess=guess,
             max_tokens=max(1, min(room, by_rate)),
             n_frames=max(1, n_frames),
+            want_no_speech=want_no_speech,
         )
 
     def _language_code(self) -> str:

@@ -33,19 +33,18 @@ _FORMATS_REMEDY: Final = "give an audio file: WAV, FLAC, Ogg, MP3 or AIFF"
 class WavSource:
     """Plays a file as an audio source, in real time or as fast as it is read.
 
-    `tail_s`: digital silence after the file, as a room goes on when the speaker is done.
     Memory does not grow with the file.
     """
 
-    def __init__(self, path: Path, *, realtime: bool, tail_s: float = 0.0) -> None:
+    def __init__(self, path: Path, *, realtime: bool) -> None:
         self._path = path
         self._realtime = realtime
-        self._tail_s = tail_s
         self._stopped = threading.Event()
         self._live_clock = LiveClock()
         self._replay_clock = ReplayClock()
         self._blocks: Iterator[AudioBlock] = iter(())
         self._next: AudioBlock | None = None
+        self._damage: AudioFileError | None = None
         self._started_s = 0.0
 
     @property
@@ -61,7 +60,7 @@ class WavSource:
     @property
     def exhausted(self) -> bool:
         """True when all blocks were read, and before `start`."""
-        return self._next is None
+        return self._next is None and self._damage is None
 
     @property
     def dropped_samples(self) -> int:
@@ -71,7 +70,8 @@ class WavSource:
     def start(self) -> None:
         """Open the file; raises `AudioFileError` when there is no audio in it."""
         self._stopped.clear()
-        self._blocks = _blocks(decode(self._path), tail_samples=round(self._tail_s * SAMPLE_RATE))
+        self._damage = None
+        self._blocks = _blocks(decode(self._path))
         self._next = next(self._blocks, None)
         self._started_s = time.monotonic()
         self._live_clock.observe(0, arrived_at_s=self._started_s)
@@ -81,11 +81,13 @@ class WavSource:
 
         Raises `AudioFileError` where the file is damaged.
         """
+        if self._damage is not None:
+            raise self._damage
         block = self._next
         if block is None or (self._realtime and not self._wait_for(block, timeout_s)):
             return None
         self._replay_clock.observe(_end_of(block))
-        self._next = next(self._blocks, None)
+        self._next = self._look_ahead()
         return block
 
     def stop(self) -> None:
@@ -93,6 +95,15 @@ class WavSource:
         self._stopped.set()
         self._blocks = iter(())
         self._next = None
+        self._damage = None
+
+    def _look_ahead(self) -> AudioBlock | None:
+        """Decode the next block; damage must not take this one away, so it is told later."""
+        try:
+            return next(self._blocks, None)
+        except AudioFileError as error:
+            self._damage = error
+            return None
 
     def _wait_for(self, block: AudioBlock, timeout_s: float) -> bool:
         """Wait at most `timeout_s`; True when the moment of `block` has come."""
@@ -128,10 +139,21 @@ def decode(path: Path) -> Iterator[NDArray[np.float32]]:
         yield resampler.finish()
 
 
+class _OnwardFile(soundfile.SoundFile):  # type: ignore[misc] # soundfile has no types
+    """A file that is read from beginning to end.
+
+    soundfile seeks to where it already is after every read, unless a file cannot seek. In an
+    MP3 that loses what the decoder carries over, and the rest of the file with it.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 def _open(path: Path) -> soundfile.SoundFile:
     try:
         with path.open("rb"):
-            file = soundfile.SoundFile(path)
+            file = _OnwardFile(path)
     except OSError as error:
         raise AudioFileError(
             "audio.cannot_open",
@@ -170,11 +192,11 @@ def _read_mono(file: soundfile.SoundFile, path: Path) -> NDArray[np.float32]:
     return mono
 
 
-def _blocks(pieces: Iterator[NDArray[np.float32]], *, tail_samples: int) -> Iterator[AudioBlock]:
-    """Cut a stream, and silence after it, into blocks of `BLOCK_SAMPLES`; the last is shorter."""
+def _blocks(pieces: Iterator[NDArray[np.float32]]) -> Iterator[AudioBlock]:
+    """Cut a stream into blocks of `BLOCK_SAMPLES`; the last one is shorter."""
     first_sample = 0
     pending = np.zeros(0, np.int16)
-    for piece in _with_tail(pieces, tail_samples):
+    for piece in pieces:
         pending = np.concatenate((pending, to_int16(piece)))
         while len(pending) >= BLOCK_SAMPLES:
             yield AudioBlock(first_sample, pending[:BLOCK_SAMPLES])
@@ -182,15 +204,6 @@ def _blocks(pieces: Iterator[NDArray[np.float32]], *, tail_samples: int) -> Iter
             pending = pending[BLOCK_SAMPLES:]
     if len(pending):
         yield AudioBlock(first_sample, pending)
-
-
-def _with_tail(
-    pieces: Iterator[NDArray[np.float32]], tail_samples: int
-) -> Iterator[NDArray[np.float32]]:
-    yield from pieces
-    piece_samples = SAMPLE_RATE // _PIECES_A_SECOND
-    for at in range(0, tail_samples, piece_samples):
-        yield np.zeros(min(piece_samples, tail_samples - at), np.float32)
 
 
 def _end_of(block: AudioBlock) -> int:

@@ -47,7 +47,7 @@ class AudioSettings(Section):
     preroll_ms: int = Field(
         default=500,
         ge=0,
-        le=3000,
+        le=2000,
         description="Audio kept from before the wake word, so that no first word is lost.",
     )
     queue_max_ms: int = Field(
@@ -110,8 +110,9 @@ class SessionSettings(Section):
     no_speech_timeout_s: float = Field(
         default=5, ge=1, le=60, description="Wait for the first word after the wake word."
     )
+    # With the pre-roll it has to fit into the recogniser's window of 30 s.
     max_s: float = Field(
-        default=15, ge=2, le=120, description="Longest command; what was said by then is the final."
+        default=15, ge=2, le=28, description="Longest command; what was said by then is the final."
     )
     speech_start_ms: int = Field(
         default=100,

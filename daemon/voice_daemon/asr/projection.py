@@ -1,0 +1,136 @@
+"""From hidden states to the next token: the vocabulary projection under Whisper's rules.
+
+Owns the suppression rules and the choice of how the largest matrix of the model is read. Knows
+nothing of audio or of when decoding stops.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import mlx.core as mx
+import numpy as np
+from mlx import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from voice_daemon.asr.whisper import WhisperModel
+
+FEW_ROWS = 3
+"""Up to so many rows, one product a row beats a matrix product on a CPU."""
+
+
+class TokenPicker(Protocol):
+    """Chooses greedily from hidden states."""
+
+    def pick(
+        self, hidden: mx.array, rows: Sequence[int], *, at_start: bool
+    ) -> tuple[list[int], list[float]]:
+        """Best tokens and their log-probabilities at some rows of (1, L, C).
+
+        `at_start` says that the first of the rows chooses the first token of the text.
+        """
+
+    def probabilities(self, hidden: mx.array, row: int) -> NDArray[np.float32]:
+        """(n_vocab,) probabilities at one row, before any rule."""
+
+
+def token_picker(model: WhisperModel, *, suppress_blank: bool = True) -> TokenPicker:
+    """The picker that suits the device and the weights."""
+    never, at_start = _masks(model, suppress_blank=suppress_blank)
+    plain = isinstance(model.decoder.token_embedding, nn.Embedding)
+    if plain and model.dtype == mx.float32 and mx.default_device() == mx.Device(mx.cpu):
+        return NumpyPicker(model.decoder.token_embedding.weight, never, at_start)
+    return MlxPicker(model, never, at_start)
+
+
+def _masks(
+    model: WhisperModel, *, suppress_blank: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Whisper's suppression as additive masks (n_vocab,): for any token, for the first."""
+    tokenizer = model.tokenizer
+    never = np.zeros(model.dims.n_vocab, dtype=np.float32)
+    never[tokenizer.eot + 1 :] = -np.inf
+    never[list(model.suppress_tokens)] = -np.inf
+    never[tokenizer.eot] = 0.0
+    at_start = never.copy()
+    if suppress_blank:
+        at_start[[*tokenizer.encode(" "), tokenizer.eot]] = -np.inf
+    return never, at_start
+
+
+class MlxPicker:
+    """Everything on the device, one synchronisation a call."""
+
+    def __init__(
+        self, model: WhisperModel, never: NDArray[np.float32], at_start: NDArray[np.float32]
+    ) -> None:
+        self._decoder = model.decoder
+        self._never = mx.array(never)
+        self._at_start = mx.array(at_start)
+
+    def pick(
+        self, hidden: mx.array, rows: Sequence[int], *, at_start: bool
+    ) -> tuple[list[int], list[float]]:
+        """See `TokenPicker`."""
+        logits = self._decoder.logits(hidden[:, mx.array(list(rows))])
+        allowed = logits + self._never
+        if at_start:
+            allowed = mx.concatenate([logits[:1] + self._at_start, allowed[1:]])
+        best = mx.argmax(allowed, axis=-1)
+        chosen = mx.take_along_axis(logits, best[:, None], axis=-1)[:, 0]
+        logprobs = chosen - mx.logsumexp(logits, axis=-1)
+        mx.eval(best, logprobs)
+        return np.array(best).tolist(), np.array(logprobs).tolist()
+
+    def probabilities(self, hidden: mx.array, row: int) -> NDArray[np.float32]:
+        """See `TokenPicker`."""
+        return np.array(mx.softmax(self._decoder.logits(hidden[:, row : row + 1])[0]))
+
+
+class NumpyPicker:
+    """The projection by numpy's BLAS, which reads the matrix once a row.
+
+    On a CPU a token costs what reading the embedding costs, and MLX's matrix product reads it
+    twice as slowly for one row.
+    """
+
+    def __init__(
+        self,
+        embedding: mx.array,
+        never: NDArray[np.float32],
+        at_start: NDArray[np.float32],
+    ) -> None:
+        self._embedding: NDArray[np.float32] = np.array(embedding, copy=False)
+        self._never, self._at_start = never, at_start
+
+    def pick(
+        self, hidden: mx.array, rows: Sequence[int], *, at_start: bool
+    ) -> tuple[list[int], list[float]]:
+        """See `TokenPicker`."""
+        logits = self._logits(np.array(hidden[0])[list(rows)])
+        tokens, logprobs = [], []
+        for index, row in enumerate(logits):
+            mask = self._at_start if at_start and index == 0 else self._never
+            best = int((row + mask).argmax())
+            top = row.max()
+            tokens.append(best)
+            logprobs.append(float(row[best] - top - np.log(np.exp(row - top).sum())))
+        return tokens, logprobs
+
+    def probabilities(self, hidden: mx.array, row: int) -> NDArray[np.float32]:
+        """See `TokenPicker`."""
+        logits = self._logits(np.array(hidden[0])[[row]])[0]
+        weights = np.exp(logits - logits.max())
+        probabilities: NDArray[np.float32] = weights / weights.sum()
+        return probabilities
+
+    def _logits(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n_rows, C) -> (n_rows, n_vocab)."""
+        if len(hidden) <= FEW_ROWS:
+            return np.stack([self._embedding @ row for row in hidden])
+        logits: NDArray[np.float32] = hidden @ self._embedding.T
+        return logits
