@@ -101,6 +101,7 @@ class Worker:
         self._on_end = on_end
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._stopping = threading.Event()
+        self._ended = threading.Event()
         self._faults_in_a_row = 0
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
@@ -117,8 +118,7 @@ class Worker:
     def stop(self, timeout_s: float) -> bool:
         """Ask it to finish, and wait; False when it is still busy then."""
         self._stopping.set()
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        return self._ended.wait(timeout_s)
 
     def _run(self) -> None:
         """Run the thread; the one place where every failure ends."""
@@ -139,6 +139,10 @@ class Worker:
             )
         finally:
             self._on_end(outcome)
+            self._ended.set()
+            # Never let the thread go. MLX's thread-local destructors want the interpreter, and
+            # abort the process when they run while that is shutting down.
+            threading.Event().wait()
 
     def _work(self) -> None:
         engine = self._build()

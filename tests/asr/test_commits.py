@@ -11,7 +11,7 @@ RULES = CommitRules(frame_threshold=25, agreed_threshold=10, min_probability=0.5
 
 
 def word(text: str, frame: int, *, probability: float = 0.9, agreed: bool = False) -> DraftWord:
-    return DraftWord(text, (1,), frame, probability, agreed)
+    return DraftWord(text, (1,), frame, frame, probability, agreed)
 
 
 def n_safe(words: list[DraftWord], *, content: int, last: int = 0, ended: bool = False) -> int:

@@ -95,10 +95,9 @@ def test_a_bad_file_does_not_stop_the_others(
 ) -> None:
     note = tmp_path / "note.txt"
     note.write_text("not audio")
-    missing, empty, long = (tmp_path / f"{name}.wav" for name in ("missing", "empty", "long"))
+    missing, empty = (tmp_path / f"{name}.wav" for name in ("missing", "empty"))
     soundfile.write(empty, np.zeros(0), 16_000)
-    soundfile.write(long, np.zeros(31 * 16_000), 16_000)
-    files = [str(file) for file in (note, missing, command_clip, empty, long, command_clip)]
+    files = [str(file) for file in (note, missing, command_clip, empty, command_clip)]
     assert main(["transcribe", *files]) == 1
     captured = capsys.readouterr()
     good = captured.out.splitlines()
@@ -106,9 +105,8 @@ def test_a_bad_file_does_not_stop_the_others(
     assert all(line.startswith(f"{command_clip}: ") for line in good)
     said = [line for line in captured.err.splitlines() if line.startswith("daemonctl: ")]
     named = [re.search(r"(\w+)\.(wav|txt)", line) for line in said]
-    assert [match and match[1] for match in named] == ["note", "missing", "empty", "long"]
-    assert captured.err.count("  -> ") == 4
-    assert "31.0 s long" in said[3]
+    assert [match and match[1] for match in named] == ["note", "missing", "empty"]
+    assert captured.err.count("  -> ") == 3
 
 
 def test_without_partials_there_is_the_final_alone(

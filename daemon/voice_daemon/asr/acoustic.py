@@ -116,14 +116,15 @@ class AcousticContext:
         self._keys: tuple[KeyValue, ...] | None = None
         self._cross_layers: tuple[KeyValue, ...] = ()
         self._cross: CrossKeys | None = None
+        self._first_mel = 0
         self._loudest = -np.inf
         self._heard_mel = 0
         self._encoded = 0
 
     @property
     def n_samples(self) -> int:
-        """Samples fed since the start."""
-        return self._mel.n_samples
+        """Samples fed and not trimmed."""
+        return self._mel.n_samples - self._first_mel * features.HOP_SAMPLES
 
     @property
     def n_frames(self) -> int:
@@ -148,7 +149,7 @@ class AcousticContext:
         """
         # The newest mel frame still misses samples; at the end, silence stands for them.
         n_mel = self._mel.n_samples // features.HOP_SAMPLES if everything else self._mel.n_frames
-        n_frames = min(n_mel // MEL_PER_FRAME, self._model.dims.n_audio_ctx)
+        n_frames = min((n_mel - self._first_mel) // MEL_PER_FRAME, self._model.dims.n_audio_ctx)
         self._follow_loudness()
         first = 0 if everything else max(0, self._encoded - self._refresh)
         padding = self._padding if padding_frames is None else padding_frames
@@ -167,6 +168,13 @@ class AcousticContext:
         self._encoded = n_frames
         return n_frames
 
+    def trim(self, n_frames: int) -> None:
+        """Forget the oldest frames; what is left moves to the window's start, to be encoded."""
+        self._first_mel += MEL_PER_FRAME * n_frames
+        self._mel.trim(self._first_mel)
+        self._keys, self._cross_layers, self._cross = None, (), None
+        self._encoded = 0
+
     def _padded_end(self, n_frames: int) -> int:
         """`n_frames` rounded up to a whole pooled key, inside the window."""
         pool = self._silence.pool
@@ -174,7 +182,10 @@ class AcousticContext:
 
     def _mel_frames(self, first: int, end: int) -> mx.array:
         margin = 1 if first else 0
-        raw = self._mel.raw(MEL_PER_FRAME * (first - margin), MEL_PER_FRAME * (end + 1))
+        raw = self._mel.raw(
+            self._first_mel + MEL_PER_FRAME * (first - margin),
+            self._first_mel + MEL_PER_FRAME * (end + 1),
+        )
         mel = features.normalise(raw, loudest=self._loudest)
         return mx.array(mel).astype(self._model.dtype)[None]
 

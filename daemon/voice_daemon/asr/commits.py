@@ -16,6 +16,10 @@ from voice_daemon.asr.alignatt import should_emit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+CUT_MARGIN_FRAMES = 150
+"""Frames at a window's end whose words may still change, and are never settled."""
+SENTENCE_FRAMES = 15
+"""The end of a sentence is worth this much of a pause."""
 REPLACEMENT = "�"
 """What incomplete UTF-8 decodes to."""
 
@@ -27,6 +31,8 @@ class DraftWord:
     text: str
     """With its leading space, if it has one."""
     tokens: tuple[int, ...]
+    first_frame: int
+    """The earliest encoder frame that one of its tokens attends to."""
     frame: int
     """The latest encoder frame that one of its tokens attends to."""
     probability: float
@@ -93,3 +99,25 @@ def _threshold(word: DraftWord, rules: CommitRules) -> int:
     if word.probability < rules.min_probability:
         return rules.unsure_threshold
     return rules.agreed_threshold if word.agreed else rules.frame_threshold
+
+
+def cut_point(words: Sequence[DraftWord], *, first_frame: int, end_frame: int) -> tuple[int, int]:
+    """Where to cut a full window [first_frame, end_frame): (words before the cut, its frame).
+
+    The cut lies in the longest pause between two words, after the window's first third and
+    well before its end, where words may still change; the end of a sentence counts as a pause.
+    """
+    latest = end_frame - CUT_MARGIN_FRAMES
+    earliest = first_frame + (end_frame - first_frame) // 3
+    best, best_pause = None, -1
+    for index in range(1, len(words)):
+        before, after = words[index - 1], words[index]
+        if after.is_punctuation or not earliest <= before.frame < latest:
+            continue
+        pause = after.first_frame - before.frame + SENTENCE_FRAMES * before.is_punctuation
+        if pause > best_pause:
+            best, best_pause = index, pause
+    if best is None:
+        return sum(word.frame < latest for word in words), latest
+    middle = (words[best - 1].frame + words[best].first_frame) // 2
+    return best, min(max(middle, earliest), latest)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from voice_daemon.asr import DecodingResult, WhisperModel
+    from voice_daemon.asr import WhisperModel
     from voice_daemon.commands import Context
     from voice_daemon.config import AsrSettings
 
@@ -34,8 +34,6 @@ EXAMPLE = "daemonctl transcribe --json command.wav"
 
 FAILED = 1
 MODEL_VARIABLE = "VOICE_DAEMON_ASR__MODEL"
-MAX_AUDIO_S = 30
-"""Whisper's window: what lies past it would be lost without a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,6 @@ def run(args: argparse.Namespace, context: Context) -> int:
     for file in args.files:
         try:
             samples = load_audio(file)
-            _check_length(file, len(samples))
         except AudioFileError as error:
             print_error(error, context.err)
             code = FAILED
@@ -170,38 +167,29 @@ class Streaming:
 
 
 class Offline:
-    """Decodes a file in one go: what streaming is compared with."""
+    """Decodes a file window by window: what streaming is compared with."""
 
     def __init__(self, model: WhisperModel, settings: AsrSettings) -> None:
-        from voice_daemon.asr import DecodingOptions, DecodingTask  # noqa: PLC0415 - MLX
+        from voice_daemon.asr import DecodingOptions  # noqa: PLC0415 - MLX
 
         language = None if settings.language == "auto" else settings.language
-        options = DecodingOptions(task=settings.task, language=language, prompt=settings.prompt)
         self._model = model
-        self._task = DecodingTask(model, options)
+        self._options = DecodingOptions(
+            task=settings.task, language=language, prompt=settings.prompt
+        )
 
     def lines(self, samples: Samples) -> Iterator[Line]:
         """Give the final alone."""
+        from voice_daemon.asr.offline import decode_windows  # noqa: PLC0415 - MLX
+        from voice_daemon.asr.results import text_of, word_times  # noqa: PLC0415 - MLX
+
         watch = _Stopwatch()
         watch.start()
-        result = self._task.run(samples)
+        windows = list(decode_windows(self._model, samples, self._options))
         watch.stop()
-        more = _final_fields(self._words(result), result.language, revised=False)
-        yield Line("final", len(samples) / SAMPLE_RATE, watch.take_s(), result.text, more)
-
-    def _words(self, result: DecodingResult) -> tuple[Word, ...]:
-        """Give the times of the words; none where the model's alignment heads are unknown."""
-        from voice_daemon.asr.commits import DraftWord  # noqa: PLC0415 - MLX
-        from voice_daemon.asr.streaming import word_times  # noqa: PLC0415 - MLX
-
-        words: list[DraftWord] = []
-        frames = list(result.frames)
-        split = self._model.tokenizer.split_words(result.tokens, language=result.language)
-        for text, tokens in split if frames else ():
-            last = max(frames[: len(tokens)])
-            frames = frames[len(tokens) :]
-            words.append(DraftWord(text, tokens, frame=last, probability=1.0, agreed=True))
-        return word_times(words)
+        words = [word for _, kept in windows for word in kept]
+        more = _final_fields(word_times(words), windows[0][0].language, revised=False)
+        yield Line("final", len(samples) / SAMPLE_RATE, watch.take_s(), text_of(words), more)
 
 
 class _Stopwatch:
@@ -224,16 +212,6 @@ class _Stopwatch:
 def _final_fields(words: tuple[Word, ...], language: str, *, revised: bool) -> dict[str, object]:
     rounded = (Word(w.text, round(w.start_s, 3), round(w.end_s, 3)) for w in words)
     return {"words": [asdict(w) for w in rounded], "language": language, "revised": revised}
-
-
-def _check_length(file: Path, n_samples: int) -> None:
-    if n_samples > MAX_AUDIO_S * SAMPLE_RATE:
-        raise AudioFileError(
-            "transcribe.too_long",
-            f"{file} is {n_samples / SAMPLE_RATE:.1f} s long, and a recognition covers "
-            f"{MAX_AUDIO_S} s",
-            remedy="cut it into shorter files",
-        )
 
 
 def _load(settings: AsrSettings, context: Context, *, offline: bool) -> Recogniser:

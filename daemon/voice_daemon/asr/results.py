@@ -1,0 +1,108 @@
+"""What streaming is configured with and what it returns.
+
+Values only: no model, no audio. Times are seconds from the first sample fed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from voice_daemon.asr.acoustic import FRAME_SAMPLES
+from voice_daemon.asr.commits import CommitRules, DraftWord
+from voice_daemon.events import SAMPLE_RATE, Word
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from voice_daemon.asr.decoding import Task
+
+MAX_WORD_S = 1.0
+"""A word is shown to last at most this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamingConfig:
+    """How to stream. Durations are seconds of audio, thresholds encoder frames of 20 ms."""
+
+    frame_threshold: int = 25
+    """Frames that must lie between a committed word and the end of the audio."""
+    min_chunk_duration: float = 0.5
+    """Audio between two steps."""
+    emit_partial: bool = True
+    """False: `step` computes nothing, and only the final is produced."""
+    language: str | None = "en"
+    """A Whisper language code; None or "auto" detects it."""
+    task: Task = "transcribe"
+    prompt: str = ""
+    """Names to expect, given to the model as earlier text; dropped where it breeds a loop."""
+    refresh_s: float = 1.0
+    """The newest audio that is encoded anew at every step; older keys are kept."""
+    padding_s: float = 0.2
+    """Silence encoded behind the audio at every step."""
+    final_padding_s: float = 0.5
+    """The same for the final."""
+    window_s: float = 20.0
+    """Longest audio that is held: beyond it the older part is settled and dropped."""
+    rules: CommitRules = field(default_factory=CommitRules)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamingResult:
+    """What is known after a step, or the final."""
+
+    text: str
+    """Committed so far, without a leading space; append-only until the final replaces it."""
+    tokens: tuple[int, ...]
+    is_final: bool
+    start_time: float
+    """Seconds from the first sample fed to the first word of `text`."""
+    end_time: float
+    """The same to the end of its last word."""
+    progress: float
+    """`end_time` over `audio_duration`, 0..1."""
+    audio_position: float
+    """Seconds of audio that this result has seen."""
+    audio_duration: float
+    """Seconds of audio fed."""
+    draft: str = ""
+    """The replaceable tail up to the end of the audio, with its leading space."""
+    words: tuple[Word, ...] = ()
+    language: str = ""
+    """The language code in use; "" before anything was decoded."""
+    revised: bool = False
+    """In a final: True when its text does not merely extend the committed text."""
+    ended: bool = False
+    """True when the model said end-of-text after the last word."""
+    confidence: float = 0.0
+    """Geometric mean token probability, in a final."""
+    no_speech_prob: float = 0.0
+
+
+def word_times(words: Sequence[DraftWord]) -> tuple[Word, ...]:
+    """Words with their times; punctuation joins the word before it.
+
+    A word ends at the frame that its last token attends to, and begins where the word before
+    it ended, at most `MAX_WORD_S` earlier.
+    """
+    times: list[Word] = []
+    end_s = 0.0
+    for word in words:
+        if word.is_punctuation and times:
+            last = times[-1]
+            times[-1] = Word(last.text + word.text.strip(), last.start_s, last.end_s)
+            continue
+        start_s = end_s
+        end_s = max(start_s, (word.frame + 1) * FRAME_SAMPLES / SAMPLE_RATE)
+        times.append(Word(word.text.strip(), max(start_s, end_s - MAX_WORD_S), end_s))
+    return tuple(times)
+
+
+def tokens_of(words: Iterable[DraftWord]) -> tuple[int, ...]:
+    """All tokens of the words, in order."""
+    return tuple(token for word in words for token in word.tokens)
+
+
+def text_of(words: Iterable[DraftWord]) -> str:
+    """The words as one line, without a leading space."""
+    return "".join(word.text for word in words).strip()

@@ -1,0 +1,174 @@
+"""The audio that is being recognised, and decoding over it.
+
+Owns one utterance's acoustic context, its language and the place of its window in the
+utterance: all frames that leave here count from the utterance's first sample, also after the
+window was trimmed. Knows nothing of what is committed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from voice_daemon.asr.acoustic import FRAMES_PER_SECOND, AcousticContext
+from voice_daemon.asr.alignatt import attended_frames
+from voice_daemon.asr.commits import DraftWord
+from voice_daemon.asr.decoding import Decoded, GreedyDecoder, detect_language
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from voice_daemon.asr.acoustic import SilentWindow
+    from voice_daemon.asr.results import StreamingConfig
+    from voice_daemon.asr.whisper import WhisperModel
+
+TOKENS_PER_SECOND = 12
+"""No language is spoken faster in Whisper's tokens; more is a loop."""
+LANGUAGE_FRAMES = 2 * FRAMES_PER_SECOND
+"""Speech on which a language is decided for the whole utterance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One decode of the window."""
+
+    words: tuple[DraftWord, ...]
+    """The words after the forced ones."""
+    ended: bool
+    looped: bool
+    confidence: float
+    """Geometric mean probability of the new tokens; 0 without any."""
+    no_speech_prob: float
+
+
+class Window:
+    """The newest audio of one utterance, at most Whisper's window of it."""
+
+    def __init__(self, model: WhisperModel, config: StreamingConfig, silence: SilentWindow) -> None:
+        self._model = model
+        self._config = config
+        self._greedy = GreedyDecoder(model)
+        self._acoustic = AcousticContext(
+            model,
+            silence,
+            refresh_frames=round(config.refresh_s * FRAMES_PER_SECOND),
+            padding_frames=round(config.padding_s * FRAMES_PER_SECOND),
+        )
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the utterance."""
+        self._acoustic.reset()
+        self._detected: str | None = None
+        self.first_frame = 0
+        """The utterance's frame that the window begins with."""
+        self.end_frame = 0
+        """The frame after the last that was encoded."""
+
+    @property
+    def n_samples(self) -> int:
+        """Samples in the window."""
+        return self._acoustic.n_samples
+
+    @property
+    def language(self) -> str:
+        """The configured language, or what was detected so far; "" before."""
+        if self._is_fixed:
+            return str(self._config.language)
+        return self._detected or ""
+
+    @property
+    def language_decided(self) -> bool:
+        """False while more speech may still change the language."""
+        return self._is_fixed or self.end_frame >= LANGUAGE_FRAMES
+
+    @property
+    def _is_fixed(self) -> bool:
+        return self._config.language not in {None, "auto"}
+
+    def feed(self, samples: NDArray[np.float32]) -> None:
+        """Append (n,) float32 samples in [-1, 1]."""
+        self._acoustic.feed(samples)
+
+    def encode(self, *, everything: bool = False) -> int:
+        """Encode what is new, or all of it for a final; returns `end_frame`."""
+        padding = round(self._config.final_padding_s * FRAMES_PER_SECOND) if everything else None
+        undecided = not self.language_decided or not self.language
+        n_frames = self._acoustic.encode(everything=everything, padding_frames=padding)
+        self.end_frame = self.first_frame + n_frames
+        if undecided and n_frames:
+            self._detected = detect_language(self._model, self._acoustic.cross)
+        return self.end_frame
+
+    def read(
+        self,
+        forced: Sequence[int] = (),
+        *,
+        guess: Sequence[int] = (),
+        draft: Sequence[DraftWord] = (),
+        prompt: bool = True,
+        want_no_speech: bool = False,
+    ) -> Reading:
+        """Decode greedily after the `forced` text tokens.
+
+        `guess` only saves time. Words equal to `draft`'s in the same place are marked agreed.
+        """
+        n_frames = max(1, self.end_frame - self.first_frame)
+        opening = self._model.opening(
+            self.language, self._config.task, self._config.prompt if prompt else ""
+        )
+        room = self._model.dims.n_text_ctx - len(opening) - len(forced) - 1
+        by_rate = 8 + TOKENS_PER_SECOND * n_frames // FRAMES_PER_SECOND - len(forced)
+        decoded = self._greedy.decode(
+            self._acoustic.cross,
+            opening,
+            forced,
+            guess=guess,
+            max_tokens=max(1, min(room, by_rate)),
+            n_frames=n_frames,
+            want_no_speech=want_no_speech,
+        )
+        return Reading(
+            words=self._words(decoded, n_frames, n_forced=len(forced), draft=draft),
+            ended=decoded.ended,
+            looped=decoded.looped,
+            confidence=float(np.exp(np.mean(decoded.logprobs))) if decoded.logprobs else 0.0,
+            no_speech_prob=decoded.no_speech_prob,
+        )
+
+    def trim(self, frame: int) -> None:
+        """Forget the audio before `frame`; the rest is encoded anew, at its new place."""
+        self._acoustic.trim(frame - self.first_frame)
+        self.first_frame = frame
+
+    def _words(
+        self, decoded: Decoded, n_frames: int, *, n_forced: int, draft: Sequence[DraftWord]
+    ) -> tuple[DraftWord, ...]:
+        """Group the new tokens into words, with the frames they attend to."""
+        if decoded.scores.shape[0] and decoded.tokens:
+            frames = attended_frames(decoded.scores)[n_forced:] + self.first_frame
+        else:
+            frames = np.full(len(decoded.tokens), self.first_frame + n_frames)
+        words: list[DraftWord] = []
+        at = 0
+        for text, tokens in self._model.tokenizer.split_words(
+            decoded.tokens, language=self.language
+        ):
+            end = at + len(tokens)
+            index = len(words)
+            words.append(
+                DraftWord(
+                    text=text,
+                    tokens=tokens,
+                    first_frame=int(frames[at:end].min()),
+                    frame=int(frames[at:end].max()),
+                    probability=float(np.exp(min(decoded.logprobs[at:end]))),
+                    agreed=index < len(draft) and draft[index].tokens == tokens,
+                )
+            )
+            at = end
+        return tuple(words)
