@@ -60,6 +60,7 @@ make_venv() {
   fi
   wanted=$(cksum <pyproject.toml)
   for stamp in ".venv/.installed-$extra" .venv/.installed-dev; do
+    [ "$extra" = bench ] && [ "$stamp" = .venv/.installed-dev ] && continue # dev has no peers
     [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return 0
   done
   say "Installing voice-daemon[$extra] and what it needs into .venv (some minutes the first time)"

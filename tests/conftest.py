@@ -5,11 +5,13 @@ Nothing here starts unless a test asks for it.
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from brokers import Mosquitto
@@ -21,6 +23,20 @@ if TYPE_CHECKING:
 
 settings.register_profile("voice-daemon", deadline=None, print_blob=True)
 settings.load_profile("voice-daemon")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Undo what a command under test sets up for its process."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    for handler in list(root.handlers):
+        if (handler.get_name() or "").startswith("voice-daemon."):
+            root.removeHandler(handler)
+            handler.close()
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -139,11 +139,16 @@ def test_a_reader_that_has_gone_is_no_news() -> None:
 
 
 def test_ctrl_c_gives_130_and_no_traceback(tmp_path: Path) -> None:
-    fifo = tmp_path / "endless.wav"
-    os.mkfifo(fifo)
-    with subprocess.Popen([*MODULE, "transcribe", str(fifo)], stderr=subprocess.PIPE) as process:
-        with fifo.open("wb"):  # returns when the command opens it too, and so is under way
-            process.send_signal(signal.SIGINT)
+    environ = {**os.environ, "VOICE_DAEMON_HOME": str(tmp_path)}
+    with subprocess.Popen(
+        [*MODULE, "status", "--watch"],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it is under way
+        process.send_signal(signal.SIGINT)
         _, stderr = process.communicate()
     assert stderr == b""
     assert process.returncode == 130

@@ -12,7 +12,7 @@ import pytest
 
 AGENT = Path(__file__).parents[1] / "launchd" / "io.github.voice-daemon.plist"
 
-# launchd.plist(5)
+# Keys and types as the man page launchd.plist has them, section 5.
 TYPES: dict[str, tuple[type, ...]] = {
     "Label": (str,),
     "ProgramArguments": (list,),

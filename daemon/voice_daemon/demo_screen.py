@@ -27,7 +27,8 @@ _TOPIC_COLOURS = {
     "transcript/final": "bold green",
     "error": "bold red",
 }
-_TEXT_WIDTH = 40
+_TOPIC_WIDTH = 20
+_TEXT_WIDTH = 38
 
 
 class Screen(Protocol):
@@ -53,22 +54,22 @@ class TerminalScreen:
         """Print the heading of the columns."""
         say = self._console.print
         say(Text("voice-daemon demo", style="bold"))
-        say(f"  hears   {clip}", highlight=False)
-        say(f"  tells   {broker}", highlight=False)
-        say(f"  watch   {watch}", highlight=False)
+        say(f"hears  {clip}", highlight=False)
+        say(f"tells  {broker}", highlight=False)
+        say(f"watch  {watch}", highlight=False)
         say(Text("loading the models; then the clip plays in real time", style="dim"))
         say()
-        heading = f"{'clip':>7}  {'topic':<19} {'message':<{_TEXT_WIDTH}}  latency"
+        heading = f"{'clip':<7}  {'topic':<{_TOPIC_WIDTH}} {'message':<{_TEXT_WIDTH}}  latency"
         say(Text(heading, style="dim"), soft_wrap=True)
 
     def row(self, row: Row, arrival: Arrival) -> None:  # noqa: ARG002 - the same for both screens
         """Print one aligned line: committed text plain, draft in italics."""
-        line = Text(f"{row.clip_s:6.2f}s  ")
-        line.append(f"{row.topic:<19} ", style=_TOPIC_COLOURS.get(row.topic, "dim"))
+        line = Text(f"{row.clip_s:.2f}s".ljust(9))
+        line.append(f"{row.topic:<{_TOPIC_WIDTH}} ", style=_TOPIC_COLOURS.get(row.topic, "dim"))
         line.append(row.text, style="bold" if row.topic.startswith("transcript/") else "")
         line.append(row.draft, style="italic dim")
         if row.latency:
-            line.pad_right(max(0, 7 + 2 + 20 + _TEXT_WIDTH - len(line.plain)))
+            line.pad_right(max(0, 9 + _TOPIC_WIDTH + 1 + _TEXT_WIDTH - len(line.plain)))
             line.append(f"  {row.latency}", style="magenta")
         self._console.print(line, soft_wrap=True)
 
@@ -135,7 +136,7 @@ def _sentence(verdict: Verdict) -> Text:
         wrong = f"✗ the final reads “{verdict.final}”, spoken was “{verdict.expected}”"
         return Text(wrong, style="bold red")
     return Text(
-        f"✓ “{verdict.final}” — {verdict.n_partials} partials while it was spoken, "
-        f"the final {verdict.final_latency_s:.2f} s after the last word",
+        f"✓ “{verdict.final}” — {verdict.n_partials} partials, "
+        f"and the final {verdict.final_latency_s:.2f} s after the last word",
         style="bold green",
     )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CLIPS = 12
+CLIPS = 6
 STEP_SAMPLES = 8000
 WORD_ERROR_RATE = 0.35
 """tiny.en on the commands of strangers; a broken recogniser is far above."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from voice_daemon.app import App
     from voice_daemon.commands import Context
@@ -33,17 +34,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Show it; 0 when the final arrived and reads as it was spoken."""
+    screen = _screen(context, as_json=args.json)
+    return play(screen, port=args.port, models_dir=context.paths().models_dir)
+
+
+def play(screen: Screen, *, port: int | None, models_dir: Path) -> int:
+    """Play the clip and show on `screen` what a subscriber gets; gives the exit code.
+
+    `port`: the broker's; None means any free one.
+    """
     from voice_daemon.demo_broker import demo_broker  # noqa: PLC0415 - only when it is run
     from voice_daemon.demo_report import Report  # noqa: PLC0415 - as above
     from voice_daemon.demo_subscriber import DemoSubscriber  # noqa: PLC0415 - as above
 
-    screen = _screen(context, as_json=args.json)
     report = Report()
 
     def show(arrival: Arrival) -> None:
         screen.row(report.add(arrival), arrival)
 
-    with demo_broker(args.port) as broker:
+    with demo_broker(port) as broker:
         settings = demo_settings(broker.port)
         root = f"{settings.mqtt.base_topic}/{settings.node_id}"
         screen.opening(
@@ -51,7 +60,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
             broker=f"{broker.description} on 127.0.0.1:{broker.port}, started for this demo",
             watch=f"mosquitto_sub -p {broker.port} -v -t '{root}/#'",
         )
-        app, replay = _daemon(settings, context)
+        app, replay = _daemon(settings, models_dir)
         with DemoSubscriber(broker.port, root, clip_sample=replay.now_sample, show=show) as last:
             code = app.run()
             last.wait()
@@ -71,14 +80,13 @@ def demo_settings(port: int) -> Settings:
     return defaults.model_copy(update={"node_id": NODE, "mqtt": mqtt})
 
 
-def _daemon(settings: Settings, context: Context) -> tuple[App, Replay]:
+def _daemon(settings: Settings, models_dir: Path) -> tuple[App, Replay]:
     from voice_daemon.app import App  # noqa: PLC0415 - only when it is run
     from voice_daemon.assets import DEMO_CLIP  # noqa: PLC0415 - as above
     from voice_daemon.commands.run import file_input  # noqa: PLC0415 - as above
     from voice_daemon.engine import build_engine  # noqa: PLC0415 - as above
 
     audio, replay = file_input(DEMO_CLIP, settings, realtime=True)
-    models_dir = context.paths().models_dir
     app = App(
         settings,
         audio,

@@ -1,0 +1,176 @@
+"""Times of large Whisper shapes with random weights: the owner's table, padded and streamed.
+
+Times need no words: the encoder's work depends on shapes alone, and the decoder is given a fixed
+number of tokens a second of speech. Run on the machine that you ask about:
+
+    python tests/bench/large_models.py [--shape large-v3-turbo] [--seconds 30]
+
+"new shapes" is the first utterance at a step size, "streamed" the second: a back end that builds
+a graph for every new shape (CUDA) pays for it once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import TYPE_CHECKING
+
+import voice_daemon.asr  # noqa: F401, I001 - loads OpenBLAS before MLX
+
+import mlx.core as mx
+import numpy as np
+from mlx.utils import tree_flatten, tree_unflatten
+
+from voice_daemon.asr.acoustic import AcousticContext, silent_window
+from voice_daemon.asr.checkpoint import ModelDimensions
+from voice_daemon.asr.features import log_mel_spectrogram
+from voice_daemon.asr.model import AudioEncoder, TextDecoder
+from voice_daemon.asr.whisper import WhisperModel, default_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlx import nn
+
+RATE = 16_000
+TOKENS_PER_SECOND = 4
+"""About what English speech comes to in Whisper's tokens."""
+SHAPES = {
+    "small": ModelDimensions(80, 1500, 768, 12, 12, 51865, 448, 768, 12, 12),
+    "large-v3-turbo": ModelDimensions(128, 1500, 1280, 20, 32, 51866, 448, 1280, 20, 4),
+    "large-v3": ModelDimensions(128, 1500, 1280, 20, 32, 51866, 448, 1280, 20, 32),
+}
+HEADS = {"large-v3-turbo": ((2, 4), (2, 11), (3, 3), (3, 6), (3, 11), (3, 14))}
+
+
+def random_model(shape: str) -> WhisperModel:
+    """A network of the shape with random weights in the device's own precision."""
+    dims, dtype = SHAPES[shape], default_dtype()
+    encoder, decoder = AudioEncoder(dims), TextDecoder(dims, HEADS.get(shape, ((0, 0),)))
+    for half in (encoder, decoder):
+        _randomise(half, dtype)
+    return WhisperModel(
+        dims=dims,
+        encoder=encoder,
+        decoder=decoder,
+        tokenizer=None,  # type: ignore[arg-type] - no text is made
+        alignment_heads=HEADS.get(shape, ((0, 0),)),
+        suppress_tokens=(),
+        dtype=dtype,
+        name=shape,
+    )
+
+
+def _randomise(module: nn.Module, dtype: mx.Dtype) -> None:
+    fresh = [
+        (name, (0.02 * mx.random.normal(value.shape)).astype(dtype))
+        for name, value in tree_flatten(module.parameters())
+    ]
+    module.update(tree_unflatten(fresh))
+    mx.eval(module.parameters())
+
+
+def decode(model: WhisperModel, cross: object, *, verified: int, fresh: int) -> None:
+    """One parallel pass over `verified` tokens, then `fresh` ones, a synchronisation each."""
+    out = model.decoder(mx.zeros((4 + verified,), dtype=mx.int32), cross)  # type: ignore[arg-type]
+    token = mx.argmax(model.decoder.logits(out.hidden[:, -1:]), axis=-1)
+    cache = out.cache
+    for _ in range(fresh):
+        token.item()
+        out = model.decoder(token, cross, cache=cache)  # type: ignore[arg-type]
+        cache = out.cache
+        token = mx.argmax(model.decoder.logits(out.hidden), axis=-1)
+    mx.eval(token, out.cross_qk)
+
+
+def padded_step(model: WhisperModel, audio: np.ndarray) -> None:
+    """What the reference does at every step: 30 s encoded, all tokens decoded from scratch."""
+    window = np.zeros(30 * RATE, dtype=np.float32)
+    window[: len(audio)] = audio
+    mel = mx.array(log_mel_spectrogram(window, model.dims.n_mels)).astype(model.dtype)
+    cross = model.decoder.cross_keys(model.encoder(mel[None]))
+    decode(model, cross, verified=0, fresh=round(TOKENS_PER_SECOND * len(audio) / RATE))
+
+
+def padded_times(model: WhisperModel, audio: np.ndarray, step_s: float) -> list[float]:
+    """Seconds of compute of each step, everything done anew."""
+    ends = range(round(step_s * RATE), len(audio) + 1, round(step_s * RATE))
+    return [timed(lambda end=end: padded_step(model, audio[:end])) for end in ends]  # type: ignore[misc]
+
+
+def streamed_times(
+    model: WhisperModel, audio: np.ndarray, step_s: float, *, window_s: float = 20.0
+) -> list[float]:
+    """Seconds of compute of each step beside cached silence, 1 s refreshed a step."""
+    context = AcousticContext(
+        model, silent_window(model), refresh_frames=50, padding_frames=10
+    )
+    size = round(step_s * RATE)
+    fresh = max(1, round(TOKENS_PER_SECOND * step_s))
+    times = []
+    for first in range(0, len(audio) - size + 1, size):
+
+        def step(first: int = first) -> None:
+            if context.n_samples > window_s * RATE:
+                context.trim(context.n_frames * 2 // 3)
+            context.feed(audio[first : first + size])
+            context.encode()
+            heard_s = min(context.n_samples / RATE, window_s)
+            decode(model, context.cross, verified=round(TOKENS_PER_SECOND * heard_s), fresh=fresh)
+
+        times.append(timed(step))
+    return times
+
+
+def timed(work: Callable[[], None]) -> float:
+    """Seconds that `work` took."""
+    started_s = time.perf_counter()
+    work()
+    return time.perf_counter() - started_s
+
+
+def on_the_clock(times: list[float], step_s: float) -> float:
+    """When the first step was done on a real-time clock: audio wait and compute."""
+    return step_s + times[0]
+
+
+def main() -> None:
+    """Print the tables for one shape."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", choices=SHAPES, default="large-v3-turbo")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    model = random_model(args.shape)
+    rng = np.random.default_rng(0)
+    audio = (0.1 * rng.standard_normal(round(args.seconds * RATE))).astype(np.float32)
+    padded_step(model, audio)
+    streamed_times(model, audio, 1.0)
+    rows = [{"how": "batch", "step_s": args.seconds, "times": [timed(lambda: padded_step(model, audio))]}]
+    for step_s in (0.5, 1.0, 2.0, 3.0):
+        rows.append({"how": "padded", "step_s": step_s, "times": padded_times(model, audio, step_s)})
+    for step_s in (0.1, 0.25, 0.5, 1.0, 2.0, 3.0):
+        first = streamed_times(model, audio, step_s)
+        again = streamed_times(model, audio, step_s)
+        rows += [
+            {"how": "new shapes", "step_s": step_s, "times": first},
+            {"how": "streamed", "step_s": step_s, "times": again},
+        ]
+    print(f"{args.shape}, {mx.default_device()}, {model.dtype}, {args.seconds:g} s of audio")
+    print("how         step s   total s     RTF   first s   step median ms / p95 ms")
+    for row in rows:
+        times = row["times"]
+        total = sum(times)
+        print(
+            f"{row['how']:10s} {row['step_s']:7.2f} {total:9.2f} {total / args.seconds:7.3f}"
+            f" {on_the_clock(times, row['step_s'] if row['how'] != 'batch' else 0.0):9.3f}"
+            f"   {1000 * np.median(times):8.1f} / {1000 * np.percentile(times, 95):.1f}"
+        )
+    print(f"peak memory {mx.get_peak_memory() / 2**20:.0f} MiB")
+    if args.json:
+        print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""`daemonctl demo`, as `scripts/demo` runs it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import TYPE_CHECKING
+
+from daemon_process import run_daemonctl
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_demo_shows_the_whole_path(voice_home: Path) -> None:
+    done = run_daemonctl("demo", "--json", home=voice_home)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    topics = [line["topic"] for line in lines if line["event"] == "message"]
+    order = ["wake", "transcript/partial", "transcript/final"]
+    assert [topics.index(topic) for topic in order] == sorted(topics.index(t) for t in order)
+    assert topics[-1] == "availability"
+    summary = lines[-1]
+    assert (summary["event"], summary["ok"]) == ("summary", True)
+    assert summary["final_latency_s"] > 0
+
+
+def test_the_demo_does_not_read_the_users_configuration(voice_home: Path) -> None:
+    (voice_home / "config.toml").write_text("[mqtt]\nport = 1\nnonsense = true\n")
+    done = run_daemonctl("demo", home=voice_home)
+    assert done.returncode == 0, done.stderr
+    assert "✓" in done.stdout
+
+
+def test_a_port_in_use_is_one_line_and_a_usage_error(voice_home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run_daemonctl("demo", "--port", str(port), home=voice_home)
+    assert done.returncode == 2
+    assert str(port) in done.stderr
+    assert len(done.stderr.splitlines()) == 2
