@@ -12,11 +12,10 @@ a graph for every new shape (CUDA) pays for it once.
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import voice_daemon.asr  # noqa: F401, I001 - loads OpenBLAS before MLX
 
 import mlx.core as mx
 import numpy as np
@@ -54,7 +53,7 @@ def random_model(shape: str) -> WhisperModel:
         dims=dims,
         encoder=encoder,
         decoder=decoder,
-        tokenizer=None,  # type: ignore[arg-type] - no text is made
+        tokenizer=None,  # type: ignore[arg-type]  # no text is made
         alignment_heads=HEADS.get(shape, ((0, 0),)),
         suppress_tokens=(),
         dtype=dtype,
@@ -63,9 +62,9 @@ def random_model(shape: str) -> WhisperModel:
 
 
 def _randomise(module: nn.Module, dtype: mx.Dtype) -> None:
+    weights: list[tuple[str, mx.array]] = tree_flatten(module.parameters())  # type: ignore[assignment]
     fresh = [
-        (name, (0.02 * mx.random.normal(value.shape)).astype(dtype))
-        for name, value in tree_flatten(module.parameters())
+        (name, (0.02 * mx.random.normal(value.shape)).astype(dtype)) for name, value in weights
     ]
     module.update(tree_unflatten(fresh))
     mx.eval(module.parameters())
@@ -103,9 +102,7 @@ def streamed_times(
     model: WhisperModel, audio: np.ndarray, step_s: float, *, window_s: float = 20.0
 ) -> list[float]:
     """Seconds of compute of each step beside cached silence, 1 s refreshed a step."""
-    context = AcousticContext(
-        model, silent_window(model), refresh_frames=50, padding_frames=10
-    )
+    context = AcousticContext(model, silent_window(model), refresh_frames=50, padding_frames=10)
     size = round(step_s * RATE)
     fresh = max(1, round(TOKENS_PER_SECOND * step_s))
     times = []
@@ -130,46 +127,48 @@ def timed(work: Callable[[], None]) -> float:
     return time.perf_counter() - started_s
 
 
-def on_the_clock(times: list[float], step_s: float) -> float:
-    """When the first step was done on a real-time clock: audio wait and compute."""
-    return step_s + times[0]
-
-
 def main() -> None:
     """Print the tables for one shape."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", choices=SHAPES, default="large-v3-turbo")
     parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     model = random_model(args.shape)
     rng = np.random.default_rng(0)
     audio = (0.1 * rng.standard_normal(round(args.seconds * RATE))).astype(np.float32)
     padded_step(model, audio)
     streamed_times(model, audio, 1.0)
-    rows = [{"how": "batch", "step_s": args.seconds, "times": [timed(lambda: padded_step(model, audio))]}]
-    for step_s in (0.5, 1.0, 2.0, 3.0):
-        rows.append({"how": "padded", "step_s": step_s, "times": padded_times(model, audio, step_s)})
-    for step_s in (0.1, 0.25, 0.5, 1.0, 2.0, 3.0):
-        first = streamed_times(model, audio, step_s)
-        again = streamed_times(model, audio, step_s)
-        rows += [
-            {"how": "new shapes", "step_s": step_s, "times": first},
-            {"how": "streamed", "step_s": step_s, "times": again},
-        ]
-    print(f"{args.shape}, {mx.default_device()}, {model.dtype}, {args.seconds:g} s of audio")
-    print("how         step s   total s     RTF   first s   step median ms / p95 ms")
+    steps = (0.5, 1.0, 2.0, 3.0)
+    rows = [Row("batch", 0.0, [timed(lambda: padded_step(model, audio))])]
+    rows += [Row("padded", step_s, padded_times(model, audio, step_s)) for step_s in steps]
+    for step_s in (0.1, 0.25, *steps):
+        rows.append(Row("new shapes", step_s, streamed_times(model, audio, step_s)))
+        rows.append(Row("streamed", step_s, streamed_times(model, audio, step_s)))
+    out = sys.stdout.write
+    out(f"{args.shape}, {mx.default_device()}, {model.dtype}, {args.seconds:g} s of audio\n")
+    out("how         step s   total s     RTF   first s   step median ms / p95 ms\n")
     for row in rows:
-        times = row["times"]
-        total = sum(times)
-        print(
-            f"{row['how']:10s} {row['step_s']:7.2f} {total:9.2f} {total / args.seconds:7.3f}"
-            f" {on_the_clock(times, row['step_s'] if row['how'] != 'batch' else 0.0):9.3f}"
-            f"   {1000 * np.median(times):8.1f} / {1000 * np.percentile(times, 95):.1f}"
+        out(row.line(args.seconds))
+    out(f"peak memory {mx.get_peak_memory() / 2**20:.0f} MiB\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The steps of one run."""
+
+    how: str
+    step_s: float
+    """Audio between two steps; 0 for a file that is there already."""
+    times: list[float]
+
+    def line(self, audio_s: float) -> str:
+        """Give the run as a line of the table."""
+        total_s, first_s = sum(self.times), self.step_s + self.times[0]
+        return (
+            f"{self.how:10s} {self.step_s:7.2f} {total_s:9.2f} {total_s / audio_s:7.3f}"
+            f" {first_s:9.3f}   {1000 * np.median(self.times):8.1f}"
+            f" / {1000 * np.percentile(self.times, 95):.1f}\n"
         )
-    print(f"peak memory {mx.get_peak_memory() / 2**20:.0f} MiB")
-    if args.json:
-        print(json.dumps(rows))
 
 
 if __name__ == "__main__":
