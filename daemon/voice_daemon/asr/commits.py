@@ -52,11 +52,11 @@ class CommitRules:
 
     frame_threshold: int = 25
     """For a word heard for the first time."""
-    agreed_threshold: int = 25
+    agreed_threshold: int = 10
     """For a word that two steps running have agreed on."""
     unsure_threshold: int = 50
     """For a word with a token less probable than `min_probability`."""
-    min_probability: float = 0.0
+    min_probability: float = 0.5
     ended_threshold: int = 50
     """For the last word, when end-of-text follows it: no next word shows that it is whole."""
     rewind_frames: int = 40

@@ -102,7 +102,7 @@ class NumpyPicker:
         at_start: NDArray[np.float32],
     ) -> None:
         self._table = np.ascontiguousarray(np.array(embedding, copy=False).T)
-        self._never, self._at_start = never, at_start
+        self.never, self.at_start = never, at_start
 
     def pick(
         self, hidden: mx.array, rows: Sequence[int], *, at_start: bool
@@ -111,7 +111,7 @@ class NumpyPicker:
         logits = self._logits(np.array(hidden[0])[list(rows)])
         tokens, logprobs = [], []
         for index, row in enumerate(logits):
-            mask = self._at_start if at_start and index == 0 else self._never
+            mask = self.at_start if at_start and index == 0 else self.never
             best = int((row + mask).argmax())
             top = row.max()
             tokens.append(best)
