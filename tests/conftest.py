@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 settings.register_profile("voice-daemon", deadline=None, print_blob=True)
 settings.load_profile("voice-daemon")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def children_can_be_interrupted() -> None:
+    """A run in the background ignores Ctrl-C, and so would every process that it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

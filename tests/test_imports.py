@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 PACKAGE = "voice_daemon"
 ROOT = Path(voice_daemon.__file__).parent
 
-PURE = ("events", "errors", "session", "endpoint", "pipeline", "asr.alignatt", "mqtt.messages")
+PURE = (
+    "events",
+    "errors",
+    "session",
+    "evidence",
+    "endpoint",
+    "pipeline",
+    "asr.alignatt",
+    "mqtt.messages",
+)
 """What these import, and what that imports, has neither devices nor threads nor clocks."""
 IMPURE = frozenset(
     [

@@ -19,6 +19,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
+from voice_daemon.evidence import VoiceEvidence
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointOptions:
@@ -174,6 +176,8 @@ class Endpointer:
         """True when the command followed the wake word without a pause."""
         self.command_from = opened_at
         """Earliest sample of a command after a pause: the wake word has ended by then."""
+        self.evidence = VoiceEvidence()
+        """The voice of the utterance; until speech has started, of the newest stretch alone."""
 
     @property
     def phase(self) -> Phase:
@@ -197,7 +201,7 @@ class Endpointer:
 
     def feed(self, probability: float) -> Signal | None:
         """Take the voice probability of the next frame; return what that decided, until over."""
-        self._voice = self._voice.after(probability, self._frame_samples, options=self._options)
+        self._hear(probability)
         if self._voice.now <= self._opened_at or self._phase is Phase.OVER:
             return None
         before = self._phase
@@ -209,3 +213,14 @@ class Endpointer:
         elif before is Phase.WAKE_TAIL and self._phase is Phase.WAITING:
             self.command_from = max(self._opened_at, self._voice.last)
         return signal
+
+    def _hear(self, probability: float) -> None:
+        """Follow the voice, and count as evidence what may belong to the utterance."""
+        before = self._voice
+        self._voice = before.after(probability, self._frame_samples, options=self._options)
+        if not self._voice.active:
+            return
+        speaking = self._phase in (Phase.SPEAKING, Phase.SUSPECTED)
+        if self._voice.run_from != before.run_from and not speaking:
+            self.evidence = VoiceEvidence()
+        self.evidence = self.evidence.after(probability, self._frame_samples)

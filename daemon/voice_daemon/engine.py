@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from voice_daemon.asr import StreamingConfig, WhisperTranscriber, load_model
+from voice_daemon.asr import WhisperTranscriber, load_model
 from voice_daemon.models import resolve
 from voice_daemon.pipeline import Pipeline, PipelineOptions
+from voice_daemon.recogniser_settings import streaming_config
 from voice_daemon.status import Problem
 from voice_daemon.stopwatch import Stopwatch
 from voice_daemon.vad import SileroVad
@@ -69,17 +70,7 @@ def _transcriber(settings: AsrSettings, models_dir: Path) -> WhisperTranscriber:
     started_s = time.monotonic()
     model = load_model(resolve(settings.model, models_dir=models_dir), settings.dtype)
     loaded_s = time.monotonic()
-    transcriber = WhisperTranscriber(
-        model,
-        StreamingConfig(
-            frame_threshold=settings.frame_threshold,
-            min_chunk_duration=settings.step_s,
-            emit_partial=settings.partials,
-            language=settings.language,
-            task=settings.task,
-            prompt=settings.prompt,
-        ),
-    )
+    transcriber = WhisperTranscriber(model, streaming_config(settings))
     transcriber.warm_up()
     log.info(
         "asr.ready",

@@ -82,6 +82,12 @@ class Hypothesis:
     draft: str
     language: str
     words: tuple[Word, ...] = ()
+    ended: bool = True
+    """False when a loop or a limit stopped the reading."""
+    confidence: float = 1.0
+    """Geometric mean probability of the tokens that the step added, 0..1."""
+    no_speech_prob: float = 0.0
+    """0 once something is committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,8 @@ class Transcript:
     confidence: float
     """Geometric mean token probability, 0..1."""
     no_speech_prob: float
+    ended: bool = True
+    """False when a loop or a limit stopped the reading."""
 
 
 @dataclass(frozen=True, slots=True)

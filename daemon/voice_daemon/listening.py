@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from voice_daemon.endpoint import Endpointer, Phase, Signal
 from voice_daemon.events import EndReason, SpeechEnded, SpeechStarted, ms_to_samples
+from voice_daemon.evidence import was_spoken
 from voice_daemon.parts import transcribing
 from voice_daemon.utterance import Utterance
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from voice_daemon.audio.ring import RingBuffer
     from voice_daemon.events import Event, Transcript
+    from voice_daemon.evidence import Reading
     from voice_daemon.parts import PipelineOptions, Tally, Transcriber, VoiceActivityDetector
 
 
@@ -150,7 +152,7 @@ class OpenSession:
         audio_from, samples = self._command_audio(continuous=True)
         self._start_reading(samples, with_wake_word=True)
         transcript = self._read_all()
-        accepted = self._counts(transcript)
+        accepted = self._counts(transcript.text, transcript)
         self._around.tally.add(doubts=1, doubts_accepted=int(accepted))
         if accepted:
             self._endpointer.accept()
@@ -215,9 +217,12 @@ class OpenSession:
             hypothesis = self._around.transcriber.step()
         self._steps_passed += due
         violated = utterance.retracts(hypothesis)
-        partial = utterance.partial(
-            hypothesis, heard_to=self._heard_to, now=self._around.now_sample()
-        )
+        partial = None
+        text = hypothesis.text + hypothesis.draft
+        if utterance.has_text or self._counts(text, hypothesis):
+            partial = utterance.partial(
+                hypothesis, heard_to=self._heard_to, now=self._around.now_sample()
+            )
         self._around.tally.add(
             steps=1,
             merged_steps=due - 1,
@@ -234,18 +239,18 @@ class OpenSession:
         if self._prepared is not None:
             self._around.tally.add(early_finals_used=1)
         transcript = self._prepared or self._read_all()
-        if self._counts(transcript):
+        if self._counts(transcript.text, transcript):
             now = self._around.now_sample()
             yield utterance.final(transcript, reason, speech_to=speech_to, now=now)
             self.finals = 1
         self._concluded = True
         self.over = reason
 
-    def _counts(self, transcript: Transcript) -> bool:
-        """Tell whether a transcript has text that was probably spoken."""
-        nobody = transcript.no_speech_prob > self._options.no_speech_threshold
-        unsure = transcript.confidence < self._options.low_confidence
-        return bool(transcript.text.strip()) and not (nobody and unsure)
+    def _counts(self, text: str, reading: Reading) -> bool:
+        """Tell whether a text was probably spoken."""
+        return was_spoken(
+            text, reading, voice=self._endpointer.evidence, rules=self._options.spoken()
+        )
 
     def _read_all(self) -> Transcript:
         with transcribing():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from voice_daemon.endpoint import EndpointOptions
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.events import ms_to_samples
+from voice_daemon.evidence import LOW_CONFIDENCE, SpokenRules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -105,9 +106,8 @@ class PipelineOptions:
     partials: bool = True
     no_speech_threshold: float = 0.6
 
-    low_confidence: float = 0.37
-    """A transcript above `no_speech_threshold` needs more confidence than this to count:
-    e**-1, the threshold of -1 on the mean log probability in Whisper's own transcribe.py."""
+    low_confidence: float = LOW_CONFIDENCE
+    """Less than this casts doubt on a text, as does `no_speech_threshold`."""
     voice_on: float = 0.5
     voice_off: float = 0.35
     wake_lead_ms: float = 1500
@@ -141,6 +141,12 @@ class PipelineOptions:
             silence_samples=ms_to_samples(self.silence_ms),
             no_speech_samples=ms_to_samples(self.no_speech_timeout_s * 1000),
             max_samples=ms_to_samples(self.max_s * 1000),
+        )
+
+    def spoken(self) -> SpokenRules:
+        """Return the share of whoever judges whether a text was spoken."""
+        return SpokenRules(
+            no_speech_threshold=self.no_speech_threshold, low_confidence=self.low_confidence
         )
 
     def history_ms(self) -> float:

@@ -42,6 +42,11 @@ class Utterance:
         self._first_draft_ms: int | None = None
         self._first_committed_ms: int | None = None
 
+    @property
+    def has_text(self) -> bool:
+        """True once text was published."""
+        return bool(self._text or self._draft)
+
     def partial(
         self, hypothesis: Hypothesis, *, heard_to: int, now: int
     ) -> TranscriptPartial | None:

@@ -10,12 +10,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench import curves, owner_table
-from bench.arguments import add_clip_arguments, chosen_clips, model_folder, numbers
+from bench.arguments import CLOCKS, add_clip_arguments, chosen_clips, model_folder, numbers
 from bench.benchmark import Benchmark, shown_runs
 from bench.clips import joined_speech
 from bench.memory import Memory, measure
 from bench.report import Findings, headlines, tables, write
 from bench.systems import NAMES, OFFLINE, OURS, System, UnavailableError, load_system
+from bench.tables import wide_console
 from bench.voice import daemon_texts
 from voice_daemon.asr import WhisperTranscriber, load_model
 from voice_daemon.errors import UsageError, VoiceDaemonError
@@ -80,10 +81,11 @@ def _benchmark(args: argparse.Namespace, errors: Console) -> int:
     n_runs = len(clips) * (n_streams * len(steps_s) + len(systems) - n_streams)
     with Progress(console=errors, transient=True) as progress:
         task = progress.add_task("replaying", total=n_runs)
-        bench = Benchmark(systems, on_run=lambda: progress.advance(task))
+        bench = Benchmark(systems, now_s=CLOCKS[args.clock], on_run=lambda: progress.advance(task))
         bench.run(clips, steps_s=steps_s)
     findings = Findings(
         model=args.model,
+        clock=args.clock,
         folders=tuple(dict.fromkeys(clip.folder for clip in clips)),
         scores=bench.scores(),
         skipped=tuple(bench.skipped),
@@ -141,10 +143,8 @@ def _draw(bench: Benchmark, findings: Findings, out: Path) -> None:
     except ImportError:
         return
     pictures.bars(findings.summaries(), out / "bars.png")
-    at_step_s = min(
-        (step_s for _, step_s in findings.scores if step_s is not None),
-        key=lambda step_s: abs(step_s - PICTURE_STEP_S),
-    )
+    at_steps = [step_s for _, step_s in findings.scores if step_s is not None]
+    at_step_s = max(at_steps, key=lambda s: (at_steps.count(s), -abs(s - PICTURE_STEP_S)))
     n_words = {name: len(reference.words) for name, reference in bench.references.items()}
     clip = max(n_words, key=lambda name: (n_words[name] <= PICTURE_WORDS, n_words[name]))
     shown = list(shown_runs(bench.outcomes, clip=clip, step_s=at_step_s))
@@ -154,7 +154,7 @@ def _draw(bench: Benchmark, findings: Findings, out: Path) -> None:
 
 
 def _show(findings: Findings, out: Path) -> None:
-    console = Console()
+    console = wide_console()
     for table in tables(findings):
         console.print(table.for_terminal())
     for line in headlines(findings):
@@ -170,11 +170,11 @@ def _owner_table(args: argparse.Namespace) -> int:
     samples = joined_speech(clips, seconds=args.seconds)
     lines = []
     with errors.status("reading") as status:
-        for line in owner_table.measure(systems, samples):
+        for line in owner_table.measure(systems, samples, now_s=CLOCKS[args.clock]):
             status.update(f"{line.system} {line.step_s or ''}")
             lines.append(line)
     table = owner_table.table(lines, audio_s=args.seconds)
-    Console().print(table.for_terminal())
+    wide_console().print(table.for_terminal())
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "owner-table.md").write_text(table.as_markdown(), encoding="utf-8")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import argparse
 
 DEFAULT_OUT: Final = Path("bench-out")
+CLOCKS: Final = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def add_clip_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +29,16 @@ def add_clip_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--limit", type=int, metavar="N", help="clips of each folder, spread out")
     parser.add_argument(
+        "--longest", type=float, metavar="S", help="leave out clips of more than S seconds"
+    )
+    parser.add_argument(
+        "--clock",
+        choices=tuple(CLOCKS),
+        default="wall",
+        help="what counts as computing: time, or on a busy machine this process's processor time "
+        "(then also set OPENBLAS_NUM_THREADS=1 and OMP_NUM_THREADS=1)",
+    )
+    parser.add_argument(
         "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help="default: %(default)s"
     )
 
@@ -38,7 +50,11 @@ def model_folder(name: str) -> Path:
 
 def chosen_clips(args: argparse.Namespace, *, multilingual: bool) -> tuple[Clip, ...]:
     """The clips of all folders that the model can read; raises UsageError without any."""
-    clips = [clip for folder in args.folders for clip in load_clips(folder, limit=args.limit)]
+    clips = [
+        clip
+        for folder in args.folders
+        for clip in load_clips(folder, limit=args.limit, longest_s=args.longest)
+    ]
     readable = tuple(clip for clip in clips if multilingual or clip.language == "en")
     if not readable:
         raise UsageError(

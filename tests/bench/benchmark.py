@@ -49,9 +49,15 @@ class Skipped:
 class Benchmark:
     """`run` once; then `outcomes`, `references` and `skipped` tell all."""
 
-    def __init__(self, systems: Sequence[System], *, on_run: Callable[[], None]) -> None:
-        """`on_run` is called after each clip of each system. One system must be offline."""
+    def __init__(
+        self, systems: Sequence[System], *, now_s: Callable[[], float], on_run: Callable[[], None]
+    ) -> None:
+        """`now_s` times the computing; `on_run` is called after each clip of each system.
+
+        One of the systems must be offline.
+        """
         self._systems = systems
+        self._now_s = now_s
         self._on_run = on_run
         self.outcomes: list[Outcome] = []
         self.skipped: list[Skipped] = []
@@ -83,7 +89,13 @@ class Benchmark:
         runs: list[tuple[str, float | None, Run]] = []
         for system in systems:
             length_s = step_s if system.streams else None
-            run = replay(system.recogniser, samples, step_s=length_s, language=clip.language)
+            run = replay(
+                system.recogniser,
+                samples,
+                step_s=length_s,
+                language=clip.language,
+                now_s=self._now_s,
+            )
             runs.append((system.name, length_s, run))
             if system.name == OFFLINE and isinstance(system.recogniser, Offline):
                 words = system.recogniser.words

@@ -11,6 +11,9 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import soundfile
+
 from voice_daemon.audio.wav import load_audio
 from voice_daemon.errors import AudioFileError
 from voice_daemon.events import SAMPLE_RATE
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
 MANIFEST = "manifest.jsonl"
@@ -51,8 +53,10 @@ class Clip:
         return load_audio(self.path)
 
 
-def load_clips(folder: Path, *, limit: int | None = None) -> tuple[Clip, ...]:
-    """List a folder's clips, or `limit` of them spread evenly over the manifest.
+def load_clips(
+    folder: Path, *, limit: int | None = None, longest_s: float | None = None
+) -> tuple[Clip, ...]:
+    """List a folder's clips up to `longest_s`, or `limit` of them spread evenly over the manifest.
 
     Raises AudioFileError for a folder without a usable manifest.
     """
@@ -66,6 +70,8 @@ def load_clips(folder: Path, *, limit: int | None = None) -> tuple[Clip, ...]:
             f"{manifest} cannot be used: {type(error).__name__}: {error}",
             remedy='write a line for each clip: {"audio": "a.wav", "text": "turn on the light"}',
         ) from error
+    if longest_s is not None:
+        clips = [clip for clip in clips if soundfile.info(clip.path).duration <= longest_s]
     if limit is None or limit >= len(clips):
         return tuple(clips)
     return tuple(clips[index * len(clips) // limit] for index in range(limit))
@@ -87,8 +93,6 @@ def joined_speech(clips: Sequence[Clip], *, seconds: float) -> NDArray[np.float3
 
     Raises AudioFileError when there is less.
     """
-    import numpy as np  # noqa: PLC0415 - only this needs it
-
     wanted = round(seconds * SAMPLE_RATE)
     pieces: list[NDArray[np.float32]] = []
     for clip in clips:

@@ -13,9 +13,7 @@ import json
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Console
-
-from bench.arguments import add_clip_arguments, chosen_clips, model_folder, numbers
+from bench.arguments import CLOCKS, add_clip_arguments, chosen_clips, model_folder, numbers
 from bench.replay import replay
 from bench.report import SCHEMA, machine
 from bench.scores import Reference, score
@@ -23,13 +21,13 @@ from bench.summary import Summary, summarise
 from bench.systems import OURS
 from bench.systems.offline import Offline
 from bench.systems.ours import Ours
-from bench.tables import Table, number, percent
+from bench.tables import Table, number, percent, wide_console
 from bench.voice import speech_end_s
 from voice_daemon.asr import StreamingConfig, load_model
 from voice_daemon.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from bench.clips import Clip
@@ -101,7 +99,12 @@ def references(model: WhisperModel, clips: Sequence[Clip]) -> dict[str, Referenc
 
 
 def sweep(
-    model: WhisperModel, clips: Sequence[Clip], offline: dict[str, Reference], tried: Sweep
+    model: WhisperModel,
+    clips: Sequence[Clip],
+    *,
+    offline: dict[str, Reference],
+    tried: Sweep,
+    now_s: Callable[[], float],
 ) -> Iterator[Point]:
     """Stream all clips at each value of one setting."""
     default = value_of(StreamingConfig(), tried.field)
@@ -110,7 +113,7 @@ def sweep(
         ours, step_s = Ours(model, config), config.min_chunk_duration
         scores = []
         for clip in clips:
-            run = replay(ours, clip.samples(), step_s=step_s, language=clip.language)
+            run = replay(ours, clip.samples(), step_s=step_s, language=clip.language, now_s=now_s)
             scores.append(score(clip, offline[clip.name], run, system=OURS, step_s=step_s))
         yield Point(value, value == default, summarise(scores))
 
@@ -145,7 +148,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     args = parser.parse_args(arguments)
     sweeps = [Sweep.parse(text) for text in args.sweep or DEFAULT_SWEEPS]
-    console = Console()
+    console = wide_console()
     model = load_model(model_folder(args.model))
     clips = chosen_clips(args, multilingual=model.tokenizer.is_multilingual)
     offline = references(model, clips)
@@ -155,7 +158,7 @@ def main(arguments: Sequence[str]) -> int:
     out.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[dict[str, object]]] = {}
     for tried in sweeps:
-        points = list(sweep(model, clips, offline, tried))
+        points = list(sweep(model, clips, offline=offline, tried=tried, now_s=CLOCKS[args.clock]))
         console.print(table(tried, points).for_terminal())
         curve_pictures.draw(tried.field, points, out / f"curve-{tried.field}.png")
         found[tried.field] = [{**asdict(p), "summary": p.summary.as_json()} for p in points]

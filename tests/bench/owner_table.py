@@ -15,7 +15,7 @@ from bench.systems import OFFLINE
 from bench.tables import Table, number, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -42,12 +42,14 @@ class Line:
     """How long was computed until then."""
 
 
-def measure(systems: Sequence[System], samples: NDArray[np.float32]) -> Iterator[Line]:
+def measure(
+    systems: Sequence[System], samples: NDArray[np.float32], *, now_s: Callable[[], float]
+) -> Iterator[Line]:
     """Read (n,) samples by every system, batch first and then at each step length."""
     for system in systems:
         for step_s in STEPS_S if system.streams else (None,):
             replay(system.recogniser, samples[:WARM_UP_SAMPLES], step_s=step_s)
-            run = replay(system.recogniser, samples, step_s=step_s)
+            run = replay(system.recogniser, samples, step_s=step_s, now_s=now_s)
             yield _line(system, step_s, run)
 
 

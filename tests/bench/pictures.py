@@ -32,7 +32,7 @@ DPI: Final = 110
 
 def words_over_time(outcomes: Sequence[Outcome], reference: Reference, path: Path) -> None:
     """When each word was spoken, drafted and committed, a panel a system; time goes right."""
-    height = 1.2 + 0.22 * len(reference.words)
+    height = 1.6 + 0.22 * len(reference.words)
     figure, panels = plt.subplots(
         1,
         len(outcomes),
@@ -46,7 +46,8 @@ def words_over_time(outcomes: Sequence[Outcome], reference: Reference, path: Pat
         _words_panel(panel, outcome, reference)
     panels[0][0].set_yticks(range(len(reference.words)), [w.text for w in reference.words])
     panels[0][0].invert_yaxis()
-    panels[0][-1].legend(loc="lower left", fontsize=8)
+    handles, names = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=8)
     figure.suptitle(f"{outcomes[0].clip.name}, steps of {outcomes[0].step_s:g} s", fontsize=10)
     figure.savefig(path, dpi=DPI)
     plt.close(figure)
@@ -56,13 +57,13 @@ def _words_panel(panel: Axes, outcome: Outcome, reference: Reference) -> None:
     rows = range(len(reference.words))
     ends_s = [word.end_s for word in reference.words]
     panel.plot(ends_s, rows, "|", color=SPOKEN, markersize=12, mew=3, label="spoken")
-    for label, colour, mark, with_draft in (
-        ("drafted", DRAFTED, "o", True),
-        ("committed", COMMITTED, "s", False),
+    for label, colour, size, with_draft in (
+        ("drafted", DRAFTED, 9, True),
+        ("committed", COMMITTED, 5, False),
     ):
         shown = latencies(reference.words, outcome.run, with_draft=with_draft)
         at_s = [_shown_at(end_s, word) for end_s, word in zip(ends_s, shown, strict=True)]
-        panel.plot(at_s, rows, mark, color=colour, markersize=5, label=label)
+        panel.plot(at_s, rows, "o", color=colour, markersize=size, label=label)
     panel.axvline(outcome.run.final.end_s, color=COMMITTED, lw=1, ls=":", label="final")
     panel.set_title(outcome.system)
     panel.set_xlabel("seconds")
@@ -86,6 +87,7 @@ def bars(summaries: Sequence[Summary], path: Path) -> None:
         speed.text(summary.rtf, row, f" {summary.rtf:.2f}", va="center", fontsize=8)
     speed.axvline(1.0, color="black", lw=1, ls=":")
     speed.set_xlabel("seconds computed for a second of audio")
+    speed.margins(x=0.12)
     speed.set_yticks(rows, names)
     speed.invert_yaxis()
     for offset, colour, label, spreads in (

@@ -39,6 +39,8 @@ class Findings:
     """All that a benchmark found."""
 
     model: str
+    clock: str
+    """What counted as computing: `wall` or `cpu` time."""
     folders: tuple[str, ...]
     scores: Mapping[tuple[str, float | None], Sequence[Score]]
     skipped: tuple[Skipped, ...]
@@ -111,6 +113,7 @@ def as_json(findings: Findings) -> dict[str, object]:
         "schema": SCHEMA,
         "machine": machine(),
         "model": findings.model,
+        "clock": findings.clock,
         "folders": list(findings.folders),
         "summaries": [summary.as_json() for summary in findings.summaries()],
         "by_folder": [{"folder": f, **summary.as_json()} for f, summary in findings.by_folder()],
@@ -129,7 +132,8 @@ def write(findings: Findings, folder: Path) -> None:
     document = json.dumps(as_json(findings), ensure_ascii=False, indent=1)
     (folder / "results.json").write_text(document + "\n", encoding="utf-8")
     about = machine()
-    where = f"{about['system']}, {about['cores']} cores, Python {about['python']}"
+    where = f"{about['system']}, {about['cores']} cores, Python {about['python']}, "
+    where += f"{findings.clock} time"
     heads = "\n".join(f"- {line}" for line in headlines(findings))
     parts = [f"## {findings.model}: {', '.join(findings.folders)}", where, heads]
     parts += [table.as_markdown() for table in tables(findings)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.console import Console
 from rich.table import Table as RichTable
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from bench.summary import Spread
 
+WIDTH = 150
+"""Columns that the widest table takes."""
 NOTHING = "–"  # noqa: RUF001 - an en dash for "no such figure"
 
 
@@ -45,6 +48,11 @@ class Table:
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         note = f"\n{self.note}\n" if self.note else ""
         return f"### {self.title}\n\n{table}\n{note}"
+
+
+def wide_console() -> Console:
+    """Standard output, wide enough for every table even where that is no terminal."""
+    return Console(width=max(WIDTH, Console().width), highlight=False)
 
 
 def number(value: float | None, digits: int = 2) -> str:

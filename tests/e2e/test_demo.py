@@ -7,9 +7,12 @@ import socket
 from typing import TYPE_CHECKING
 
 from daemon_process import run_daemonctl
+from voice_daemon.cli import main
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 def test_the_demo_shows_the_whole_path(voice_home: Path) -> None:
@@ -23,6 +26,17 @@ def test_the_demo_shows_the_whole_path(voice_home: Path) -> None:
     summary = lines[-1]
     assert (summary["event"], summary["ok"]) == ("summary", True)
     assert summary["final_latency_s"] > 0
+
+
+def test_without_mosquitto_the_demo_runs_as_quietly_on_amqtt(
+    voice_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("voice_daemon.demo_broker.find_mosquitto", lambda: None)
+    monkeypatch.setenv("VOICE_DAEMON_HOME", str(voice_home))
+    assert main(["demo"]) == 0
+    shown = capfd.readouterr()
+    assert "amqtt" in shown.out
+    assert shown.err == ""
 
 
 def test_the_demo_does_not_read_the_users_configuration(voice_home: Path) -> None:

@@ -75,8 +75,9 @@ class StreamingResult:
     ended: bool = False
     """True when the model said end-of-text after the last word."""
     confidence: float = 0.0
-    """Geometric mean token probability, in a final."""
+    """Geometric mean probability of the tokens that the newest decode added."""
     no_speech_prob: float = 0.0
+    """In a final, and in partials until something is committed."""
 
 
 def word_times(words: Sequence[DraftWord]) -> tuple[Word, ...]:

@@ -9,7 +9,7 @@ shared. Knows nothing of microphones, sessions or MQTT.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -67,7 +67,7 @@ class StreamingDecoder:
         self._committed: list[DraftWord] = []
         self._n_behind = 0
         self._draft: tuple[DraftWord, ...] = ()
-        self._ended = False
+        self._newest: Reading | None = None
         self._waiting: list[NDArray[np.float32]] = []
         self._fed_samples = 0
         self._stepped_samples = 0
@@ -110,7 +110,7 @@ class StreamingDecoder:
             self._result(self._committed),
             audio_position=self._stepped_samples / SAMPLE_RATE,
             draft=draft if self._committed else draft.lstrip(),
-            ended=self._ended,
+            **_trust(self._newest),
         )
 
     def finish(self) -> StreamingResult:
@@ -128,9 +128,7 @@ class StreamingDecoder:
             self._result(words),
             is_final=True,
             revised=not text_of(words).startswith(self.text),
-            ended=reading.ended,
-            confidence=reading.confidence,
-            no_speech_prob=reading.no_speech_prob,
+            **_trust(reading),
         )
 
     def _take_audio(self) -> None:
@@ -146,7 +144,13 @@ class StreamingDecoder:
     def _advance(self) -> None:
         """Decode on from the committed text, commit what is safe, draft the rest."""
         forced = self._forced()
-        reading = self._window.read(forced, guess=tokens_of(self._draft), draft=self._draft)
+        reading = self._window.read(
+            forced,
+            guess=tokens_of(self._draft),
+            draft=self._draft,
+            # Once something is committed, somebody has spoken.
+            want_no_speech=not self._committed,
+        )
         n_safe = 0
         if not reading.looped and self._window.language_decided:
             n_safe = committable(
@@ -158,7 +162,7 @@ class StreamingDecoder:
             )
         self._committed.extend(reading.words[:n_safe])
         self._draft = reading.words[n_safe:]
-        self._ended = reading.ended
+        self._newest = reading
 
     def _settle(self) -> None:
         """Read the window once more, freely, and drop its older part for good."""
@@ -207,6 +211,17 @@ class StreamingDecoder:
             words=times,
             language=self._window.language,
         )
+
+
+def _trust(reading: Reading | None) -> dict[str, Any]:
+    """Give what a reading says about itself, as fields of a result."""
+    if reading is None:
+        return {}
+    return {
+        "ended": reading.ended,
+        "confidence": reading.confidence,
+        "no_speech_prob": reading.no_speech_prob,
+    }
 
 
 def generate_streaming(

@@ -55,7 +55,13 @@ class WhisperTranscriber:
         results = self._decoder.step()
         result = results[-1] if results else self._decoder.snapshot()
         return Hypothesis(
-            text=result.text, draft=result.draft, language=result.language, words=result.words
+            text=result.text,
+            draft=result.draft,
+            language=result.language,
+            words=result.words,
+            ended=result.ended,
+            confidence=result.confidence,
+            no_speech_prob=result.no_speech_prob,
         )
 
     def finish(self) -> Transcript:
@@ -75,4 +81,5 @@ def _transcript(result: StreamingResult) -> Transcript:
         words=result.words,
         confidence=result.confidence,
         no_speech_prob=result.no_speech_prob,
+        ended=result.ended,
     )

@@ -34,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Show it; 0 when the final arrived and reads as it was spoken."""
+    from voice_daemon import logs  # noqa: PLC0415 - only when it is run
+    from voice_daemon.config import LogSettings  # noqa: PLC0415 - as above
+
+    logs.configure(LogSettings(level="error"), log_file=None, console=True)
     screen = _screen(context, as_json=args.json)
     return play(screen, port=args.port, models_dir=context.paths().models_dir)
 

@@ -102,7 +102,7 @@ def load(model: Path) -> LocalAgreementWhisper:
         str(model),
         device="cpu",
         compute_type="float32",
-        cpu_threads=os.cpu_count() or 1,
+        cpu_threads=int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
         local_files_only=True,
     )
     return LocalAgreementWhisper(whisper)

@@ -1,0 +1,95 @@
+"""Whether a text was spoken at all: what voice detector and recogniser say about it together.
+
+Whisper writes text for silence, noise and music too ("you", "Thank you."), and a voice detector
+takes a slammed door for a syllable. Neither is trusted alone. Knows nothing of models, audio or
+sessions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from voice_daemon.events import SAMPLE_RATE
+
+LOW_CONFIDENCE = 0.37
+"""e**-1: the threshold of -1 on the mean log probability in Whisper's own transcribe.py."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceEvidence:
+    """What the voice detector made of the frames that count as voice."""
+
+    voiced_samples: int = 0
+    total_probability: float = 0.0
+    """The sum of the frames' probabilities, each times its samples."""
+
+    def after(self, probability: float, n_samples: int) -> VoiceEvidence:
+        """Add a frame of voice."""
+        return VoiceEvidence(
+            self.voiced_samples + n_samples, self.total_probability + probability * n_samples
+        )
+
+    def __add__(self, other: VoiceEvidence) -> VoiceEvidence:
+        """Put two stretches of voice together."""
+        return VoiceEvidence(
+            self.voiced_samples + other.voiced_samples,
+            self.total_probability + other.total_probability,
+        )
+
+    @property
+    def mean_probability(self) -> float:
+        """The mean over the voice; 0 without any."""
+        return self.total_probability / self.voiced_samples if self.voiced_samples else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpokenRules:
+    """How much evidence a text needs. Measured: docs/endpoint.md."""
+
+    no_speech_threshold: float = 0.6
+    """A no-speech probability above this is a doubt; Whisper's own threshold."""
+    low_confidence: float = LOW_CONFIDENCE
+    """A confidence below this is a doubt."""
+    clear_probability: float = 0.75
+    """Voice of this mean probability is clear. Real commands have 0.9 and more; what is taken
+    for voice in noise and music has 0.4 to 0.7, a struck drum 0.9 for a moment."""
+    words_per_s: float = 7.0
+    """Nobody speaks faster; the fastest of 176 commands has 5 words to the second of voice."""
+
+
+class Reading(Protocol):
+    """What a recogniser says of its own text."""
+
+    @property
+    def confidence(self) -> float:
+        """Geometric mean token probability, 0..1."""
+
+    @property
+    def no_speech_prob(self) -> float:
+        """The model's own probability that nobody speaks, 0..1."""
+
+    @property
+    def ended(self) -> bool:
+        """False when a loop or a limit stopped the text."""
+
+
+def was_spoken(text: str, reading: Reading, *, voice: VoiceEvidence, rules: SpokenRules) -> bool:
+    """Tell whether `text` was probably said.
+
+    A text is not said faster than anybody can speak. Three things cast doubt on it: the model
+    heard no speech, it was not sure of its words, or it could not end. One doubt is enough
+    where the voice is not clear; it takes two where it is.
+    """
+    most_words = 1 + rules.words_per_s * voice.voiced_samples / SAMPLE_RATE
+    if not text.strip() or len(text.split()) > most_words:
+        return False
+    doubts = sum(
+        (
+            reading.no_speech_prob > rules.no_speech_threshold,
+            reading.confidence < rules.low_confidence,
+            not reading.ended,
+        )
+    )
+    clear = voice.mean_probability >= rules.clear_probability
+    return doubts < (2 if clear else 1)
