@@ -46,7 +46,7 @@ install_debian() {
       as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing >/dev/null; }
 }
 
-# .venv with this project and one of its extras; installs only when pyproject.toml has changed.
+# .venv with this project and some of its extras ("demo", "bench,demo"); installs only when pyproject.toml has changed.
 make_venv() {
   local extra=$1 python wanted stamp
   if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c 'import pip' 2>/dev/null; then
@@ -60,7 +60,7 @@ make_venv() {
   fi
   wanted=$(cksum <pyproject.toml)
   for stamp in ".venv/.installed-$extra" .venv/.installed-dev; do
-    [ "$extra" = bench ] && [ "$stamp" = .venv/.installed-dev ] && continue # dev has no peers
+    case $extra:$stamp in bench*:*-dev) continue ;; esac # dev holds every extra but bench
     [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return 0
   done
   say "Installing voice-daemon[$extra] and what it needs into .venv (some minutes the first time)"

@@ -61,6 +61,8 @@ def _words_panel(panel: Axes, outcome: Outcome, reference: Reference) -> None:
         ("drafted", DRAFTED, 9, True),
         ("committed", COMMITTED, 5, False),
     ):
+        if with_draft and not any(step.draft for step in outcome.run.steps):
+            continue
         shown = latencies(reference.words, outcome.run, with_draft=with_draft)
         at_s = [_shown_at(end_s, word) for end_s, word in zip(ends_s, shown, strict=True)]
         panel.plot(at_s, rows, "o", color=colour, markersize=size, label=label)

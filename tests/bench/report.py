@@ -81,7 +81,7 @@ def machine() -> dict[str, object]:
 def tables(findings: Findings) -> tuple[Table, ...]:
     """Everything that is shown, in order."""
     found = findings.summaries()
-    shown = [_speed(found, findings), _words(found), _latency(found)]
+    shown = [_speed(found, findings), _words(found), _latency(found), _finals(found)]
     if len(findings.folders) > 1:
         shown.append(_folders(findings))
     if any(summary.n_nonspeech for summary in found):
@@ -165,14 +165,13 @@ def _speed(found: Sequence[Summary], findings: Findings) -> Table:
                 yes_no(s.keeps_up),
                 milliseconds(s.step_compute_s),
                 milliseconds(s.final_compute_s),
-                milliseconds(s.final_wait_s),
                 number(peak.resident_mib if peak else None, 0),
                 number(peak.mlx_mib if peak else None, 0),
             )
         )
     columns = (
         *("system", "step", "RTF", "keeps up", "step ms p50/p95", "final ms p50/p95"),
-        *("final wait ms p50/p95", "peak MiB", "of MLX MiB"),
+        *("peak MiB", "MLX's MiB"),
     )
     total_s = found[0].audio_s if found else 0
     title = f"Computing ({found[0].n_clips if found else 0} clips, {total_s:.0f} s)"
@@ -211,19 +210,34 @@ def _latency(found: Sequence[Summary]) -> Table:
             spread(s.committed_audio_s),
             spread(s.draft_live_s),
             spread(s.draft_audio_s),
-            spread(s.final_after_speech_s),
-            f"{number(s.laal_live_s)} / {number(s.laal_s)}",
-            number(s.erasure),
             str(s.n_missed_words),
         )
         for s in found
     )
     columns = (
-        *("system", "step", "committed live", "committed audio", "draft live", "draft audio"),
-        *("final after speech", "LAAL live/audio", "erasure", "missed"),
+        *("system", "step", "committed, live", "committed, audio", "draft, live", "draft, audio"),
+        "missed",
     )
-    note = "Seconds, p50 / p95 / mean, from the end of each word; live counts computing."
-    return Table("Latency", columns, rows, note=note, n_labels=2)
+    note = "Seconds after the end of each word, p50 / p95 / mean. Live: computing counted."
+    return Table("Latency of words", columns, rows, note=note, n_labels=2)
+
+
+def _finals(found: Sequence[Summary]) -> Table:
+    rows = tuple(
+        (
+            s.system,
+            seconds(s.step_s),
+            spread(s.final_wait_s),
+            spread(s.final_after_speech_s),
+            number(s.laal_live_s),
+            number(s.laal_s),
+            number(s.erasure),
+        )
+        for s in found
+    )
+    columns = ("system", "step", "final wait", "final after speech", "LAAL, live", "LAAL, audio")
+    note = "Seconds, p50 / p95 / mean; LAAL: mean."
+    return Table("Finals and the whole", (*columns, "erasure"), rows, note=note, n_labels=2)
 
 
 def _folders(findings: Findings) -> Table:

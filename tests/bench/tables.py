@@ -36,7 +36,9 @@ class Table:
             title=self.title, caption=self.note or None, box=box.SIMPLE, title_justify="left"
         )
         for index, column in enumerate(self.columns):
-            drawn.add_column(column, justify="left" if index < self.n_labels else "right")
+            drawn.add_column(
+                column, justify="left" if index < self.n_labels else "right", no_wrap=True
+            )
         for row in self.rows:
             drawn.add_row(*row)
         return drawn
