@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fakes import FakeTranscriber, FakeVad, FakeWake, Scene
-from voice_daemon.app import EXIT_CONFIG, EXIT_FAULT, App, Input, exit_code
+from voice_daemon.app import App, Input
 from voice_daemon.config import Settings
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import (
@@ -23,6 +23,7 @@ from voice_daemon.errors import (
     VoiceDaemonError,
 )
 from voice_daemon.events import AudioBlock
+from voice_daemon.exit_codes import EXIT_CONFIG, EXIT_FAULT, exit_code
 from voice_daemon.pipeline import Pipeline, PipelineOptions
 from voice_daemon.replay import Replay
 from voice_daemon.stopwatch import Stopwatch
@@ -120,7 +121,7 @@ def make_app(
 
 def replay_of(scene: Scene) -> Input:
     replay = Replay(EndlessFile(scene.samples), realtime=False, max_silence_s=30)
-    return Input(lambda: replay, replay)
+    return Input(lambda: replay, replay=replay)
 
 
 class EndlessFile(EndlessRoom):

@@ -129,12 +129,10 @@ class Announcer:
             self._ready = True
             self._update_state()
 
-    def input_changed(self, description: str) -> None:
+    def input_changed(self, device: str) -> None:
         """Publish the name of the input that is in use."""
         with self._lock:
-            self._info = Info(
-                self._info.version, self._info.model, self._info.wake_words, description
-            )
+            self._info = Info(self._info.version, self._info.model, self._info.wake_words, device)
             self._publish(info_message(self._info, topics=self._topics))
 
     def setting(self, name: str, value: float | str) -> None:

@@ -23,14 +23,9 @@ from voice_daemon import __version__
 from voice_daemon.announcer import Announcer
 from voice_daemon.commands import print_error
 from voice_daemon.control.server import ControlServer
-from voice_daemon.errors import (
-    AudioFileError,
-    BrokerError,
-    ConfigError,
-    ModelError,
-    VoiceDaemonError,
-)
+from voice_daemon.errors import BrokerError, VoiceDaemonError
 from voice_daemon.events import EndReason
+from voice_daemon.exit_codes import exit_code
 from voice_daemon.health import Reporter
 from voice_daemon.intake import Intake
 from voice_daemon.mqtt.client import MqttClient
@@ -70,19 +65,13 @@ WORKER_SILENT_S: Final = 30.0
 BROKER_WAIT_S: Final = 5.0
 """How long a replay waits for the broker: partials are not kept for one that comes later."""
 
-EXIT_OK: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
-EXIT_FAULT: Final = 75
-EXIT_CONFIG: Final = 78
-EXIT_INTERRUPTED: Final = 130
-
 
 @dataclass(frozen=True, slots=True)
 class Input:
     """Where the audio comes from. With `replay` it is a file, and the daemon ends with it."""
 
     new_source: Callable[[], AudioSource]
+    name_of: Callable[[AudioSource], str] = lambda source: source.description
     replay: Replay | None = None
 
 
@@ -133,7 +122,11 @@ class App:
             settings={"mute": False, "wake_threshold": settings.wake.threshold},
             final_ttl_s=settings.mqtt.final_ttl_s,
         )
-        self._intake = Intake(audio.new_source, stall_timeout_s=settings.audio.stall_timeout_s)
+        self._intake = Intake(
+            audio.new_source,
+            name_of=audio.name_of,
+            stall_timeout_s=settings.audio.stall_timeout_s,
+        )
         self._worker = Worker(
             build=lambda: build_engine(self._intake.now_sample),
             intake=self._intake,
@@ -282,18 +275,3 @@ class App:
         self._next_health_s = time.monotonic() + HEALTH_EVERY_S
         message = health_message(self._reporter.health(), topics=self._topics, at=datetime.now(UTC))
         self._mqtt.publish(message)
-
-
-def exit_code(error: VoiceDaemonError | None, stop_signal: int | None) -> int:
-    """Give what the process tells launchd: may a restart cure it, or must a person look."""
-    match error:
-        case None:
-            return EXIT_INTERRUPTED if stop_signal == signal.SIGINT else EXIT_OK
-        case ConfigError() | ModelError():
-            return EXIT_CONFIG
-        case AudioFileError():
-            return EXIT_USAGE
-        case BrokerError():
-            return EXIT_FAILED
-        case _:
-            return EXIT_FAULT

@@ -106,7 +106,7 @@ class Reporter:
         source = self.intake.source
         age_ms = self.intake.last_block_age_ms
         return MicStatus(
-            device=source.description if source else self.settings.audio.device,
+            device=self.intake.device or self.settings.audio.device,
             sample_rate_hz=SAMPLE_RATE,
             level_dbfs=self.intake.level_dbfs,
             last_block_age_ms=age_ms,

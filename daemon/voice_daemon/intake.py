@@ -48,14 +48,15 @@ class InputLost:
 class InputBack:
     """The input was reopened."""
 
-    description: str
+    device: str
 
 
 class Intake:
     """One audio input as an unbroken count of samples, over any number of reopenings.
 
-    `new_source` makes an unopened source. A source starts counting at 0 each time; the
-    intake adds what was before and the time without sound, so that the loss is a gap.
+    `new_source` makes an unopened source, `name_of` says what to call an open one. A source
+    starts counting at 0 each time; the intake adds what was before and the time without
+    sound, so that the loss is a gap.
     """
 
     def __init__(
@@ -63,15 +64,20 @@ class Intake:
         new_source: Callable[[], AudioSource],
         *,
         stall_timeout_s: float,
+        name_of: Callable[[AudioSource], str] = lambda source: source.description,
         clock: SystemClock | None = None,
     ) -> None:
         self.reopens = 0
         self.silence = SilenceMeter()
         self._newest: tuple[AudioBlock, float] | None = None
+        self.device = ""
+        """What the input is called; the last one's name while it is lost."""
         self._new_source = new_source
+        self._name_of = name_of
         self._stall_timeout_s = stall_timeout_s
         self._clock = clock or SystemClock()
         self._source: AudioSource | None = None
+        self._lost_source: AudioSource | None = None
         self._first_sample = 0
         self._end_sample = 0
         self._waiting_since_s: float | None = None
@@ -146,9 +152,10 @@ class Intake:
 
     def close(self) -> None:
         """Close the input, if it is open."""
-        if self._source is not None:
-            self._source.stop()
-        self._source = None
+        for source in (self._source, self._lost_source):
+            if source is not None:
+                source.stop()
+        self._source = self._lost_source = None
 
     def _counted(self, block: AudioBlock) -> AudioBlock:
         block = replace(block, first_sample=self._first_sample + block.first_sample)
@@ -162,18 +169,21 @@ class Intake:
         """Open a source and take it into use."""
         source.start()
         self._source = source
+        self.device = self._name_of(source)
         self._waiting_since_s = None
         self._clock_skew_s = self._skew_s()
         self.silence = SilenceMeter()
 
     def _lose(self, message: str) -> InputLost:
-        self.close()
+        # Closed later: a hung driver takes its time, and the loss must be told at once.
+        self._lost_source, self._source = self._source, None
         self._attempt = 0
         self._attempt_due_s = self._clock.monotonic() + REOPEN_DELAYS_S[0]
         return InputLost(message)
 
     def _recover(self, timeout_s: float) -> InputBack | None:
         """Open again when it is time to; raises when that was the last attempt."""
+        self.close()
         now_s = self._clock.monotonic()
         if now_s < self._attempt_due_s:
             self._clock.sleep(min(timeout_s, self._attempt_due_s - now_s))
@@ -191,7 +201,7 @@ class Intake:
         if self._newest is not None:
             gap_s = self._clock.monotonic() - self._newest[1]
             self._first_sample = self._end_sample + round(gap_s * SAMPLE_RATE)
-        return InputBack(source.description)
+        return InputBack(self.device)
 
     def _skew_s(self) -> float:
         return self._clock.wall() - self._clock.monotonic()

@@ -152,8 +152,7 @@ class Worker:
         self._before_opening()
         try:
             self._intake.open()
-            if self._intake.source is not None:
-                self._announcer.input_changed(self._intake.source.description)
+            self._announcer.input_changed(self._intake.device)
             while not self._is_over(engine.pipeline):
                 self.beat_s = time.monotonic()
                 self._obey(engine)
@@ -191,9 +190,9 @@ class Worker:
                 self._announcer.raise_problem(
                     "mic.lost", Problem("mic", message, "it is being reopened; check its cable")
                 )
-            case InputBack(description):
-                log.info("input.back", input=description)
-                self._announcer.input_changed(description)
+            case InputBack(device):
+                log.info("input.back", device=device)
+                self._announcer.input_changed(device)
                 self._announcer.clear_problem("mic.lost")
 
     def _watch_silence(self) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
     from voice_daemon.app import Input
+    from voice_daemon.audio import AudioSource
     from voice_daemon.commands import Context
     from voice_daemon.config import Settings
     from voice_daemon.replay import Replay
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     try:
         return _run(args, context)
     except ConfigError as error:
-        from voice_daemon.app import EXIT_CONFIG  # noqa: PLC0415 - only when it is run
+        from voice_daemon.exit_codes import EXIT_CONFIG  # noqa: PLC0415 - only when it is run
 
         error.exit_code = EXIT_CONFIG
         raise
@@ -92,7 +93,10 @@ def microphone_input(settings: Settings) -> Input:
     from voice_daemon.app import Input  # noqa: PLC0415 - only when it is run
     from voice_daemon.audio.mic import MicrophoneCapture  # noqa: PLC0415 - loads PortAudio
 
-    return Input(lambda: MicrophoneCapture(settings.audio))
+    def name_of(source: AudioSource) -> str:
+        return source.device_name if isinstance(source, MicrophoneCapture) else source.description
+
+    return Input(lambda: MicrophoneCapture(settings.audio), name_of)
 
 
 def file_input(path: Path, settings: Settings, *, realtime: bool) -> tuple[Input, Replay]:
@@ -117,4 +121,4 @@ def file_input(path: Path, settings: Settings, *, realtime: bool) -> tuple[Input
         realtime=realtime,
         max_silence_s=session.no_speech_timeout_s + session.max_s + CLOSE_MARGIN_S,
     )
-    return Input(lambda: replay, replay), replay
+    return Input(lambda: replay, replay=replay), replay
