@@ -1,6 +1,9 @@
-"""When speech starts and ends in a session, from voice probabilities alone.
+"""When speech starts and ends in a session, from voice probabilities and what was read.
 
-Knows nothing of models, text or wall time: everything is a sample index.
+Knows nothing of models or wall time: everything is a sample index.
+
+An utterance ends after `silence_samples` without voice, or after `complete_samples` when what
+was read when silence was first suspected is a whole sentence (`is_complete`).
 
 A session that a wake word opened has a question to settle first. Voice right at the
 detection may be the end of the wake word, or a command that follows without a pause:
@@ -18,8 +21,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from voice_daemon.evidence import VoiceEvidence
+
+if TYPE_CHECKING:
+    from voice_daemon.events import Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,8 @@ class EndpointOptions:
     """Silence after which the end of speech is suspected."""
     silence_samples: int
     """Silence that ends the utterance."""
+    complete_samples: int
+    """Silence that ends it when its text is complete; at most `silence_samples`."""
     no_speech_samples: int
     """From the opening of the session: give up when nobody has spoken."""
     max_samples: int
@@ -112,18 +121,35 @@ class Voice:
         return Voice(now=now, active=True, rose_at=self.now, run_from=run_from, last=now)
 
 
+def is_complete(transcript: Transcript, *, least: float) -> bool:
+    """Tell whether a reading is a whole sentence, of which nothing more is to be expected.
+
+    The model ended the text, set the sign that ends a sentence, and was sure of that sign and of
+    its words: by `least`, 0..1. A text that stops in the middle ends without such a sign, or
+    with one that the model doubts. Measured: docs/endpoint.md.
+    """
+    sure = min(transcript.completeness, transcript.confidence) >= least
+    return transcript.ended and sure
+
+
 def decide(
-    phase: Phase, voice: Voice, *, opened_at: int, options: EndpointOptions
+    phase: Phase,
+    voice: Voice,
+    *,
+    opened_at: int,
+    options: EndpointOptions,
+    complete: bool = False,
 ) -> tuple[Phase, Signal | None]:
     """Return the phase after a frame, and what it decided: the whole endpoint policy.
 
-    `opened_at`: the sample of the wake detection, or of the command to listen.
+    `opened_at`: the sample of the wake detection, or of the command to listen. `complete`:
+    what was said before this silence is a whole sentence.
     """
     elapsed = voice.now - opened_at
     if phase in (Phase.WAKE_TAIL, Phase.WAITING):
         voiced_for = voice.now - max(voice.rose_at, opened_at)
         return _await_speech(phase, voice, elapsed=elapsed, voiced_for=voiced_for, options=options)
-    return _await_end(phase, voice, elapsed=elapsed, options=options)
+    return _await_end(phase, voice, elapsed=elapsed, options=options, complete=complete)
 
 
 def _await_speech(
@@ -141,9 +167,9 @@ def _await_speech(
 
 
 def _await_end(
-    phase: Phase, voice: Voice, *, elapsed: int, options: EndpointOptions
+    phase: Phase, voice: Voice, *, elapsed: int, options: EndpointOptions, complete: bool
 ) -> tuple[Phase, Signal | None]:
-    if voice.silence >= options.silence_samples:
+    if voice.silence >= (options.complete_samples if complete else options.silence_samples):
         return Phase.OVER, Signal.ENDED
     if elapsed >= options.max_samples:
         return Phase.OVER, Signal.MAX_LENGTH
@@ -172,6 +198,7 @@ class Endpointer:
         self._opened_at = opened_at
         self._voice = Voice.silent(heard_from)
         self._phase = Phase.WAKE_TAIL if after_wake else Phase.WAITING
+        self._complete = False
         self.continuous = False
         """True when the command followed the wake word without a pause."""
         self.command_from = opened_at
@@ -199,6 +226,10 @@ class Endpointer:
         self._phase = Phase.SUSPECTED
         self.continuous = True
 
+    def expect_nothing_more(self) -> None:
+        """Take note that what was said before this silence is a whole sentence."""
+        self._complete = True
+
     def feed(self, probability: float) -> Signal | None:
         """Take the voice probability of the next frame; return what that decided, until over."""
         self._hear(probability)
@@ -206,8 +237,14 @@ class Endpointer:
             return None
         before = self._phase
         self._phase, signal = decide(
-            before, self._voice, opened_at=self._opened_at, options=self._options
+            before,
+            self._voice,
+            opened_at=self._opened_at,
+            options=self._options,
+            complete=self._complete,
         )
+        if signal is Signal.RESUMED:
+            self._complete = False
         if signal is Signal.STARTED:
             self.continuous = before is Phase.WAKE_TAIL
         elif before is Phase.WAKE_TAIL and self._phase is Phase.WAITING:

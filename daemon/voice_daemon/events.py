@@ -104,6 +104,8 @@ class Transcript:
     no_speech_prob: float
     ended: bool = True
     """False when a loop or a limit stopped the reading."""
+    completeness: float = 0.0
+    """How probable it is that the sentence is complete, 0..1."""
 
 
 @dataclass(frozen=True, slots=True)

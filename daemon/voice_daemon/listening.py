@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from voice_daemon.endpoint import Endpointer, Phase, Signal
+from voice_daemon.endpoint import Endpointer, Phase, Signal, is_complete
 from voice_daemon.events import EndReason, SpeechEnded, SpeechStarted, ms_to_samples
 from voice_daemon.evidence import was_spoken
 from voice_daemon.parts import transcribing
@@ -130,7 +130,7 @@ class OpenSession:
         """Do what a signal asks for once somebody has spoken."""
         if signal is Signal.SUSPECTED:
             # The hangover is time to read it all: the final is ready when it ends.
-            self._prepared = self._read_all()
+            self._prepare(self._read_all())
         elif signal is Signal.RESUMED:
             self._prepared = None
             self._steps_passed = self._steps_until(self._heard_to)
@@ -139,6 +139,12 @@ class OpenSession:
             yield from self._conclude(utterance, EndReason.SILENCE)
         elif signal is Signal.MAX_LENGTH:
             yield from self._conclude(utterance, EndReason.MAX_LENGTH)
+
+    def _prepare(self, transcript: Transcript) -> None:
+        """Keep a final for the end of this silence, which is sooner for a whole sentence."""
+        self._prepared = transcript
+        if is_complete(transcript, least=self._options.least_complete):
+            self._endpointer.expect_nothing_more()
 
     def _begin(self) -> Iterator[Event]:
         """Somebody speaks: start the recogniser where the command's audio begins."""
@@ -156,7 +162,7 @@ class OpenSession:
         self._around.tally.add(doubts=1, doubts_accepted=int(accepted))
         if accepted:
             self._endpointer.accept()
-            self._prepared = transcript
+            self._prepare(transcript)
             yield self._speech_started(audio_from)
         else:
             with transcribing():

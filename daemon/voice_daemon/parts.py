@@ -98,6 +98,7 @@ class PipelineOptions:
     queue_max_ms: float = 5000
     """A session that falls this far behind the live input ends with `overload`."""
     silence_ms: float = 700
+    """Silence that ends an utterance, at most: see `complete_share`."""
     no_speech_timeout_s: float = 5
     max_s: float = 15
     speech_start_ms: float = 100
@@ -125,6 +126,10 @@ class PipelineOptions:
     """Audio before the start of speech that the recogniser gets: soft first sounds."""
     suspect_ms: float = 250
     """Silence after which the final is prepared."""
+    complete_share: float = 0.7
+    """Of `silence_ms`: the silence that ends an utterance whose text is a whole sentence."""
+    least_complete: float = 0.6
+    """How sure the recogniser has to be that it is. Measured: docs/endpoint.md."""
     max_gap_ms: float = 1000
     """Lost audio up to this long becomes silence; more ends the session."""
 
@@ -139,6 +144,7 @@ class PipelineOptions:
             pause_samples=ms_to_samples(self.pause_ms),
             suspect_samples=ms_to_samples(self.suspect_ms),
             silence_samples=ms_to_samples(self.silence_ms),
+            complete_samples=ms_to_samples(self.silence_ms * self.complete_share),
             no_speech_samples=ms_to_samples(self.no_speech_timeout_s * 1000),
             max_samples=ms_to_samples(self.max_s * 1000),
         )

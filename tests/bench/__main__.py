@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.progress import Progress
 
-from bench import curves, owner_table
+from bench import curves, endpoint, owner_table
 from bench.arguments import CLOCKS, add_clip_arguments, chosen_clips, model_folder, numbers
 from bench.benchmark import Benchmark, shown_runs
 from bench.clips import joined_speech
@@ -40,6 +40,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if arguments[:1] == ["curves"]:
             return curves.main(arguments[1:])
+        if arguments[:1] == ["endpoint"]:
+            return endpoint.main(arguments[1:])
         args = _parser().parse_args(arguments)
         return _owner_table(args) if args.owner_table else _benchmark(args, errors)
     except VoiceDaemonError as error:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_WORD_S = 1.0
 """A word is shown to last at most this long."""
+SENTENCE_ENDS = frozenset(".?!。？！")  # noqa: RUF001 - Chinese and Japanese ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,18 @@ class StreamingResult:
     """Geometric mean probability of the tokens that the newest decode added."""
     no_speech_prob: float = 0.0
     """In a final, and in partials until something is committed."""
+    completeness: float = 0.0
+    """In a final: how probable it is that its sentence is complete; see `completeness`."""
+
+
+def completeness(words: Sequence[DraftWord]) -> float:
+    """How sure the model is that a sentence ends here: the probability of the sign for it.
+
+    0 when the text ends without one. Whisper hears it: after "Can I have a" it writes a question
+    mark with 0.4, after the whole question with 0.95.
+    """
+    sign = words[-1] if words else None
+    return sign.probability if sign and sign.text.strip() in SENTENCE_ENDS else 0.0
 
 
 def word_times(words: Sequence[DraftWord]) -> tuple[Word, ...]:

@@ -18,6 +18,7 @@ from voice_daemon.asr.commits import DraftWord, committable, cut_point
 from voice_daemon.asr.results import (
     StreamingConfig,
     StreamingResult,
+    completeness,
     text_of,
     tokens_of,
     word_times,
@@ -128,6 +129,7 @@ class StreamingDecoder:
             self._result(words),
             is_final=True,
             revised=not text_of(words).startswith(self.text),
+            completeness=completeness(words),
             **_trust(reading),
         )
 

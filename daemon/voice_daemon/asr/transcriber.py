@@ -82,4 +82,5 @@ def _transcript(result: StreamingResult) -> Transcript:
         confidence=result.confidence,
         no_speech_prob=result.no_speech_prob,
         ended=result.ended,
+        completeness=result.completeness,
     )
