@@ -28,12 +28,13 @@ from voice_daemon.mqtt.reception import Reception
 from voice_daemon.mqtt.waker import Waker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from voice_daemon.config import MqttSettings
     from voice_daemon.mqtt.link import Link
     from voice_daemon.mqtt.messages import Command, MqttMessage, Topics
     from voice_daemon.mqtt.outbox import Loss
+    from voice_daemon.mqtt.reception import Listener
 
 log = structlog.get_logger()
 
@@ -78,7 +79,8 @@ class MqttClient:
     """Publishes and hears commands, over any number of connections.
 
     `announce` is called after each connect and gives what to publish first; `on_command` gets
-    each command and may raise `CommandError`; `on_lost` gets each message that was given up.
+    each command and may raise `CommandError`; `listeners` get what comes on the topic filters
+    that they stand for; `on_lost` gets each message that was given up.
     They are called on the client's thread and must not wait (`on_lost` also by `stop`). A lost
     final is reported on `error` by the client itself, once connected.
     """
@@ -91,6 +93,7 @@ class MqttClient:
         topics: Topics,
         on_command: Callable[[Command], None],
         announce: Callable[[], Sequence[MqttMessage]],
+        listeners: Mapping[str, Listener] | None = None,
         on_lost: Callable[[Loss], None] = lambda _: None,
         patience: Patience | None = None,
         random_unit: Callable[[], float] = random.random,
@@ -106,7 +109,7 @@ class MqttClient:
         self._mailbox = Mailbox(
             topics, capacity=settings.offline_max, stall_s=self._patience.stall_s
         )
-        self._reception = Reception(topics, on_command)
+        self._reception = Reception(topics, on_command, listeners=listeners)
         self._dialler = Dialler(
             settings,
             client_id=client_id,
@@ -214,7 +217,7 @@ class MqttClient:
 
     def _introduce(self, link: Link) -> None:
         """Say that we are here, and what we are."""
-        link.subscribe(self._topics.command_filters)
+        link.subscribe(self._reception.filters)
         mark = self._mailbox.mark()
         first = (availability(self._topics, online=True), *self._announce())
         self._mailbox.link_up(first, mark=mark, receive_maximum=link.receive_maximum)

@@ -1,6 +1,7 @@
 """What arrives from the broker: commands are passed on, bad ones answered with what is wrong.
 
-Knows nothing of connections or of what commands do.
+Whoever asked for other topics gets what comes on those. Knows nothing of connections, of what
+commands do or of what else is listened to.
 """
 
 from __future__ import annotations
@@ -8,34 +9,58 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import structlog
+from paho.mqtt.client import topic_matches_sub
 
 from voice_daemon.mqtt.commands import CommandError, Kind, parse_command, response_message
 from voice_daemon.mqtt.messages import error_event, for_event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from voice_daemon.mqtt.commands import Command
     from voice_daemon.mqtt.topics import MqttMessage, Topics
 
+    Listener = Callable[[str, bytes], None]
+    """Gets topic and payload of what arrives on a filter that it asked for; must not wait."""
+
 log = structlog.get_logger()
 
 
 class Reception:
-    """Turns messages into calls of `on_command`, which may raise `CommandError`."""
+    """Turns messages into calls of `on_command`, which may raise `CommandError`.
 
-    def __init__(self, topics: Topics, on_command: Callable[[Command], None]) -> None:
+    `listeners`: who hears what is no command, by topic filter; they get retained messages too.
+    """
+
+    def __init__(
+        self,
+        topics: Topics,
+        on_command: Callable[[Command], None],
+        *,
+        listeners: Mapping[str, Listener] | None = None,
+    ) -> None:
         self.ignored = 0
         """Retained commands, which are from the past."""
         self.refused = 0
         self._topics = topics
         self._on_command = on_command
+        self._listeners = dict(listeners or {})
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """What to subscribe to."""
+        return (*self._topics.command_filters, *self._listeners)
 
     def receive(
         self, topic: str, payload: bytes, *, retain: bool, at: datetime
     ) -> tuple[MqttMessage, ...]:
         """Act on one message; gives what to publish about it when it was bad."""
+        heard_by = [hear for f, hear in self._listeners.items() if topic_matches_sub(f, topic)]
+        for hear in heard_by:
+            hear(topic, payload)
+        if heard_by:
+            return ()
         if retain:
             self.ignored += 1
             log.warning("mqtt.retained_command_ignored", topic=topic)
