@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 import tracemalloc
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +20,6 @@ from voice_daemon.errors import AudioFileError
 from voice_daemon.events import SAMPLE_RATE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from voice_daemon.events import AudioBlock
@@ -161,6 +162,22 @@ def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
         load_audio(tmp_path / "missing.wav")
     with pytest.raises(AudioFileError, match="directory"):
         load_audio(tmp_path)
+
+
+def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
+    file, pipe = tmp_path / "tone.flac", tmp_path / "pipe"
+    soundfile.write(file, tone(44_100, 1.0), 44_100)
+    os.mkfifo(pipe)
+    writing = threading.Thread(target=lambda: pipe.write_bytes(file.read_bytes()))
+    writing.start()
+    piped = load_audio(pipe)
+    writing.join()
+    np.testing.assert_array_equal(piped, load_audio(file))
+
+
+def test_a_pipe_without_an_end_is_refused() -> None:
+    with pytest.raises(AudioFileError, match="/dev/zero is no file, and more than 512 MiB"):
+        load_audio(Path("/dev/zero"))
 
 
 def test_a_rate_that_nobody_records_at_is_refused(tmp_path: Path) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +15,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from voice_daemon.cli import main
+from daemon_process import PATIENCE_S
+from voice_daemon.cli import INTERRUPTED, main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,3 +177,21 @@ def test_a_model_of_the_command_line_is_compared_with_the_configured_language(
     assert "knows English only" in capsys.readouterr().err
     assert main(["transcribe", "--model", "org/multilingual", str(command_clip)]) == 1
     assert "org/multilingual" in capsys.readouterr().err
+
+
+def test_waiting_for_a_pipe_can_be_interrupted(command_clip: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(
+        [sys.executable, "-m", "voice_daemon", "transcribe", str(pipe)],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        # Opening waits until the command has opened the other end.
+        with pipe.open("wb") as writing:
+            writing.write(command_clip.read_bytes()[:1000])
+            writing.flush()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE_S) == INTERRUPTED
+        assert process.stderr is not None
+        assert process.stderr.read() == b""

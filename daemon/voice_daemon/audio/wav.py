@@ -6,6 +6,9 @@ channels. Knows nothing of what the audio is for.
 
 from __future__ import annotations
 
+import io
+import os
+import stat
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 _PIECES_A_SECOND: Final = 10
 """A file is decoded in pieces of this length, whatever its rate."""
+_PIPE_MAX_BYTES: Final = 1 << 29
+"""More than four hours at 16 kHz."""
 _FORMATS_REMEDY: Final = "give an audio file: WAV, FLAC, Ogg, MP3 or AIFF"
 
 
@@ -126,7 +131,7 @@ def decode(path: Path) -> Iterator[NDArray[np.float32]]:
     """Yield a file piecewise as (n,) float32 mono at `SAMPLE_RATE`, mixing its channels.
 
     Raises `AudioFileError`: before the first piece for a file without audio, in the middle for
-    a damaged one. A WAV that was cut short is read as far as it goes.
+    a damaged one. A WAV that was cut short is read as far as it goes, a pipe to its end first.
     """
     with _open(path) as file:
         if file.frames == 0:
@@ -152,8 +157,7 @@ class _OnwardFile(soundfile.SoundFile):  # type: ignore[misc] # soundfile has no
 
 def _open(path: Path) -> soundfile.SoundFile:
     try:
-        with path.open("rb"):
-            file = _OnwardFile(path)
+        file = _OnwardFile(_source(path))
     except OSError as error:
         raise AudioFileError(
             "audio.cannot_open",
@@ -173,6 +177,25 @@ def _open(path: Path) -> soundfile.SoundFile:
             remedy=f"convert it to between {RATE_MIN_HZ} and {RATE_MAX_HZ} Hz",
         )
     return file
+
+
+def _source(path: Path) -> Path | io.BytesIO:
+    """Return a file as it is, and of anything that can be read only once what is in it.
+
+    libsndfile waits for a pipe inside a system call of its own, where Ctrl-C is not heard, and
+    needs to go back in it.
+    """
+    with path.open("rb") as file:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return path
+        content = file.read(_PIPE_MAX_BYTES + 1)
+    if len(content) > _PIPE_MAX_BYTES:
+        raise AudioFileError(
+            "audio.too_long",
+            f"{path} is no file, and more than {_PIPE_MAX_BYTES >> 20} MiB come out of it",
+            remedy="save it to a file, and give that",
+        )
+    return io.BytesIO(content)
 
 
 def _read_mono(file: soundfile.SoundFile, path: Path) -> NDArray[np.float32]:
