@@ -30,6 +30,7 @@ from voice_daemon.mqtt.messages import (
     Info,
     MqttMessage,
     Topics,
+    Wording,
     for_event,
     info_message,
     setting_message,
@@ -72,6 +73,7 @@ class Announcer:
         info: Info,
         settings: dict[str, float | str],
         final_ttl_s: float,
+        wording: Wording = for_event,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Start silent. `settings`: what is in force and retained on `<name>/state`, by name."""
@@ -80,6 +82,7 @@ class Announcer:
         self._info = info
         self._settings = dict(settings)
         self._final_ttl_s = final_ttl_s
+        self._wording = wording
         self._now = now
         self._lock = threading.RLock()
         self._ledger = Ledger()
@@ -242,7 +245,7 @@ class Announcer:
             self._publish(state_message(state, topics=self._topics))
 
     def _send(self, event: Event) -> None:
-        for message in for_event(
+        for message in self._wording(
             event, topics=self._topics, at=self._now(), final_ttl_s=self._final_ttl_s
         ):
             self._publish(message)

@@ -29,6 +29,8 @@ from voice_daemon.exit_codes import exit_code
 from voice_daemon.health import Reporter
 from voice_daemon.intake import Intake
 from voice_daemon.mqtt.client import MqttClient
+from voice_daemon.mqtt.hermes import Hermes
+from voice_daemon.mqtt.mailbox import steady_s
 from voice_daemon.mqtt.messages import (
     Command,
     Info,
@@ -36,6 +38,7 @@ from voice_daemon.mqtt.messages import (
     Topics,
     default_client_id,
     error_event,
+    for_event,
     health_message,
 )
 from voice_daemon.orders import Orders
@@ -108,12 +111,14 @@ class App:
         self._broker_met = threading.Event()
         self._next_health_s = 0.0
         self._topics = Topics(settings.mqtt.base_topic, settings.node_id)
+        hermes = Hermes(self._topics, steady_s) if settings.mqtt.format == "hermes" else None
         self._mqtt = MqttClient(
             settings.mqtt,
             client_id=settings.mqtt.client_id or default_client_id(settings.node_id),
             topics=self._topics,
             on_command=self._on_command,
             announce=self._announce,
+            foreign=hermes,
         )
         self._announcer = Announcer(
             publish=self._mqtt.publish,
@@ -121,6 +126,7 @@ class App:
             info=Info(__version__, settings.asr.model, settings.wake.models, settings.audio.device),
             settings={"mute": False, "wake_threshold": settings.wake.threshold},
             final_ttl_s=settings.mqtt.final_ttl_s,
+            wording=hermes.for_event if hermes else for_event,
         )
         self._intake = Intake(
             audio.new_source,

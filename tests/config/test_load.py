@@ -492,11 +492,11 @@ def test_the_key_that_was_set_is_blamed_for_a_contradiction_with_a_default(file:
 
 
 def test_what_this_version_cannot_do_is_a_warning(file: Path) -> None:
-    file.write_text('[wyoming]\nenabled = true\n[mqtt]\nformat = "hermes"\n')
+    file.write_text("[wyoming]\nenabled = true\n[privacy]\nsave_audio = true\n")
     warnings = [str(warning) for warning in load_effective(file, {}).warnings]
     assert [line.split(": ")[1] for line in warnings] == [
-        '[mqtt] format = "hermes"',
         "[wyoming] enabled = true",
+        "[privacy] save_audio = true",
     ]
 
 

@@ -32,7 +32,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def mailbox(clock: Clock) -> Mailbox:
-    return Mailbox(TOPICS, capacity=100, stall_s=3, clock_s=clock)
+    return Mailbox(capacity=100, stall_s=3, clock_s=clock)
 
 
 def final(session_id: str) -> MqttMessage:
@@ -99,7 +99,7 @@ def test_a_report_waits_for_the_link_and_comes_once(mailbox: Mailbox, clock: Clo
 
 
 def test_a_report_waits_for_room_so_that_it_displaces_no_other_final(clock: Clock) -> None:
-    mailbox = Mailbox(TOPICS, capacity=2, stall_s=3, clock_s=clock)
+    mailbox = Mailbox(capacity=2, stall_s=3, clock_s=clock)
     for name in ("s1", "s2", "s3"):
         mailbox.put(final(name))
     mailbox.link_up((), mark=0, receive_maximum=20)

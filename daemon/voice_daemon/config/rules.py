@@ -81,7 +81,6 @@ RULES = (
 )
 
 NOT_BUILT: tuple[tuple[Key, Callable[[Settings], bool]], ...] = (
-    (("mqtt", "format"), lambda s: s.mqtt.format == "hermes"),
     (("arbitration", "enabled"), lambda s: s.arbitration.enabled),
     (("wyoming", "enabled"), lambda s: s.wyoming.enabled),
     (("privacy", "save_audio"), lambda s: s.privacy.save_audio),

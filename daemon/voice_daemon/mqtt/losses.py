@@ -5,19 +5,16 @@ Knows nothing of why or when messages are given up (`outbox`) or of connections.
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from voice_daemon.events import ErrorRaised
 from voice_daemon.mqtt.outbox import LossReason
-from voice_daemon.mqtt.topics import Leaf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from voice_daemon.mqtt.outbox import Loss
-    from voice_daemon.mqtt.topics import Topics
 
 MAX_NAMED: Final = 10
 """Sessions named in one report; the newest are."""
@@ -33,13 +30,13 @@ _WHY: Final = {
 class LossLedger:
     """Counts losses, and remembers lost finals until they are reported."""
 
-    def __init__(self, topics: Topics) -> None:
+    def __init__(self) -> None:
         self.expired = 0
         self.dropped = 0
         self.finals_lost = 0
-        self._final_topic = topics.path(Leaf.FINAL)
         self._n_unreported = 0
-        self._unreported: deque[Loss] = deque(maxlen=MAX_NAMED)
+        self._unreported: deque[tuple[str, LossReason]] = deque(maxlen=MAX_NAMED)
+        """Sessions, and why their finals were lost."""
 
     def add(self, losses: Sequence[Loss]) -> None:
         """Enter losses."""
@@ -48,17 +45,17 @@ class LossLedger:
                 self.expired += 1
             else:
                 self.dropped += 1
-            if loss.message.topic == self._final_topic:
+            if loss.message.final_of is not None:
                 self.finals_lost += 1
                 self._n_unreported += 1
-                self._unreported.append(loss)
+                self._unreported.append((loss.message.final_of, loss.why))
 
     def take_report(self) -> ErrorRaised | None:
         """Give one event for the finals lost since the last report; None when there are none."""
         if not self._n_unreported:
             return None
-        sessions = [_session_id(loss) for loss in self._unreported]
-        count, why = self._n_unreported, self._unreported[-1].why
+        sessions = [session_id for session_id, _ in self._unreported]
+        count, why = self._n_unreported, self._unreported[-1][1]
         self._unreported.clear()
         self._n_unreported = 0
         what = "1 transcript was" if count == 1 else f"{count} transcripts were"
@@ -68,8 +65,3 @@ class LossLedger:
             "say it again; `daemonctl status` shows the connection to the broker",
             sessions[-1] if count == 1 else None,
         )
-
-
-def _session_id(loss: Loss) -> str:
-    document = json.loads(loss.message.payload)
-    return str(document["session_id"])

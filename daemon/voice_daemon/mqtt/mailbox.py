@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from voice_daemon.events import ErrorRaised
     from voice_daemon.mqtt.outbox import Loss
-    from voice_daemon.mqtt.topics import MqttMessage, Topics
+    from voice_daemon.mqtt.topics import MqttMessage
 
 WINDOW: Final = 16
 """Unacknowledged messages at a time; brokers take 20 or more."""
@@ -64,7 +64,6 @@ class Mailbox:
 
     def __init__(
         self,
-        topics: Topics,
         *,
         capacity: int,
         stall_s: float,
@@ -72,7 +71,7 @@ class Mailbox:
     ) -> None:
         self._lock = threading.Lock()
         self._outbox = Outbox(capacity=capacity, window=WINDOW, stall_s=stall_s)
-        self._ledger = LossLedger(topics)
+        self._ledger = LossLedger()
         self._clock_s = clock_s
         self._is_up = False
         self._is_closed = False

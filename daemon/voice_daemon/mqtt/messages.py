@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from voice_daemon.events import (
     ErrorRaised,
@@ -53,6 +53,7 @@ __all__ = [
     "Leaf",
     "MqttMessage",
     "Topics",
+    "Wording",
     "availability",
     "default_client_id",
     "error_event",
@@ -117,6 +118,15 @@ class Health:
     """What is wrong with the input, for people; None when nothing is."""
 
 
+class Wording(Protocol):
+    """Says what an event is on MQTT: `for_event`, or another protocol's form of it."""
+
+    def __call__(
+        self, event: Event, *, topics: Topics, at: datetime, final_ttl_s: float
+    ) -> tuple[MqttMessage, ...]:
+        """Give the messages; none for what stays inside."""
+
+
 def for_event(
     event: Event, *, topics: Topics, at: datetime, final_ttl_s: float = 30.0
 ) -> tuple[MqttMessage, ...]:
@@ -143,7 +153,8 @@ def for_event(
             return ()
     payload = encode_json({"schema": SCHEMA, **body, "at": _rfc3339(at)})
     qos = 0 if leaf is Leaf.PARTIAL else 1
-    return (MqttMessage(topics.path(leaf), payload, qos, expiry_s=expiry_s),)
+    final_of = event.session_id if isinstance(event, TranscriptFinal) else None
+    return (MqttMessage(topics.path(leaf), payload, qos, expiry_s=expiry_s, final_of=final_of),)
 
 
 def error_event(error: VoiceDaemonError, *, session_id: str | None = None) -> ErrorRaised:

@@ -6,7 +6,7 @@ commands do or of what else is listened to.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from paho.mqtt.client import topic_matches_sub
@@ -27,6 +27,17 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
+class Interpreter(Protocol):
+    """Reads commands in another form than ours, on topics that others speak on too."""
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """What to subscribe to."""
+
+    def command(self, topic: str, payload: bytes) -> Command | None:
+        """Read a message that is not retained; None for one that asks nothing of us."""
+
+
 class Reception:
     """Turns messages into calls of `on_command`, which may raise `CommandError`.
 
@@ -39,6 +50,7 @@ class Reception:
         on_command: Callable[[Command], None],
         *,
         listeners: Mapping[str, Listener] | None = None,
+        foreign: Interpreter | None = None,
     ) -> None:
         self.ignored = 0
         """Retained commands, which are from the past."""
@@ -46,11 +58,13 @@ class Reception:
         self._topics = topics
         self._on_command = on_command
         self._listeners = dict(listeners or {})
+        self._foreign = foreign
 
     @property
     def filters(self) -> tuple[str, ...]:
         """What to subscribe to."""
-        return (*self._topics.command_filters, *self._listeners)
+        foreign = self._foreign.filters if self._foreign else ()
+        return (*self._topics.command_filters, *foreign, *self._listeners)
 
     def receive(
         self, topic: str, payload: bytes, *, retain: bool, at: datetime
@@ -67,6 +81,8 @@ class Reception:
             return ()
         try:
             command = parse_command(topic, payload, retain=False, topics=self._topics)
+            if command is None and self._foreign is not None:
+                command = self._foreign.command(topic, payload)
             if command is not None:
                 self._on_command(command)
         except CommandError as error:

@@ -49,6 +49,8 @@ class MqttMessage:
     qos: int = 1
     retain: bool = False
     expiry_s: float | None = None
+    final_of: str | None = None
+    """The session whose final this is: losing it is reported."""
 
 
 @dataclass(frozen=True, slots=True)
