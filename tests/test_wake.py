@@ -22,7 +22,13 @@ from voice_daemon.config import WakeSettings
 from voice_daemon.errors import ModelError
 from voice_daemon.events import WakeDetection, ms_to_samples
 from voice_daemon.wake import OpenWakeWord, WakeDetector, WakeGate, choose_backend, self_test
-from voice_daemon.wake_models import bundled_folder, bundled_wake_words, find_wake_model
+from voice_daemon.wake_models import (
+    EVERY,
+    bundled_folder,
+    bundled_wake_words,
+    find_wake_model,
+    wake_choices,
+)
 from voice_daemon.wake_scores import WAKE_FRAME_SAMPLES
 
 CLIP = to_int16(load_audio(DEMO_CLIP))
@@ -313,6 +319,40 @@ def test_a_model_of_ones_own_is_named_after_its_file(tmp_path: Path) -> None:
     listening = detector(str(mine), "alexa")
     assert listening.wake_words == ("computer", "alexa")
     assert [found.wake_word for found in listening.feed(CLIP)] == ["computer"]
+
+
+def test_another_wake_word_is_heard_from_the_moment_that_it_is_chosen() -> None:
+    listening = detector("alexa")
+    assert listening.feed(CLIP[: 10 * FRAME]) == []
+    listening.choose(["hey_jarvis"])
+    assert listening.wake_words == ("hey_jarvis",)
+    (found,) = listening.feed(CLIP[10 * FRAME :])
+    assert abs(found.at_sample - WAKE_WORD_ENDS) <= ms_to_samples(160)
+
+
+def test_a_wake_word_that_cannot_be_loaded_leaves_the_old_one() -> None:
+    listening = detector("hey_jarvis")
+    with pytest.raises(ModelError):
+        listening.choose(["alexa", "nonsense"])
+    assert [found.wake_word for found in listening.feed(CLIP)] == ["hey_jarvis"]
+
+
+def test_a_wake_word_may_look_further_back_than_the_one_before_it() -> None:
+    scorer = OpenWakeWord(["alexa"])
+    scorer.choose(["timer", "alexa"])
+    for start in range(0, 20 * FRAME, FRAME):
+        assert scorer.score(CLIP[start : start + FRAME]).keys() == {"timer", "alexa"}
+    scorer.reset()
+    assert scorer.score(CLIP[:FRAME]) == {"timer": 0.0, "alexa": 0.0}
+
+
+def test_what_is_configured_is_the_first_choice_and_what_is_bundled_is_one_too() -> None:
+    assert list(wake_choices(["hey jarvis"])) == [
+        *("hey_jarvis", "alexa", "hey_mycroft", "hey_rhasspy", "timer", "weather")
+    ]
+    several = wake_choices(["~/computer_v2.onnx", "alexa"])
+    assert next(iter(several.items())) == (EVERY, ("~/computer_v2.onnx", "alexa"))
+    assert several["computer"] == ("~/computer_v2.onnx",)
 
 
 def test_a_model_with_several_classes_is_one_wake_word() -> None:

@@ -131,6 +131,16 @@ class WakeDetector:
     def threshold(self, threshold: float) -> None:
         self._gate.threshold = threshold
 
+    def choose(self, models: Sequence[str]) -> None:
+        """Listen for other wake words from now on, given by bundled names or paths.
+
+        Raises `ModelError`, and goes on as before, when one of them cannot be loaded.
+        """
+        self._scorer.choose(models)
+        self._models = tuple(models)
+        self._gate.reset()
+        self._last_scores = dict.fromkeys(self._scorer.wake_words, 0.0)
+
     @property
     def wake_words(self) -> tuple[str, ...]:
         """Names of the wake words, in the order of `models`."""

@@ -26,6 +26,9 @@ EMBEDDING = "embedding_model"
 _NOT_WAKE_WORDS = frozenset({MELSPECTROGRAM, EMBEDDING, "silero_vad"})
 _VERSION = re.compile(r"_v\d+(\.\d+)*$")
 
+EVERY = "all"
+"""Chooses all wake words that are configured."""
+
 BACKENDS = ("onnx", "tflite")
 """What can run the models; also their files' suffixes."""
 
@@ -151,6 +154,33 @@ def wake_word_of(path: Path) -> str:
     return _VERSION.sub("", path.stem)
 
 
+def wake_word_of_setting(name: str) -> str:
+    """Name the wake word of an entry of `wake.models`: "Hey Jarvis" -> "hey_jarvis"."""
+    if _is_path(name):
+        return wake_word_of(Path(name))
+    return _VERSION.sub("", name.strip().lower().replace(" ", "_").replace("-", "_"))
+
+
+def wake_choices(models: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Give what can be listened for, and the models for it: what `models` asks for comes first.
+
+    Several configured wake words are a choice of their own, `EVERY`; each of them and every
+    bundled one can be had alone.
+    """
+    several = {EVERY: tuple(models)} if len(models) > 1 else {}
+    configured = {wake_word_of_setting(model): (model,) for model in models}
+    try:
+        bundled = {word: (word,) for word in bundled_wake_words()}
+    except ModelError:
+        bundled = {}
+    return several | configured | {w: m for w, m in bundled.items() if w not in configured}
+
+
+def _is_path(name: str) -> bool:
+    path = Path(name)
+    return path.suffix.lower() in (".onnx", ".tflite") or len(path.parts) > 1
+
+
 def bundled_wake_words() -> tuple[str, ...]:
     """Name the wake words that come with openWakeWord."""
     files = sorted(bundled_folder().glob("*.onnx"))
@@ -162,10 +192,9 @@ def find_wake_model(name: str, *, backend: str) -> Path:
 
     Raises `ModelError` when there is none that `backend` ("onnx", "tflite") can run.
     """
-    path = Path(name).expanduser()
-    if path.suffix.lower() in (".onnx", ".tflite") or len(path.parts) > 1:
-        return _given_file(path, backend=backend)
-    wanted = _VERSION.sub("", name.strip().lower().replace(" ", "_").replace("-", "_"))
+    if _is_path(name):
+        return _given_file(Path(name).expanduser(), backend=backend)
+    wanted = wake_word_of_setting(name)
     for file in sorted(bundled_folder().glob(f"*.{backend}")):
         if wake_word_of(file) == wanted and file.stem not in _NOT_WAKE_WORDS:
             return file

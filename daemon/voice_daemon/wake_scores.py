@@ -61,16 +61,26 @@ class _SpeechEmbedder:
         self._context = np.zeros(_CONTEXT_SAMPLES, np.int16)
         silent_mels = self._mel_frames(np.zeros(WAKE_FRAME_SAMPLES, np.int16))
         self._silent_mels = np.resize(silent_mels, (_MEL_FRAMES, _N_MELS))
+        self._mels = self._silent_mels
         silent_embedding = self._embed(self._silent_mels)
         self._silent_embeddings = np.resize(silent_embedding, (history, _EMBEDDING_SIZE))
-        self.reset()
+        self.embeddings: NDArray[np.float32] = self._silent_embeddings
+        """(history, 96), the newest last."""
+
+    def remember(self, history: int) -> None:
+        """Keep at least so many embeddings from now on; silence stands for those not kept yet."""
+        missing = history - len(self.embeddings)
+        if missing > 0:
+            self._silent_embeddings = np.resize(
+                self._silent_embeddings[0], (history, _EMBEDDING_SIZE)
+            )
+            self.embeddings = np.concatenate((self._silent_embeddings[:missing], self.embeddings))
 
     def reset(self) -> None:
         """Forget all audio: silence came before."""
         self._context = np.zeros(_CONTEXT_SAMPLES, np.int16)
         self._mels = self._silent_mels
         self.embeddings = self._silent_embeddings
-        """(history, 96) float32, the newest last."""
 
     def feed(self, frame: NDArray[np.int16]) -> None:
         """Take (1280,) int16 samples: `embeddings` moves on by one."""
@@ -136,18 +146,8 @@ class OpenWakeWord:
         self, models: Sequence[str], *, backend: str = "onnx", vad_threshold: float = 0.0
     ) -> None:
         self.backend = backend
-        self._classifiers: dict[str, _Classifier] = {}
-        for name in models:
-            wake_word, classifier = _Classifier.load(name, backend=backend)
-            if wake_word in self._classifiers:
-                raise ModelError(
-                    "wake.twice",
-                    f"two of wake.models are for {wake_word!r}",
-                    remedy="keep one of them, or rename its file",
-                )
-            self._classifiers[wake_word] = classifier
-        history = max((c.n_embeddings for c in self._classifiers.values()), default=1)
-        self._embedder = _SpeechEmbedder(backend=backend, history=history)
+        self._classifiers = _load_classifiers(models, backend=backend)
+        self._embedder = _SpeechEmbedder(backend=backend, history=_history(self._classifiers))
         self._vad_threshold = vad_threshold
         self._vad = SileroVad() if vad_threshold > 0 else None
         self._voice: deque[float] = deque(maxlen=_VOICE_FRAMES)
@@ -157,6 +157,15 @@ class OpenWakeWord:
     def wake_words(self) -> tuple[str, ...]:
         """The wake words, in the order of `models`."""
         return tuple(self._classifiers)
+
+    def choose(self, models: Sequence[str]) -> None:
+        """Listen for others from now on, with what was heard so far still in the ear.
+
+        Raises `ModelError` and leaves everything as it was when one of them cannot be loaded.
+        """
+        classifiers = _load_classifiers(models, backend=self.backend)
+        self._embedder.remember(_history(classifiers))
+        self._classifiers = classifiers
 
     def score(self, samples: NDArray[np.int16]) -> dict[str, float]:
         """Take the next wake frame, (1280,) int16; return every wake word's score, 0..1."""
@@ -182,3 +191,23 @@ class OpenWakeWord:
             return True
         self._voice.append(max(self._vad.feed(samples), default=0.0))
         return max(self._voice) >= self._vad_threshold
+
+
+def _load_classifiers(models: Sequence[str], *, backend: str) -> dict[str, _Classifier]:
+    """Load the models of wake words, by wake word; raises `ModelError`."""
+    classifiers: dict[str, _Classifier] = {}
+    for name in models:
+        wake_word, classifier = _Classifier.load(name, backend=backend)
+        if wake_word in classifiers:
+            raise ModelError(
+                "wake.twice",
+                f"two of wake.models are for {wake_word!r}",
+                remedy="keep one of them, or rename its file",
+            )
+        classifiers[wake_word] = classifier
+    return classifiers
+
+
+def _history(classifiers: dict[str, _Classifier]) -> int:
+    """Return how many embeddings the longest look back takes."""
+    return max((c.n_embeddings for c in classifiers.values()), default=1)
