@@ -165,7 +165,7 @@ def test_the_configuration_and_the_log_know_no_one_that_they_serve(module: str) 
 
 def test_only_the_composition_reads_the_configuration() -> None:
     readers = {name for name in MODULES if "config" in {group(n) for n in ours(imported(name))}}
-    assert {group(name) for name in readers} <= {"app", "commands", "config", "engine"}
+    assert {group(name) for name in readers} <= {"app", "assembly", "commands", "config", "engine"}
 
 
 def test_nothing_but_the_program_imports_the_command_line() -> None:

@@ -1,7 +1,8 @@
-"""The daemon: builds its parts from the settings, starts and stops them in order, and watches.
+"""The daemon: starts its parts, stops them in order, and watches.
 
-The composition root, run by the main thread. It owns signals, exit codes and deadlines, and
-touches neither audio nor models; docs/adr/0001-threads.md says which thread does what.
+Run by the main thread. It owns signals, exit codes and deadlines, and touches neither audio nor
+models; `voice_daemon.assembly` builds the parts, and docs/adr/0001-threads.md says which thread
+does what.
 """
 
 from __future__ import annotations
@@ -14,44 +15,28 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from voice_daemon import __version__
-from voice_daemon.announcer import Announcer
+from voice_daemon.assembly import Assembly, Hooks, Input, Places
 from voice_daemon.commands import print_error
-from voice_daemon.control.server import ControlServer
 from voice_daemon.errors import BrokerError, VoiceDaemonError
 from voice_daemon.events import EndReason
 from voice_daemon.exit_codes import exit_code
-from voice_daemon.health import Reporter
-from voice_daemon.intake import Intake
-from voice_daemon.mqtt.client import MqttClient
-from voice_daemon.mqtt.hermes import Hermes
-from voice_daemon.mqtt.mailbox import steady_s
-from voice_daemon.mqtt.messages import (
-    Command,
-    Info,
-    MqttMessage,
-    Topics,
-    default_client_id,
-    error_event,
-    for_event,
-    health_message,
-)
-from voice_daemon.orders import Orders
-from voice_daemon.worker import Engine, Outcome, Worker
+from voice_daemon.mqtt.messages import error_event
+from voice_daemon.worker import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from types import FrameType
 
-    from voice_daemon.audio import AudioSource
     from voice_daemon.config import Settings
-    from voice_daemon.replay import Replay
+    from voice_daemon.worker import Engine
+
+__all__ = ["App", "Input"]
 
 log = structlog.get_logger()
 
@@ -67,15 +52,6 @@ WORKER_SILENT_S: Final = 30.0
 """A worker that was not seen alive for this long hangs in a model."""
 BROKER_WAIT_S: Final = 5.0
 """How long a replay waits for the broker: partials are not kept for one that comes later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """Where the audio comes from. With `replay` it is a file, and the daemon ends with it."""
-
-    new_source: Callable[[], AudioSource]
-    name_of: Callable[[AudioSource], str] = lambda source: source.description
-    replay: Replay | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,65 +79,27 @@ class App:
         log_file: Path | None,
         leave: Callable[[int], None] = os._exit,
     ) -> None:
-        self._settings = settings
         self._replay = audio.replay
         self._leave = leave
         self._notices: queue.SimpleQueue[Signal | Outcome] = queue.SimpleQueue()
         self._stop_signal: int | None = None
         self._broker_met = threading.Event()
         self._next_health_s = 0.0
-        self._topics = Topics(settings.mqtt.base_topic, settings.node_id)
-        hermes = Hermes(self._topics, steady_s) if settings.mqtt.format == "hermes" else None
-        self._mqtt = MqttClient(
-            settings.mqtt,
-            client_id=settings.mqtt.client_id or default_client_id(settings.node_id),
-            topics=self._topics,
-            on_command=self._on_command,
-            announce=self._announce,
-            foreign=hermes,
-        )
-        self._announcer = Announcer(
-            publish=self._mqtt.publish,
-            topics=self._topics,
-            info=Info(__version__, settings.asr.model, settings.wake.models, settings.audio.device),
-            settings={"mute": False, "wake_threshold": settings.wake.threshold},
-            final_ttl_s=settings.mqtt.final_ttl_s,
-            wording=hermes.for_event if hermes else for_event,
-        )
-        self._intake = Intake(
-            audio.new_source,
-            name_of=audio.name_of,
-            stall_timeout_s=settings.audio.stall_timeout_s,
-        )
-        self._worker = Worker(
-            build=lambda: build_engine(self._intake.now_sample),
-            intake=self._intake,
-            announcer=self._announcer,
-            silence_alarm_s=None if audio.replay else settings.audio.silence_alarm_s,
-            replay=audio.replay,
-            before_opening=self._await_broker,
-            on_end=self._notices.put,
-        )
-        self._reporter = Reporter(
+        self._parts = Assembly(
             settings,
-            self._announcer,
-            self._intake,
-            self._worker,
-            self._mqtt,
-            time.monotonic(),
-            log_file,
+            audio,
+            build_engine=build_engine,
+            places=Places(socket_path, log_file),
+            hooks=Hooks(
+                connected=self._broker_met.set,
+                before_opening=self._await_broker,
+                ended=self._notices.put,
+            ),
         )
-        self._orders = Orders(
-            worker=self._worker,
-            announcer=self._announcer,
-            reporter=self._reporter,
-            topics=self._topics,
-            publish=self._mqtt.publish,
-            publish_health=self._publish_health,
-        )
-        self._control = (
-            ControlServer(socket_path, self._orders.control_handlers()) if socket_path else None
-        )
+        self._mqtt = self._parts.mqtt
+        self._announcer = self._parts.announcer
+        self._worker = self._parts.worker
+        self._control = self._parts.control
 
     def run(self) -> int:
         """Run until a signal, the end of a replay or a fault; give the exit code.
@@ -224,7 +162,7 @@ class App:
             self._announcer.error(error_event(error))
         self._announcer.close(EndReason.SHUTDOWN if error is None else EndReason.ERROR)
         if worker_ended:
-            self._intake.close()
+            self._parts.intake.close()
         delivered = self._mqtt.stop(FLUSH_S)
         if self._control is not None:
             self._control.stop(timeout_s=CONTROL_STOP_S)
@@ -266,18 +204,10 @@ class App:
         self._stop_signal = number
         self._notices.put(Signal(number))
 
-    def _on_command(self, command: Command) -> None:
-        self._orders.on_command(command)
-
-    def _announce(self) -> list[MqttMessage]:
-        self._broker_met.set()
-        return self._announcer.retained()
-
     def _await_broker(self) -> None:
         if self._replay is not None and not self._broker_met.wait(BROKER_WAIT_S):
             log.warning("replay.no_broker", waited_s=BROKER_WAIT_S)
 
     def _publish_health(self) -> None:
         self._next_health_s = time.monotonic() + HEALTH_EVERY_S
-        message = health_message(self._reporter.health(), topics=self._topics, at=datetime.now(UTC))
-        self._mqtt.publish(message)
+        self._parts.publish_health()

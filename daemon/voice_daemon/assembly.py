@@ -1,0 +1,155 @@
+"""The daemon's parts, built from the settings and joined to one another; nothing is started here.
+
+Knows who is told of what. Knows nothing of signals, deadlines or the order of start and stop:
+those are the app's.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from voice_daemon import __version__
+from voice_daemon.announcer import Announcer
+from voice_daemon.control.server import ControlServer
+from voice_daemon.health import Reporter
+from voice_daemon.intake import Intake
+from voice_daemon.mqtt.client import MqttClient
+from voice_daemon.mqtt.hermes import Hermes
+from voice_daemon.mqtt.mailbox import steady_s
+from voice_daemon.mqtt.messages import (
+    Command,
+    Info,
+    MqttMessage,
+    Topics,
+    default_client_id,
+    for_event,
+    health_message,
+)
+from voice_daemon.orders import Orders
+from voice_daemon.worker import Engine, Outcome, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from voice_daemon.audio import AudioSource
+    from voice_daemon.config import Settings
+    from voice_daemon.replay import Replay
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Where the audio comes from. With `replay` it is a file, and the daemon ends with it."""
+
+    new_source: Callable[[], AudioSource]
+    name_of: Callable[[AudioSource], str] = lambda source: source.description
+    replay: Replay | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where this daemon meets others; None where it does not."""
+
+    socket_path: Path | None = None
+    """The control socket and, beside it, the lock: a replay has neither."""
+    log_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the parts tell the app, each on a thread of its own."""
+
+    connected: Callable[[], None]
+    """The broker is there."""
+    before_opening: Callable[[], None]
+    """The models are warm; may wait, for the input is opened afterwards."""
+    ended: Callable[[Outcome], None]
+    """The worker is done."""
+
+
+class Assembly:
+    """One daemon's parts.
+
+    `build_engine` gets the input's live clock and is called on the worker thread.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        audio: Input,
+        *,
+        build_engine: Callable[[Callable[[], int]], Engine],
+        places: Places,
+        hooks: Hooks,
+    ) -> None:
+        self._topics = Topics(settings.mqtt.base_topic, settings.node_id)
+        self._hooks = hooks
+        hermes = Hermes(self._topics, steady_s) if settings.mqtt.format == "hermes" else None
+        self.mqtt = MqttClient(
+            settings.mqtt,
+            client_id=settings.mqtt.client_id or default_client_id(settings.node_id),
+            topics=self._topics,
+            on_command=self._on_command,
+            announce=self._announce,
+            foreign=hermes,
+        )
+        self.announcer = Announcer(
+            publish=self.mqtt.publish,
+            topics=self._topics,
+            info=Info(__version__, settings.asr.model, settings.wake.models, settings.audio.device),
+            settings={"mute": False, "wake_threshold": settings.wake.threshold},
+            final_ttl_s=settings.mqtt.final_ttl_s,
+            wording=hermes.for_event if hermes else for_event,
+        )
+        self.intake = Intake(
+            audio.new_source,
+            name_of=audio.name_of,
+            stall_timeout_s=settings.audio.stall_timeout_s,
+        )
+        self.worker = Worker(
+            build=lambda: build_engine(self.intake.now_sample),
+            intake=self.intake,
+            announcer=self.announcer,
+            silence_alarm_s=None if audio.replay else settings.audio.silence_alarm_s,
+            replay=audio.replay,
+            before_opening=hooks.before_opening,
+            on_end=hooks.ended,
+        )
+        self._reporter = Reporter(
+            settings,
+            self.announcer,
+            self.intake,
+            self.worker,
+            self.mqtt,
+            time.monotonic(),
+            places.log_file,
+        )
+        self._orders = Orders(
+            worker=self.worker,
+            announcer=self.announcer,
+            reporter=self._reporter,
+            topics=self._topics,
+            publish=self.mqtt.publish,
+            publish_health=self.publish_health,
+        )
+        self.control = (
+            ControlServer(places.socket_path, self._orders.control_handlers())
+            if places.socket_path
+            else None
+        )
+
+    def publish_health(self) -> None:
+        """Say how the daemon is; callable from any thread."""
+        message = health_message(self._reporter.health(), topics=self._topics, at=datetime.now(UTC))
+        self.mqtt.publish(message)
+
+    def _on_command(self, command: Command) -> None:
+        self._orders.on_command(command)
+
+    def _announce(self) -> list[MqttMessage]:
+        """Give what a broker is told after each connect."""
+        self._hooks.connected()
+        return self.announcer.retained()
