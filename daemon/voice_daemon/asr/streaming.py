@@ -15,6 +15,7 @@ import numpy as np
 
 from voice_daemon.asr.acoustic import silent_window
 from voice_daemon.asr.commits import DraftWord, committable, cut_point
+from voice_daemon.asr.decoding import GreedyDecoder
 from voice_daemon.asr.results import (
     StreamingConfig,
     StreamingResult,
@@ -46,12 +47,15 @@ class StreamingDecoder:
         config: StreamingConfig | None = None,
         *,
         silence: SilentWindow | None = None,
+        greedy: GreedyDecoder | None = None,
     ) -> None:
-        """`silence` may be shared by the decoders of one model: it is what warm-up builds."""
+        """`silence` and `greedy` are shared by the decoders of one model: see `another`."""
         self._model = model
         self._config = config or StreamingConfig()
         self._rules = replace(self._config.rules, frame_threshold=self._config.frame_threshold)
-        self._window = Window(model, self._config, silence or silent_window(model))
+        self._silence = silence or silent_window(model)
+        self._greedy = greedy or GreedyDecoder(model)
+        self._window = Window(model, self._config, silence=self._silence, greedy=self._greedy)
         self._window_samples = round(self._config.window_s * SAMPLE_RATE)
         self.reset()
 
@@ -72,6 +76,10 @@ class StreamingDecoder:
         self._waiting: list[NDArray[np.float32]] = []
         self._fed_samples = 0
         self._stepped_samples = 0
+
+    def another(self, config: StreamingConfig) -> StreamingDecoder:
+        """Make a decoder for an utterance beside this one's; what a model needs once is shared."""
+        return StreamingDecoder(self._model, config, silence=self._silence, greedy=self._greedy)
 
     @property
     def text(self) -> str:

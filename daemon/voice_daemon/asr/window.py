@@ -15,7 +15,7 @@ import numpy as np
 from voice_daemon.asr.acoustic import FRAMES_PER_SECOND, AcousticContext
 from voice_daemon.asr.alignatt import attended_frames
 from voice_daemon.asr.commits import DraftWord
-from voice_daemon.asr.decoding import Decoded, GreedyDecoder, detect_language
+from voice_daemon.asr.decoding import detect_language
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voice_daemon.asr.acoustic import SilentWindow
+    from voice_daemon.asr.decoding import Decoded, GreedyDecoder
     from voice_daemon.asr.results import StreamingConfig
     from voice_daemon.asr.whisper import WhisperModel
 
@@ -48,10 +49,17 @@ class Reading:
 class Window:
     """The newest audio of one utterance, at most Whisper's window of it."""
 
-    def __init__(self, model: WhisperModel, config: StreamingConfig, silence: SilentWindow) -> None:
+    def __init__(
+        self,
+        model: WhisperModel,
+        config: StreamingConfig,
+        *,
+        silence: SilentWindow,
+        greedy: GreedyDecoder,
+    ) -> None:
         self._model = model
         self._config = config
-        self._greedy = GreedyDecoder(model)
+        self._greedy = greedy
         self._acoustic = AcousticContext(
             model,
             silence,
