@@ -25,6 +25,8 @@ PURE = (
     "evidence",
     "endpoint",
     "pipeline",
+    "arbitration",
+    "contender",
     "asr.alignatt",
     "mqtt.messages",
 )

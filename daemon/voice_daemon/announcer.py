@@ -8,7 +8,7 @@ reported as idle or listening. Knows nothing of audio, models or connections.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from voice_daemon.events import (
     SessionEnded,
     State,
     StateChanged,
+    StoodDown,
     TranscriptFinal,
     TranscriptPartial,
     WakeDetected,
@@ -60,6 +61,7 @@ class Picture:
     last_wake_at: str | None
     """RFC 3339 UTC."""
     wake_threshold: float
+    wake_words: tuple[str, ...]
 
 
 class Announcer:
@@ -71,7 +73,7 @@ class Announcer:
         publish: Callable[[MqttMessage], None],
         topics: Topics,
         info: Info,
-        settings: dict[str, float | str],
+        settings: Mapping[str, float | str],
         final_ttl_s: float,
         wording: Wording = for_event,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -104,6 +106,7 @@ class Announcer:
                 problems=MappingProxyType(dict(self._problems)),
                 last_wake_at=self._last_wake_at,
                 wake_threshold=float(self._settings["wake_threshold"]),
+                wake_words=self._info.wake_words,
             )
 
     def retained(self) -> list[MqttMessage]:
@@ -135,7 +138,13 @@ class Announcer:
     def input_changed(self, device: str) -> None:
         """Publish the name of the input that is in use."""
         with self._lock:
-            self._info = Info(self._info.version, self._info.model, self._info.wake_words, device)
+            self._info = replace(self._info, input_device=device)
+            self._publish(info_message(self._info, topics=self._topics))
+
+    def wake_words_changed(self, wake_words: tuple[str, ...]) -> None:
+        """Publish the names of what is listened for."""
+        with self._lock:
+            self._info = replace(self._info, wake_words=wake_words)
             self._publish(info_message(self._info, topics=self._topics))
 
     def setting(self, name: str, value: float | str) -> None:
@@ -216,6 +225,15 @@ class Announcer:
                     session_id=event.session_id,
                     confidence=round(event.confidence, 3),
                     text=event.text,
+                )
+            case StoodDown():
+                log.info(
+                    "arbitration.stood_down",
+                    session_id=event.claim.session_id,
+                    wake_word=event.claim.wake_word,
+                    score=event.claim.score,
+                    node_id=event.winner.node_id,
+                    their_score=event.winner.score,
                 )
             case ErrorRaised():
                 log.error(

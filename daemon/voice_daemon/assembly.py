@@ -16,6 +16,7 @@ from voice_daemon.announcer import Announcer
 from voice_daemon.control.server import ControlServer
 from voice_daemon.health import Reporter
 from voice_daemon.intake import Intake
+from voice_daemon.mqtt.claims import claims_filter
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.hermes import Hermes
 from voice_daemon.mqtt.mailbox import steady_s
@@ -29,6 +30,7 @@ from voice_daemon.mqtt.messages import (
     health_message,
 )
 from voice_daemon.orders import Orders
+from voice_daemon.rivals import BrokerRivals
 from voice_daemon.worker import Engine, Outcome, Worker
 
 if TYPE_CHECKING:
@@ -88,12 +90,18 @@ class Assembly:
         self._topics = Topics(settings.mqtt.base_topic, settings.node_id)
         self._hooks = hooks
         hermes = Hermes(self._topics, steady_s) if settings.mqtt.format == "hermes" else None
+        contends = settings.arbitration.enabled
+        self._rivals = BrokerRivals(
+            is_connected=lambda: self.mqtt.status().connected,
+            has_problem=lambda: bool(self.announcer.picture().problems),
+        )
         self.mqtt = MqttClient(
             settings.mqtt,
             client_id=settings.mqtt.client_id or default_client_id(settings.node_id),
             topics=self._topics,
             on_command=self._on_command,
             announce=self._announce,
+            live={claims_filter(self._topics): self._rivals.on_message} if contends else {},
             foreign=hermes,
         )
         self.announcer = Announcer(
@@ -110,7 +118,7 @@ class Assembly:
             stall_timeout_s=settings.audio.stall_timeout_s,
         )
         self.worker = Worker(
-            build=lambda: build_engine(self.intake.now_sample),
+            build=lambda: self._engine(build_engine, contends=contends),
             intake=self.intake,
             announcer=self.announcer,
             silence_alarm_s=None if audio.replay else settings.audio.silence_alarm_s,
@@ -145,6 +153,13 @@ class Assembly:
         """Say how the daemon is; callable from any thread."""
         message = health_message(self._reporter.health(), topics=self._topics, at=datetime.now(UTC))
         self.mqtt.publish(message)
+
+    def _engine(self, build: Callable[[Callable[[], int]], Engine], *, contends: bool) -> Engine:
+        """Build the models; with `contends`, others on the broker have a say in who answers."""
+        engine = build(self.intake.now_sample)
+        if contends:
+            engine.pipeline.arbitrate(self._topics.node, self._rivals)
+        return engine
 
     def _on_command(self, command: Command) -> None:
         self._orders.on_command(command)

@@ -43,6 +43,7 @@ def pipeline_options(settings: Settings) -> PipelineOptions:
         step_s=settings.asr.step_s,
         partials=settings.asr.partials,
         no_speech_threshold=settings.asr.no_speech_threshold,
+        arbitration_ms=settings.arbitration.window_ms if settings.arbitration.enabled else 0,
     )
 
 

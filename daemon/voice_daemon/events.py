@@ -217,6 +217,40 @@ class SessionEnded:
     at_sample: int
 
 
+class Stage(StrEnum):
+    """How far a device has got with a wake word that several devices may have heard."""
+
+    CLAIM = "claim"
+    """It heard the wake word, and asks who heard it better."""
+    TAKEN = "taken"
+    """It answers: its session is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A device's word to the others on the broker about a wake word that it heard."""
+
+    stage: Stage
+    node_id: str
+    session_id: str
+    wake_word: str
+    score: float
+
+    @property
+    def rank(self) -> tuple[float, str, str]:
+        """The order of claims, the same on every device: the greatest answers."""
+        return self.score, self.node_id, self.session_id
+
+
+@dataclass(frozen=True, slots=True)
+class StoodDown:
+    """This device heard a wake word and left it to another."""
+
+    claim: Claim
+    """Our own."""
+    winner: Claim
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorRaised:
     """Something that the owner should know and can act on."""
@@ -237,5 +271,7 @@ Event = (
     | TranscriptFinal
     | SessionEnded
     | ErrorRaised
+    | Claim
+    | StoodDown
 )
 """Whatever `pipeline.Pipeline.feed` may return."""

@@ -90,6 +90,7 @@ class Reporter:
             finals=picture.totals.finals,
             no_speech=picture.totals.no_speech,
             failed=picture.totals.failed,
+            stood_down=self.worker.counters.stood_down,
             finals_lost=broker.finals_lost,
             dropped_audio_ms=samples_to_ms(self.worker.counters.lost_samples),
             mqtt_reconnects=broker.reconnects,
@@ -120,7 +121,7 @@ class Reporter:
         else:
             self_test = "fail" if "wake.self_test" in picture.problems else "pass"
         return WakeStatus(
-            wake_words=self.settings.wake.models,
+            wake_words=picture.wake_words,
             threshold=picture.wake_threshold,
             self_test=self_test,
             last_at=picture.last_wake_at,

@@ -32,6 +32,9 @@ class WakeWordDetector(Protocol):
     def feed(self, samples: NDArray[np.int16]) -> Sequence[WakeDetection]:
         """Take the next (n,) samples; return what was detected in them."""
 
+    def choose(self, models: Sequence[str]) -> None:
+        """Listen for other wake words from now on; raises, and changes nothing, if it cannot."""
+
     def reset(self, at_sample: int) -> None:
         """Forget all audio; the next sample fed is `at_sample`."""
 
@@ -106,6 +109,8 @@ class PipelineOptions:
     """Audio between two steps of the recogniser."""
     partials: bool = True
     no_speech_threshold: float = 0.6
+    arbitration_ms: float = 0
+    """How long a wake word waits for other devices' claims, where there are any."""
 
     low_confidence: float = LOW_CONFIDENCE
     """Less than this casts doubt on a text, as does `no_speech_threshold`."""
@@ -159,7 +164,8 @@ class PipelineOptions:
         """Audio to keep: from before a detection until the start of speech is certain."""
         before = max(self.wake_lead_ms, self.preroll_ms)
         until_certain = self.wake_tail_ms + self.pause_ms + self.speech_start_ms
-        return before + until_certain + self.speech_lead_ms + _HISTORY_MARGIN_MS
+        undecided = self.arbitration_ms + self.speech_lead_ms
+        return before + until_certain + undecided + _HISTORY_MARGIN_MS
 
 
 _HISTORY_MARGIN_MS = 1000
@@ -172,7 +178,9 @@ class Counters:
 
     wakes: int = 0
     wakes_ignored: int = 0
-    """Detections while a session was open."""
+    """Detections while a session was open, or about to be."""
+    stood_down: int = 0
+    """Wake words that were left to another device."""
     sessions: int = 0
     partials: int = 0
     finals: int = 0

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from voice_daemon.audio.ring import RingBuffer
+from voice_daemon.contender import Answer, Candidate, Contender
 from voice_daemon.events import (
     EndReason,
     ErrorRaised,
@@ -41,9 +42,10 @@ from voice_daemon.quanta import Quantizer
 from voice_daemon.session import Cause, Trigger, next_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from voice_daemon.events import AudioBlock, Event, WakeDetection
+    from voice_daemon.arbitration import Rivals
+    from voice_daemon.events import AudioBlock, Claim, Event, StoodDown, WakeDetection
 
 __all__ = [
     "Counters",
@@ -100,6 +102,7 @@ class Pipeline:
         self._quantizer = Quantizer(max_gap_samples=ms_to_samples(options.max_gap_ms))
         self._state = State.IDLE
         self._session: OpenSession | None = None
+        self._contender: Contender | None = None
         self._heard_to = 0
         self._outbox: list[Event] = []
         self.last_fault: TranscriberError | None = None
@@ -122,6 +125,15 @@ class Pipeline:
             self._tally.counters,
             gaps=self._quantizer.gaps,
             lost_samples=self._quantizer.lost_samples,
+        )
+
+    def arbitrate(self, node_id: str, rivals: Rivals) -> None:
+        """Agree with other devices on who answers a wake word, from now on."""
+        self._contender = Contender(
+            node_id,
+            rivals,
+            window_samples=ms_to_samples(self._around.options.arbitration_ms),
+            now_sample=self._around.now_sample,
         )
 
     def feed(self, block: AudioBlock) -> list[Event]:
@@ -155,7 +167,9 @@ class Pipeline:
             )
             return self._taken()
         with self._closing_on_fault():
-            self._open(Opening(session_id=self._new_session_id(), at_sample=self._heard_to))
+            self._withdraw()
+            opening = Opening(session_id=self._new_session_id(), at_sample=self._heard_to)
+            self._open(opening, heard_to=self._heard_to)
         return self._taken()
 
     def cancel(self) -> list[Event]:
@@ -195,6 +209,7 @@ class Pipeline:
 
     def shutdown(self) -> list[Event]:
         """End the open session: a command that was complete but for the hangover is kept."""
+        self._withdraw()
         with self._closing_on_fault():
             if self._session is not None:
                 self._pass_on(self._session, self._session.stop())
@@ -205,31 +220,97 @@ class Pipeline:
         self._wake.threshold = threshold
         return self._taken()
 
+    def set_silence(self, silence_ms: float) -> list[Event]:
+        """Set the silence that ends a command, from the next session on."""
+        options = replace(self._around.options, silence_ms=silence_ms)
+        self._around = replace(self._around, options=options)
+        return self._taken()
+
+    def choose_wake_words(self, models: Sequence[str]) -> list[Event]:
+        """Listen for other wake words from now on; raises, and changes nothing, if it cannot."""
+        self._wake.choose(models)
+        return self._taken()
+
     def _hear(self, quantum: AudioBlock) -> None:
         self._around.ring.push(quantum)
         self._heard_to = self._around.ring.end_sample
         detections = self._wake.feed(quantum.samples)
+        contender = self._contender
+        if contender is not None:
+            self._give_way(contender.listen())
         if self._session is not None:
             self._tally.add(wakes_ignored=len(detections))
+            self._hold(detections, self._session)
             self._pass_on(self._session, self._session.hear(quantum.samples))
+        elif contender is not None and contender.is_waiting:
+            self._tally.add(wakes_ignored=len(detections))
+            contender.keep(quantum.samples)
+            self._decide(contender)
         elif detections:
             self._tally.add(wakes=1, wakes_ignored=len(detections) - 1)
             self._wake_up(detections[0])
 
     def _wake_up(self, detection: WakeDetection) -> None:
-        word, score, at_sample = detection.wake_word, detection.score, detection.at_sample
         opening = Opening(
             session_id=self._new_session_id(),
-            at_sample=at_sample,
-            wake_word=word,
-            wake_phrase=self._wake.phrase(word),
+            at_sample=detection.at_sample,
+            wake_word=detection.wake_word,
+            wake_phrase=self._wake.phrase(detection.wake_word),
         )
-        self._emit(WakeDetected(opening.session_id, word, score, at_sample))
-        self._open(opening)
+        candidate = Candidate(opening, detection, heard_to=self._heard_to)
+        if self._contender is None:
+            self._admit(candidate)
+        else:
+            self._tell(self._contender.enter(candidate))
+            self._decide(self._contender)
 
-    def _open(self, opening: Opening) -> None:
+    def _decide(self, contender: Contender) -> None:
+        """Open the session that waits, or drop it, once it is certain who answers."""
+        outcome = contender.decide()
+        if isinstance(outcome, Answer):
+            self._tell(outcome.taken)
+            self._admit(outcome.candidate)
+        else:
+            self._give_way(outcome)
+
+    def _give_way(self, stood_down: StoodDown | None) -> None:
+        """Leave a wake word to another device, ending the session if it was opened."""
+        if stood_down is not None:
+            self._tally.add(stood_down=1)
+            self._emit(stood_down)
+            self._close(EndReason.CANCELLED)
+
+    def _hold(self, detections: Sequence[WakeDetection], session: OpenSession) -> None:
+        """Tell the others that a wake word heard in a session belongs to it."""
+        if detections and self._contender is not None:
+            session_id = session.opening.session_id
+            self._tell(self._contender.hold(detections[0], session_id=session_id))
+
+    def _tell(self, claim: Claim | None) -> None:
+        if claim is not None:
+            self._emit(claim)
+
+    def _admit(self, candidate: Candidate) -> None:
+        """Open a session as of its wake word, whatever was heard since."""
+        opening, detection = candidate.opening, candidate.detection
+        self._emit(
+            WakeDetected(
+                opening.session_id, detection.wake_word, detection.score, detection.at_sample
+            )
+        )
+        self._open(opening, heard_to=candidate.heard_to)
+        for samples in candidate.heard:
+            if self._session is not None:
+                self._pass_on(self._session, self._session.hear(samples))
+
+    def _withdraw(self) -> None:
+        """Drop the session that may have been about to be opened."""
+        if self._contender is not None:
+            self._contender.leave()
+
+    def _open(self, opening: Opening, *, heard_to: int) -> None:
         self._tally.add(sessions=1)
-        self._session = OpenSession(opening, self._around, heard_to=self._heard_to)
+        self._session = OpenSession(opening, self._around, heard_to=heard_to)
         self._emit(SessionStarted(opening.session_id, opening.wake_word, opening.at_sample))
         self._move(Trigger.LISTEN if opening.wake_word is None else Trigger.WAKE)
         self._pass_on(self._session, self._session.hear_history())
@@ -245,6 +326,7 @@ class Pipeline:
 
     def _close(self, reason: EndReason) -> None:
         """End the open session, if there is one, and let the recogniser forget it."""
+        self._withdraw()
         session, self._session = self._session, None
         if session is None:
             return

@@ -12,6 +12,7 @@ import pytest
 
 from voice_daemon.errors import ConfigError
 from voice_daemon.events import (
+    Claim,
     EndReason,
     ErrorRaised,
     Event,
@@ -19,8 +20,10 @@ from voice_daemon.events import (
     SessionStarted,
     SpeechEnded,
     SpeechStarted,
+    Stage,
     State,
     StateChanged,
+    StoodDown,
     Timing,
     TranscriptFinal,
     TranscriptPartial,
@@ -48,6 +51,7 @@ FINAL = TranscriptFinal(
     timing=Timing(first_draft_ms=410, first_committed_ms=None, finalize_ms=180),
     words=(Word("Schalte", 0.1203, 0.31),),
 )
+CLAIM = Claim(Stage.CLAIM, "mac-mini", "s1", "hey jarvis/2", 0.9712)
 EVENTS: dict[str, Event] = {
     "wake": WakeDetected("s1", "hey_jarvis", 0.94096, 16_000),
     "session_started": SessionStarted("s1", None, 16_000),
@@ -56,6 +60,7 @@ EVENTS: dict[str, Event] = {
     "final": FINAL,
     "error": ErrorRaised("mic.lost", 'the microphone "Anker" is gone', "plug it in", "s1"),
     "state": StateChanged(State.TRANSCRIBING),
+    "claim": CLAIM,
 }
 HEALTH = Health(
     uptime_s=3600,
@@ -64,6 +69,7 @@ HEALTH = Health(
     finals=9,
     no_speech=2,
     failed=1,
+    stood_down=2,
     finals_lost=0,
     dropped_audio_ms=0,
     mqtt_reconnects=1,
@@ -104,7 +110,7 @@ def test_an_event_is_published_exactly_so(name: str) -> None:
 
 
 def test_every_kind_of_event_is_published_or_stays_inside_on_purpose() -> None:
-    inside = (SpeechStarted("s1", 0), SpeechEnded("s1", 0))
+    inside = (SpeechStarted("s1", 0), SpeechEnded("s1", 0), StoodDown(CLAIM, CLAIM))
     for event in inside:
         assert messages.for_event(event, topics=TOPICS, at=AT) == ()
     covered = {type(event) for event in (*EVENTS.values(), *inside)}

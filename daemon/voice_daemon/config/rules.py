@@ -81,8 +81,6 @@ RULES = (
 )
 
 NOT_BUILT: tuple[tuple[Key, Callable[[Settings], bool]], ...] = (
-    (("arbitration", "enabled"), lambda s: s.arbitration.enabled),
-    (("wyoming", "enabled"), lambda s: s.wyoming.enabled),
     (("privacy", "save_audio"), lambda s: s.privacy.save_audio),
 )
 """Keys that are accepted ahead of what they name, and when they ask for it."""

@@ -80,8 +80,8 @@ class MqttClient:
 
     `announce` is called after each connect and gives what to publish first; `on_command` gets
     each command and may raise `CommandError`; `listeners` get what comes on the topic filters
-    that they stand for; `foreign` reads commands in another form than ours; `on_lost` gets each
-    message that was given up.
+    that they stand for, those in `live` nothing retained; `foreign` reads commands in another
+    form than ours; `on_lost` gets each message that was given up.
     They are called on the client's thread and must not wait (`on_lost` also by `stop`). A lost
     final is reported on `error` by the client itself, once connected.
     """
@@ -95,6 +95,7 @@ class MqttClient:
         on_command: Callable[[Command], None],
         announce: Callable[[], Sequence[MqttMessage]],
         listeners: Mapping[str, Listener] | None = None,
+        live: Mapping[str, Listener] | None = None,
         foreign: Interpreter | None = None,
         on_lost: Callable[[Loss], None] = lambda _: None,
         patience: Patience | None = None,
@@ -109,7 +110,9 @@ class MqttClient:
         self._url = broker_url(settings.host, settings.port, tls=settings.tls)
         self._waker = Waker()
         self._mailbox = Mailbox(capacity=settings.offline_max, stall_s=self._patience.stall_s)
-        self._reception = Reception(topics, on_command, listeners=listeners, foreign=foreign)
+        self._reception = Reception(
+            topics, on_command, listeners=listeners, live=live, foreign=foreign
+        )
         self._dialler = Dialler(
             settings,
             client_id=client_id,

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from voice_daemon.events import (
+    Claim,
     ErrorRaised,
     Event,
     SessionEnded,
@@ -20,11 +21,13 @@ from voice_daemon.events import (
     SpeechStarted,
     State,
     StateChanged,
+    StoodDown,
     TranscriptFinal,
     TranscriptPartial,
     WakeDetected,
     Word,
 )
+from voice_daemon.mqtt.claims import claim_message
 from voice_daemon.mqtt.commands import (
     Command,
     CommandError,
@@ -102,6 +105,8 @@ class Health:
     """Sessions in which nobody spoke: most of them false wakes."""
     failed: int
     """Sessions that ended in `overload`, `mic_lost` or `error`."""
+    stood_down: int
+    """Wake words that were left to another device."""
     finals_lost: int
     """Finals that never reached the broker."""
     dropped_audio_ms: int
@@ -149,7 +154,9 @@ def for_event(
             leaf, body, expiry_s = Leaf.FINAL, _final(event), final_ttl_s
         case ErrorRaised():
             leaf, body, expiry_s = Leaf.ERROR, _error(event), ERROR_EXPIRY_S
-        case SpeechStarted() | SpeechEnded():
+        case Claim():
+            return (claim_message(event, topics=topics, at=_rfc3339(at)),)
+        case SpeechStarted() | SpeechEnded() | StoodDown():
             return ()
     payload = encode_json({"schema": SCHEMA, **body, "at": _rfc3339(at)})
     qos = 0 if leaf is Leaf.PARTIAL else 1

@@ -41,7 +41,8 @@ class Interpreter(Protocol):
 class Reception:
     """Turns messages into calls of `on_command`, which may raise `CommandError`.
 
-    `listeners`: who hears what is no command, by topic filter; they get retained messages too.
+    `listeners`: who hears what is no command, by topic filter; they get retained messages too,
+    those in `live` only what is said now.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Reception:
         on_command: Callable[[Command], None],
         *,
         listeners: Mapping[str, Listener] | None = None,
+        live: Mapping[str, Listener] | None = None,
         foreign: Interpreter | None = None,
     ) -> None:
         self.ignored = 0
@@ -57,7 +59,8 @@ class Reception:
         self.refused = 0
         self._topics = topics
         self._on_command = on_command
-        self._listeners = dict(listeners or {})
+        self._live = dict(live or {})
+        self._listeners = {**(listeners or {}), **self._live}
         self._foreign = foreign
 
     @property
@@ -70,9 +73,10 @@ class Reception:
         self, topic: str, payload: bytes, *, retain: bool, at: datetime
     ) -> tuple[MqttMessage, ...]:
         """Act on one message; gives what to publish about it when it was bad."""
-        heard_by = [hear for f, hear in self._listeners.items() if topic_matches_sub(f, topic)]
-        for hear in heard_by:
-            hear(topic, payload)
+        heard_by = [f for f in self._listeners if topic_matches_sub(f, topic)]
+        for heard in heard_by:
+            if not (retain and heard in self._live):
+                self._listeners[heard](topic, payload)
         if heard_by:
             return ()
         if retain:

@@ -1,0 +1,194 @@
+"""Which of several devices answers a wake word that they all heard.
+
+Each device claims what it heard, waits a window for the others' claims, and answers when it
+knows of none that ranks higher; then it says that the wake word is taken, which beats every
+claim that is still open. What it knows can only make it stand down, so whatever is lost or
+late, the highest of all claims is answered by somebody. docs/adr has the reasons.
+
+Pure: time is the live clock's sample index, given by the caller, and counts on one device
+only. Knows nothing of brokers, audio or sessions beyond their ids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, Protocol
+
+from voice_daemon.events import Claim, Stage, StoodDown, ms_to_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from voice_daemon.events import WakeDetection
+
+SAME_WAKE_SAMPLES: Final = ms_to_samples(1000)
+"""Detections of one utterance lie closer together than this: sound travels for at most some
+30 ms, wake frames are 80 ms apart, and a distant device may take a few of them longer."""
+MAX_HEARD: Final = 64
+"""What others said that is remembered; a broker may carry anything."""
+SCORE_DIGITS: Final = 4
+"""A score is rounded once, before anyone compares it."""
+
+
+class Standing(StrEnum):
+    """What say a device has when it hears a wake word."""
+
+    FULL = "full"
+    SILENT = "silent"
+    """It hears the others but does not trust itself: it claims nothing, and answers only what
+    nobody else claims."""
+    ALONE = "alone"
+    """It cannot reach the others."""
+
+
+class Verdict(StrEnum):
+    """How a contest stands."""
+
+    OPEN = "open"
+    WON = "won"
+    LOST = "lost"
+
+
+class Rivals(Protocol):
+    """The way to the other devices."""
+
+    def standing(self) -> Standing:
+        """Return the say that this device has right now."""
+
+    def take(self) -> Sequence[Claim]:
+        """Return what other devices said since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What another device said, and when it arrived here."""
+
+    claim: Claim
+    at_sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """This device's own part in the contest for one wake word."""
+
+    claim: Claim
+    standing: Standing
+    entered_at: int
+    won_at: int | None = None
+
+    def outranks(self, claim: Claim) -> bool:
+        """Tell whether our own claim goes before another."""
+        return self.standing is not Standing.SILENT and self.claim.rank > claim.rank
+
+
+def beaten_by(contest: Contest, heard: Iterable[Heard], *, window_samples: int) -> Claim | None:
+    """Return the claim that beats an undecided contest, or None.
+
+    A claim counts from a window before ours on: an older one has become a `taken` that is
+    on its way here, or nothing.
+    """
+    for other in heard:
+        age = contest.entered_at - other.at_sample
+        if other.claim.stage is Stage.TAKEN:
+            beats = age <= SAME_WAKE_SAMPLES
+        else:
+            beats = age <= window_samples and not contest.outranks(other.claim)
+        if beats and other.claim.wake_word == contest.claim.wake_word:
+            return other.claim
+    return None
+
+
+def conceded_to(contest: Contest, heard: Iterable[Heard]) -> Claim | None:
+    """Return the claim to which a contest that was won must be given up after all, or None.
+
+    Two devices answer when messages take too long or were lost. Each hears the other's
+    `taken`, and the lower one gives way.
+    """
+    if contest.won_at is None or contest.standing is Standing.ALONE:
+        return None
+    for other in heard:
+        since = other.at_sample - contest.won_at
+        if (
+            other.claim.stage is Stage.TAKEN
+            and 0 <= since <= SAME_WAKE_SAMPLES
+            and other.claim.wake_word == contest.claim.wake_word
+            and not contest.outranks(other.claim)
+        ):
+            return other.claim
+    return None
+
+
+class Arbiter:
+    """One device's part in every contest, one after the other."""
+
+    def __init__(self, node_id: str, *, window_samples: int) -> None:
+        self._node_id = node_id
+        self._window_samples = window_samples
+        self._heard: list[Heard] = []
+        self._contest: Contest | None = None
+
+    def enter(
+        self, detection: WakeDetection, *, session_id: str, standing: Standing, now: int
+    ) -> Claim | None:
+        """Take part for a wake word just heard; return what to say to the others, if anything."""
+        claim = self._claim(Stage.CLAIM, detection, session_id)
+        self._contest = Contest(claim, standing, entered_at=now)
+        return claim if standing is Standing.FULL else None
+
+    def hold(self, detection: WakeDetection, *, session_id: str) -> Claim:
+        """Return what to say about a wake word heard while a session of ours is open."""
+        return self._claim(Stage.TAKEN, detection, session_id)
+
+    def hear(self, claim: Claim, *, now: int) -> None:
+        """Take note of what another device said; our own echo is none."""
+        oldest = now - max(SAME_WAKE_SAMPLES, self._window_samples)
+        self._heard = [other for other in self._heard if other.at_sample >= oldest]
+        if claim.node_id != self._node_id:
+            self._heard = [*self._heard[1 - MAX_HEARD :], Heard(claim, now)]
+
+    def verdict(self, now: int) -> Verdict:
+        """Tell how the contest stands; one that is not entered is lost."""
+        contest = self._contest
+        if contest is None:
+            return Verdict.LOST
+        if contest.won_at is not None or contest.standing is Standing.ALONE:
+            return Verdict.WON
+        if self._beaten_by(contest) is not None:
+            return Verdict.LOST
+        return Verdict.WON if now >= contest.entered_at + self._window_samples else Verdict.OPEN
+
+    def win(self, now: int) -> Claim | None:
+        """Answer the wake word; return what to say to the others, if anything."""
+        if self._contest is None:
+            return None
+        self._contest = replace(self._contest, won_at=now)
+        if self._contest.standing is not Standing.FULL:
+            return None
+        return replace(self._contest.claim, stage=Stage.TAKEN)
+
+    def stand_down(self) -> StoodDown | None:
+        """Leave the wake word to whom it belongs, before or after winning; None if that is us."""
+        contest = self._contest
+        if contest is None or contest.standing is Standing.ALONE:
+            return None
+        winner = (
+            self._beaten_by(contest)
+            if contest.won_at is None
+            else conceded_to(contest, self._heard)
+        )
+        if winner is None:
+            return None
+        self._contest = None
+        return StoodDown(contest.claim, winner)
+
+    def leave(self) -> None:
+        """Take part no longer: the session is over, or will not be opened."""
+        self._contest = None
+
+    def _beaten_by(self, contest: Contest) -> Claim | None:
+        return beaten_by(contest, self._heard, window_samples=self._window_samples)
+
+    def _claim(self, stage: Stage, detection: WakeDetection, session_id: str) -> Claim:
+        score = round(float(detection.score), SCORE_DIGITS)
+        return Claim(stage, self._node_id, session_id, detection.wake_word, score)

@@ -1,0 +1,109 @@
+"""This device's part in the contests for wake words: from a detection to who answers it.
+
+Holds back the session that may follow, so that it can begin as if nobody had waited, and
+carries claims between `arbitration.Arbiter` and the other devices. Knows nothing of what a
+session does, nor how claims travel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from voice_daemon.arbitration import Arbiter, Standing, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from voice_daemon.arbitration import Rivals
+    from voice_daemon.events import Claim, StoodDown, WakeDetection
+    from voice_daemon.listening import Opening
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A session that may be opened."""
+
+    opening: Opening
+    detection: WakeDetection
+    heard_to: int
+    """End of the audio when the wake word was detected."""
+    heard: list[NDArray[np.int16]] = field(default_factory=list)
+    """The audio since, (n,) each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The wake word is ours: open the session."""
+
+    candidate: Candidate
+    taken: Claim | None
+    """What to tell the other devices first."""
+
+
+class Contender:
+    """Takes part in one contest at a time; `now_sample` is the live input's clock."""
+
+    def __init__(
+        self,
+        node_id: str,
+        rivals: Rivals,
+        *,
+        window_samples: int,
+        now_sample: Callable[[], int],
+    ) -> None:
+        self._rivals = rivals
+        self._now_sample = now_sample
+        self._arbiter = Arbiter(node_id, window_samples=window_samples)
+        self._candidate: Candidate | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """True while it is open who answers."""
+        return self._candidate is not None
+
+    def listen(self) -> StoodDown | None:
+        """Hear what others say; not None when the open session must be given up for another's."""
+        for claim in self._rivals.take():
+            self._arbiter.hear(claim, now=self._now_sample())
+        return None if self.is_waiting else self._arbiter.stand_down()
+
+    def enter(self, candidate: Candidate) -> Claim | None:
+        """Take part with a wake word just heard; give what to tell the others, if anything."""
+        self._candidate = candidate
+        return self._arbiter.enter(
+            candidate.detection,
+            session_id=candidate.opening.session_id,
+            standing=self._rivals.standing(),
+            now=self._now_sample(),
+        )
+
+    def keep(self, samples: NDArray[np.int16]) -> None:
+        """Hold back (n,) samples for the session that may be opened."""
+        if self._candidate is not None:
+            self._candidate.heard.append(samples)
+
+    def decide(self) -> Answer | StoodDown | None:
+        """Say who answers the wake word; None while that is open."""
+        candidate, now = self._candidate, self._now_sample()
+        verdict = self._arbiter.verdict(now)
+        if candidate is None or verdict is Verdict.OPEN:
+            return None
+        self._candidate = None
+        if verdict is Verdict.WON:
+            return Answer(candidate, self._arbiter.win(now))
+        return self._arbiter.stand_down()
+
+    def hold(self, detection: WakeDetection, *, session_id: str) -> Claim | None:
+        """Give what to tell the others about a wake word heard in a session of ours."""
+        if self._rivals.standing() is not Standing.FULL:
+            return None
+        return self._arbiter.hold(detection, session_id=session_id)
+
+    def leave(self) -> None:
+        """Take part no longer: the session is over, or will not be opened."""
+        self._candidate = None
+        self._arbiter.leave()

@@ -1,0 +1,80 @@
+"""What devices say to each other about wake words, as messages.
+
+Reads whatever a broker may carry without complaint: a bad claim is no claim. Knows nothing of
+who wins.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from voice_daemon.events import Claim, Stage
+from voice_daemon.mqtt.topics import NODE_PATTERN, SCHEMA, MqttMessage, Topics, encode_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_CLAIM_BYTES: Final = 1024
+MAX_NAME_CHARS: Final = 128
+"""Of a wake word and of a session id."""
+CLAIM_EXPIRY_S: Final = 1.0
+"""It is worth something for as long as one utterance may be heard."""
+
+_NOT_IN_A_TOPIC = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def claims_filter(topics: Topics) -> str:
+    """Give the subscription that carries the claims of every device with our base topic."""
+    return f"{topics.base}/arbitration/+"
+
+
+def claim_message(claim: Claim, *, topics: Topics, at: str) -> MqttMessage:
+    """Give a claim as it is sent. `at` is for people: the clocks of devices differ."""
+    body = {
+        "schema": SCHEMA,
+        "event_type": claim.stage.value,
+        "node_id": claim.node_id,
+        "session_id": claim.session_id,
+        "wake_word": claim.wake_word,
+        "score": claim.score,
+        "at": at,
+    }
+    level = _NOT_IN_A_TOPIC.sub("_", claim.wake_word)
+    topic = f"{topics.base}/arbitration/{level}"
+    return MqttMessage(topic, encode_json(body), qos=0, expiry_s=CLAIM_EXPIRY_S)
+
+
+def parse_claim(payload: bytes) -> Claim | None:
+    """Read a claim; None for what is none, of another schema, or out of bounds."""
+    if len(payload) > MAX_CLAIM_BYTES:
+        return None
+    try:
+        document = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        return None
+    return _claim(document)
+
+
+def _claim(document: Mapping[str, Any]) -> Claim | None:
+    stage, node_id, score = (document.get(key) for key in ("event_type", "node_id", "score"))
+    names = (document.get("session_id"), document.get("wake_word"))
+    if stage not in set(Stage) or not isinstance(node_id, str):
+        return None
+    if not NODE_PATTERN.fullmatch(node_id):
+        return None
+    # Not-a-number is within no bounds.
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+        return None
+    session_id, wake_word = (_name(name) for name in names)
+    if session_id is None or wake_word is None:
+        return None
+    return Claim(Stage(stage), node_id, session_id, wake_word, float(score))
+
+
+def _name(value: object) -> str | None:
+    is_good = isinstance(value, str) and 0 < len(value) <= MAX_NAME_CHARS and value.isprintable()
+    return str(value) if is_good else None

@@ -1,0 +1,51 @@
+"""The other devices on the broker, as the arbitration sees them.
+
+Holds what they said until the worker takes it, and judges what say this device has. Knows
+nothing of who wins.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from voice_daemon.arbitration import MAX_HEARD, Standing
+from voice_daemon.mqtt.claims import parse_claim
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from voice_daemon.events import Claim
+
+MAX_WAITING: Final = MAX_HEARD
+"""More than this between two blocks is no house but a fault; the oldest go."""
+
+
+class BrokerRivals:
+    """Devices that speak over MQTT. One thread may call `on_message`, another the rest."""
+
+    def __init__(
+        self, *, is_connected: Callable[[], bool], has_problem: Callable[[], bool]
+    ) -> None:
+        self._is_connected = is_connected
+        self._has_problem = has_problem
+        self._waiting: deque[Claim] = deque(maxlen=MAX_WAITING)
+
+    def on_message(self, _topic: str, payload: bytes) -> None:
+        """Take what arrived; what is no claim is passed over."""
+        claim = parse_claim(payload)
+        if claim is not None:
+            self._waiting.append(claim)
+
+    def standing(self) -> Standing:
+        """Return the say of this device: none without the others, little while it has a problem."""
+        if not self._is_connected():
+            return Standing.ALONE
+        return Standing.SILENT if self._has_problem() else Standing.FULL
+
+    def take(self) -> tuple[Claim, ...]:
+        """Return what other devices said since the last call, oldest first."""
+        claims = []
+        while self._waiting:
+            claims.append(self._waiting.popleft())
+        return tuple(claims)
