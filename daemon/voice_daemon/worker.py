@@ -7,7 +7,6 @@ others want comes in through `submit`.
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from dataclasses import dataclass
@@ -17,14 +16,17 @@ import structlog
 
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.events import AudioBlock
+from voice_daemon.inbox import Inbox, Request
 from voice_daemon.intake import InputBack, InputLost
 from voice_daemon.pipeline import Counters
 from voice_daemon.status import Problem
+from voice_daemon.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from voice_daemon.announcer import Announcer
+    from voice_daemon.dictation import Dictations
     from voice_daemon.events import Event
     from voice_daemon.intake import Intake
     from voice_daemon.pipeline import Pipeline
@@ -35,6 +37,8 @@ log = structlog.get_logger()
 
 READ_TIMEOUT_S: Final = 0.1
 """How long a request may wait while there is no audio."""
+BETWEEN_TURNS_S: Final = 0.001
+"""The same while somebody else has something to compute."""
 FAULTS_BEFORE_RESTART: Final = 2
 """Sessions in a row that the recogniser fails before the process is given up."""
 
@@ -52,6 +56,8 @@ class Engine:
     stopwatch: Stopwatch
     wake_problem: Problem | None
     """Why the wake words cannot be trusted; None when they passed their self-test."""
+    dictations: Dictations | None = None
+    """The recogniser for others than the microphone, who take `turns`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +67,12 @@ class Outcome:
     error: VoiceDaemonError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Something to do between two blocks; `done` is called afterwards."""
-
-    act: Callable[[Pipeline], list[Event]]
-    done: Callable[[], None]
-
-
 class Worker:
     """Runs until told to stop, until a replayed file is over, or until something fails.
 
     `silence_alarm_s`: digital silence that raises `mic.silent`; None for a file, which may be
     silent. `before_opening` is called when the models are warm. `on_end` is called last.
+    `turns`: others who compute with these models, a step whenever no audio waits to be heard.
     """
 
     def __init__(
@@ -86,6 +85,7 @@ class Worker:
         replay: Replay | None,
         before_opening: Callable[[], None],
         on_end: Callable[[Outcome], None],
+        turns: Turns | None = None,
     ) -> None:
         self.counters = Counters()
         """The pipeline's, as of the last block."""
@@ -99,7 +99,8 @@ class Worker:
         self._replay = replay
         self._before_opening = before_opening
         self._on_end = on_end
-        self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        self._turns = turns or Turns()
+        self._inbox = Inbox()
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._faults_in_a_row = 0
@@ -110,10 +111,17 @@ class Worker:
         self._thread.start()
 
     def submit(
-        self, act: Callable[[Pipeline], list[Event]], *, done: Callable[[], None] = lambda: None
+        self,
+        act: Callable[[Pipeline], list[Event]],
+        *,
+        done: Callable[[], None] = lambda: None,
+        instead_of: str | None = None,
     ) -> None:
-        """Have something done between two blocks; returns at once."""
-        self._requests.put(Request(act, done))
+        """Have something done between two blocks; returns at once.
+
+        `instead_of`: a name under which only the newest of those that wait is done.
+        """
+        self._inbox.put(Request(act, done), instead_of=instead_of)
 
     def stop(self, timeout_s: float) -> bool:
         """Ask it to finish, and wait; False when it is still busy then."""
@@ -168,17 +176,15 @@ class Worker:
         )
 
     def _obey(self, engine: Engine) -> None:
-        while True:
-            try:
-                request = self._requests.get_nowait()
-            except queue.Empty:
-                return
+        for request in self._inbox.take_all():
             self._say(engine, request.act(engine.pipeline))
             request.done()
 
     def _hear(self, engine: Engine) -> None:
         """Wait for the next thing that the input has to say, and act on it."""
-        match self._intake.read(READ_TIMEOUT_S):
+        match self._intake.read(BETWEEN_TURNS_S if self._turns.due else READ_TIMEOUT_S):
+            case None:
+                self._turns.step()
             case AudioBlock() as block:
                 self._say(engine, engine.pipeline.feed(block))
                 self._announcer.ready()
