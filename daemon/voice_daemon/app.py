@@ -45,6 +45,7 @@ STOP_DEADLINE_S: Final = 10.0
 WORKER_STOP_S: Final = 4.0
 FLUSH_S: Final = 3.0
 CONTROL_STOP_S: Final = 1.0
+WYOMING_STOP_S: Final = 1.0
 """Shares of `STOP_DEADLINE_S`."""
 HEALTH_EVERY_S: Final = 60.0
 TICK_S: Final = 1.0
@@ -166,6 +167,8 @@ class App:
         delivered = self._mqtt.stop(FLUSH_S)
         if self._control is not None:
             self._control.stop(timeout_s=CONTROL_STOP_S)
+        if self._parts.wyoming is not None:
+            self._parts.wyoming.stop(WYOMING_STOP_S)
         if error is None and self._stop_signal is None and not delivered:
             error = self._undelivered()
         code = exit_code(error, self._stop_signal)

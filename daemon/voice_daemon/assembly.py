@@ -31,7 +31,9 @@ from voice_daemon.mqtt.messages import (
 )
 from voice_daemon.orders import Orders
 from voice_daemon.rivals import BrokerRivals
+from voice_daemon.turns import Turns
 from voice_daemon.worker import Engine, Outcome, Worker
+from voice_daemon.wyoming_server.server import WyomingServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,14 +119,21 @@ class Assembly:
             name_of=audio.name_of,
             stall_timeout_s=settings.audio.stall_timeout_s,
         )
+        turns = Turns()
+        self.wyoming = (
+            WyomingServer(settings.wyoming.host, settings.wyoming.port, schedule=turns)
+            if settings.wyoming.enabled
+            else None
+        )
         self.worker = Worker(
-            build=lambda: self._engine(build_engine, contends=contends),
+            build=lambda: self._serving(self._engine(build_engine, contends=contends)),
             intake=self.intake,
             announcer=self.announcer,
             silence_alarm_s=None if audio.replay else settings.audio.silence_alarm_s,
             replay=audio.replay,
             before_opening=hooks.before_opening,
             on_end=hooks.ended,
+            turns=turns,
         )
         self._reporter = Reporter(
             settings,
@@ -159,6 +168,12 @@ class Assembly:
         engine = build(self.intake.now_sample)
         if contends:
             engine.pipeline.arbitrate(self._topics.node, self._rivals)
+        return engine
+
+    def _serving(self, engine: Engine) -> Engine:
+        """Let others use the engine, now that it is warm; raises when their port is taken."""
+        if self.wyoming is not None and engine.dictations is not None:
+            self.wyoming.start(engine.dictations)
         return engine
 
     def _on_command(self, command: Command) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from voice_daemon.asr import WhisperTranscriber, load_model
+from voice_daemon.dictation import Dictations
 from voice_daemon.models import resolve
 from voice_daemon.pipeline import Pipeline, PipelineOptions
 from voice_daemon.recogniser_settings import streaming_config
@@ -55,7 +56,8 @@ def build_engine(settings: Settings, *, models_dir: Path, now_sample: Callable[[
     wake = WakeDetector.from_settings(settings.wake)
     self_test = wake.self_test()
     log.info("wake.self_test", passed=self_test.passed, score=round(self_test.score, 3))
-    stopwatch = Stopwatch(_transcriber(settings.asr, models_dir))
+    transcriber = load_transcriber(settings.asr, models_dir)
+    stopwatch = Stopwatch(transcriber)
     pipeline = Pipeline(
         wake=wake,
         vad=SileroVad(),
@@ -64,10 +66,25 @@ def build_engine(settings: Settings, *, models_dir: Path, now_sample: Callable[[
         now_sample=now_sample,
         new_session_id=lambda: uuid.uuid4().hex[:12],
     )
-    return Engine(pipeline, stopwatch, None if self_test.passed else _wake_problem(self_test.score))
+    problem = None if self_test.passed else _wake_problem(self_test.score)
+    return Engine(pipeline, stopwatch, problem, dictations_with(transcriber, settings))
 
 
-def _transcriber(settings: AsrSettings, models_dir: Path) -> WhisperTranscriber:
+def dictations_with(transcriber: WhisperTranscriber, settings: Settings) -> Dictations:
+    """Offer a recogniser to others: on its weights, and by the same rules."""
+    return Dictations(
+        model=settings.asr.model,
+        languages=transcriber.languages,
+        streams=settings.asr.partials,
+        step_s=settings.asr.step_s,
+        options=pipeline_options(settings),
+        new_transcriber=lambda language: transcriber.another(language=language),
+        new_vad=SileroVad,
+    )
+
+
+def load_transcriber(settings: AsrSettings, models_dir: Path) -> WhisperTranscriber:
+    """Load the recogniser and run it once; raises `ModelError`."""
     started_s = time.monotonic()
     model = load_model(resolve(settings.model, models_dir=models_dir), settings.dtype)
     loaded_s = time.monotonic()

@@ -74,3 +74,17 @@ class AlreadyRunningError(ControlError):
             remedy="`daemonctl status` shows it; for a second one set VOICE_DAEMON_HOME",
         )
         self.pid = pid
+
+
+class WyomingError(VoiceDaemonError):
+    """The Wyoming server could not be started, or a client of it broke the rules."""
+
+
+class ServiceError(VoiceDaemonError):
+    """The launchd agent could not be installed, removed, started or stopped."""
+
+
+class NotInstalledError(ServiceError):
+    """There is no agent to act on."""
+
+    exit_code = 4
