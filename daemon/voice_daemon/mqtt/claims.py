@@ -62,7 +62,7 @@ def parse_claim(payload: bytes) -> Claim | None:
 def _claim(document: Mapping[str, Any]) -> Claim | None:
     stage, node_id, score = (document.get(key) for key in ("event_type", "node_id", "score"))
     names = (document.get("session_id"), document.get("wake_word"))
-    if stage not in set(Stage) or not isinstance(node_id, str):
+    if stage not in tuple(Stage) or not isinstance(node_id, str):
         return None
     if not NODE_PATTERN.fullmatch(node_id):
         return None
