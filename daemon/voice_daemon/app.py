@@ -21,11 +21,14 @@ import structlog
 
 from voice_daemon import __version__
 from voice_daemon.assembly import Assembly, Hooks, Input, Places
+from voice_daemon.chores import Chores
 from voice_daemon.commands import print_error
 from voice_daemon.errors import BrokerError, VoiceDaemonError
 from voice_daemon.events import EndReason
 from voice_daemon.exit_codes import exit_code
+from voice_daemon.live_settings import LiveSettings
 from voice_daemon.mqtt.messages import error_event
+from voice_daemon.wake_models import wake_choices
 from voice_daemon.worker import Outcome
 
 if TYPE_CHECKING:
@@ -47,12 +50,15 @@ FLUSH_S: Final = 3.0
 CONTROL_STOP_S: Final = 1.0
 WYOMING_STOP_S: Final = 1.0
 """Shares of `STOP_DEADLINE_S`."""
-HEALTH_EVERY_S: Final = 60.0
-TICK_S: Final = 1.0
 WORKER_SILENT_S: Final = 30.0
 """A worker that was not seen alive for this long hangs in a model."""
 BROKER_WAIT_S: Final = 5.0
 """How long a replay waits for the broker: partials are not kept for one that comes later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nudge:
+    """There is a chore to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,7 @@ class App:
     """One daemon, from start to stop. `run` may be called once, on the main thread.
 
     `build_engine` gets the input's live clock and is called on the worker thread.
+    `live`: the settings and what was changed in earlier runs; without it nothing is remembered.
     `socket_path`: None means no control socket and no lock (a replay).
     `leave` ends the process without waiting for threads that hang.
     """
@@ -78,16 +85,16 @@ class App:
         build_engine: Callable[[Callable[[], int]], Engine],
         socket_path: Path | None,
         log_file: Path | None,
+        live: LiveSettings | None = None,
         leave: Callable[[int], None] = os._exit,
     ) -> None:
         self._replay = audio.replay
         self._leave = leave
-        self._notices: queue.SimpleQueue[Signal | Outcome] = queue.SimpleQueue()
+        self._notices: queue.SimpleQueue[Signal | Outcome | Nudge] = queue.SimpleQueue()
         self._stop_signal: int | None = None
         self._broker_met = threading.Event()
-        self._next_health_s = 0.0
         self._parts = Assembly(
-            settings,
+            live or LiveSettings(settings, wake_choices=wake_choices(settings.wake.models)),
             audio,
             build_engine=build_engine,
             places=Places(socket_path, log_file),
@@ -95,8 +102,10 @@ class App:
                 connected=self._broker_met.set,
                 before_opening=self._await_broker,
                 ended=self._notices.put,
+                nudge=lambda: self._notices.put(Nudge()),
             ),
         )
+        self._chores = Chores(self._parts)
         self._mqtt = self._parts.mqtt
         self._announcer = self._parts.announcer
         self._worker = self._parts.worker
@@ -118,6 +127,7 @@ class App:
         try:
             log.info("daemon.started", version=__version__, pid=os.getpid())
             self._mqtt.start()
+            self._parts.orders.restore()
             self._worker.start()
             outcome = self._wait_for_the_end()
             return self._end(outcome)
@@ -128,7 +138,7 @@ class App:
     def _wait_for_the_end(self) -> Outcome:
         while True:
             try:
-                notice = self._notices.get(timeout=TICK_S)
+                notice = self._notices.get(timeout=self._chores.pause_s)
             except queue.Empty:
                 notice = None
             if isinstance(notice, Outcome):
@@ -139,8 +149,7 @@ class App:
             overdue = self._worker_overdue()
             if overdue is not None:
                 return overdue
-            if self._worker.engine_ready and time.monotonic() >= self._next_health_s:
-                self._publish_health()
+            self._chores.do()
 
     def _worker_overdue(self) -> Outcome | None:
         silent_s = time.monotonic() - self._worker.beat_s
@@ -165,6 +174,7 @@ class App:
         if worker_ended:
             self._parts.intake.close()
         delivered = self._mqtt.stop(FLUSH_S)
+        self._chores.finish(delivered=delivered)
         if self._control is not None:
             self._control.stop(timeout_s=CONTROL_STOP_S)
         if self._parts.wyoming is not None:
@@ -210,7 +220,3 @@ class App:
     def _await_broker(self) -> None:
         if self._replay is not None and not self._broker_met.wait(BROKER_WAIT_S):
             log.warning("replay.no_broker", waited_s=BROKER_WAIT_S)
-
-    def _publish_health(self) -> None:
-        self._next_health_s = time.monotonic() + HEALTH_EVERY_S
-        self._parts.publish_health()

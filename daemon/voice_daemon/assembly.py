@@ -15,7 +15,15 @@ from voice_daemon import __version__
 from voice_daemon.announcer import Announcer
 from voice_daemon.control.server import ControlServer
 from voice_daemon.health import Reporter
+from voice_daemon.homeassistant.discovery import Device
+from voice_daemon.homeassistant.lifecycle import Lifecycle
 from voice_daemon.intake import Intake
+from voice_daemon.live_settings import (
+    SILENCE_RANGE_MS,
+    THRESHOLD_RANGE,
+    WAKE_WORD,
+    LiveSettings,
+)
 from voice_daemon.mqtt.claims import claims_filter
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.hermes import Hermes
@@ -25,6 +33,7 @@ from voice_daemon.mqtt.messages import (
     Info,
     MqttMessage,
     Topics,
+    availability,
     default_client_id,
     for_event,
     health_message,
@@ -40,7 +49,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from voice_daemon.audio import AudioSource
-    from voice_daemon.config import Settings
     from voice_daemon.replay import Replay
 
 
@@ -72,6 +80,8 @@ class Hooks:
     """The models are warm; may wait, for the input is opened afterwards."""
     ended: Callable[[Outcome], None]
     """The worker is done."""
+    nudge: Callable[[], None]
+    """There is a chore."""
 
 
 class Assembly:
@@ -82,13 +92,15 @@ class Assembly:
 
     def __init__(
         self,
-        settings: Settings,
+        live: LiveSettings,
         audio: Input,
         *,
         build_engine: Callable[[Callable[[], int]], Engine],
         places: Places,
         hooks: Hooks,
     ) -> None:
+        settings = live.settings
+        self.store = live.store
         self._topics = Topics(settings.mqtt.base_topic, settings.node_id)
         self._hooks = hooks
         hermes = Hermes(self._topics, steady_s) if settings.mqtt.format == "hermes" else None
@@ -97,20 +109,35 @@ class Assembly:
             is_connected=lambda: self.mqtt.status().connected,
             has_problem=lambda: bool(self.announcer.picture().problems),
         )
+        self.homeassistant = Lifecycle(
+            _device(live, self._topics) if settings.homeassistant.discovery else None,
+            topics=self._topics,
+            settings=live.names,
+            store=live.store,
+            wake=hooks.nudge,
+        )
         self.mqtt = MqttClient(
             settings.mqtt,
             client_id=settings.mqtt.client_id or default_client_id(settings.node_id),
             topics=self._topics,
             on_command=self._on_command,
             announce=self._announce,
+            listeners={settings.homeassistant.status_topic: self.homeassistant.on_status}
+            if settings.homeassistant.discovery
+            else {},
             live={claims_filter(self._topics): self._rivals.on_message} if contends else {},
             foreign=hermes,
         )
         self.announcer = Announcer(
             publish=self.mqtt.publish,
             topics=self._topics,
-            info=Info(__version__, settings.asr.model, settings.wake.models, settings.audio.device),
-            settings={"mute": False, "wake_threshold": settings.wake.threshold},
+            info=Info(
+                __version__,
+                settings.asr.model,
+                live.listening_for(live.values[WAKE_WORD]),
+                settings.audio.device,
+            ),
+            settings=live.values,
             final_ttl_s=settings.mqtt.final_ttl_s,
             wording=hermes.for_event if hermes else for_event,
         )
@@ -144,24 +171,39 @@ class Assembly:
             time.monotonic(),
             places.log_file,
         )
-        self._orders = Orders(
+        self.orders = Orders(
             worker=self.worker,
             announcer=self.announcer,
             reporter=self._reporter,
+            live=live,
             topics=self._topics,
             publish=self.mqtt.publish,
             publish_health=self.publish_health,
+            changed=hooks.nudge,
         )
         self.control = (
-            ControlServer(places.socket_path, self._orders.control_handlers())
+            ControlServer(places.socket_path, self.orders.control_handlers())
             if places.socket_path
             else None
         )
 
     def publish_health(self) -> None:
         """Say how the daemon is; callable from any thread."""
-        message = health_message(self._reporter.health(), topics=self._topics, at=datetime.now(UTC))
-        self.mqtt.publish(message)
+        self.mqtt.publish(self._health())
+
+    def announce_again(self) -> None:
+        """Say all that is retained anew; no event is."""
+        online = availability(self._topics, online=True)
+        for message in (online, *self._retained()):
+            self.mqtt.publish(message)
+
+    def _health(self) -> MqttMessage:
+        return health_message(self._reporter.health(), topics=self._topics, at=datetime.now(UTC))
+
+    def _retained(self) -> list[MqttMessage]:
+        """Give what a broker that may have forgotten everything must be told."""
+        health = [self._health()] if self.worker.engine_ready else []
+        return [*self.homeassistant.messages(), *self.announcer.retained(), *health]
 
     def _engine(self, build: Callable[[Callable[[], int]], Engine], *, contends: bool) -> Engine:
         """Build the models; with `contends`, others on the broker have a say in who answers."""
@@ -177,9 +219,23 @@ class Assembly:
         return engine
 
     def _on_command(self, command: Command) -> None:
-        self._orders.on_command(command)
+        self.orders.on_command(command)
 
     def _announce(self) -> list[MqttMessage]:
         """Give what a broker is told after each connect."""
         self._hooks.connected()
-        return self.announcer.retained()
+        return self._retained()
+
+
+def _device(live: LiveSettings, topics: Topics) -> Device:
+    settings = live.settings
+    return Device(
+        topics=topics,
+        prefix=settings.homeassistant.prefix,
+        version=__version__,
+        model=settings.asr.model,
+        wake_words=live.wake_words,
+        threshold_range=THRESHOLD_RANGE,
+        silence_range_ms=SILENCE_RANGE_MS,
+        speaks_events=settings.mqtt.format == "native",
+    )

@@ -1,32 +1,38 @@
 """The verbs that others may give the daemon, by MQTT and by the control socket.
 
-Checks an order, puts it into the worker's queue and says that it was accepted. Runs on the
+Checks an order, puts it into the worker's inbox and says that it was accepted. Runs on the
 threads of its callers, so it never waits and never touches a model.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from voice_daemon.errors import ControlError
+import structlog
+
+from voice_daemon.errors import ControlError, VoiceDaemonError
 from voice_daemon.events import State
-from voice_daemon.mqtt.messages import Command, Kind, Topics, response_message
+from voice_daemon.live_settings import AS_CONFIGURED, MUTE, WAKE_WORD
+from voice_daemon.mqtt.messages import Command, Kind, Topics, error_event, response_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from voice_daemon.announcer import Announcer
     from voice_daemon.control.server import Handler
+    from voice_daemon.events import Event
     from voice_daemon.health import Reporter
+    from voice_daemon.live_settings import LiveSettings
     from voice_daemon.mqtt.messages import MqttMessage
+    from voice_daemon.pipeline import Pipeline
+    from voice_daemon.settings_store import Value
     from voice_daemon.worker import Worker
 
-THRESHOLD_RANGE: Final = (0.01, 0.99)
-"""As in the configuration."""
+log = structlog.get_logger()
 
 
 class Orders:
-    """What can be asked of a running daemon."""
+    """What can be asked of a running daemon. `changed` is called when a setting has changed."""
 
     def __init__(
         self,
@@ -34,21 +40,25 @@ class Orders:
         worker: Worker,
         announcer: Announcer,
         reporter: Reporter,
+        live: LiveSettings,
         topics: Topics,
         publish: Callable[[MqttMessage], None],
         publish_health: Callable[[], None],
+        changed: Callable[[], None],
     ) -> None:
         self._worker = worker
         self._announcer = announcer
         self._reporter = reporter
+        self._live = live
         self._topics = topics
         self._publish = publish
         self._publish_health = publish_health
+        self._changed = changed
         self._verbs: dict[str, Callable[[Callable[[], None]], None]] = {
             "listen": self._listen,
             "cancel": lambda done: worker.submit(lambda pipeline: pipeline.cancel(), done=done),
-            "mute": lambda done: self._mute(on=True, done=done),
-            "unmute": lambda done: self._mute(on=False, done=done),
+            "mute": lambda done: self._submit(MUTE, value=True, done=done),
+            "unmute": lambda done: self._submit(MUTE, value=False, done=done),
         }
 
     def control_handlers(self) -> dict[str, Handler]:
@@ -64,12 +74,17 @@ class Orders:
         def status(_arguments: Mapping[str, Any]) -> Mapping[str, Any]:
             return self._reporter.status().to_dict()
 
-        return {"status": status, **{verb: handler(verb) for verb in self._verbs}}
+        def reset(_arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {"settings": list(self.reset())}
+
+        more = {"status": status, "reset-settings": reset}
+        return {**more, **{verb: handler(verb) for verb in self._verbs}}
 
     def on_command(self, command: Command) -> None:
         """Carry out an MQTT command; raises `CommandError` when it cannot be."""
         if command.kind is Kind.SETTING:
-            self._set(command)
+            value = self._live.read(command)
+            self._submit(command.verb, value=value, done=_nothing, instead_of=command.verb)
         elif command.verb == "health":
             self._publish_health()
             self._answer(command)
@@ -81,26 +96,54 @@ class Orders:
         else:
             raise command.unknown([*self._verbs, "health"])
 
-    def _set(self, command: Command) -> None:
-        match command.verb:
-            case "mute":
-                self._mute(on=command.flag(), done=_nothing)
-            case "wake_threshold":
-                self._set_threshold(command)
-            case _:
-                raise command.unknown(["mute", "wake_threshold"])
+    def restore(self) -> None:
+        """Put in force what the models are not built with; to be called before the worker starts.
 
-    def _set_threshold(self, command: Command) -> None:
-        threshold = command.number()
-        lowest, highest = THRESHOLD_RANGE
-        if not lowest <= threshold <= highest:
-            raise command.refusal(
-                "command.out_of_range", f"{threshold:g} is not within {lowest:g} to {highest:g}"
-            )
-        self._worker.submit(
-            lambda pipeline: pipeline.set_threshold(threshold),
-            done=lambda: self._announcer.setting("wake_threshold", threshold),
-        )
+        The rest is in the settings that they are built from.
+        """
+        if self._live.values[MUTE]:
+            log.warning("daemon.starts_muted", remedy="daemonctl unmute")
+            self._worker.submit(lambda pipeline: self._live.apply(pipeline, MUTE, value=True))
+
+    def reset(self) -> tuple[str, ...]:
+        """Put every changed setting back to what is configured; give their names."""
+        changed = tuple(self._live.store.memory.changes)
+        for name in changed:
+            back = Command(name, value=AS_CONFIGURED, kind=Kind.SETTING)
+            self._submit(name, value=self._live.read(back), done=_nothing, instead_of=name)
+        return changed
+
+    def _submit(
+        self, name: str, *, value: Value, done: Callable[[], None], instead_of: str | None = None
+    ) -> None:
+        """Have a setting put in force, and tell everybody once it is."""
+        faults: list[VoiceDaemonError] = []
+
+        def act(pipeline: Pipeline) -> list[Event]:
+            try:
+                return self._live.apply(pipeline, name, value=value)
+            except VoiceDaemonError as fault:
+                faults.append(fault)
+                return []
+
+        def told() -> None:
+            if faults:
+                log.warning("setting.refused", setting=name, reason=faults[0].message)
+                self._announcer.error(error_event(faults[0]))
+            else:
+                self._in_force(name, value)
+            done()
+
+        self._worker.submit(act, done=told, instead_of=instead_of)
+
+    def _in_force(self, name: str, value: Value) -> None:
+        if value != self._live.values[name]:
+            log.info("setting.changed", setting=name, value=value)
+        self._live.keep(name, value)
+        self._changed()
+        self._announcer.setting(name, value)
+        if name == WAKE_WORD:
+            self._announcer.wake_words_changed(self._live.listening_for(value))
 
     def _listen(self, done: Callable[[], None]) -> None:
         picture = self._announcer.picture()
@@ -113,15 +156,6 @@ class Orders:
                 "session.starting", "the daemon is still starting", remedy="try again in a moment"
             )
         self._worker.submit(lambda pipeline: pipeline.listen(), done=done)
-
-    def _mute(self, *, on: bool, done: Callable[[], None]) -> None:
-        def muted() -> None:
-            self._announcer.setting("mute", on)
-            done()
-
-        self._worker.submit(
-            lambda pipeline: pipeline.mute() if on else pipeline.unmute(), done=muted
-        )
 
     def _answer(self, command: Command) -> None:
         self._publish(response_message(command, topics=self._topics))

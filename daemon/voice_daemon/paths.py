@@ -29,9 +29,14 @@ class Paths:
 
     config_file: Path
     state_dir: Path
-    """Holds the control socket and its lock."""
+    """Holds the control socket, its lock and the settings that were changed at run time."""
     log_file: Path
     models_dir: Path
+
+    @property
+    def changes_file(self) -> Path:
+        """What the daemon remembers from run to run: see `voice_daemon.settings_store`."""
+        return self.state_dir / "state.json"
 
     @property
     def socket_path(self) -> Path:

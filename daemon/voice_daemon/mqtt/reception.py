@@ -6,13 +6,15 @@ commands do or of what else is listened to.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import time
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 from paho.mqtt.client import topic_matches_sub
 
 from voice_daemon.mqtt.commands import CommandError, Kind, parse_command, response_message
 from voice_daemon.mqtt.messages import error_event, for_event
+from voice_daemon.mqtt.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,6 +27,13 @@ if TYPE_CHECKING:
     """Gets topic and payload of what arrives on a filter that it asked for; must not wait."""
 
 log = structlog.get_logger()
+
+CALLS_BURST: Final = 20
+CALLS_PER_S: Final = 10
+"""Of `cmd/<verb>`, which all are answered. Settings are not counted: of many, the last is done."""
+WORDS_BURST: Final = 10
+WORDS_PER_S: Final = 2
+"""Complaints and log lines about bad commands. A flood of them must not displace a final."""
 
 
 class Interpreter(Protocol):
@@ -43,6 +52,8 @@ class Reception:
 
     `listeners`: who hears what is no command, by topic filter; they get retained messages too,
     those in `live` only what is said now.
+
+    In a flood of commands, calls are refused, and most refusals are only counted.
     """
 
     def __init__(
@@ -53,6 +64,7 @@ class Reception:
         listeners: Mapping[str, Listener] | None = None,
         live: Mapping[str, Listener] | None = None,
         foreign: Interpreter | None = None,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ignored = 0
         """Retained commands, which are from the past."""
@@ -62,6 +74,8 @@ class Reception:
         self._live = dict(live or {})
         self._listeners = {**(listeners or {}), **self._live}
         self._foreign = foreign
+        self._calls = Throttle(burst=CALLS_BURST, per_s=CALLS_PER_S, clock_s=clock_s)
+        self._words = Throttle(burst=WORDS_BURST, per_s=WORDS_PER_S, clock_s=clock_s)
 
     @property
     def filters(self) -> tuple[str, ...]:
@@ -81,19 +95,32 @@ class Reception:
             return ()
         if retain:
             self.ignored += 1
-            log.warning("mqtt.retained_command_ignored", topic=topic)
+            if self._words.allows():
+                log.warning("mqtt.retained_command_ignored", topic=topic, so_far=self.ignored)
             return ()
         try:
             command = parse_command(topic, payload, retain=False, topics=self._topics)
             if command is None and self._foreign is not None:
                 command = self._foreign.command(topic, payload)
             if command is not None:
-                self._on_command(command)
+                self._obey(command)
         except CommandError as error:
             self.refused += 1
-            log.warning("mqtt.command_refused", code=error.code, topic=topic)
-            return self._complaint(error, at)
+            if self._words.allows():
+                log.warning(
+                    "mqtt.command_refused", code=error.code, topic=topic, so_far=self.refused
+                )
+                return self._complaint(error, at)
         return ()
+
+    def _obey(self, command: Command) -> None:
+        if command.kind is Kind.CALL and not self._calls.allows():
+            raise command.refusal(
+                "command.too_many",
+                f"more than {CALLS_PER_S} commands a second",
+                remedy="send fewer, and wait for the answers",
+            )
+        self._on_command(command)
 
     def _complaint(self, error: CommandError, at: datetime) -> tuple[MqttMessage, ...]:
         told = for_event(error_event(error), topics=self._topics, at=at)

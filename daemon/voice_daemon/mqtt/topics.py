@@ -88,6 +88,14 @@ class Topics:
         """Give the topic that retains the value in force of setting `name`."""
         return f"{self.root}/{name}/state"
 
+    def setting(self, name: str) -> str:
+        """Give the topic that sets `name`."""
+        return f"{self.root}/{name}/set"
+
+    def command(self, verb: str) -> str:
+        """Give the topic that asks for `verb`."""
+        return f"{self.root}/cmd/{verb}"
+
     def response(self, verb: str) -> str:
         """Give the topic that answers `cmd/<verb>`."""
         return f"{self.root}/response/{verb}"

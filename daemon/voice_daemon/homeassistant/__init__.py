@@ -1,0 +1,1 @@
+"""What Home Assistant is told, and when; it listens on the same broker."""

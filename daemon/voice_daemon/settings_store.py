@@ -1,0 +1,215 @@
+"""What the daemon must not forget between two runs: changed settings, and who was told of it.
+
+One small JSON file, readable by its owner alone and replaced as a whole: after a crash it is the
+old one or the new one. A file that cannot be read is set aside with a warning, never an error.
+Knows nothing of which settings exist or of what an announcement says. Callable from any thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from voice_daemon.errors import VoiceDaemonError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+log = structlog.get_logger()
+
+SCHEMA: Final = 1
+MAX_BYTES: Final = 256 * 1024
+"""A file beyond this is not ours."""
+
+Value = str | int | float | bool
+"""What a setting can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A setting that was changed while the daemon ran."""
+
+    value: Value
+    configured: Value
+    """What the configuration said then: once it says something else, it is the newer word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What a broker was told to remember of us, for Home Assistant."""
+
+    topic: str
+    root: str
+    """Of the topics that it speaks of."""
+    components: Mapping[str, str]
+    """Platforms by component."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All that is remembered."""
+
+    changes: Mapping[str, Change]
+    """By the setting's name."""
+    announced: tuple[Announcement, ...]
+    """Oldest first; more than one until the broker has confirmed that the others are gone."""
+
+
+NOTHING: Final = Memory(MappingProxyType({}), ())
+
+
+class UnreadableError(VoiceDaemonError):
+    """The file holds something else than what was written."""
+
+
+def read_memory(path: Path) -> Memory:
+    """Read what is remembered, nothing where there is no file; raises `UnreadableError`."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise ValueError("it is too long")  # noqa: TRY301 - handled as any other damage
+        return _memory(json.loads(text))
+    except FileNotFoundError:
+        return NOTHING
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UnreadableError(
+            "settings.unreadable",
+            f"{path} cannot be read: {type(error).__name__}: {error}",
+            remedy="the configured settings are in force; make the changes again",
+        ) from error
+
+
+class SettingsStore:
+    """The file, as the running daemon changes it; `path` None remembers until the end alone."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._memory = NOTHING
+        self._is_dirty = False
+        if path is not None:
+            try:
+                self._memory = read_memory(path)
+            except UnreadableError as error:
+                self._set_aside(path, error)
+
+    @property
+    def memory(self) -> Memory:
+        """What is remembered now."""
+        with self._lock:
+            return self._memory
+
+    @property
+    def is_dirty(self) -> bool:
+        """True when `save` has something to write."""
+        return self._is_dirty
+
+    def change(self, name: str, change: Change | None) -> None:
+        """Remember a setting's change, or with None that the configuration is in force again."""
+        with self._lock:
+            changes = dict(self._memory.changes)
+            changes.pop(name, None)
+            if change is not None:
+                changes[name] = change
+            self._replace(Memory(MappingProxyType(changes), self._memory.announced))
+
+    def announce(self, announced: tuple[Announcement, ...]) -> None:
+        """Remember what was announced."""
+        with self._lock:
+            self._replace(Memory(self._memory.changes, announced))
+
+    def save(self) -> None:
+        """Write what is new, if anything is; raises `VoiceDaemonError` when that fails."""
+        with self._writing:
+            with self._lock:
+                memory, path, is_dirty = self._memory, self._path, self._is_dirty
+                self._is_dirty = False
+            if path is None or not is_dirty:
+                return
+            try:
+                _write(path, json.dumps(_document(memory), indent=1).encode())
+            except OSError as error:
+                raise VoiceDaemonError(
+                    "settings.not_saved",
+                    f"{path} cannot be written: {error.strerror or error}",
+                    remedy="changed settings are lost at the next start; check disk and folder",
+                ) from error
+
+    def _replace(self, memory: Memory) -> None:
+        if memory != self._memory:
+            self._memory = memory
+            self._is_dirty = True
+
+    def _set_aside(self, path: Path, error: UnreadableError) -> None:
+        aside = path.with_name(f"{path.name}.unreadable")
+        with suppress(OSError):
+            path.replace(aside)
+        log.warning("settings.unreadable", reason=error.message, remedy=error.remedy, kept=aside)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replace a file, so that whoever reads it finds the old one or the new one, and 0600."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600 from birth
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _document(memory: Memory) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "settings": {name: asdict(change) for name, change in memory.changes.items()},
+        "announced": [
+            {"topic": a.topic, "root": a.root, "components": dict(a.components)}
+            for a in memory.announced
+        ],
+    }
+
+
+def _memory(document: dict[str, Any]) -> Memory:
+    """Read the document; raises ValueError, KeyError, TypeError or AttributeError."""
+    if document["schema"] != SCHEMA:
+        raise ValueError(f"its schema is {document['schema']!r}")
+    changes = {
+        _text(name): Change(_value(entry["value"]), _value(entry["configured"]))
+        for name, entry in document["settings"].items()
+    }
+    announced = tuple(
+        Announcement(
+            _text(entry["topic"]),
+            _text(entry["root"]),
+            {_text(name): _text(platform) for name, platform in entry["components"].items()},
+        )
+        for entry in document["announced"]
+    )
+    return Memory(MappingProxyType(changes), announced)
+
+
+def _value(value: object) -> Value:
+    if isinstance(value, str | int | float):
+        return value
+    raise TypeError(f"{value!r} is no setting's value")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise TypeError(f"{value!r} is no text")
