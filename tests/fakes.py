@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from voice_daemon.errors import ModelError
 from voice_daemon.events import (
     SAMPLE_RATE,
     AudioBlock,
@@ -99,6 +100,7 @@ class FakeWake:
 
     def __init__(self, at_samples: Sequence[int] = (), *, clock: FakeClock | None = None) -> None:
         self.threshold = 0.5
+        self.models: tuple[str, ...] = (WAKE_WORD,)
         self.resets: list[int] = []
         self.heard = 0
         """Samples fed in all."""
@@ -115,6 +117,11 @@ class FakeWake:
             for at in self._at_samples
             if first < at <= self._position
         ]
+
+    def choose(self, models: Sequence[str]) -> None:
+        if "damaged" in models:
+            raise ModelError("wake.model_unusable", "damaged cannot be loaded", remedy="get it")
+        self.models = tuple(models)
 
     def reset(self, at_sample: int) -> None:
         self.resets.append(at_sample)
@@ -169,6 +176,8 @@ class FakeTranscriber:
     revise: Callable[[str], str] = str
     confidence: float = 0.9
     no_speech_prob: float = 0.01
+    completeness: Sequence[float] = (0.0,)
+    """Of the finals, in order; the last one holds for all that follow."""
     fails_at: tuple[str, int] | None = None
     forgets_at: int | None = None
     calls: list[str] = field(default_factory=list)
@@ -213,6 +222,9 @@ class FakeTranscriber:
             words=tuple(Word(t, a / SAMPLE_RATE, b / SAMPLE_RATE) for t, a, b in heard),
             confidence=self.confidence,
             no_speech_prob=self.no_speech_prob,
+            completeness=self.completeness[
+                min(self.calls.count("finish"), len(self.completeness)) - 1
+            ],
         )
 
     def reset(self) -> None:

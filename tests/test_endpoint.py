@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_daemon.endpoint import Endpointer, Phase, Signal
+from voice_daemon.endpoint import Endpointer, Phase, Signal, is_complete
+from voice_daemon.events import Transcript
 from voice_daemon.pipeline import PipelineOptions
 
 FRAME = 160
@@ -87,6 +88,80 @@ def test_a_breath_resumes_and_the_silence_is_counted_anew() -> None:
 def test_a_silence_setting_under_the_suspicion_ends_without_one() -> None:
     hearing = Hearing(PipelineOptions(silence_ms=200)).voice(500).silence(300)
     assert hearing.signals == [(Signal.STARTED, 100), (Signal.ENDED, 700)]
+
+
+WHOLE = PipelineOptions(silence_ms=1000, complete_share=0.5)
+
+
+def test_a_whole_sentence_ends_after_a_share_of_the_silence() -> None:
+    hearing = Hearing(WHOLE).voice(500).silence(250)
+    hearing.endpointer.expect_nothing_more()
+    hearing.silence(1000)
+    assert hearing.signals[1:] == [(Signal.SUSPECTED, 750), (Signal.ENDED, 1000)]
+
+
+def test_a_reading_that_took_longer_than_the_share_ends_it_at_once() -> None:
+    hearing = Hearing(WHOLE).voice(500).silence(700)
+    hearing.endpointer.expect_nothing_more()
+    hearing.silence(1000)
+    assert hearing.signals[1:] == [(Signal.SUSPECTED, 750), (Signal.ENDED, 1210)]
+
+
+def test_who_speaks_on_after_a_whole_sentence_is_heard_out() -> None:
+    hearing = Hearing(WHOLE).voice(500).silence(250)
+    hearing.endpointer.expect_nothing_more()
+    hearing.silence(200).voice(500).silence(2000)
+    assert hearing.signals[2:] == [
+        (Signal.RESUMED, 960),
+        (Signal.SUSPECTED, 1700),
+        (Signal.ENDED, 2450),
+    ]
+
+
+@given(
+    silence_ms=st.integers(300, 3000),
+    share=st.floats(0.1, 1),
+    complete=st.booleans(),
+    stretches=st.lists(st.tuples(st.booleans(), st.integers(1, 60)), max_size=20),
+)
+def test_the_end_is_never_later_than_plain_silence_nor_sooner_than_the_share(
+    *, silence_ms: int, share: float, complete: bool, stretches: list[tuple[bool, int]]
+) -> None:
+    hearing = Hearing(PipelineOptions(silence_ms=silence_ms, complete_share=share, max_s=1000))
+    endpointer = hearing.endpointer
+    for voiced, n_frames in [(True, 20), *stretches, (False, 400)]:
+        for _ in range(n_frames):
+            if endpointer.phase is Phase.OVER:
+                break
+            before = endpointer.phase
+            hearing.hear(0.9 if voiced else 0.1, 10)
+            if complete and endpointer.phase is Phase.SUSPECTED is not before:
+                endpointer.expect_nothing_more()
+    assert hearing.signals[-1][0] is Signal.ENDED
+    shortest_ms = silence_ms * share if complete else silence_ms
+    assert shortest_ms * MS - 1 <= endpointer.voice.silence < silence_ms * MS + FRAME
+
+
+def reading(
+    *, text: str = "Turn it on.", completeness: float = 0.9, ended: bool = True
+) -> Transcript:
+    return Transcript(
+        text=text,
+        revised=False,
+        language="en",
+        words=(),
+        confidence=0.9,
+        no_speech_prob=0.0,
+        ended=ended,
+        completeness=completeness,
+    )
+
+
+def test_a_sentence_is_whole_when_the_model_is_sure_of_its_end() -> None:
+    assert is_complete(reading(), least=0.6)
+    assert not is_complete(reading(completeness=0.5), least=0.6)
+    assert not is_complete(reading(ended=False), least=0.6)
+    assert not is_complete(reading(text=""), least=0.6)
 
 
 def test_nobody_speaks_until_the_timeout() -> None:

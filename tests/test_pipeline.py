@@ -128,6 +128,31 @@ def test_the_final_is_ready_before_the_hangover_ends() -> None:
     assert final.timing.finalize_ms < 700 + 100
 
 
+def silence_before_the_end(scene: Scene, *, completeness: float) -> int:
+    """Play a scene to its final; the milliseconds from the end of speech to that."""
+    transcriber = FakeTranscriber(words=scene.words, completeness=(completeness,))
+    events = Rig(scene, transcriber=transcriber).play()
+    assert reasons(events) == [(EndReason.SILENCE, 1)]
+    return of(TranscriptFinal, events)[0].timing.finalize_ms
+
+
+@pytest.mark.parametrize("scene", [continuous(), paused(), continuous("stop")])
+def test_a_whole_sentence_is_published_sooner_than_half_a_one(scene: Scene) -> None:
+    options = PipelineOptions()
+    whole_ms = silence_before_the_end(scene, completeness=0.9)
+    half_ms = silence_before_the_end(scene, completeness=0.1)
+    assert half_ms >= options.silence_ms
+    assert options.complete_share * options.silence_ms <= whole_ms < half_ms - 100
+
+
+def test_a_whole_sentence_that_goes_on_is_not_cut_after_what_follows() -> None:
+    scene = Scene().silence(500).wake().say("turn it on").silence(400).say("and").silence(3000)
+    transcriber = FakeTranscriber(words=scene.words, completeness=(0.9, 0.1))
+    (final,) = of(TranscriptFinal, Rig(scene, transcriber=transcriber).play())
+    assert final.text == "turn it on and"
+    assert final.timing.finalize_ms >= PipelineOptions().silence_ms
+
+
 def test_a_final_prepared_too_early_is_dropped_when_speech_resumes() -> None:
     scene = Scene().silence(500).wake().say("turn on").silence(500).say("the lights").silence(900)
     rig = Rig(scene)

@@ -124,12 +124,12 @@ class Voice:
 def is_complete(transcript: Transcript, *, least: float) -> bool:
     """Tell whether a reading is a whole sentence, of which nothing more is to be expected.
 
-    The model ended the text, set the sign that ends a sentence, and was sure of that sign and of
-    its words: by `least`, 0..1. A text that stops in the middle ends without such a sign, or
-    with one that the model doubts. Measured: docs/endpoint.md.
+    The model ended the text, and was sure of the sign that ends its sentence: by `least`, 0..1.
+    A text that stops in the middle ends without such a sign, or with one that the model doubts.
+    Measured: docs/endpoint.md.
     """
-    sure = min(transcript.completeness, transcript.confidence) >= least
-    return transcript.ended and sure
+    sure = transcript.completeness >= least
+    return bool(transcript.text) and transcript.ended and sure
 
 
 def decide(
