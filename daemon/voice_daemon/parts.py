@@ -133,7 +133,7 @@ class PipelineOptions:
     """Silence after which the final is prepared."""
     complete_share: float = 0.7
     """Of `silence_ms`: the silence that ends an utterance whose text is a whole sentence."""
-    least_complete: float = 0.6
+    least_complete: float = 0.7
     """How sure the recogniser has to be that it is. Measured: docs/endpoint.md."""
     max_gap_ms: float = 1000
     """Lost audio up to this long becomes silence; more ends the session."""
