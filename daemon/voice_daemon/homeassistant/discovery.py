@@ -118,7 +118,7 @@ def _events(device: Device) -> dict[str, Component]:
             "event_types": ["detected"],
             "state_topic": wake,
         },
-        # Off by default: Home Assistant's recorder would keep what was said.
+        # Off by default: it says again what the event says, and both would be recorded.
         "last_transcript": {
             "platform": "sensor",
             "name": "Last transcript",
@@ -136,7 +136,6 @@ def _events(device: Device) -> dict[str, Component]:
             "value_template": "{{ (value_json.text ~ value_json.draft)"
             f"[-{MAX_STATE_CHARS}:] | trim }}}}",
             "json_attributes_topic": partial,
-            "enabled_by_default": False,
         },
     }
 
