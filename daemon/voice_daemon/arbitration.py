@@ -56,6 +56,9 @@ class Rivals(Protocol):
     def standing(self) -> Standing:
         """Return the say that this device has right now."""
 
+    def tell(self, claim: Claim) -> None:
+        """Say something to the other devices, at once and without waiting."""
+
     def take(self) -> Sequence[Claim]:
         """Return what other devices said since the last call."""
 

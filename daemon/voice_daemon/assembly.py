@@ -105,10 +105,6 @@ class Assembly:
         self._hooks = hooks
         hermes = Hermes(self._topics, steady_s) if settings.mqtt.format == "hermes" else None
         contends = settings.arbitration.enabled
-        self._rivals = BrokerRivals(
-            is_connected=lambda: self.mqtt.status().connected,
-            has_problem=lambda: bool(self.announcer.picture().problems),
-        )
         self.homeassistant = Lifecycle(
             _device(live, self._topics) if settings.homeassistant.discovery else None,
             topics=self._topics,
@@ -125,7 +121,7 @@ class Assembly:
             listeners={settings.homeassistant.status_topic: self.homeassistant.on_status}
             if settings.homeassistant.discovery
             else {},
-            live={claims_filter(self._topics): self._rivals.on_message} if contends else {},
+            live={claims_filter(self._topics): self._on_claim} if contends else {},
             foreign=hermes,
         )
         self.announcer = Announcer(
@@ -140,6 +136,12 @@ class Assembly:
             settings=live.values,
             final_ttl_s=settings.mqtt.final_ttl_s,
             wording=hermes.for_event if hermes else for_event,
+        )
+        self._rivals = BrokerRivals(
+            topics=self._topics,
+            publish=self.mqtt.publish,
+            is_connected=lambda: self.mqtt.status().connected,
+            has_problem=lambda: bool(self.announcer.picture().problems),
         )
         self.intake = Intake(
             audio.new_source,
@@ -217,6 +219,9 @@ class Assembly:
         if self.wyoming is not None and engine.dictations is not None:
             self.wyoming.start(engine.dictations)
         return engine
+
+    def _on_claim(self, topic: str, payload: bytes) -> None:
+        self._rivals.on_message(topic, payload)
 
     def _on_command(self, command: Command) -> None:
         self.orders.on_command(command)

@@ -35,15 +35,6 @@ class Candidate:
     """The audio since, (n,) each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The wake word is ours: open the session."""
-
-    candidate: Candidate
-    taken: Claim | None
-    """What to tell the other devices first."""
-
-
 class Contender:
     """Takes part in one contest at a time; `now_sample` is the live input's clock."""
 
@@ -71,39 +62,48 @@ class Contender:
             self._arbiter.hear(claim, now=self._now_sample())
         return None if self.is_waiting else self._arbiter.stand_down()
 
-    def enter(self, candidate: Candidate) -> Claim | None:
-        """Take part with a wake word just heard; give what to tell the others, if anything."""
+    def enter(self, candidate: Candidate) -> None:
+        """Take part with a wake word just heard."""
         self._candidate = candidate
-        return self._arbiter.enter(
+        claim = self._arbiter.enter(
             candidate.detection,
             session_id=candidate.opening.session_id,
             standing=self._rivals.standing(),
             now=self._now_sample(),
         )
+        self._tell(claim)
 
     def keep(self, samples: NDArray[np.int16]) -> None:
         """Hold back (n,) samples for the session that may be opened."""
         if self._candidate is not None:
             self._candidate.heard.append(samples)
 
-    def decide(self) -> Answer | StoodDown | None:
-        """Say who answers the wake word; None while that is open."""
+    def decide(self) -> Candidate | StoodDown | None:
+        """Give the session to be opened, or to whom it was left; None while that is open.
+
+        The others are told that it is taken before anything else is done: opening a session
+        means computing, and each of them has a window that is running out.
+        """
         candidate, now = self._candidate, self._now_sample()
         verdict = self._arbiter.verdict(now)
         if candidate is None or verdict is Verdict.OPEN:
             return None
         self._candidate = None
         if verdict is Verdict.WON:
-            return Answer(candidate, self._arbiter.win(now))
+            self._tell(self._arbiter.win(now))
+            return candidate
         return self._arbiter.stand_down()
 
-    def hold(self, detection: WakeDetection, *, session_id: str) -> Claim | None:
-        """Give what to tell the others about a wake word heard in a session of ours."""
-        if self._rivals.standing() is not Standing.FULL:
-            return None
-        return self._arbiter.hold(detection, session_id=session_id)
+    def hold(self, detection: WakeDetection, *, session_id: str) -> None:
+        """Tell the others that a wake word heard in a session of ours belongs to it."""
+        if self._rivals.standing() is Standing.FULL:
+            self._tell(self._arbiter.hold(detection, session_id=session_id))
 
     def leave(self) -> None:
         """Take part no longer: the session is over, or will not be opened."""
         self._candidate = None
         self._arbiter.leave()
+
+    def _tell(self, claim: Claim | None) -> None:
+        if claim is not None:
+            self._rivals.tell(claim)

@@ -271,7 +271,6 @@ Event = (
     | TranscriptFinal
     | SessionEnded
     | ErrorRaised
-    | Claim
     | StoodDown
 )
 """Whatever `pipeline.Pipeline.feed` may return."""

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from voice_daemon.audio.ring import RingBuffer
-from voice_daemon.contender import Answer, Candidate, Contender
+from voice_daemon.contender import Candidate, Contender
 from voice_daemon.events import (
     EndReason,
     ErrorRaised,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from voice_daemon.arbitration import Rivals
-    from voice_daemon.events import AudioBlock, Claim, Event, StoodDown, WakeDetection
+    from voice_daemon.events import AudioBlock, Event, StoodDown, WakeDetection
 
 __all__ = [
     "Counters",
@@ -240,7 +240,8 @@ class Pipeline:
             self._give_way(contender.listen())
         if self._session is not None:
             self._tally.add(wakes_ignored=len(detections))
-            self._hold(detections, self._session)
+            if detections and contender is not None:
+                contender.hold(detections[0], session_id=self._session.opening.session_id)
             self._pass_on(self._session, self._session.hear(quantum.samples))
         elif contender is not None and contender.is_waiting:
             self._tally.add(wakes_ignored=len(detections))
@@ -261,15 +262,14 @@ class Pipeline:
         if self._contender is None:
             self._admit(candidate)
         else:
-            self._tell(self._contender.enter(candidate))
+            self._contender.enter(candidate)
             self._decide(self._contender)
 
     def _decide(self, contender: Contender) -> None:
         """Open the session that waits, or drop it, once it is certain who answers."""
         outcome = contender.decide()
-        if isinstance(outcome, Answer):
-            self._tell(outcome.taken)
-            self._admit(outcome.candidate)
+        if isinstance(outcome, Candidate):
+            self._admit(outcome)
         else:
             self._give_way(outcome)
 
@@ -279,16 +279,6 @@ class Pipeline:
             self._tally.add(stood_down=1)
             self._emit(stood_down)
             self._close(EndReason.CANCELLED)
-
-    def _hold(self, detections: Sequence[WakeDetection], session: OpenSession) -> None:
-        """Tell the others that a wake word heard in a session belongs to it."""
-        if detections and self._contender is not None:
-            session_id = session.opening.session_id
-            self._tell(self._contender.hold(detections[0], session_id=session_id))
-
-    def _tell(self, claim: Claim | None) -> None:
-        if claim is not None:
-            self._emit(claim)
 
     def _admit(self, candidate: Candidate) -> None:
         """Open a session as of its wake word, whatever was heard since."""

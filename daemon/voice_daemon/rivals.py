@@ -7,15 +7,18 @@ nothing of who wins.
 from __future__ import annotations
 
 from collections import deque
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from voice_daemon.arbitration import MAX_HEARD, Standing
 from voice_daemon.mqtt.claims import parse_claim
+from voice_daemon.mqtt.messages import for_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from voice_daemon.events import Claim
+    from voice_daemon.mqtt.topics import MqttMessage, Topics
 
 MAX_WAITING: Final = MAX_HEARD
 """More than this between two blocks is no house but a fault; the oldest go."""
@@ -25,8 +28,15 @@ class BrokerRivals:
     """Devices that speak over MQTT. One thread may call `on_message`, another the rest."""
 
     def __init__(
-        self, *, is_connected: Callable[[], bool], has_problem: Callable[[], bool]
+        self,
+        *,
+        topics: Topics,
+        publish: Callable[[MqttMessage], None],
+        is_connected: Callable[[], bool],
+        has_problem: Callable[[], bool],
     ) -> None:
+        self._topics = topics
+        self._publish = publish
         self._is_connected = is_connected
         self._has_problem = has_problem
         self._waiting: deque[Claim] = deque(maxlen=MAX_WAITING)
@@ -42,6 +52,11 @@ class BrokerRivals:
         if not self._is_connected():
             return Standing.ALONE
         return Standing.SILENT if self._has_problem() else Standing.FULL
+
+    def tell(self, claim: Claim) -> None:
+        """Publish a claim."""
+        for message in for_event(claim, topics=self._topics, at=datetime.now(UTC)):
+            self._publish(message)
 
     def take(self) -> tuple[Claim, ...]:
         """Return what other devices said since the last call, oldest first."""

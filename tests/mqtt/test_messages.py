@@ -52,7 +52,7 @@ FINAL = TranscriptFinal(
     words=(Word("Schalte", 0.1203, 0.31),),
 )
 CLAIM = Claim(Stage.CLAIM, "mac-mini", "s1", "hey jarvis/2", 0.9712)
-EVENTS: dict[str, Event] = {
+EVENTS: dict[str, Event | Claim] = {
     "wake": WakeDetected("s1", "hey_jarvis", 0.94096, 16_000),
     "session_started": SessionStarted("s1", None, 16_000),
     "session_ended": SessionEnded("s1", EndReason.SILENCE, 1, 64_000),
@@ -114,7 +114,7 @@ def test_every_kind_of_event_is_published_or_stays_inside_on_purpose() -> None:
     for event in inside:
         assert messages.for_event(event, topics=TOPICS, at=AT) == ()
     covered = {type(event) for event in (*EVENTS.values(), *inside)}
-    assert covered == set(get_args(Event))
+    assert covered == {*get_args(Event), Claim}
 
 
 def test_the_retained_picture_is_published_exactly_so() -> None:

@@ -133,7 +133,7 @@ class Wording(Protocol):
 
 
 def for_event(
-    event: Event, *, topics: Topics, at: datetime, final_ttl_s: float = 30.0
+    event: Event | Claim, *, topics: Topics, at: datetime, final_ttl_s: float = 30.0
 ) -> tuple[MqttMessage, ...]:
     """Give what `event` says on MQTT: one message, or none for what stays inside.
 
