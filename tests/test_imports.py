@@ -58,7 +58,9 @@ EDGES = {
     "control": (),
     "models": (),
     "mqtt": (),
+    "service": (),
     "vad": (),
+    "wyoming_server": ("audio",),
     # It plays its own test recording to itself, and may ask for voice as well.
     "wake": ("audio", "vad"),
 }
@@ -78,6 +80,7 @@ HEAVY = frozenset(
         "soundfile",
         "structlog",
         "tiktoken",
+        "wyoming",
     ]
 )
 """None of these is needed to say how `daemonctl` is used."""

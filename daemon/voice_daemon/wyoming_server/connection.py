@@ -7,6 +7,7 @@ an `error` event that says why. Knows nothing of models, threads or other client
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -22,15 +23,13 @@ from wyoming.info import Describe
 from wyoming.ping import Ping, Pong
 
 from voice_daemon.errors import VoiceDaemonError, WyomingError
-from voice_daemon.events import SAMPLE_RATE
 from voice_daemon.wyoming_server import frames
 from voice_daemon.wyoming_server.info import info_of
-from voice_daemon.wyoming_server.pcm import PcmConverter, PcmFormat
+from voice_daemon.wyoming_server.pcm import PcmFormat
 from voice_daemon.wyoming_server.stream import ClientStream, Committed, Failed, Finished
+from voice_daemon.wyoming_server.utterance import Utterance
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from wyoming.event import Event, Eventable
 
     from voice_daemon.wyoming_server.parts import Limits, Recogniser, Schedule
@@ -41,6 +40,7 @@ log = structlog.get_logger()
 AUDIO_START: Final = "audio-start"
 AUDIO_CHUNK: Final = "audio-chunk"
 AUDIO_STOP: Final = "audio-stop"
+LINGER_S: Final = 1.0
 _AUDIO: Final = frozenset({AUDIO_START, AUDIO_CHUNK, AUDIO_STOP})
 
 
@@ -64,7 +64,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._closed = asyncio.ensure_future(writer.wait_closed())
         self._language: str | None = None
-        self._utterance: _Utterance | None = None
+        self._utterance: Utterance | None = None
 
     async def run(self) -> None:
         """Serve the client."""
@@ -73,6 +73,7 @@ class Connection:
                 await self._act(event)
         except VoiceDaemonError as error:
             self._refuse(error)
+            await self._linger()
         except ConnectionError:
             log.debug("wyoming.client_lost")
         finally:
@@ -80,6 +81,17 @@ class Connection:
             self._writer.close()
             self._closed.cancel()
             await asyncio.gather(self._closed, return_exceptions=True)
+
+    async def _linger(self) -> None:
+        """Hear the client out for a moment.
+
+        Closing a socket with unread input resets it, and the error would be lost on the way.
+        """
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(LINGER_S):
+                self._writer.write_eof()
+                while await self._reader.read(frames.MAX_HEADER_BYTES):
+                    pass
 
     async def _next_event(self) -> Event | None:
         """Wait for the next event, for as long as a client may be silent."""
@@ -121,11 +133,11 @@ class Connection:
             await self._until(utterance.over)
             self._forget()
 
-    def _begin(self) -> _Utterance:
+    def _begin(self) -> Utterance:
         stream = ClientStream(
             self._recogniser, self._schedule, language=self._language, report=self._on_report
         )
-        return _Utterance(stream, self._limits)
+        return Utterance(stream, self._limits)
 
     def _checked(self, request: Transcribe) -> str | None:
         """Return the language of a request; raises `WyomingError` for what we do not have."""
@@ -182,7 +194,7 @@ class Connection:
         if not isinstance(report, Committed):
             utterance.over.set()
 
-    def _send_chunk(self, utterance: _Utterance, text: str) -> None:
+    def _send_chunk(self, utterance: Utterance, text: str) -> None:
         """Send what `text` adds to what was sent."""
         new = text[len(utterance.sent) :]
         if new:
@@ -191,7 +203,7 @@ class Connection:
             self._send(TranscriptChunk(new))
             utterance.sent = text
 
-    def _send_final(self, utterance: _Utterance, report: Finished) -> None:
+    def _send_final(self, utterance: Utterance, report: Finished) -> None:
         """Send the rest, and the whole, which is right where it differs from the parts."""
         transcript = report.transcript
         revised = not transcript.text.startswith(utterance.sent)
@@ -229,59 +241,3 @@ class Connection:
         if self._utterance is not None:
             self._utterance.stream.cancel()
             self._utterance = None
-
-
-class _Utterance:
-    """An open utterance of this client, as the event loop sees it."""
-
-    def __init__(self, stream: ClientStream, limits: Limits) -> None:
-        self.stream = stream
-        self.sent = ""
-        """The text that was sent in parts."""
-        self.room = asyncio.Event()
-        """Set while more audio may come."""
-        self.over = asyncio.Event()
-        """Set once the last report was passed on."""
-        self._limits = limits
-        self._pcm: PcmFormat | None = None
-        self._converter: PcmConverter | None = None
-        self._audio_s = 0.0
-        self.room.set()
-
-    def take(self, pcm: PcmFormat, payload: bytes) -> None:
-        """Pass a chunk on; raises `WyomingError` for one that is too long."""
-        chunk_s = pcm.seconds(len(payload))
-        self._audio_s += chunk_s
-        if chunk_s > self._limits.max_chunk_s or self._audio_s > self._limits.max_audio_s:
-            raise WyomingError(
-                "wyoming.too_long",
-                f"that is more than {self._limits.max_audio_s:g} s of audio, "
-                f"or {self._limits.max_chunk_s:g} s in one chunk",
-                remedy="send it in parts, each with its own audio-stop",
-            )
-        if self._converter is None or pcm != self._pcm:
-            self._drain()
-            self._pcm, self._converter = pcm, PcmConverter(pcm)
-        self._feed(self._converter.feed(payload))
-        self.follow()
-
-    def end(self) -> None:
-        """Pass on that this was all."""
-        self._drain()
-        self.stream.end()
-
-    def follow(self) -> None:
-        """Open or close `room` by what waits."""
-        if self.stream.backlog_samples > self._limits.max_backlog_s * SAMPLE_RATE:
-            self.room.clear()
-        else:
-            self.room.set()
-
-    def _drain(self) -> None:
-        if self._converter is not None:
-            self._feed(self._converter.finish())
-            self._converter = None
-
-    def _feed(self, samples: NDArray[np.int16]) -> None:
-        if samples.size:
-            self.stream.feed(samples)
