@@ -78,7 +78,7 @@ class Chores:
             self._parts.publish_health()
 
     def _save(self) -> None:
-        """Write the changed settings; a fault is told once, and it is tried again at a change."""
+        """Write the changed settings; a fault is told once, and it is tried again."""
         try:
             self._parts.store.save()
             self._save_fault = None

@@ -140,6 +140,7 @@ class SettingsStore:
             try:
                 _write(path, json.dumps(_document(memory), indent=1).encode())
             except OSError as error:
+                self._is_dirty = True
                 raise VoiceDaemonError(
                     "settings.not_saved",
                     f"{path} cannot be written: {error.strerror or error}",
