@@ -22,7 +22,7 @@ from voice_daemon.mqtt.backoff import Backoff
 from voice_daemon.mqtt.dialler import Dialler, Patience
 from voice_daemon.mqtt.faults import Cause, LinkError, access_fault, unacknowledged_fault
 from voice_daemon.mqtt.mailbox import Mailbox, steady_s
-from voice_daemon.mqtt.messages import availability, for_event
+from voice_daemon.mqtt.messages import Leaf, availability, for_event
 from voice_daemon.mqtt.paho_client import broker_url
 from voice_daemon.mqtt.reception import Reception
 from voice_daemon.mqtt.waker import Waker
@@ -111,7 +111,11 @@ class MqttClient:
         self._waker = Waker()
         self._mailbox = Mailbox(capacity=settings.offline_max, stall_s=self._patience.stall_s)
         self._reception = Reception(
-            topics, on_command, listeners=listeners, live=live, foreign=foreign
+            topics,
+            on_command,
+            listeners={**(listeners or {}), topics.path(Leaf.AVAILABILITY): self._hear_of_us},
+            live=live,
+            foreign=foreign,
         )
         self._dialler = Dialler(
             settings,
@@ -126,6 +130,8 @@ class MqttClient:
             random_unit=random_unit,
         )
         self._tickets: dict[int, int] = {}
+        self._has_come_back = False
+        """Whether this connection's `online` was heard from the broker."""
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         # Each of these is written by one thread and read by others.
         self._stop_by_s = math.inf
@@ -220,6 +226,7 @@ class MqttClient:
 
     def _introduce(self, link: Link) -> None:
         """Say that we are here, and what we are."""
+        self._has_come_back = False
         link.subscribe(self._reception.filters)
         mark = self._mailbox.mark()
         first = (availability(self._topics, online=True), *self._announce())
@@ -244,6 +251,20 @@ class MqttClient:
                 return
             link.step(min(_TURN_S, left_s))
             self._settle(link)
+
+    def _hear_of_us(self, _topic: str, payload: bytes) -> None:
+        """Say again that we are here, when somebody says that we are not.
+
+        A broker of several nodes may notice late that an older connection of ours is gone, and
+        publish its will over the `online` of the one that took its place on another node. What
+        comes before our own `online` has come back is only what was retained until then.
+        """
+        online = availability(self._topics, online=True)
+        if payload == online.payload:
+            self._has_come_back = True
+        elif self._has_come_back and math.isinf(self._stop_by_s):
+            log.warning("mqtt.declared_offline", remedy="none: it was said again that we are here")
+            self._mailbox.put(online)
 
     def _hand_over(self, link: Link) -> None:
         """Give the link what it can take."""
