@@ -6,12 +6,13 @@ runs on the thread that made it (MLX's streams are thread-local).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from voice_daemon.asr.acoustic import silent_window
 from voice_daemon.asr.streaming import StreamingConfig, StreamingDecoder
+from voice_daemon.asr.wake_phrase import after_phrase, last_words
 from voice_daemon.events import SAMPLE_RATE, Hypothesis, Transcript
 
 if TYPE_CHECKING:
@@ -24,10 +25,32 @@ if TYPE_CHECKING:
 class WhisperTranscriber:
     """One utterance after another: `start`, then `feed`, `step` and `finish`, then `reset`."""
 
-    def __init__(self, model: WhisperModel, config: StreamingConfig | None = None) -> None:
-        self._decoder = StreamingDecoder(
-            model, config or StreamingConfig(), silence=silent_window(model)
-        )
+    def __init__(
+        self,
+        model: WhisperModel,
+        config: StreamingConfig | None = None,
+        *,
+        decoder: StreamingDecoder | None = None,
+    ) -> None:
+        self._model = model
+        self._config = config or StreamingConfig()
+        self._decoder = decoder or StreamingDecoder(model, self._config)
+        self._second_reader = self._decoder.another(self._config)
+        self._wake_phrase: str | None = None
+        self._with_phrase: list[NDArray[np.int16]] = []
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The codes of the languages that it can be told to expect."""
+        return tuple(self._model.tokenizer.languages)
+
+    def another(self, *, language: str | None = None) -> WhisperTranscriber:
+        """Make a transcriber for utterances beside this one's, on the same weights.
+
+        `language`: what is spoken there; None means as here.
+        """
+        config = replace(self._config, language=language or self._config.language)
+        return WhisperTranscriber(self._model, config, decoder=self._decoder.another(config))
 
     def warm_up(self) -> None:
         """Run every path once, so that the first command is not the slow one.
@@ -44,11 +67,16 @@ class WhisperTranscriber:
 
     def start(self, *, wake_phrase: str | None) -> None:
         """Begin an utterance whose audio opens with `wake_phrase`, which is not transcribed."""
-        self._decoder.reset(spoken_prefix=f"{wake_phrase}." if wake_phrase else "")
+        self.reset()
+        self._wake_phrase = wake_phrase
+        if wake_phrase:
+            self._decoder.reset(spoken_prefix=f"{wake_phrase}.")
 
     def feed(self, samples: NDArray[np.int16]) -> None:
         """Append (n,) int16 samples at 16 kHz."""
         self._decoder.feed(samples)
+        if self._wake_phrase:
+            self._with_phrase.append(samples.copy())
 
     def step(self) -> Hypothesis:
         """One streaming step over what was fed."""
@@ -65,12 +93,31 @@ class WhisperTranscriber:
         )
 
     def finish(self) -> Transcript:
-        """A free decode of everything fed; feeding more afterwards makes it stale."""
-        return _transcript(self._decoder.finish())
+        """A free decode of everything fed; feeding more afterwards makes it stale.
+
+        A model that is told that the wake phrase was said may take what follows for a part of
+        it, and write nothing. Then it is asked again without being told.
+        """
+        transcript = _transcript(self._decoder.finish())
+        if self._wake_phrase and not any(letter.isalnum() for letter in transcript.text):
+            return self._read_with(self._wake_phrase)
+        return transcript
 
     def reset(self) -> None:
         """Forget the utterance."""
         self._decoder.reset()
+        self._wake_phrase = None
+        self._with_phrase = []
+
+    def _read_with(self, phrase: str) -> Transcript:
+        """Read all audio, the wake phrase too, and leave it out of the text."""
+        self._second_reader.reset()
+        for samples in self._with_phrase:
+            self._second_reader.feed(samples)
+        read = _transcript(self._second_reader.finish())
+        self._second_reader.reset()
+        text = after_phrase(read.text, phrase) or ""
+        return replace(read, text=text, words=last_words(read.words, text), revised=False)
 
 
 def _transcript(result: StreamingResult) -> Transcript:
