@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from voice_daemon.mqtt.commands import Command, CommandError, Kind
 from voice_daemon.settings_store import Change, SettingsStore, Value
 from voice_daemon.wake_models import wake_word_of_setting
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from voice_daemon.config import Settings
     from voice_daemon.events import Event
     from voice_daemon.pipeline import Pipeline
-
-log = structlog.get_logger()
 
 MUTE: Final = "mute"
 WAKE_THRESHOLD: Final = "wake_threshold"
@@ -80,6 +76,10 @@ class LiveSettings:
         """In force, by name."""
         self.settings = settings
         """In force when the daemon starts."""
+        self.restored: dict[str, Change] = {}
+        """Changes of earlier runs that are in force, by name."""
+        self.forgotten: dict[str, str] = {}
+        """Why others are not, by name."""
         for name, change in self.store.memory.changes.items():
             self._restore(name, change)
 
@@ -114,18 +114,20 @@ class LiveSettings:
         """Put in force what was changed in an earlier run, unless it has become meaningless."""
         setting = self._known.get(name)
         if setting is None or change.configured != setting.configured:
-            log.info("settings.superseded", setting=name, changed_to=change.value)
-            self.store.change(name, None)
+            self._forget(name, "the configuration has changed since")
             return
         try:
             value = setting.read(Command(name, value=change.value, kind=Kind.SETTING))
         except CommandError as error:
-            log.warning("settings.dropped", setting=name, reason=error.message)
-            self.store.change(name, None)
+            self._forget(name, error.message)
             return
         self.values[name] = value
         self.settings = setting.configure(self.settings, value)
-        log.info("settings.restored", setting=name, value=value, configured=setting.configured)
+        self.restored[name] = change
+
+    def _forget(self, name: str, why: str) -> None:
+        self.forgotten[name] = why
+        self.store.change(name, None)
 
 
 def _settings(

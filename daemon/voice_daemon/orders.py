@@ -101,13 +101,17 @@ class Orders:
 
         The rest is in the settings that they are built from.
         """
+        for name, change in self._live.restored.items():
+            log.info("setting.restored", setting=name, value=change.value)
+        for name, why in self._live.forgotten.items():
+            log.warning("setting.forgotten", setting=name, reason=why)
         if self._live.values[MUTE]:
             log.warning("daemon.starts_muted", remedy="daemonctl unmute")
             self._worker.submit(lambda pipeline: self._live.apply(pipeline, MUTE, value=True))
 
     def reset(self) -> tuple[str, ...]:
         """Put every changed setting back to what is configured; give their names."""
-        changed = tuple(self._live.store.memory.changes)
+        changed = tuple(sorted(self._live.store.memory.changes))
         for name in changed:
             back = Command(name, value=AS_CONFIGURED, kind=Kind.SETTING)
             self._submit(name, value=self._live.read(back), done=_nothing, instead_of=name)

@@ -90,15 +90,18 @@ def read_memory(path: Path) -> Memory:
 
 
 class SettingsStore:
-    """The file, as the running daemon changes it; `path` None remembers until the end alone."""
+    """The file, as the running daemon changes it; without one, it remembers until the end alone.
 
-    def __init__(self, path: Path | None = None) -> None:
+    `memory`: what to begin with, in the place of what the file says.
+    """
+
+    def __init__(self, path: Path | None = None, *, memory: Memory | None = None) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._writing = threading.Lock()
-        self._memory = NOTHING
+        self._memory = memory or NOTHING
         self._is_dirty = False
-        if path is not None:
+        if path is not None and memory is None:
             try:
                 self._memory = read_memory(path)
             except UnreadableError as error:

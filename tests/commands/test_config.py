@@ -11,6 +11,7 @@ import pytest
 from voice_daemon.cli import main
 from voice_daemon.commands import Context
 from voice_daemon.config import Settings, load_settings
+from voice_daemon.settings_store import Change, SettingsStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,16 +78,16 @@ def test_mistakes_are_a_document_for_scripts(
 
 
 def test_what_has_no_effect_is_a_warning(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file.write_text("[wyoming]\nenabled = true\n")
+    file.write_text("[privacy]\nsave_audio = true\n")
     assert main(["config", "check"]) == 0
     assert capsys.readouterr().err == (
-        f"daemonctl: warning: {file}: [wyoming] enabled = true: "
+        f"daemonctl: warning: {file}: [privacy] save_audio = true: "
         "this version cannot do that yet; it has no effect\n"
     )
     assert main(["config", "check", "--json"]) == 0
     found = document(capsys.readouterr().out)
     assert found["ok"] is True
-    assert [warning["key"] for warning in found["warnings"]] == ["[wyoming] enabled"]
+    assert [warning["key"] for warning in found["warnings"]] == ["[privacy] save_audio"]
 
 
 def test_show_prints_what_is_in_force(
@@ -121,6 +122,63 @@ def test_the_example_is_a_good_file(file: Path, capsys: pytest.CaptureFixture[st
     file.write_text(capsys.readouterr().out)
     assert main(["config", "check"]) == 0
     assert load_settings(file, {}) == Settings()
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> Path:
+    """A daemon that ran here was told other settings than the defaults, and was muted."""
+    store = SettingsStore(tmp_path / "state.json")
+    store.change("wake_threshold", Change(0.65, 0.5))
+    store.change("wake_word", Change("alexa", "hey_jarvis"))
+    store.change("mute", Change(value=True, configured=False))
+    store.save()
+    return tmp_path / "state.json"
+
+
+@pytest.mark.usefixtures("changed")
+def test_show_tells_what_was_changed_at_run_time_and_how_to_go_back(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["config", "show"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("# changed at run time: mute, wake_threshold, wake_word\n")
+    assert "daemonctl config reset" in shown.splitlines()[1]
+    assert 'models = ["alexa"]  # changed at run time from ["hey_jarvis"] (default)\n' in shown
+    assert "threshold = 0.65    # changed at run time from 0.5 (default)\n" in shown
+    assert main(["config", "show", "--json"]) == 0
+    found = document(capsys.readouterr().out)
+    assert found["settings"]["wake"]["threshold"] == 0.65
+    assert found["changed"]["mute"] == {"value": True, "configured": False}
+
+
+@pytest.mark.usefixtures("changed")
+def test_a_key_that_was_configured_anew_since_is_shown_as_configured(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text("[wake]\nthreshold = 0.7\n")
+    assert main(["config", "show"]) == 0
+    shown = capsys.readouterr().out
+    assert f"threshold = 0.7     # {file}\n" in shown
+    assert shown.startswith("# changed at run time: mute, wake_word\n")
+
+
+def test_a_damaged_file_of_changes_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "state.json").write_text("{")
+    assert main(["config", "show"]) == 0
+    assert "state.json cannot be read" in capsys.readouterr().err
+    assert (tmp_path / "state.json").read_text() == "{"
+
+
+def test_reset_forgets_what_was_changed(changed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "reset"]) == 0
+    assert capsys.readouterr().out == "as configured again: mute, wake_threshold, wake_word\n"
+    assert SettingsStore(changed).memory.changes == {}
+    assert main(["config", "reset"]) == 0
+    assert capsys.readouterr().out == "nothing was changed at run time\n"
+    assert main(["config", "reset", "--json"]) == 0
+    assert document(capsys.readouterr().out)["settings"] == []
 
 
 def test_a_context_reads_the_file_that_it_was_given(file: Path) -> None:
