@@ -29,7 +29,13 @@ COMMANDS = {
     "run": "run",
     "demo": "demo",
     "transcribe": "transcribe",
+    "serve-wyoming": "serve_wyoming",
     "status": "status",
+    "install": "service",
+    "uninstall": "service",
+    "start": "service",
+    "stop": "service",
+    "restart": "service",
     "listen": "session",
     "cancel": "session",
     "mute": "session",
@@ -40,7 +46,7 @@ COMMANDS = {
 }
 """Command -> module of `voice_daemon.commands` that holds it, in the order of the help."""
 
-SHARED_MODULES = frozenset({"session"})
+SHARED_MODULES = frozenset({"session", "service"})
 """Modules that hold several commands, in a tuple `COMMANDS`."""
 
 
@@ -55,7 +61,7 @@ class _TopParser(_Parser):
     """The parser of what stands before the command; its help lists the commands."""
 
     def format_help(self) -> str:
-        rows = [f"  {name:<12}{load_command(name).HELP}" for name in COMMANDS]
+        rows = [f"  {name:<15}{load_command(name).HELP}" for name in COMMANDS]
         more = f"`{PROG} COMMAND --help` tells more of each."
         return "\n".join((super().format_help(), "commands:", *rows, "", more, ""))
 

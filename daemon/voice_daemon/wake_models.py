@@ -8,6 +8,7 @@ of models is used.
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,6 +56,8 @@ class _OnnxGraph:
     """An ONNX model on one thread of the CPU: these are far too small for more."""
 
     def __init__(self, path: Path) -> None:
+        # ONNX Runtime reports to its maker unless this is set before it is imported.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         # Half a second of import that only a listening daemon should pay for.
         import onnxruntime  # noqa: PLC0415 - see above
 

@@ -5,6 +5,7 @@ Reads the configuration, sets up the log and hands over to `voice_daemon.app`.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from voice_daemon.audio import AudioSource
     from voice_daemon.commands import Context
     from voice_daemon.config import Settings
+    from voice_daemon.errors import VoiceDaemonError
     from voice_daemon.replay import Replay
 
 NAME = "run"
@@ -37,11 +39,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fast", action="store_true", help="do not replay in real time, but as fast as it goes"
     )
+    parser.add_argument(
+        "--supervised",
+        action="store_true",
+        help="what the launchd agent says: a wrong configuration is waited out instead of ending "
+        "with 78 every ten seconds",
+    )
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run until stopped, or until the file is over; raises `VoiceDaemonError` for a fault."""
-    from voice_daemon.errors import ConfigError, UsageError  # noqa: PLC0415 - only when it is run
+    from voice_daemon.errors import (  # noqa: PLC0415 - only when it is run
+        ConfigError,
+        UsageError,
+        VoiceDaemonError,
+    )
+    from voice_daemon.exit_codes import EXIT_CONFIG  # noqa: PLC0415 - as above
 
     if args.fast and args.input == MICROPHONE:
         raise UsageError(
@@ -51,11 +64,44 @@ def run(args: argparse.Namespace, context: Context) -> int:
         )
     try:
         return _run(args, context)
-    except ConfigError as error:
-        from voice_daemon.exit_codes import EXIT_CONFIG  # noqa: PLC0415 - only when it is run
+    except VoiceDaemonError as error:
+        if isinstance(error, ConfigError):
+            error.exit_code = EXIT_CONFIG
+        if not args.supervised or error.exit_code != EXIT_CONFIG:
+            raise
+        return _park(error, context)
 
-        error.exit_code = EXIT_CONFIG
-        raise
+
+def _park(error: VoiceDaemonError, context: Context) -> int:
+    """Wait until the configuration, or a model that it may name, is another."""
+    from voice_daemon import logs, parked  # noqa: PLC0415 - only when it is run
+    from voice_daemon.commands import print_error  # noqa: PLC0415 - as above
+    from voice_daemon.config import LogSettings  # noqa: PLC0415 - as above
+    from voice_daemon.errors import ConfigError  # noqa: PLC0415 - as above
+
+    print_error(error, context.err)
+    paths = context.paths()
+    with contextlib.suppress(ConfigError):  # a log that cannot be written may be the error
+        logs.configure(LogSettings(), log_file=paths.log_file, console=False)
+    files = [path for path in (context.config_path, paths.config_file, paths.models_dir) if path]
+
+    def fingerprint() -> object:
+        return parked.files_fingerprint(files), _mistakes(context)
+
+    return parked.wait_for_a_change(
+        error, fingerprint=fingerprint, socket_path=paths.socket_path, log_file=paths.log_file
+    )
+
+
+def _mistakes(context: Context) -> str:
+    """Say what is wrong with the configuration now, files that it names included."""
+    from voice_daemon.errors import ConfigError  # noqa: PLC0415 - only when it is run
+
+    try:
+        context.settings()
+    except ConfigError as error:
+        return error.message
+    return ""
 
 
 def _run(args: argparse.Namespace, context: Context) -> int:
@@ -63,7 +109,14 @@ def _run(args: argparse.Namespace, context: Context) -> int:
     from voice_daemon import logs  # noqa: PLC0415 - only when it is run
     from voice_daemon.app import App  # noqa: PLC0415 - only when it is run
     from voice_daemon.engine import build_engine  # noqa: PLC0415 - loads the recogniser
+    from voice_daemon.live_settings import LiveSettings  # noqa: PLC0415 - only when it is run
+    from voice_daemon.settings_store import SettingsStore  # noqa: PLC0415 - as above
+    from voice_daemon.wake_models import wake_choices  # noqa: PLC0415 - as above
 
+    if args.supervised:
+        from voice_daemon.parked import empty_full_crash_files  # noqa: PLC0415 - only under launchd
+
+        empty_full_crash_files()
     is_replay = args.input != MICROPHONE
     audio = (
         file_input(Path(args.input), settings, realtime=not args.fast)[0]
@@ -76,14 +129,20 @@ def _run(args: argparse.Namespace, context: Context) -> int:
         console=context.err.isatty(),
         log_transcripts=settings.privacy.log_transcripts,
     )
+    live = LiveSettings(
+        settings,
+        wake_choices=wake_choices(settings.wake.models),
+        store=SettingsStore(paths.changes_file),
+    )
     app = App(
         settings,
         audio,
         build_engine=lambda now_sample: build_engine(
-            settings, models_dir=paths.models_dir, now_sample=now_sample
+            live.settings, models_dir=paths.models_dir, now_sample=now_sample
         ),
         socket_path=None if is_replay else paths.socket_path,
         log_file=paths.log_file,
+        live=live,
     )
     return app.run()
 

@@ -1,0 +1,44 @@
+"""What launchd is told: the agent's property list, made from the template in `launchd/`.
+
+Knows the template and where this user's paths go in it, and nothing of how it is loaded.
+"""
+
+from __future__ import annotations
+
+import plistlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LABEL: Final = "io.github.voice-daemon"
+"""The agent's name in launchd, and the app bundle's identifier: one name for both, for ever."""
+
+TEMPLATE: Final = Path(__file__).with_name("agent.plist")
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """What differs from one user to the next; everything else is the template's."""
+
+    program: Path
+    config_file: Path
+    working_folder: Path
+    out_log: Path
+    err_log: Path
+    variables: Mapping[str, str]
+    """Added to the template's environment."""
+
+    def property_list(self) -> bytes:
+        """Write the agent as launchd reads it."""
+        agent = plistlib.loads(TEMPLATE.read_bytes())
+        # -P: no module of the working folder may stand in for one of Python's own.
+        run = ["-P", "-m", "voice_daemon", "run", "--supervised", "--config"]
+        agent["ProgramArguments"] = [str(self.program), *run, str(self.config_file)]
+        agent["EnvironmentVariables"].update(self.variables)
+        agent["WorkingDirectory"] = str(self.working_folder)
+        agent["StandardOutPath"] = str(self.out_log)
+        agent["StandardErrorPath"] = str(self.err_log)
+        return plistlib.dumps(agent)

@@ -1,0 +1,139 @@
+"""What an installation does, one thing at a time: told before it is done, or told only.
+
+A step is made of values that are known beforehand, so that `--dry-run` shows exactly what would
+happen. Knows files and processes, and nothing of what they are for.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from voice_daemon.errors import ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+PROGRAM_TIMEOUT_S: Final = 60.0
+"""For a program that answers in a second: macOS checks a new one before its first start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change to this machine: how it is told, and how it is done."""
+
+    text: str
+    do: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a program ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run_program(arguments: Sequence[str | Path], *, variables: dict[str, str]) -> Outcome:
+    """Run a program to its end in the given environment; raises `ServiceError` if it cannot be."""
+    command = [os.fspath(argument) for argument in arguments]
+    try:
+        done = subprocess.run(
+            command,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PROGRAM_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ServiceError(
+            "service.program_failed",
+            f"{command[0]} could not be run: {error}",
+            remedy="try again; if it stays, report it with this message",
+        ) from error
+    out, err = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
+    return Outcome(done.returncode, out, err)
+
+
+def make_folder(path: Path, mode: int) -> Step:
+    """Make a folder and those above it; one that is there stays as it is."""
+
+    def do() -> None:
+        with _told("made", path):
+            path.mkdir(mode=mode, parents=True, exist_ok=True)
+
+    return Step(f"make folder {path}", do)
+
+
+def write_file(path: Path, content: bytes, *, mode: int = 0o644) -> Step:
+    """Write a file at once: whoever reads it sees the old one or the new one."""
+
+    def do() -> None:
+        with _told("written", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = path.with_name(f".{path.name}.new")
+            fresh.write_bytes(content)
+            fresh.chmod(mode)
+            fresh.replace(path)
+
+    return Step(f"write {path} ({len(content)} bytes, mode {mode:04o})", do)
+
+
+def copy_file(source: Path, path: Path, *, mode: int) -> Step:
+    """Copy a file's content, without its attributes: a quarantine mark is one of them."""
+
+    def do() -> None:
+        with _told("written", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, path)
+            path.chmod(mode)
+
+    return Step(f"copy {source} to {path}", do)
+
+
+def remove(path: Path) -> Step:
+    """Remove a file or a folder with what is in it; harmless where there is none."""
+
+    def do() -> None:
+        with _told("removed", path):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    return Step(f"remove {path}", do)
+
+
+def move(source: Path, path: Path) -> Step:
+    """Put something into its place; what was there before has been removed."""
+
+    def do() -> None:
+        with _told("moved", source):
+            source.replace(path)
+
+    return Step(f"move {source} to {path}", do)
+
+
+class _told:  # noqa: N801 - reads as a phrase
+    """Turns what the system refuses into an error with a remedy."""
+
+    def __init__(self, verb: str, path: Path) -> None:
+        self._verb = verb
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, OSError):
+            raise ServiceError(
+                "service.file_refused",
+                f"{self._path} could not be {self._verb}: {error.strerror or error}",
+                remedy=f"make sure that you own {self._path.parent} and that the disk is not full",
+            ) from error
