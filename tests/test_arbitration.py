@@ -26,6 +26,13 @@ def claim(node: str, score: float, *, stage: Stage = Stage.CLAIM, word: str = WO
     return Claim(stage, node, f"session-{node}", word, score)
 
 
+def enter(arbiter: Arbiter, score: float = 0.9, *, now: int = 0) -> None:
+    """Take part, and have the claim back from the broker at once."""
+    said = arbiter.enter(detection(score), session_id="s", standing=Standing.FULL, now=now)
+    assert said is not None
+    arbiter.hear(said, now=now)
+
+
 def entered(
     score: float = 0.9, *, standing: Standing = Standing.FULL, heard: tuple[Claim, ...] = ()
 ) -> Arbiter:
@@ -33,7 +40,10 @@ def entered(
     arbiter = Arbiter("m", window_samples=WINDOW)
     for other in heard:
         arbiter.hear(other, now=-1)
-    arbiter.enter(detection(score), session_id="s", standing=standing, now=0)
+    if standing is Standing.FULL:
+        enter(arbiter, score)
+    else:
+        arbiter.enter(detection(score), session_id="s", standing=standing, now=0)
     return arbiter
 
 
@@ -41,6 +51,21 @@ def test_a_device_that_hears_no_other_answers_when_the_window_ends() -> None:
     arbiter = entered()
     assert arbiter.verdict(WINDOW - 1) is Verdict.OPEN
     assert arbiter.verdict(WINDOW) is Verdict.WON
+
+
+def test_a_device_whose_claim_does_not_come_back_waits_a_second_window() -> None:
+    arbiter = Arbiter("m", window_samples=WINDOW)
+    arbiter.enter(detection(), session_id="s", standing=Standing.FULL, now=0)
+    assert arbiter.verdict(2 * WINDOW - 1) is Verdict.OPEN
+    assert arbiter.verdict(2 * WINDOW) is Verdict.WON
+
+
+def test_a_claim_that_comes_back_late_is_waited_for_no_longer() -> None:
+    arbiter = Arbiter("m", window_samples=WINDOW)
+    said = arbiter.enter(detection(), session_id="s", standing=Standing.FULL, now=0)
+    assert said is not None
+    arbiter.hear(said, now=WINDOW + 5)
+    assert arbiter.verdict(WINDOW + 5) is Verdict.WON
 
 
 def test_a_better_claim_is_left_to_its_device() -> None:
@@ -85,15 +110,15 @@ def test_our_own_echo_is_no_rival() -> None:
 def test_a_claim_that_led_to_nothing_is_forgotten() -> None:
     arbiter = Arbiter("m", window_samples=WINDOW)
     arbiter.hear(claim("a", 1.0), now=0)
-    arbiter.enter(detection(), session_id="s", standing=Standing.FULL, now=WINDOW + 1)
-    assert arbiter.verdict(2 * WINDOW + 1) is Verdict.WON
+    enter(arbiter, now=2 * WINDOW + 1)
+    assert arbiter.verdict(3 * WINDOW + 1) is Verdict.WON
 
 
 def test_the_session_of_an_earlier_utterance_is_no_rival() -> None:
     arbiter = Arbiter("m", window_samples=WINDOW)
     arbiter.hear(claim("a", 1.0, stage=Stage.TAKEN), now=0)
     after = SAME_WAKE_SAMPLES + 1
-    arbiter.enter(detection(), session_id="s", standing=Standing.FULL, now=after)
+    enter(arbiter, now=after)
     assert arbiter.verdict(after + WINDOW) is Verdict.WON
 
 
@@ -209,6 +234,7 @@ class House:
         self._waiting.add(number)
         self._tell(number, said, now)
         self._plan(now + WINDOW, _DEADLINE, number)
+        self._plan(now + 2 * WINDOW, _DEADLINE, number)
 
     def _decide(self, number: int, now: int) -> None:
         arbiter = self._arbiters[number]

@@ -36,7 +36,9 @@ class Others:
     told: list[Claim] = field(default_factory=list)
 
     def tell(self, claim: Claim) -> None:
+        """Tell the broker, which sends it back to us too."""
         self.told.append(claim)
+        self.say[self.rig.clock.now + 1] = claim
 
     def standing(self) -> Standing:
         return self.device_standing

@@ -3,7 +3,9 @@
 Each device claims what it heard, waits a window for the others' claims, and answers when it
 knows of none that ranks higher; then it says that the wake word is taken, which beats every
 claim that is still open. What it knows can only make it stand down, so whatever is lost or
-late, the highest of all claims is answered by somebody. docs/adr has the reasons.
+late, the highest of all claims is answered by somebody. A device whose own claim has not come
+back to it by then waits for that, up to a second window: until then it may be its own messages
+that are late. docs/adr/0008-arbitration.md has the reasons.
 
 Pure: time is the live clock's sample index, given by the caller, and counts on one device
 only. Knows nothing of brokers, audio or sessions beyond their ids.
@@ -78,6 +80,8 @@ class Contest:
     claim: Claim
     standing: Standing
     entered_at: int
+    is_out: bool = False
+    """True once our claim has come back from the broker: the others have it too."""
     won_at: int | None = None
 
     def outranks(self, claim: Claim) -> bool:
@@ -88,7 +92,7 @@ class Contest:
 def beaten_by(contest: Contest, heard: Iterable[Heard], *, window_samples: int) -> Claim | None:
     """Return the claim that beats an undecided contest, or None.
 
-    A claim counts from a window before ours on: an older one has become a `taken` that is
+    A claim counts from two windows before ours on: an older one has become a `taken` that is
     on its way here, or nothing.
     """
     for other in heard:
@@ -96,7 +100,7 @@ def beaten_by(contest: Contest, heard: Iterable[Heard], *, window_samples: int) 
         if other.claim.stage is Stage.TAKEN:
             beats = age <= SAME_WAKE_SAMPLES
         else:
-            beats = age <= window_samples and not contest.outranks(other.claim)
+            beats = age <= 2 * window_samples and not contest.outranks(other.claim)
         if beats and other.claim.wake_word == contest.claim.wake_word:
             return other.claim
     return None
@@ -144,11 +148,13 @@ class Arbiter:
         return self._claim(Stage.TAKEN, detection, session_id)
 
     def hear(self, claim: Claim, *, now: int) -> None:
-        """Take note of what another device said; our own echo is none."""
-        oldest = now - max(SAME_WAKE_SAMPLES, self._window_samples)
+        """Take note of what a device said, also of our own words that came back."""
+        oldest = now - max(SAME_WAKE_SAMPLES, 4 * self._window_samples)
         self._heard = [other for other in self._heard if other.at_sample >= oldest]
         if claim.node_id != self._node_id:
             self._heard = [*self._heard[1 - MAX_HEARD :], Heard(claim, now)]
+        elif self._contest is not None and claim == self._contest.claim:
+            self._contest = replace(self._contest, is_out=True)
 
     def verdict(self, now: int) -> Verdict:
         """Tell how the contest stands; one that is not entered is lost."""
@@ -159,7 +165,9 @@ class Arbiter:
             return Verdict.WON
         if self._beaten_by(contest) is not None:
             return Verdict.LOST
-        return Verdict.WON if now >= contest.entered_at + self._window_samples else Verdict.OPEN
+        is_overdue = contest.standing is Standing.FULL and not contest.is_out
+        wait_samples = self._window_samples * (2 if is_overdue else 1)
+        return Verdict.WON if now >= contest.entered_at + wait_samples else Verdict.OPEN
 
     def win(self, now: int) -> Claim | None:
         """Answer the wake word; return what to say to the others, if anything."""
