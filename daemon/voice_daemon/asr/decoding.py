@@ -229,7 +229,7 @@ class DecodingTask:
         mel = log_mel_spectrogram(padded, model.dims.n_mels)
         audio = model.encoder(mx.array(mel).astype(model.dtype)[None])
         cross = model.decoder.cross_keys(audio)
-        language = options.language or detect_language(model, cross)
+        language = options.language or guess_language(model, cross).language
         opening = model.opening(language, options.task, options.prompt)
         n_frames = max(1, min(len(samples) // 320, model.dims.n_audio_ctx))
         max_tokens = options.sample_len or model.dims.n_text_ctx // 2
@@ -263,20 +263,28 @@ def compression_ratio(text: str) -> float:
     return len(data) / len(zlib.compress(data)) if data else 0.0
 
 
-def language_probabilities(model: WhisperModel, cross: CrossKeys) -> dict[str, float]:
-    """Probability of each language the model knows, from one decoder call on <|sot|>."""
+@dataclass(frozen=True, slots=True)
+class LanguageGuess:
+    """What language some audio is in."""
+
+    language: str
+    """A Whisper language code."""
+    probability: float
+    """Among the languages that the model knows."""
+    no_speech_prob: float
+    """That nobody speaks in the audio, and the guess is worth nothing."""
+
+
+def guess_language(model: WhisperModel, cross: CrossKeys) -> LanguageGuess:
+    """The most probable language, from one decoder call on <|sot|>."""
     tokenizer = model.tokenizer
     out = model.decoder(mx.array([tokenizer.sot]), cross)
-    logits = model.decoder.logits(out.hidden)[0]
+    chances = np.array(mx.softmax(model.decoder.logits(out.hidden)[0]))
     codes = list(tokenizer.languages)
-    ids = mx.array([tokenizer.languages[code] for code in codes])
-    chances: list[float] = np.array(mx.softmax(logits[ids])).tolist()
-    return dict(zip(codes, chances, strict=True))
-
-
-def detect_language(model: WhisperModel, cross: CrossKeys) -> str:
-    """The most probable language; English for an English-only model."""
-    if not model.tokenizer.is_multilingual:
-        return "en"
-    chances = language_probabilities(model, cross)
-    return max(chances, key=lambda code: chances[code])
+    known = chances[[tokenizer.languages[code] for code in codes]]
+    best = int(known.argmax())
+    return LanguageGuess(
+        language=codes[best],
+        probability=float(known[best] / known.sum()),
+        no_speech_prob=float(chances[tokenizer.no_speech]),
+    )

@@ -190,14 +190,12 @@ class StreamingDecoder:
     def _free_reading(self) -> Reading:
         """Decode the encoded window without forcing what was committed.
 
-        A loop is decoded again without the prompt, and then gives way to what was streamed.
+        A loop gives way to what was streamed.
         """
         window = self._window
         in_window = self._committed[self._n_behind :]
         guess = (*tokens_of(in_window), *tokens_of(self._draft))
         reading = window.read(self._spoken, guess=guess, want_no_speech=True)
-        if reading.looped and self._config.prompt:
-            reading = window.read(self._spoken, prompt=False, want_no_speech=True)
         if reading.looped and in_window:
             return replace(reading, words=(*in_window, *self._draft))
         return reading
