@@ -1,0 +1,130 @@
+"""The Wyoming server in the real program: beside the microphone, and alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from brokers import free_port
+from daemon_process import DaemonProcess, daemon_environment, run_daemonctl
+from wyoming_rig import connected, dictate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from brokers import Seen
+    from subscriber import Subscriber
+
+NODE = "wyoming"
+COMMAND = "turn on the kitchen lights"
+PATIENCE_S = 180.0
+
+
+def environment(mqtt_port: int, port: int) -> dict[str, str]:
+    return {
+        "VOICE_DAEMON_NODE_ID": NODE,
+        "VOICE_DAEMON_MQTT__PORT": str(mqtt_port),
+        "VOICE_DAEMON_WYOMING__ENABLED": "true",
+        "VOICE_DAEMON_WYOMING__PORT": str(port),
+        # A slow machine shall be late, not give up.
+        "VOICE_DAEMON_AUDIO__QUEUE_MAX_MS": "60000",
+    }
+
+
+def is_on(leaf: str) -> Any:  # noqa: ANN401 - a predicate
+    def wanted(message: Seen) -> bool:
+        return message.topic == f"voice/{NODE}/{leaf}" and not message.retain
+
+    return wanted
+
+
+def plain(text: str) -> str:
+    return " ".join(re.findall(r"[a-z']+", text.lower()))
+
+
+@pytest.fixture(scope="module")
+def speech(demo_clip: Path) -> NDArray[np.int16]:
+    samples: NDArray[np.int16] = soundfile.read(demo_clip, dtype="int16")[0]
+    return samples
+
+
+async def dictate_when_it_listens(port: int, samples: NDArray[np.int16]) -> str:
+    """Speak in real time, beginning as soon as the daemon's models are warm."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                async with connected(port):
+                    break
+            except OSError:
+                await asyncio.sleep(0.02)
+        return plain((await dictate(port, samples, pace_s=0.064)).text)
+
+
+def test_five_clients_do_not_change_what_the_microphone_hears(
+    mosquitto_port: int,
+    subscriber: Subscriber,
+    voice_home: Path,
+    tmp_path: Path,
+    speech: NDArray[np.int16],
+) -> None:
+    port = free_port()
+    texts: list[str] = []
+
+    async def five() -> None:
+        texts.extend(
+            await asyncio.gather(*(dictate_when_it_listens(port, speech) for _ in range(5)))
+        )
+
+    # The silence behind it keeps the daemon there until all clients are done.
+    clip = tmp_path / "clip.wav"
+    soundfile.write(clip, np.concatenate([speech, np.zeros(120 * 16_000, np.int16)]), 16_000)
+    clients = threading.Thread(target=lambda: asyncio.run(five()))
+    clients.start()
+    with DaemonProcess(("--input", clip), voice_home, environment(mosquitto_port, port)) as daemon:
+        clients.join()
+        assert texts == [f"hey jarvis {COMMAND}"] * 5
+        final = subscriber.wait_for(is_on("transcript/final"))
+        assert plain(json.loads(final.payload)["text"]) == COMMAND
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait() == 0
+
+
+def test_it_serves_alone_without_microphone_and_broker(
+    voice_home: Path, speech: NDArray[np.int16]
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "voice_daemon", "serve-wyoming", "--port", "0"],
+        env=daemon_environment(voice_home),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        found = re.search(r"tcp://127\.0\.0\.1:(\d+)", line)
+        assert found, line
+        heard = asyncio.run(dictate(int(found[1]), speech))
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0
+    assert plain(heard.text) == f"hey jarvis {COMMAND}"
+    log = (voice_home / "logs" / "serve-wyoming.jsonl").read_text()
+    assert "wyoming.transcribed" in log
+    assert "kitchen" not in log
+
+
+def test_a_port_that_is_none_is_a_usage_error(voice_home: Path) -> None:
+    done = run_daemonctl("serve-wyoming", "--port", "70000", home=voice_home)
+    assert done.returncode == 2
+    assert "70000" in done.stderr
