@@ -154,6 +154,7 @@ class Worker:
 
     def _work(self) -> None:
         engine = self._build()
+        self.beat_s = time.monotonic()  # however long that took, it does not hang
         self.engine_ready = True
         if engine.wake_problem is not None:
             self._announcer.raise_problem("wake.self_test", engine.wake_problem)

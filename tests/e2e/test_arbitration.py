@@ -1,0 +1,99 @@
+"""Several daemons, each a process with the real models, hear one speaker: who answers."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from brokers import Mosquitto, eventually
+from contest.__main__ import play
+from contest.house import House
+from contest.record import Listener
+from contest.recordings import Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from brokers import Seen
+
+RECONNECTING = {
+    "VOICE_DAEMON_MQTT__RECONNECT_MIN_S": "0.1",
+    "VOICE_DAEMON_MQTT__RECONNECT_MAX_S": "0.5",
+}
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    mosquitto = Mosquitto(tmp_path).start()
+    yield mosquitto
+    mosquitto.kill()
+
+
+def sessions(house: House, number: int) -> list[dict[str, Any]]:
+    """The sessions of a device that were not given up for another's, from its log."""
+    return [s for s in house.logged(number, "session.done") if s["reason"] != "cancelled"]
+
+
+def test_each_wake_word_gets_one_session_and_the_command_is_whole(tmp_path: Path) -> None:
+    scenario = Scenario(tries=2)
+    tries = play(tmp_path, scenario, n_devices=2, window_ms=400)
+    assert len(tries) == 2
+    for one in tries:
+        assert len(one.lasting) == 1
+        (final,) = one.finals
+        assert "kitchen" in final.body["text"]
+        assert {m.node for m in one.taken} >= {final.node}
+
+
+@pytest.mark.slow
+def test_without_a_broker_each_answers_alone(tmp_path: Path, broker: Mosquitto) -> None:
+    broker.kill()
+    with House(tmp_path, broker.port, 2, Scenario(tries=1)) as house:
+        house.begin()
+        assert house.end() == [1, 1], "messages that nobody got are no success"
+        assert [len(sessions(house, number)) for number in range(2)] == [1, 1]
+
+
+def test_a_broker_that_dies_in_the_window_leaves_nobody_without_an_answer(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    """One try in whose window the broker dies, one without it, one after it is back."""
+    scenario = Scenario(tries=3, every_s=10, skew_ms=0)
+
+    class Assassin(Listener):
+        """Kills the broker as soon as it hears a claim."""
+
+        has_struck = threading.Event()
+
+        def _on_message(self, client: Any, userdata: object, message: Any) -> None:  # noqa: ANN401 - paho's
+            if message.topic.startswith("voice/arbitration/") and not self.has_struck.is_set():
+                broker.kill()
+                self.has_struck.set()
+            super()._on_message(client, userdata, message)
+
+    witness = Assassin(broker.port)
+    with House(tmp_path, broker.port, 2, scenario, RECONNECTING) as house:
+        house.begin()
+        assert witness.has_struck.wait(60)
+        witness.close()
+        eventually(
+            lambda: min(len(house.logged(number, "wake.detected")) for number in range(2)) >= 1,
+            "both answer by themselves",
+        )
+        eventually(
+            lambda: sum(len(sessions(house, number)) for number in range(2)) >= 3,
+            "all sessions without a broker are over",
+        )
+        broker.start()
+        listener = Listener(broker.port)
+        house.end()
+        listener.wait("voice/n0/availability", b"offline")
+        listener.wait("voice/n1/availability", b"offline")
+        live: list[Seen] = [m for m in listener.seen if m.topic.startswith("voice/arbitration/")]
+        listener.close()
+    assert live, "they speak to each other again"
+    ended = [session for number in range(2) for session in sessions(house, number)]
+    assert 4 <= len(ended) <= 5
