@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.progress import Progress
 
-from bench import curves, endpoint, owner_table
+from bench import curves, endpoint, evidence, owner_table
 from bench.arguments import CLOCKS, add_clip_arguments, chosen_clips, model_folder, numbers
 from bench.benchmark import Benchmark, shown_runs
 from bench.clips import joined_speech
@@ -42,6 +42,8 @@ def main(arguments: Sequence[str]) -> int:
             return curves.main(arguments[1:])
         if arguments[:1] == ["endpoint"]:
             return endpoint.main(arguments[1:])
+        if arguments[:1] == ["evidence"]:
+            return evidence.main(arguments[1:])
         args = _parser().parse_args(arguments)
         return _owner_table(args) if args.owner_table else _benchmark(args, errors)
     except VoiceDaemonError as error:
