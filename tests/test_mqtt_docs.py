@@ -15,13 +15,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from asyncapi_document.catalogue import SETTINGS, TOPICS, VERBS, sent
+from asyncapi_document.catalogue import AT, EVENTS, SETTINGS, TOPICS, VERBS, sent
 from asyncapi_document.reader import Reader
-from brokers import HOST, Mosquitto, Observer, eventually
+from brokers import HOST, Mosquitto, Observer, eventually, password_program
+from mqtt_clients import settings_for
+from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.commands import Kind, parse_command
+from voice_daemon.mqtt.hermes import Hermes
+from voice_daemon.mqtt.messages import for_event
+from voice_daemon.mqtt.topics import Leaf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from voice_daemon.mqtt.messages import Command
 
 DOCS = Path(__file__).parent.parent / "docs"
 FLOW = DOCS / "node-red" / "voice-daemon.json"
@@ -101,6 +108,57 @@ def test_a_command_of_the_page_is_understood(
     assert command is not None
     known = {*VERBS, WRONG_ON_PURPOSE} if command.kind is Kind.CALL else set(SETTINGS)
     assert command.verb in known
+
+
+def access_rules() -> str:
+    """Give the page's rules for the daemon, and a user beside it who may do everything."""
+    page = (DOCS / "mqtt.md").read_text()
+    rules = re.findall(r"```\n(user .*?)```\n|```\n(topic .*?)```\n", page, flags=re.DOTALL)
+    return "".join([*("".join(rule) for rule in rules), "user guest\ntopic readwrite #\n"])
+
+
+def test_the_access_rules_of_the_page_are_enough(tmp_path: Path) -> None:
+    passwords, rules, secret = (tmp_path / name for name in ("passwords", "rules", "secret"))
+    for options, user in ((["-c", "-b"], "voice"), (["-b"], "guest")):
+        subprocess.run([password_program(), *options, passwords, user, "pw"], check=True)
+    rules.write_text(access_rules())
+    secret.write_text("pw")
+    secret.chmod(0o600)
+    broker = Mosquitto(tmp_path, (f"password_file {passwords}", f"acl_file {rules}")).start()
+    hermes = Hermes(TOPICS, lambda: 0.0)
+    commands: list[Command] = []
+    client = MqttClient(
+        settings_for(broker.port, username="voice", password_file=secret),
+        client_id="voice-daemon-mac-mini",
+        topics=TOPICS,
+        on_command=commands.append,
+        announce=lambda: (),
+        foreign=hermes,
+    )
+    client.start()
+    guest = Observer(broker.port, login=("guest", "pw"))
+    try:
+        guest.wait(TOPICS.path(Leaf.AVAILABILITY), b"online")
+        said = [
+            message
+            for event, _ in EVENTS.values()
+            for wording in (for_event, hermes.for_event)
+            for message in wording(event, topics=TOPICS, at=AT)
+        ]
+        for message in said:
+            client.publish(message)
+            guest.wait(message.topic)
+        guest.publish(TOPICS.command("listen"), b"")
+        guest.publish(TOPICS.setting("mute"), b"ON")
+        for topic in ("hermes/asr/startListening", "hermes/hotword/toggleOff"):
+            guest.publish(topic, json.dumps({"siteId": TOPICS.node}))
+        eventually(lambda: len(commands) == 4, f"every command is heard: {commands}")
+        eventually(lambda: client._has_come_back, "it hears its own availability")
+        assert client.status().last_error is None
+    finally:
+        guest.close()
+        client.stop(1)
+        broker.kill()
 
 
 @pytest.fixture(scope="module")

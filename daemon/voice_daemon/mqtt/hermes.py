@@ -51,6 +51,8 @@ MAX_BYTES: Final = 16_384
 """A list of intents may come along; more than this is no request to listen."""
 REQUEST_LIFE_S: Final = 5.0
 """A session that opens later than this is not the one that was asked for."""
+ORIGIN: Final = "voice-daemon"
+"""Marks what we say on topics that we listen to: the broker sends it back to us, maybe late."""
 DEFAULT_SITE: Final = "default"
 """The site that is meant where none is named."""
 
@@ -76,8 +78,6 @@ class _Open:
     wake_word: str | None
     is_led: bool
     """True when a dialogue manager leads it: it announces the session, and awaits an answer."""
-    announced: bytes = b""
-    """Our own startListening, which the broker sends back to us."""
     is_stopping: bool = False
 
 
@@ -117,11 +117,13 @@ class Hermes:
         request = _read(payload)
         if request is None or request.get("siteId", DEFAULT_SITE) != self._site:
             return None
+        if request.get("origin") == ORIGIN:
+            return None
         session = request.get("sessionId")
         hermes_id = session if isinstance(session, str) else ""
         with self._lock:
             if topic == START_LISTENING:
-                return self._start(hermes_id, payload)
+                return self._start(hermes_id)
             if topic == STOP_LISTENING:
                 return self._stop(hermes_id)
         # With a reason it is about a sound or a dialogue that passes: wake words within a
@@ -130,12 +132,12 @@ class Hermes:
             return Command("mute", value=SWITCHES[topic], kind=Kind.SETTING)
         return None
 
-    def _start(self, hermes_id: str, payload: bytes) -> Command | None:
+    def _start(self, hermes_id: str) -> Command | None:
         """Take a request to listen; the session that is open answers it if it can."""
         if self._open is None or self._open.is_stopping:
             self._requested = (hermes_id, self._clock_s())
             return Command("listen")
-        if payload != self._open.announced and hermes_id:
+        if hermes_id:
             self._open.hermes_id = hermes_id
             self._open.is_led = True
         return None
@@ -181,8 +183,8 @@ class Hermes:
             "sendAudioCaptured": False,
             "wakewordId": event.wake_word and _wakeword_id(event.wake_word),
             "intentFilter": None,
+            "origin": ORIGIN,
         }
-        self._open.announced = encode_json(listening)
         return (_about(SESSION_STARTED, started), _about(START_LISTENING, listening))
 
     def _take_request(self) -> str:
@@ -202,7 +204,8 @@ class Hermes:
             return () if event.finals else (self._nothing_captured(opened, final_ttl_s),)
         termination = {"reason": _TERMINATIONS.get(event.reason, "error")}
         ended = {"termination": termination, **session, "customData": None}
-        return (_about(STOP_LISTENING, session), _about(SESSION_ENDED, ended))
+        stopped = {**session, "origin": ORIGIN}
+        return (_about(STOP_LISTENING, stopped), _about(SESSION_ENDED, ended))
 
     def _captured(self, event: TranscriptFinal, final_ttl_s: float) -> MqttMessage:
         known = self._open is not None and self._open.session_id == event.session_id
