@@ -80,7 +80,9 @@ class Chores:
     def _save(self) -> None:
         """Write the changed settings; a fault is told once, and it is tried again."""
         try:
-            self._parts.store.save()
+            if self._parts.store.save():
+                changes = self._parts.store.memory.changes
+                log.info("settings.saved", **{name: c.value for name, c in changes.items()})
             self._save_fault = None
         except VoiceDaemonError as error:
             if error.message != self._save_fault:

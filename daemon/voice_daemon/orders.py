@@ -141,8 +141,7 @@ class Orders:
         self._worker.submit(act, done=told, instead_of=instead_of)
 
     def _in_force(self, name: str, value: Value) -> None:
-        if value != self._live.values[name]:
-            log.info("setting.changed", setting=name, value=value)
+        log.debug("setting.in_force", setting=name, value=value)
         self._live.keep(name, value)
         self._changed()
         self._announcer.setting(name, value)

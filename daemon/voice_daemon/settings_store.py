@@ -132,14 +132,14 @@ class SettingsStore:
         with self._lock:
             self._replace(Memory(self._memory.changes, announced))
 
-    def save(self) -> None:
-        """Write what is new, if anything is; raises `VoiceDaemonError` when that fails."""
+    def save(self) -> bool:
+        """Write what is new, and tell whether anything is; raises `VoiceDaemonError`."""
         with self._writing:
             with self._lock:
                 memory, path, is_dirty = self._memory, self._path, self._is_dirty
                 self._is_dirty = False
             if path is None or not is_dirty:
-                return
+                return False
             try:
                 _write(path, json.dumps(_document(memory), indent=1).encode())
             except OSError as error:
@@ -149,6 +149,7 @@ class SettingsStore:
                     f"{path} cannot be written: {error.strerror or error}",
                     remedy="changed settings are lost at the next start; check disk and folder",
                 ) from error
+            return True
 
     def _replace(self, memory: Memory) -> None:
         if memory != self._memory:

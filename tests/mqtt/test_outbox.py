@@ -113,6 +113,15 @@ def test_a_partial_goes_before_any_event_does() -> None:
     assert box.collect_losses() == ()
 
 
+def test_a_final_goes_last() -> None:
+    box = outbox(capacity=2)
+    final = MqttMessage("transcript/final", b"final", final_of="s1", expiry_s=30)
+    for message in (final, event("a"), event("b"), event("c")):
+        box.push(message, now_s=0)
+    box.link_up((), mark=0, now_s=0)
+    assert names(take_all(box)) == ["final", "c"]
+
+
 def test_states_take_no_room_from_events() -> None:
     box = outbox(capacity=1)
     box.push(event("a"), now_s=0)

@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 _TURN_S: Final = 0.1
 """How often opening and closing look whether they should give up."""
 
+_PACKETS_A_TURN: Final = 256
+"""Read at most before others have their turn: what waits to be sent, and keep-alive."""
+
 _UNSPECIFIED: Final = 128
 """The reason code that paho gives for a connection that simply ended."""
 
@@ -149,9 +152,19 @@ class Link:
             elif mask & selectors.EVENT_READ:
                 is_readable = True
         if is_readable:
-            self._client.loop_read()
+            self._read()
         self.flush()
         self._client.loop_misc()
+
+    def _read(self) -> None:
+        """Read what is there, up to a bound: acknowledgements must not wait behind a flood."""
+        n_before = -1
+        for _ in range(_PACKETS_A_TURN):
+            n_now = len(self.received) + len(self.receipts)
+            if n_now == n_before or self._client.socket() is None:
+                return
+            n_before = n_now
+            self._client.loop_read()
 
     def flush(self) -> None:
         """Write what the socket takes now."""

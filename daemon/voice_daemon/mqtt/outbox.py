@@ -69,9 +69,9 @@ class Outbox:
     (QoS 0) is gone once taken, and while the link is down.
 
     At most `capacity` events and fleeting ones wait; past that the oldest fleeting one goes,
-    else the oldest event. At most `window` are unacknowledged at a time, and no more are
-    handed out when the oldest of them has been so for `stall_s`: what a stalled broker's
-    socket has swallowed cannot be taken back when it gets old.
+    else the oldest event that is no final, else the oldest final. At most `window` are
+    unacknowledged at a time, and no more are handed out when the oldest of them has been so for
+    `stall_s`: what a stalled broker's socket has swallowed cannot be taken back when it gets old.
     """
 
     def __init__(self, *, capacity: int, window: int, stall_s: float) -> None:
@@ -211,7 +211,7 @@ class Outbox:
     def _trim(self) -> None:
         while self._n_bounded() > self._capacity:
             bounded = [parcel for parcel in self._waiting if not parcel.message.retain]
-            victim = next((parcel for parcel in bounded if parcel.is_fleeting), bounded[0])
+            victim = min(bounded, key=lambda parcel: (_worth(parcel), parcel.ticket))
             self._waiting.remove(victim)
             self._give_up(victim, LossReason.OVERFLOW)
 
@@ -220,3 +220,10 @@ class Outbox:
             self._losses.append(Loss(parcel.message, why))
         elif parcel.is_fleeting:
             self.forgotten += 1
+
+
+def _worth(parcel: Parcel) -> int:
+    """Rank what has to go when there is no room: the least goes first."""
+    if parcel.is_fleeting:
+        return 0
+    return 1 if parcel.message.final_of is None else 2
