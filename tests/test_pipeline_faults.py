@@ -40,6 +40,25 @@ def test_a_slow_recogniser_merges_steps_and_says_how_late_it_is() -> None:
     assert reasons(events) == [(EndReason.SILENCE, 1)]
 
 
+def test_slow_steps_are_spread_so_that_time_is_left_over() -> None:
+    scene = continuous(" ".join(["word"] * 40))
+    cost_ms = 900
+    transcriber = FakeTranscriber(words=scene.words, cost_ms=cost_ms)
+    rig = Rig(scene, transcriber=transcriber, options=PipelineOptions(step_s=0.5))
+    heard_ms = [p.audio_ms for p in of(TranscriptPartial, rig.play())]
+    assert len(heard_ms) > 3
+    assert all(after - before > 1.1 * cost_ms for before, after in pairwise(heard_ms))
+
+
+def test_steps_that_keep_up_are_not_spread() -> None:
+    scene = continuous(" ".join(["word"] * 20))
+    transcriber = FakeTranscriber(words=scene.words, cost_ms=100)
+    rig = Rig(scene, transcriber=transcriber, options=PipelineOptions(step_s=0.5))
+    heard_ms = [p.audio_ms for p in of(TranscriptPartial, rig.play())]
+    assert all(after - before <= 520 for before, after in pairwise(heard_ms))
+    assert rig.pipeline.counters.merged_steps == 0
+
+
 def test_merged_steps_lose_no_audio() -> None:
     scene = continuous(" ".join(f"word{n}" for n in range(20)))
     transcriber = FakeTranscriber(words=scene.words, cost_ms=900)
@@ -53,6 +72,15 @@ def test_a_session_too_far_behind_ends_with_overload() -> None:
     events = Rig(scene, transcriber=transcriber).play()
     assert reasons(events) == [(EndReason.OVERLOAD, 0)]
     assert [e.code for e in of(ErrorRaised, events)] == ["session.command_lost"]
+
+
+def test_a_command_that_was_read_is_published_however_long_the_reading_took() -> None:
+    scene = continuous("lights on")
+    transcriber = FakeTranscriber(words=scene.words, cost_ms=6000)
+    events = Rig(scene, transcriber=transcriber, options=PipelineOptions(partials=False)).play()
+    assert reasons(events) == [(EndReason.OVERLOAD, 1)]
+    assert [final.text for final in of(TranscriptFinal, events)] == ["lights on"]
+    assert not of(ErrorRaised, events)
 
 
 def test_a_wake_word_in_an_old_backlog_opens_no_lasting_session() -> None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from voice_daemon.evidence import Reading
     from voice_daemon.parts import PipelineOptions, Tally, Transcriber, VoiceActivityDetector
 
+STEP_SPREAD = 1.2
+"""Audio between two steps, at least, for each second that the last one took."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
@@ -71,6 +74,7 @@ class OpenSession:
         self._prepared: Transcript | None = None
         self._concluded = False
         self._first_step_from = 0
+        self._next_step_from = 0
         self._steps_passed = 0
         self._history = self._read_history()
         self._endpointer = Endpointer(
@@ -96,7 +100,7 @@ class OpenSession:
         """Take the next (n,) samples, which the ring holds already."""
         self._heard_to += samples.size
         if self._lag() > ms_to_samples(self._options.queue_max_ms):
-            self.over = EndReason.OVERLOAD
+            yield from self._break_off(EndReason.OVERLOAD)
             return
         if self._utterance is not None:
             with transcribing():
@@ -106,10 +110,14 @@ class OpenSession:
             yield from self._step_when_due(self._utterance)
 
     def stop(self) -> Iterator[Event]:
-        """Finish early: a command that seemed complete is published, any other is not."""
+        """Finish early, for the daemon stops."""
+        yield from self._break_off(EndReason.SHUTDOWN)
+
+    def _break_off(self, reason: EndReason) -> Iterator[Event]:
+        """End now: a command that seemed complete is published, any other is not."""
         if self._utterance is not None and self._endpointer.phase is Phase.SUSPECTED:
-            yield from self._conclude(self._utterance, EndReason.SHUTDOWN)
-        self.over = EndReason.SHUTDOWN
+            yield from self._conclude(self._utterance, reason)
+        self.over = reason
 
     def _follow_voice(self, samples: NDArray[np.int16]) -> Iterator[Event]:
         """Put samples through voice detector and endpoint, and do what they decide."""
@@ -211,16 +219,21 @@ class OpenSession:
         """Take a step of the recogniser every `step_s` of audio, while somebody speaks.
 
         Behind the live input by more than a step, it waits until it has caught up: the steps
-        that fall due meanwhile become one.
+        that fall due meanwhile become one. Where a step takes longer than the audio between
+        two, they are spread so that some time is left over: for the end of the speech to be
+        heard in, and for the machine's other work.
         """
         due = self._steps_until(self._heard_to) - self._steps_passed
         speaking = self._endpointer.phase is Phase.SPEAKING
         if not (self._options.partials and speaking and due):
             return
-        if self._lag() > self._step_samples():
+        if self._lag() > self._step_samples() or self._heard_to < self._next_step_from:
             return
+        begun = self._around.now_sample()
         with transcribing():
             hypothesis = self._around.transcriber.step()
+        took = self._around.now_sample() - begun
+        self._next_step_from = self._heard_to + round(STEP_SPREAD * took)
         self._steps_passed += due
         violated = utterance.retracts(hypothesis)
         partial = None
