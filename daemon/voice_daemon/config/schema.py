@@ -105,7 +105,7 @@ class SessionSettings(Section):
     """From the wake word to the end of the command."""
 
     silence_ms: int = Field(
-        default=700, ge=200, le=5000, description="Silence that ends a command; less is quicker."
+        default=700, ge=200, le=5000, description="Silence that ends a command at the latest."
     )
     no_speech_timeout_s: float = Field(
         default=5, ge=1, le=60, description="Wait for the first word after the wake word."
