@@ -93,9 +93,13 @@ def load_transcriber(settings: AsrSettings, models_dir: Path) -> WhisperTranscri
     log.info(
         "asr.ready",
         model=settings.model,
+        alignment_heads=model.alignment_heads_from,
         load_ms=round((loaded_s - started_s) * 1000),
         warm_up_ms=round((time.monotonic() - loaded_s) * 1000),
     )
+    if model.alignment_heads_from in {"guess", "unknown"}:
+        # The model's own files do not say which heads follow the audio, and no table does.
+        log.warning("asr.alignment_unsure", model=settings.model, heads=model.alignment_heads_from)
     return transcriber
 
 

@@ -22,6 +22,8 @@ from voice_daemon.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from voice_daemon.asr.checkpoint import HeadsFrom
+
 PROMPT_TOKENS = 64
 """Most tokens of a prompt that are given to the model: longer ones feed loops."""
 
@@ -38,6 +40,8 @@ class WhisperModel:
     tokenizer: WhisperTokenizer
     alignment_heads: tuple[tuple[int, int], ...]
     """(layer, head) pairs whose cross-attention follows the audio; empty when unknown."""
+    alignment_heads_from: HeadsFrom
+    """Where they come from. Without any, no word is committed before the final."""
     suppress_tokens: tuple[int, ...]
     dtype: mx.Dtype
     name: str
@@ -107,6 +111,7 @@ def build_model(data: CheckpointData, *, dtype: mx.Dtype, name: str) -> WhisperM
         decoder=network.decoder,
         tokenizer=tokenizer,
         alignment_heads=data.alignment_heads,
+        alignment_heads_from=data.alignment_heads_from,
         suppress_tokens=tokenizer.default_suppress_tokens if suppress is None else suppress,
         dtype=dtype,
         name=name,
