@@ -6,8 +6,6 @@ import asyncio
 import json
 import re
 import signal
-import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +14,8 @@ import pytest
 import soundfile
 
 from brokers import free_port
-from daemon_process import DaemonProcess, daemon_environment, run_daemonctl
+from daemon_process import DaemonProcess, run_daemonctl
+from wyoming_process import wyoming_process
 from wyoming_rig import connected, dictate
 
 if TYPE_CHECKING:
@@ -104,20 +103,8 @@ def test_five_clients_do_not_change_what_the_microphone_hears(
 def test_it_serves_alone_without_microphone_and_broker(
     voice_home: Path, speech: NDArray[np.int16]
 ) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "voice_daemon", "serve-wyoming", "--port", "0"],
-        env=daemon_environment(voice_home),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as server:
-        assert server.stdout is not None
-        line = server.stdout.readline()
-        found = re.search(r"tcp://127\.0\.0\.1:(\d+)", line)
-        assert found, line
-        heard = asyncio.run(dictate(int(found[1]), speech))
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(60) == 0
+    with wyoming_process(voice_home) as port:
+        heard = asyncio.run(dictate(port, speech))
     assert plain(heard.text) == f"hey jarvis {COMMAND}"
     log = (voice_home / "logs" / "serve-wyoming.jsonl").read_text()
     assert "wyoming.transcribed" in log
