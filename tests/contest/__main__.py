@@ -6,13 +6,18 @@ import argparse
 import os
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 from brokers import Mosquitto
 from contest.house import House
 from contest.record import Listener, Try
 from contest.recordings import Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def play(folder: Path, scenario: Scenario, *, n_devices: int, window_ms: int) -> list[Try]:
@@ -58,6 +63,17 @@ def report(tries: list[Try], *, n_devices: int, window_ms: int) -> str:
     )
 
 
+@contextmanager
+def _folder(kept: Path | None, name: str) -> Iterator[Path]:
+    if kept is not None:
+        folder = kept / name
+        folder.mkdir(parents=True)
+        yield folder
+    else:
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)
+
+
 def main() -> int:
     """Run the tries for each number of devices; 1 when any of them had not one session."""
     parser = argparse.ArgumentParser(prog="scripts/test-arbitration", description=__doc__)
@@ -65,12 +81,13 @@ def main() -> int:
     parser.add_argument("--devices", type=int, nargs="+", default=[2, 5])
     parser.add_argument("--window-ms", type=int, default=150)
     parser.add_argument("--skew-ms", type=float, default=60, help="the latest device's delay")
+    parser.add_argument("--folder", type=Path, help="for recordings and logs; kept afterwards")
     arguments = parser.parse_args()
     all_good = True
     for n_devices in arguments.devices:
         scenario = Scenario(arguments.tries, skew_ms=arguments.skew_ms)
-        with tempfile.TemporaryDirectory() as folder:
-            tries = play(Path(folder), scenario, n_devices=n_devices, window_ms=arguments.window_ms)
+        with _folder(arguments.folder, f"{n_devices}-devices") as folder:
+            tries = play(folder, scenario, n_devices=n_devices, window_ms=arguments.window_ms)
         print(report(tries, n_devices=n_devices, window_ms=arguments.window_ms))  # noqa: T201 - a tool's output
         all_good &= len(tries) == arguments.tries and all(map(is_good, tries))
     return 0 if all_good else 1
