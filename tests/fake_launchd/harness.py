@@ -7,18 +7,33 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import pytest
+
 from brokers import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 TESTS = Path(__file__).parents[1]
 UID = 501
 """The user that tests install for: the first one of a Mac, and never root."""
+
+PATIENCE_S = 180.0
+"""A daemon loads its models in 3 s of a core's time; only a failing test waits so long."""
+
+
+def patiently(condition: Callable[[], object], what: str) -> None:
+    """Wait for something that a whole daemon has to do first."""
+    give_up_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > give_up_s:
+            pytest.fail(f"never came true: {what}")
+        time.sleep(0.05)
 
 
 @dataclass
@@ -102,5 +117,5 @@ class FakeLaunchd:
 
     def await_events(self, event: str, n: int) -> Sequence[dict[str, Any]]:
         """Wait until something has happened `n` times."""
-        eventually(lambda: len(self.journal(event)) >= n, f"{n} times {event}: {self.journal()}")
+        patiently(lambda: len(self.journal(event)) >= n, f"{n} times {event}")
         return self.journal(event)

@@ -6,7 +6,7 @@ import io
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from fake_launchd.harness import UID, FakeLaunchd
+from fake_launchd.harness import PATIENCE_S, UID, FakeLaunchd
 from voice_daemon import cli
 from voice_daemon.commands import Context, print_error
 from voice_daemon.commands.service import COMMANDS
@@ -75,11 +75,12 @@ class Mac:
             bootstrap_patience_s=0.5,
         )
 
-    def daemonctl(self, name: str, *arguments: str) -> Said:
-        """Type one of the service's commands."""
+    def daemonctl(self, name: str, *arguments: str, ready_s: float = PATIENCE_S) -> Said:
+        """Type one of the service's commands. `ready_s`: how long it waits for the daemon."""
         command = replace(
             next(command for command in COMMANDS if name == command.NAME),
             machine=lambda _environ: self.machine,
+            ready_s=ready_s,
         )
         args = cli._command_parser(command).parse_args(arguments)
         out, err = io.StringIO(), io.StringIO()

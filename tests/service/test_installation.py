@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import voice_daemon
 from brokers import eventually
 from fake_launchd import property_list
 from voice_daemon.service import LABEL
@@ -177,6 +178,18 @@ def test_another_python_gets_another_app_and_a_restart(installed: Mac) -> None:
     assert installed.places.program.read_bytes() == upgraded.read_bytes()
 
 
+def test_an_upgrade_of_the_daemon_restarts_it_in_the_same_app(
+    installed: Mac, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = installed.launchctl().state(LABEL)
+    with monkeypatch.context() as patch:
+        patch.setattr(voice_daemon, "__version__", "99.0")  # the running one is older now
+        done = installed.daemonctl("install")
+    assert commands(done.out) == ["bootout", "enable", "bootstrap", "kickstart"]
+    assert installed.launchctl().state(LABEL) != before
+    assert len(installed.signatures()) == 1
+
+
 def test_an_identity_is_handed_to_codesign(mac: Mac) -> None:
     assert mac.daemonctl("install", "--sign", "My Certificate").code == 0
     assert "--sign My Certificate " in mac.signatures()[0]
@@ -319,8 +332,8 @@ def test_a_daemon_in_a_terminal_is_not_joined_by_a_second_one(installed: Mac) ->
     program = [str(installed.places.program), "-m", "voice_daemon", "run", "--supervised"]
     with subprocess.Popen(program, env={**os.environ, **installed.environ}) as terminal:
         eventually((installed.voice_home / "voice-daemon.sock").exists, "it runs")
-        for name in ("start", "install"):
-            done = installed.daemonctl(name)
+        for command in (["start"], ["install"], ["uninstall", "--purge", "--yes"]):
+            done = installed.daemonctl(*command)
             assert done.code == 1
             assert "a daemon is running that launchd did not start" in done.err
         terminal.terminate()

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 GOOD: Final = 0
 FAILED: Final = 1
 READY_S: Final = 60.0
-"""How long a started daemon may take to load its models and answer."""
 _PAUSE_S: Final = 0.2
 NEW_CONFIGURATION: Final = (
     "# Every key has a default. `daemonctl config example` shows them all, and\n"
@@ -53,6 +52,8 @@ class ServiceCommand:
         lambda _args, _context, _installation: None
     )
     machine: Callable[[Mapping[str, str]], Machine] = machine_here
+    ready_s: float = READY_S
+    """How long a started daemon may take to load its models and answer."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare what all five know, and the command's own."""
@@ -69,7 +70,7 @@ class ServiceCommand:
         _take(steps, args, context)
         status = None
         if not args.dry_run:
-            status = _await_daemon(context) if self.starts else None
+            status = _await_daemon(context, self.ready_s) if self.starts else None
             self.afterwards(args, context, installation)
         return self._report(args, context, steps, status)
 
@@ -91,7 +92,7 @@ class ServiceCommand:
             _show(status, context)
         elif self.starts:
             context.err.write(
-                f"daemonctl: it was started, and does not answer after {READY_S:g} s\n"
+                f"daemonctl: it was started, and does not answer after {self.ready_s:g} s\n"
                 "  -> `daemonctl status` and `daemonctl logs` say why\n"
             )
         else:
@@ -169,6 +170,7 @@ def _uninstall(
     steps = installation.uninstall_steps()
     if not args.purge:
         return steps
+    _refuse_a_second(context, installation)
     kept = [path for path in service_files.belongings(context, installation) if path.exists()]
     if kept and not args.yes and not args.dry_run:
         service_files.ask_before_removing(kept, context)
@@ -209,10 +211,13 @@ def _answering(context: Context) -> str | None:
 
 
 def _refuse_a_second(context: Context, installation: Installation) -> None:
-    """Raise where a daemon runs that launchd did not start: the agent's would leave at once."""
+    """Raise where a daemon runs that launchd did not start.
+
+    The agent's would leave at once beside it, and a purge would take its files away.
+    """
     from voice_daemon.errors import ServiceError  # noqa: PLC0415 - only when it is run
 
-    if installation.state() is None and _answering(context) is not None:
+    if not installation.loaded and _answering(context) is not None:
         raise ServiceError(
             "service.already_running",
             "a daemon is running that launchd did not start",
@@ -220,7 +225,7 @@ def _refuse_a_second(context: Context, installation: Installation) -> None:
         )
 
 
-def _await_daemon(context: Context) -> Status | None:
+def _await_daemon(context: Context, ready_s: float) -> Status | None:
     """Wait until the daemon has its models and answers; None when it does not in time."""
     import time  # noqa: PLC0415 - only when it is run
 
@@ -228,7 +233,7 @@ def _await_daemon(context: Context) -> Status | None:
     from voice_daemon.errors import ControlError  # noqa: PLC0415 - as above
     from voice_daemon.status import Status  # noqa: PLC0415 - as above
 
-    client, give_up_s = ControlClient(context.paths().socket_path), time.monotonic() + READY_S
+    client, give_up_s = ControlClient(context.paths().socket_path), time.monotonic() + ready_s
     status = None
     while time.monotonic() < give_up_s:
         try:

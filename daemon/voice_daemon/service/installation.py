@@ -46,8 +46,16 @@ class Installation:
         """True when launchd would find the agent at the next login."""
         return self.places.agent_file.exists()
 
+    @property
+    def loaded(self) -> bool:
+        """True when launchd has the agent; where nobody is logged in, it has none."""
+        try:
+            return self.state() is not None
+        except NoSessionError:
+            return False
+
     def state(self) -> AgentState | None:
-        """What launchd knows of the agent; None when it is not loaded."""
+        """What launchd knows of the agent; None when it is not loaded. Raises `NoSessionError`."""
         return self._launchctl().state(LABEL)
 
     def install_steps(self, agent: Agent, bundle: Bundle, *, restart: bool) -> list[Step]:
@@ -78,12 +86,8 @@ class Installation:
     def uninstall_steps(self) -> list[Step]:
         """Give the steps that remove what `install_steps` made; none when there is nothing."""
         files = (self.places.agent_file, self.places.app, self._building())
-        try:
-            loaded = self.state() is not None
-        except NoSessionError:
-            loaded = False  # where nobody is logged in, nothing is
         return [
-            *([self._bootout()] if loaded else []),
+            *([self._bootout()] if self.loaded else []),
             *(remove(path) for path in files if path.exists() or path.is_symlink()),
         ]
 

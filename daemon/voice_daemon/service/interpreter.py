@@ -12,7 +12,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-_RELATIVE_LIBRARY = (b"@executable_path/../lib/libpython", b"$ORIGIN/../lib")
+_RELATIVE_LIBRARY = (b"/../lib/libpython", b"@rpath/libpython", b"$ORIGIN/../lib")
 """How a program names a libpython that it expects beside its own folder."""
 
 

@@ -153,5 +153,5 @@ def read_state(text: str) -> AgentState:
 
 def _field(text: str, name: str) -> str | None:
     """Find `name = value` at the first level of indentation."""
-    found = re.search(rf"^\s{{1,8}}{re.escape(name)} = (.+)$", text, re.MULTILINE)
+    found = re.search(rf"^(?:\t| {{1,8}}){re.escape(name)} = (.+)$", text, re.MULTILINE)
     return found.group(1).strip() if found else None
