@@ -97,9 +97,9 @@ def load_transcriber(settings: AsrSettings, models_dir: Path) -> WhisperTranscri
         load_ms=round((loaded_s - started_s) * 1000),
         warm_up_ms=round((time.monotonic() - loaded_s) * 1000),
     )
-    if model.alignment_heads_from in {"guess", "unknown"}:
-        # The model's own files do not say which heads follow the audio, and no table does.
-        log.warning("asr.alignment_unsure", model=settings.model, heads=model.alignment_heads_from)
+    if model.alignment_heads_from == "guess":
+        # Neither the model's own files nor the published table say which heads follow the audio.
+        log.warning("asr.alignment_guessed", model=settings.model)
     return transcriber
 
 

@@ -55,7 +55,7 @@ def random_model(shape: str) -> WhisperModel:
         decoder=decoder,
         tokenizer=None,  # type: ignore[arg-type]  # no text is made
         alignment_heads=HEADS.get(shape, ((0, 0),)),
-        alignment_heads_from="published" if shape in HEADS else "unknown",
+        alignment_heads_from="published" if shape in HEADS else "guess",
         suppress_tokens=(),
         dtype=dtype,
         name=shape,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from voice_daemon.asr.vocabulary import Vocabulary
 
 Layout = Literal["mlx", "transformers", "ctranslate2", "ggml"]
-HeadsFrom = Literal["model", "published", "guess", "unknown"]
+HeadsFrom = Literal["model", "published", "guess"]
 Arrays = dict[str, mx.array]
 
 _LIMITS = {"n_mels": 256, "n_vocab": 60_000, "n_audio_ctx": 1500, "n_text_ctx": 4096}
@@ -71,9 +71,9 @@ class CheckpointData:
     arrays: Arrays
     vocabulary: Vocabulary
     alignment_heads: tuple[tuple[int, int], ...] = ()
-    """(layer, head) pairs whose cross-attention follows the audio; empty when unknown."""
-    alignment_heads_from: HeadsFrom = "unknown"
-    """Where they come from; "guess" is a converter's "all heads of the upper layers"."""
+    """(layer, head) pairs whose cross-attention follows the audio."""
+    alignment_heads_from: HeadsFrom = "guess"
+    """Where they come from; "guess" is all heads of the upper layers."""
     suppress_tokens: tuple[int, ...] | None = None
     """Tokens never to sample; None where the model says nothing."""
     begin_suppress_tokens: tuple[int, ...] | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from voice_daemon.asr.alignment_heads import Heads, is_upper_half, published_heads
+from voice_daemon.asr.alignment_heads import Heads, published_heads, upper_half
 from voice_daemon.asr.checkpoint import (
     CheckpointData,
     HeadsFrom,
@@ -109,14 +109,15 @@ def _no_layout(folder: Path, ggml_files: list[Path]) -> ModelError:
 
 
 def _alignment_heads(raw: RawCheckpoint) -> tuple[Heads, HeadsFrom]:
-    """Take the model's own heads, else the published ones, else a converter's guess."""
-    stated = _stated_heads(raw)
-    if stated and not is_upper_half(stated, raw.dims):
+    """Take the model's own heads, else the published ones, else a guess.
+
+    Some converters write the guess into the model's files, as if it were a finding.
+    """
+    stated, guess = _stated_heads(raw), upper_half(raw.dims)
+    if stated and set(stated) != set(guess):
         return stated, "model"
     published = published_heads(raw.dims, f"{raw.source.parent.name}/{raw.source.name}")
-    if published:
-        return published, "published"
-    return stated, "guess" if stated else "unknown"
+    return (published, "published") if published else (guess, "guess")
 
 
 def _stated_heads(raw: RawCheckpoint) -> Heads:

@@ -39,9 +39,9 @@ class WhisperModel:
     decoder: TextDecoder
     tokenizer: WhisperTokenizer
     alignment_heads: tuple[tuple[int, int], ...]
-    """(layer, head) pairs whose cross-attention follows the audio; empty when unknown."""
+    """(layer, head) pairs whose cross-attention follows the audio."""
     alignment_heads_from: HeadsFrom
-    """Where they come from. Without any, no word is committed before the final."""
+    """The model's own files, the published table, or a guess."""
     suppress_tokens: tuple[int, ...]
     dtype: mx.Dtype
     name: str
