@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,7 +13,10 @@ from voice_daemon.mqtt.claims import claims_filter
 from voice_daemon.mqtt.messages import for_event
 from voice_daemon.mqtt.reception import Reception
 from voice_daemon.mqtt.topics import MqttMessage, Topics
-from voice_daemon.rivals import MAX_WAITING, BrokerRivals
+from voice_daemon.rivals import MAX_AGE_S, MAX_WAITING, BrokerRivals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TOPICS = Topics("voice", "den")
 AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -27,13 +31,19 @@ def message(said: Claim) -> MqttMessage:
     return made
 
 
-def rivals(*, connected: bool = True, problem: bool = False) -> tuple[BrokerRivals, list[bytes]]:
+def rivals(
+    *,
+    connected: bool = True,
+    problem: bool = False,
+    clock_s: Callable[[], float] = lambda: 0.0,
+) -> tuple[BrokerRivals, list[bytes]]:
     sent: list[bytes] = []
     made = BrokerRivals(
         topics=TOPICS,
         publish=lambda message: sent.append(message.payload),
         is_connected=lambda: connected,
         has_problem=lambda: problem,
+        clock_s=clock_s,
     )
     return made, sent
 
@@ -66,6 +76,15 @@ def test_what_is_told_is_published_as_others_read_it() -> None:
     others.tell(claim())
     others.on_message("", sent[0])
     assert others.take() == (claim(),)
+
+
+def test_what_was_said_while_nobody_listened_is_from_the_past() -> None:
+    now_s = [0.0]
+    others, _ = rivals(clock_s=lambda: now_s[0])
+    others.on_message("", message(claim(1)).payload)
+    now_s[0] += MAX_AGE_S + 0.1
+    others.on_message("", message(claim(2)).payload)
+    assert others.take() == (claim(2),)
 
 
 def test_a_flood_waits_for_nobody() -> None:

@@ -6,6 +6,7 @@ nothing of who wins.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_WAITING: Final = MAX_HEARD
 """More than this between two blocks is no house but a fault; the oldest go."""
+MAX_AGE_S: Final = 1.0
+"""What waited longer is about an earlier utterance: nobody listened meanwhile (muted, lost)."""
 
 
 class BrokerRivals:
@@ -34,18 +37,20 @@ class BrokerRivals:
         publish: Callable[[MqttMessage], None],
         is_connected: Callable[[], bool],
         has_problem: Callable[[], bool],
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topics = topics
         self._publish = publish
         self._is_connected = is_connected
         self._has_problem = has_problem
-        self._waiting: deque[Claim] = deque(maxlen=MAX_WAITING)
+        self._clock_s = clock_s
+        self._waiting: deque[tuple[Claim, float]] = deque(maxlen=MAX_WAITING)
 
     def on_message(self, _topic: str, payload: bytes) -> None:
         """Take what arrived; what is no claim is passed over."""
         claim = parse_claim(payload)
         if claim is not None:
-            self._waiting.append(claim)
+            self._waiting.append((claim, self._clock_s()))
 
     def standing(self) -> Standing:
         """Return the say of this device: none without the others, little while it has a problem."""
@@ -62,5 +67,7 @@ class BrokerRivals:
         """Return what other devices said since the last call, oldest first."""
         claims = []
         while self._waiting:
-            claims.append(self._waiting.popleft())
+            claim, arrived_s = self._waiting.popleft()
+            if self._clock_s() - arrived_s <= MAX_AGE_S:
+                claims.append(claim)
         return tuple(claims)
