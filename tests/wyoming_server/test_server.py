@@ -276,6 +276,17 @@ def test_audio_that_waits_for_its_turn_is_bounded() -> None:
         client.close()
 
 
+def test_utterances_that_are_begun_and_dropped_do_not_pile_up(served: Served) -> None:
+    """While no steps are taken, as when the recogniser is busy with somebody else."""
+    line = b'{"type":"audio-chunk","data":{"rate":16000,"width":2,"channels":1}}\n'
+    start = line.replace(b"chunk", b"start")
+    with socket.create_connection((HOST, served.port)) as client:
+        client.settimeout(30)
+        client.sendall((start + line) * 2000 + b'{"type":"ping"}\n')
+        assert client.recv(100)
+        assert len(served.turns._circle) == 1
+
+
 def test_a_client_killed_in_mid_stream_leaves_nothing_behind(served: Served) -> None:
     async def kill_one() -> str:
         victim = connected(served.port)

@@ -123,6 +123,14 @@ def test_what_was_cancelled_says_nothing_and_holds_nothing() -> None:
     assert not bench.turns.due
 
 
+def test_what_was_cancelled_before_its_first_step_has_no_turn_to_come() -> None:
+    bench = Bench()
+    bench.stream.feed(spoken().samples)
+    bench.stream.cancel()
+    assert bench.work() == 0
+    assert bench.opened_on == []
+
+
 def test_a_failure_is_reported_and_touches_nobody_else() -> None:
     bench = Bench(FakeTranscriber(words=COMMAND.split(), fails_at=("step", 1)))
     other = Bench(turns=bench.turns)

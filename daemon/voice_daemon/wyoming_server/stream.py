@@ -33,6 +33,9 @@ LONGEST_STEP_S: Final = 2.0
 would keep the others, and the microphone, waiting."""
 
 
+_SAMPLE_BYTES: Final = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Committed:
     """The text so far, after a step. It only grows."""
@@ -78,9 +81,9 @@ class ClientStream:
         self._step_samples = round(recogniser.step_s * SAMPLE_RATE)
         self._longest_samples = max(self._step_samples, round(LONGEST_STEP_S * SAMPLE_RATE))
         self._lock = threading.Lock()
-        self._waiting: list[NDArray[np.int16]] = []
-        self._n_waiting = 0
-        self._ended = self._cancelled = False
+        # Bytes, because chunks may be of one sample each.
+        self._waiting = bytearray()
+        self._begun = self._ended = self._cancelled = False
         self._dictation: Dictation | None = None
         self._heard = 0
         self._compute_s = 0.0
@@ -90,13 +93,12 @@ class ClientStream:
     @property
     def backlog_samples(self) -> int:
         """Samples that wait for their turn."""
-        return self._n_waiting
+        return len(self._waiting) // _SAMPLE_BYTES
 
     def feed(self, samples: NDArray[np.int16]) -> None:
         """Add (n,) samples."""
         with self._lock:
-            self._waiting.append(samples)
-            self._n_waiting += samples.size
+            self._waiting += samples.tobytes()
         self._schedule.ring()
 
     def end(self) -> None:
@@ -106,18 +108,24 @@ class ClientStream:
         self._schedule.ring()
 
     def cancel(self) -> None:
-        """Give the utterance up; nothing is reported any more."""
+        """Give the utterance up; nothing is reported any more.
+
+        Where steps were taken, the recogniser has a turn to come, in which it is given up.
+        """
         with self._lock:
             self._cancelled = True
             self._waiting.clear()
-            self._n_waiting = 0
-        self._schedule.ring()
+            begun = self._begun
+        if begun:
+            self._schedule.ring()
+        else:
+            self._schedule.leave(self)
 
     @property
     def due(self) -> bool:
         """True when there is enough audio for a step, or an end to be made."""
         with self._lock:
-            return self._ended or self._cancelled or self._n_waiting >= self._step_samples
+            return self._ended or self._cancelled or self.backlog_samples >= self._step_samples
 
     def step(self) -> None:
         """Take one step, or the last one."""
@@ -129,7 +137,7 @@ class ClientStream:
             log.exception("wyoming.recogniser_failed")
             report = Failed(_failure(fault))
         self._compute_s += time.perf_counter() - started_s
-        if not isinstance(report, Committed):
+        if self._cancelled or not isinstance(report, Committed):
             # Here and not where it was cancelled: what MLX made goes away on its own thread.
             self._dictation = None
             self._schedule.leave(self)
@@ -154,11 +162,11 @@ class ClientStream:
     def _taken(self) -> tuple[NDArray[np.int16], bool]:
         """Take the audio of one step, (n,), and say whether that was all there will be."""
         with self._lock:
-            audio = np.concatenate([np.zeros(0, np.int16), *self._waiting])
-            samples, rest = audio[: self._longest_samples], audio[self._longest_samples :]
-            self._waiting = [rest] if rest.size else []
-            self._n_waiting = rest.size
-            return samples, self._ended and not rest.size
+            self._begun = True
+            n_bytes = self._longest_samples * _SAMPLE_BYTES
+            samples = np.frombuffer(bytes(self._waiting[:n_bytes]), np.int16)
+            del self._waiting[:n_bytes]
+            return samples, self._ended and not self._waiting
 
 
 def _failure(fault: Exception) -> VoiceDaemonError:
