@@ -64,6 +64,25 @@ def test_pauses_of_any_length_are_bridged() -> None:
     assert dictated(scene)[1] == "turn on the lights"
 
 
+def test_in_a_pause_the_final_is_made_ready() -> None:
+    scene = Scene().silence(300).say(TEXT).silence(1500)
+    transcriber = FakeTranscriber(words=scene.words)
+    dictation = Dictation(transcriber, FakeVad(), PipelineOptions())
+    dictation.feed(scene.samples)
+    dictation.step()
+    assert transcriber.calls == ["start", "finish"]
+    assert dictation.finish().text == TEXT
+    assert transcriber.calls == ["start", "finish"]
+
+
+def test_a_final_made_ready_in_vain_is_dropped() -> None:
+    scene = Scene().say("turn on").silence(700).say("the lights").silence(700)
+    transcriber = FakeTranscriber(words=scene.words)
+    _, text, _ = dictated(scene, transcriber, samples=1600)
+    assert text == "turn on the lights"
+    assert transcriber.calls.count("finish") == 2
+
+
 def test_a_recogniser_that_takes_text_back_does_not_take_it_from_the_reader() -> None:
     scene = Scene().say(TEXT).silence(500)
     forgetful = FakeTranscriber(words=scene.words, forgets_at=4)

@@ -48,6 +48,7 @@ class Dictation:
         self._unread = False
         self._text = ""
         self._shown = False
+        self._prepared: Transcript | None = None
         with transcribing():
             transcriber.start(wake_phrase=None)
 
@@ -58,15 +59,15 @@ class Dictation:
         self._pass_on(self._gate.feed(samples))
 
     def step(self) -> str:
-        """Read on; return the text that is committed, which only grows."""
-        if self._unread:
-            self._unread = False
-            with transcribing():
-                hypothesis = self._transcriber.step()
-            spoken = self._shown or self._is_spoken(hypothesis.text + hypothesis.draft, hypothesis)
-            if spoken and hypothesis.text.startswith(self._text):
-                self._shown = True
-                self._text = hypothesis.text
+        """Read on; return the text that is committed, which only grows.
+
+        In a pause all of it is read instead: should the stream end there, the final is ready.
+        """
+        if self._unread and self._gate.speaking:
+            self._read_on()
+        elif self._unread:
+            self._prepared = self._read_all()
+        self._unread = False
         return self._text
 
     def finish(self) -> Transcript:
@@ -74,16 +75,28 @@ class Dictation:
         self._pass_on(self._gate.finish())
         if not self._gate.passed:
             return _SILENCE
-        with transcribing():
-            transcript = self._transcriber.finish()
+        transcript = self._prepared or self._read_all()
         text = transcript.text if self._is_spoken(transcript.text, transcript) else ""
         return replace(transcript, text=text, revised=not text.startswith(self._text))
 
     def _pass_on(self, spans: list[Span]) -> None:
         for span in spans:
             self._unread = True
+            self._prepared = None
             with transcribing():
                 self._transcriber.feed(self._ring.read(span.first, span.end))
+
+    def _read_on(self) -> None:
+        with transcribing():
+            hypothesis = self._transcriber.step()
+        spoken = self._shown or self._is_spoken(hypothesis.text + hypothesis.draft, hypothesis)
+        if spoken and hypothesis.text.startswith(self._text):
+            self._shown = True
+            self._text = hypothesis.text
+
+    def _read_all(self) -> Transcript:
+        with transcribing():
+            return self._transcriber.finish()
 
     def _is_spoken(self, text: str, reading: Reading) -> bool:
         return was_spoken(text, reading, voice=self._gate.evidence, rules=self._rules)
