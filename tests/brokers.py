@@ -221,6 +221,10 @@ class Observer:
         info = self._client.publish(topic, payload, qos=1, retain=retain)
         info.wait_for_publish(DEADLINE_S)
 
+    def send(self, topic: str, payload: bytes | str) -> None:
+        """Publish at QoS 0, without waiting for anything."""
+        self._client.publish(topic, payload)
+
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 CALLS_BURST: Final = 20
-CALLS_PER_S: Final = 10
+CALLS_PER_S: Final = 5
 """Of `cmd/<verb>`, which all are answered. Settings are not counted: of many, the last is done."""
 WORDS_BURST: Final = 10
 WORDS_PER_S: Final = 2

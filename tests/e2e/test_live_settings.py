@@ -1,0 +1,73 @@
+"""Settings changed over MQTT and Home Assistant's life cycle: the real program and its models."""
+
+from __future__ import annotations
+
+import json
+import signal
+import stat
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import soundfile
+
+from brokers import eventually
+from daemon_process import DaemonProcess, run_daemonctl
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from subscriber import Subscriber
+
+NODE = "e2e-live"
+ROOT = f"voice/{NODE}"
+CONFIG = f"homeassistant/device/{NODE}/config"
+
+
+def environment(port: int) -> dict[str, str]:
+    return {"VOICE_DAEMON_NODE_ID": NODE, "VOICE_DAEMON_MQTT__PORT": str(port)}
+
+
+def remembered(file: Path) -> set[str]:
+    return set(json.loads(file.read_text())["settings"]) if file.exists() else set()
+
+
+@pytest.fixture
+def quiet_minutes(tmp_path: Path) -> Path:
+    """A room in which nobody speaks while the test does its work."""
+    noise = np.random.default_rng(1).normal(0, 20, 16_000 * 300).astype(np.int16)
+    soundfile.write(tmp_path / "room.wav", noise, 16_000)
+    return tmp_path / "room.wav"
+
+
+def test_changes_outlive_a_daemon_that_is_killed(
+    mosquitto_port: int, subscriber: Subscriber, voice_home: Path, quiet_minutes: Path
+) -> None:
+    wanted = {"wake_threshold": "0.65", "silence_ms": "900", "wake_word": "alexa", "mute": "ON"}
+    arguments, variables = ("--input", quiet_minutes), environment(mosquitto_port)
+    with DaemonProcess(arguments, voice_home, variables) as daemon:
+        subscriber.wait_for(lambda m: (m.topic, m.payload) == (f"{ROOT}/state", b"idle"))
+        for name, value in wanted.items():
+            subscriber.publish(f"{ROOT}/{name}/set", value)
+        file = voice_home / "state.json"
+        subscriber.wait_for(lambda m: (m.topic, m.payload) == (f"{ROOT}/state", b"muted"))
+        eventually(lambda: remembered(file) == set(wanted), "the changes are on disk")
+        daemon.signal(signal.SIGKILL)
+        daemon.wait()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    shown = run_daemonctl("config", "show", home=voice_home, **variables).stdout
+    assert "threshold = 0.65" in shown
+    assert "daemonctl config reset" in shown
+
+    subscriber.wait_for(lambda m: (m.topic, m.payload) == (f"{ROOT}/availability", b"offline"))
+    n_before = len(subscriber.seen)
+    with DaemonProcess(arguments, voice_home, variables) as daemon:
+        subscriber.wait_for(
+            lambda _: f"{ROOT}/health" in {m.topic for m in subscriber.seen[n_before:]}
+        )
+        said = {m.topic: m.payload.decode() for m in subscriber.seen[n_before:]}
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait() == 0
+    assert {name: said[f"{ROOT}/{name}/state"] for name in wanted} == wanted
+    assert said[f"{ROOT}/state"] == "muted"
+    assert CONFIG in said
