@@ -111,6 +111,17 @@ def test_it_serves_alone_without_microphone_and_broker(
     assert "kitchen" not in log
 
 
+def test_a_port_that_is_taken_ends_the_daemon(
+    mosquitto_port: int, voice_home: Path, demo_clip: Path
+) -> None:
+    port = mosquitto_port
+    variables = environment(mosquitto_port, port)
+    done = run_daemonctl("run", "--input", demo_clip, home=voice_home, **variables)
+    assert done.returncode == 75
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert "wyoming.port" in done.stderr
+
+
 def test_a_port_that_is_none_is_a_usage_error(voice_home: Path) -> None:
     done = run_daemonctl("serve-wyoming", "--port", "70000", home=voice_home)
     assert done.returncode == 2
