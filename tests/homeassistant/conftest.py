@@ -147,7 +147,8 @@ def _connect_to_broker(hub: Hub, port: int) -> None:
         start["entry_id"] = entries[0]["entry_id"]
     flows = "/api/config/config_entries/flow"
     form = hub.request("POST", flows, start)
-    done = hub.request("POST", f"{flows}/{form['flow_id']}", {"broker": HOST, "port": port})
+    given = {**_as_proposed(form["data_schema"]), "broker": HOST, "port": port}
+    done = hub.request("POST", f"{flows}/{form['flow_id']}", given)
     ended_well = done["type"] == "create_entry" or done.get("reason") == "reconfigure_successful"
     assert ended_well, f"Home Assistant cannot use a broker on {HOST}:{port}: {done}"
 
@@ -156,3 +157,17 @@ def _connect_to_broker(hub: Hub, port: int) -> None:
         return bool(entries and entries[0]["state"] == "loaded")
 
     soon(is_loaded, "the MQTT integration is loaded")
+
+
+def _as_proposed(schema: list[dict[str, Any]]) -> dict[str, Any]:
+    """Fill in what a form demands, as a user does who changes nothing."""
+    filled: dict[str, Any] = {}
+    for item in schema:
+        proposal = {**item.get("description", {}), **item}
+        if item.get("type") == "expandable":
+            filled[item["name"]] = _as_proposed(item["schema"])
+        elif item.get("required") and "default" in proposal:
+            filled[item["name"]] = proposal["default"]
+        elif item.get("required") and "suggested_value" in proposal:
+            filled[item["name"]] = proposal["suggested_value"]
+    return filled

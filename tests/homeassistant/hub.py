@@ -44,7 +44,7 @@ _ITS_OWN = "No device components to cleanup for "
 T = TypeVar("T")
 
 
-def soon(look: Callable[[], T], what: str, *, within_s: float = PATIENCE_S) -> T:
+def soon(look: Callable[[], T | None], what: str, *, within_s: float = PATIENCE_S) -> T:
     """Look until there is something; fail with `what` and what was seen last."""
     give_up_s = time.monotonic() + within_s
     while not (seen := look()):
