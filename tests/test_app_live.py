@@ -15,7 +15,7 @@ from brokers import DEADLINE_S, Mosquitto, eventually
 from fakes import Scene
 from subscriber import Subscriber
 from voice_daemon.app import Input
-from voice_daemon.config import HomeAssistantSettings, Settings
+from voice_daemon.config import AudioSettings, HomeAssistantSettings, Settings
 from voice_daemon.control.client import ControlClient
 from voice_daemon.settings_store import read_memory
 
@@ -114,6 +114,19 @@ def test_home_assistants_birth_brings_states_and_no_event_again(
     assert len(on(listener, "wake")) == 1
     assert len(on(listener, "transcript/final")) == 1
     assert [e["event_type"] for e in on(listener, "session")] == ["started", "ended"]
+
+
+def test_a_microphone_problem_is_reported_at_once(broker: Mosquitto, listener: Subscriber) -> None:
+    settings = Settings(node_id=NODE, audio=AudioSettings(silence_alarm_s=1))
+    app = make_app(broker.port, Input(lambda: EndlessRoom(then=0)), settings=settings)
+
+    def script() -> None:
+        listener.wait_for(
+            lambda m: m.topic == f"{ROOT}/health" and bool(json.loads(m.payload)["mic_problem"])
+        )
+
+    assert Running(app, script).run() == 0
+    assert "digital silence" in on(listener, "health")[-1]["mic_problem"]
 
 
 def test_a_broker_that_forgot_everything_is_told_again(broker: Mosquitto) -> None:

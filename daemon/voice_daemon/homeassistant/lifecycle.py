@@ -73,8 +73,9 @@ class Lifecycle:
         if payload != BIRTH or self._device is None:
             return
         with self._lock:
-            if self._due_s is None:
-                self._due_s = self._clock_s() + self._delay_s()
+            if self._due_s is not None:
+                return
+            self._due_s = self._clock_s() + self._delay_s()
         log.info("homeassistant.started")
         self._wake()
 
