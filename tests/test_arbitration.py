@@ -18,8 +18,8 @@ WORD = "hey_jarvis"
 _MESSAGE, _DETECTION, _DEADLINE = range(3)
 
 
-def detection(score: float = 0.9, *, word: str = WORD) -> WakeDetection:
-    return WakeDetection(word, score, 0)
+def detection(score: float = 0.9, *, at: int = 0) -> WakeDetection:
+    return WakeDetection(WORD, score, at)
 
 
 def claim(node: str, score: float, *, stage: Stage = Stage.CLAIM, word: str = WORD) -> Claim:
@@ -28,7 +28,8 @@ def claim(node: str, score: float, *, stage: Stage = Stage.CLAIM, word: str = WO
 
 def enter(arbiter: Arbiter, score: float = 0.9, *, now: int = 0) -> None:
     """Take part, and have the claim back from the broker at once."""
-    said = arbiter.enter(detection(score), session_id="s", standing=Standing.FULL, now=now)
+    found = detection(score, at=now)
+    said = arbiter.enter(found, session_id="s", standing=Standing.FULL, now=now)
     assert said is not None
     arbiter.hear(said, now=now)
 
@@ -193,6 +194,8 @@ class Device:
     score: float
     delays: tuple[int, ...]
     lost: tuple[bool, ...] = (False,)
+    lag: int = 0
+    """How far it is behind its microphone when it hears, at most."""
 
 
 class House:
@@ -227,7 +230,8 @@ class House:
         return [number for number in self.answered if number not in self.stood_down]
 
     def _detect(self, number: int, now: int) -> None:
-        found = detection(self.devices[number].score)
+        device = self.devices[number]
+        found = detection(device.score, at=max(0, now - device.lag))
         said = self._arbiters[number].enter(
             found, session_id=f"s{number}", standing=Standing.FULL, now=now
         )
@@ -263,14 +267,17 @@ class House:
         heapq.heappush(self._agenda, (at, kind, next(self._order), number, said))
 
 
-def devices(*, skew_ms: int, delay_ms: float, lossy: bool = False) -> st.SearchStrategy[House]:
+def devices(
+    *, skew_ms: int, delay_ms: float, lag_ms: float = 0, lossy: bool = False
+) -> st.SearchStrategy[House]:
     delays = st.lists(st.integers(0, ms_to_samples(delay_ms)), min_size=1, max_size=9)
     lost = (
         st.lists(st.booleans(), min_size=1, max_size=9).map(tuple) if lossy else st.just((False,))
     )
     device = st.builds(
         Device,
-        hears_at=st.integers(0, ms_to_samples(skew_ms)),
+        hears_at=st.integers(0, ms_to_samples(skew_ms + lag_ms)),
+        lag=st.just(ms_to_samples(lag_ms)),
         score=st.integers(50, 100).map(lambda percent: percent / 100),
         delays=delays.map(tuple),
         lost=lost,
@@ -284,6 +291,13 @@ def test_exactly_one_answers_when_messages_take_at_most_half_a_window(house: Hou
     house.play()
     assert len(house.answered) == 1
     assert len(house.stood_down) == len(house.devices) - 1
+
+
+@settings(max_examples=300)
+@given(devices(skew_ms=0, delay_ms=75, lag_ms=4000))
+def test_exactly_one_answers_however_far_devices_lag(house: House) -> None:
+    house.play()
+    assert len(house.answered) == 1
 
 
 @settings(max_examples=300)

@@ -43,9 +43,9 @@ class Others:
     def standing(self) -> Standing:
         return self.device_standing
 
-    def take(self) -> tuple[Claim, ...]:
+    def take(self) -> list[tuple[Claim, float]]:
         due = [at for at in sorted(self.say) if at <= self.rig.clock.now]
-        return tuple(self.say.pop(at) for at in due)
+        return [(self.say.pop(at), 0) for at in due]
 
 
 def other(stage: Stage = Stage.CLAIM, *, score: float = 0.99, word: str = WAKE_WORD) -> Claim:
@@ -128,6 +128,16 @@ def test_the_window_is_live_time_also_for_a_pipeline_that_lags() -> None:
     assert rig.pipeline.session_id is None
     others.say[claimed_at] = other()
     assert of(StoodDown, rig.play())
+
+
+def test_a_device_that_lags_by_seconds_knows_what_was_answered() -> None:
+    rig, others = contending(continuous())
+    others.say[after_wake(rig.scene, WINDOW_MS)] = other(Stage.TAKEN, score=0.5)
+    rig.play(until=rig.scene.wakes[0] - ms_to_samples(40))
+    rig.clock.now += ms_to_samples(WINDOW_MS + 40)
+    rig.play(until=rig.scene.wakes[0] - ms_to_samples(20))
+    rig.clock.now += ms_to_samples(3000)
+    assert [type(event) for event in rig.play()] == [StoodDown]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from voice_daemon.mqtt.claims import claims_filter
 from voice_daemon.mqtt.messages import for_event
 from voice_daemon.mqtt.reception import Reception
 from voice_daemon.mqtt.topics import MqttMessage, Topics
-from voice_daemon.rivals import MAX_AGE_S, MAX_WAITING, BrokerRivals
+from voice_daemon.rivals import MAX_WAITING, BrokerRivals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,8 +66,8 @@ def test_what_others_said_is_taken_once_and_in_order() -> None:
     for number in range(3):
         others.on_message("", message(claim(number)).payload)
     others.on_message("", b"no claim")
-    assert others.take() == (claim(0), claim(1), claim(2))
-    assert others.take() == ()
+    assert others.take() == [(claim(0), 0), (claim(1), 0), (claim(2), 0)]
+    assert others.take() == []
     assert sent == []
 
 
@@ -75,23 +75,23 @@ def test_what_is_told_is_published_as_others_read_it() -> None:
     others, sent = rivals()
     others.tell(claim())
     others.on_message("", sent[0])
-    assert others.take() == (claim(),)
+    assert others.take() == [(claim(), 0)]
 
 
-def test_what_was_said_while_nobody_listened_is_from_the_past() -> None:
+def test_what_waited_is_known_to_be_old() -> None:
     now_s = [0.0]
     others, _ = rivals(clock_s=lambda: now_s[0])
     others.on_message("", message(claim(1)).payload)
-    now_s[0] += MAX_AGE_S + 0.1
+    now_s[0] += 2.5
     others.on_message("", message(claim(2)).payload)
-    assert others.take() == (claim(2),)
+    assert others.take() == [(claim(1), 2.5), (claim(2), 0)]
 
 
 def test_a_flood_waits_for_nobody() -> None:
     others, _ = rivals()
     for number in range(3 * MAX_WAITING):
         others.on_message("", message(claim(number)).payload)
-    assert [int(said.session_id[1:]) for said in others.take()] == list(
+    assert [int(said.session_id[1:]) for said, _ in others.take()] == list(
         range(2 * MAX_WAITING, 3 * MAX_WAITING)
     )
 
@@ -102,6 +102,6 @@ def test_a_retained_claim_is_from_the_past() -> None:
     said = message(claim())
     assert claims_filter(TOPICS) in reception.filters
     assert reception.receive(said.topic, said.payload, retain=True, at=AT) == ()
-    assert others.take() == ()
+    assert others.take() == []
     reception.receive(said.topic, said.payload, retain=False, at=AT)
-    assert others.take() == (claim(),)
+    assert others.take() == [(claim(), 0)]

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SAME_WAKE_SAMPLES: Final = ms_to_samples(1000)
 """Detections of one utterance lie closer together than this: sound travels for at most some
 30 ms, wake frames are 80 ms apart, and a distant device may take a few of them longer."""
+KEPT_SAMPLES: Final = ms_to_samples(10_000)
+"""What others said is kept for longer than any device may lag behind its microphone."""
 MAX_HEARD: Final = 64
 """What others said that is remembered; a broker may carry anything."""
 SCORE_DIGITS: Final = 4
@@ -61,8 +63,8 @@ class Rivals(Protocol):
     def tell(self, claim: Claim) -> None:
         """Say something to the other devices, at once and without waiting."""
 
-    def take(self) -> Sequence[Claim]:
-        """Return what other devices said since the last call."""
+    def take(self) -> Sequence[tuple[Claim, float]]:
+        """Return what other devices said since the last call, and how many seconds ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class Contest:
 
     claim: Claim
     standing: Standing
+    detected_at: int
+    """The end of the wake word in the audio: earlier than `entered_at` on a device that lags."""
     entered_at: int
     is_out: bool = False
     """True once our claim has come back from the broker: the others have it too."""
@@ -93,14 +97,15 @@ def beaten_by(contest: Contest, heard: Iterable[Heard], *, window_samples: int) 
     """Return the claim that beats an undecided contest, or None.
 
     A claim counts from two windows before ours on: an older one has become a `taken` that is
-    on its way here, or nothing.
+    on its way here, or nothing. What is taken counts from when the wake word was spoken, so
+    that a device which hears it late knows that it was answered.
     """
     for other in heard:
-        age = contest.entered_at - other.at_sample
         if other.claim.stage is Stage.TAKEN:
-            beats = age <= SAME_WAKE_SAMPLES
+            beats = contest.detected_at - other.at_sample <= SAME_WAKE_SAMPLES
         else:
-            beats = age <= 2 * window_samples and not contest.outranks(other.claim)
+            is_fresh = contest.entered_at - other.at_sample <= 2 * window_samples
+            beats = is_fresh and not contest.outranks(other.claim)
         if beats and other.claim.wake_word == contest.claim.wake_word:
             return other.claim
     return None
@@ -115,10 +120,9 @@ def conceded_to(contest: Contest, heard: Iterable[Heard]) -> Claim | None:
     if contest.won_at is None or contest.standing is Standing.ALONE:
         return None
     for other in heard:
-        since = other.at_sample - contest.won_at
         if (
             other.claim.stage is Stage.TAKEN
-            and 0 <= since <= SAME_WAKE_SAMPLES
+            and abs(other.at_sample - contest.won_at) <= SAME_WAKE_SAMPLES
             and other.claim.wake_word == contest.claim.wake_word
             and not contest.outranks(other.claim)
         ):
@@ -140,7 +144,7 @@ class Arbiter:
     ) -> Claim | None:
         """Take part for a wake word just heard; return what to say to the others, if anything."""
         claim = self._claim(Stage.CLAIM, detection, session_id)
-        self._contest = Contest(claim, standing, entered_at=now)
+        self._contest = Contest(claim, standing, detection.at_sample, entered_at=now)
         return claim if standing is Standing.FULL else None
 
     def hold(self, detection: WakeDetection, *, session_id: str) -> Claim:
@@ -148,9 +152,8 @@ class Arbiter:
         return self._claim(Stage.TAKEN, detection, session_id)
 
     def hear(self, claim: Claim, *, now: int) -> None:
-        """Take note of what a device said, also of our own words that came back."""
-        oldest = now - max(SAME_WAKE_SAMPLES, 4 * self._window_samples)
-        self._heard = [other for other in self._heard if other.at_sample >= oldest]
+        """Take note of what a device said now, also of our own words that came back."""
+        self._heard = [h for h in self._heard if h.at_sample >= now - KEPT_SAMPLES]
         if claim.node_id != self._node_id:
             self._heard = [*self._heard[1 - MAX_HEARD :], Heard(claim, now)]
         elif self._contest is not None and claim == self._contest.claim:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from voice_daemon.arbitration import Arbiter, Standing, Verdict
+from voice_daemon.events import ms_to_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,8 +59,8 @@ class Contender:
 
     def listen(self) -> StoodDown | None:
         """Hear what others say; not None when the open session must be given up for another's."""
-        for claim in self._rivals.take():
-            self._arbiter.hear(claim, now=self._now_sample())
+        for claim, age_s in self._rivals.take():
+            self._arbiter.hear(claim, now=self._now_sample() - ms_to_samples(age_s * 1000))
         return None if self.is_waiting else self._arbiter.stand_down()
 
     def enter(self, candidate: Candidate) -> None:

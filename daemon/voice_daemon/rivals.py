@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 MAX_WAITING: Final = MAX_HEARD
 """More than this between two blocks is no house but a fault; the oldest go."""
-MAX_AGE_S: Final = 1.0
-"""What waited longer is about an earlier utterance: nobody listened meanwhile (muted, lost)."""
 
 
 class BrokerRivals:
@@ -63,11 +61,10 @@ class BrokerRivals:
         for message in for_event(claim, topics=self._topics, at=datetime.now(UTC)):
             self._publish(message)
 
-    def take(self) -> tuple[Claim, ...]:
-        """Return what other devices said since the last call, oldest first."""
-        claims = []
+    def take(self) -> list[tuple[Claim, float]]:
+        """Return what devices said since the last call, oldest first, and how many seconds ago."""
+        taken = []
         while self._waiting:
             claim, arrived_s = self._waiting.popleft()
-            if self._clock_s() - arrived_s <= MAX_AGE_S:
-                claims.append(claim)
-        return tuple(claims)
+            taken.append((claim, self._clock_s() - arrived_s))
+        return taken

@@ -102,13 +102,17 @@ class Listener(Observer):
             self._noted.append(Said(now_s, node, leaf, body))
 
     def tries(self, *, every_s: float) -> list[Try]:
-        """Give what was said, one after the other: a try begins with the claim after a pause."""
+        """Give what was said, one after the other: a try begins with the claim after a pause.
+
+        A session belongs to the try in which it was claimed, however long it lasts.
+        """
         with self._noting:
             noted = sorted(self._noted, key=lambda m: m.at_s)
         claims = [m.at_s for m in noted if m.body.get("event_type") == "claim"]
         begins = claims[:1] + [b for a, b in pairwise(claims) if b - a > every_s / 2]
         ends = [*begins[1:], float("inf")]
+        since = {m.body.get("session_id"): m.at_s for m in reversed(noted)}
         return [
-            Try(tuple(m for m in noted if begin <= m.at_s < end))
+            Try(tuple(m for m in noted if begin <= since[m.body.get("session_id")] < end))
             for begin, end in zip(begins, ends, strict=True)
         ]
