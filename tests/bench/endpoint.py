@@ -134,7 +134,7 @@ class Comparison:
         return self._ear.end_of(clip.paused[ms], options, until=resumed).voice_end < resumed
 
     def _read_in_pause(self, heard: Heard, ms: float) -> Transcript | None:
-        stopped = replace(OURS, silence_ms=0.9 * ms, max_s=10**6, complete_share=1)
+        stopped = replace(OURS, silence_ms=0.6 * ms, max_s=10**6, complete_share=1)
         return self._ear.end_of(heard, stopped).transcript
 
     def taken_for_whole(self, clips: Sequence[Spoken], *, least: float) -> tuple[float, float]:

@@ -37,18 +37,20 @@ def draw(results: Sequence[Result], path: Path) -> None:
         [result.mean_cut for result in others],
         "o",
         color=SENTENCE,
-        label="sooner after a whole sentence",
+        label="sooner, in ms, after a whole sentence (of at least so much)",
     )
     for result in others:
         panel.annotate(
-            result.rule,
+            result.rule.partition(", ")[2].replace(" after a sentence", ""),
             (result.mean_wait_ms, result.mean_cut),
-            xytext=(6, -3),
+            xytext=(-6, -3),
             textcoords="offset points",
+            horizontalalignment="right",
             fontsize=6,
         )
     panel.set_xlabel("mean wait after the end of a command, ms")
     panel.set_ylabel("cut off in a pause that was put in, %")
+    panel.set_xlim(left=min(result.mean_wait_ms for result in results) - 75)
     panel.set_ylim(bottom=0)
     panel.grid(alpha=0.3)
     panel.legend(fontsize=8)
