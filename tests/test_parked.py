@@ -16,6 +16,7 @@ import pytest
 from brokers import eventually
 from daemon_process import DaemonProcess, run_daemonctl
 from voice_daemon.control.client import ControlClient
+from voice_daemon.control.lock import InstanceLock, lock_path
 from voice_daemon.errors import AlreadyRunningError, ConfigError, ControlError, NotRunningError
 from voice_daemon.parked import files_fingerprint, wait_for_a_change
 from voice_daemon.status import Status
@@ -36,6 +37,7 @@ def folder() -> Iterator[Path]:
 def wait(folder: Path, fingerprint: Callable[[], object]) -> int:
     return wait_for_a_change(
         ERROR,
+        before=0,
         fingerprint=fingerprint,
         socket_path=folder / "voice-daemon.sock",
         log_file=folder / "x.jsonl",
@@ -78,7 +80,7 @@ def test_it_answers_with_what_is_wrong_until_something_changes(folder: Path) -> 
         changed.set()
 
     thread = meanwhile(folder, act)
-    assert wait(folder, changed.is_set) == 78
+    assert wait(folder, lambda: int(changed.is_set())) == 78
     thread.join()
     assert said[0].session.state == "degraded"
     assert [p.message for p in said[0].problems] == [ERROR.message]
@@ -100,19 +102,18 @@ def test_signals_end_it_as_they_end_a_daemon(
     assert signal.getsignal(number) == before
 
 
-def test_it_holds_the_lock_of_a_daemon(folder: Path) -> None:
-    seen: list[bool] = []
+def test_what_was_mended_before_it_began_to_wait_is_not_missed(folder: Path) -> None:
+    assert wait(folder, lambda: 1) == 78
 
-    def act(_client: ControlClient) -> None:
-        with pytest.raises(AlreadyRunningError):
-            wait(folder, lambda: 0)
-        seen.append(True)
-        os.kill(os.getpid(), signal.SIGTERM)
 
-    thread = meanwhile(folder, act)
-    assert wait(folder, lambda: 0) == 0
-    thread.join()
-    assert seen == [True]
+def test_beside_another_daemon_it_leaves_at_once(folder: Path) -> None:
+    held = InstanceLock(lock_path(folder / "voice-daemon.sock"))
+    held.acquire()
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(AlreadyRunningError):
+        wait(folder, lambda: 0)
+    held.release()
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_file_that_is_made_changed_or_removed_is_noticed(tmp_path: Path) -> None:

@@ -50,29 +50,32 @@ _STDOUT, _STDERR = 1, 2
 def wait_for_a_change(
     error: VoiceDaemonError,
     *,
+    before: object,
     fingerprint: Callable[[], object],
     socket_path: Path,
     log_file: Path,
     look_every_s: float = LOOK_EVERY_S,
 ) -> int:
-    """Wait until `fingerprint` gives something else or a signal comes; give the exit code.
+    """Wait until `fingerprint` gives something else than `before`, or a signal comes.
 
-    78 after a change or SIGHUP, so that launchd starts the daemon again; 0 after SIGTERM,
-    which is a wanted stop. Raises `AlreadyRunningError` when another daemon has the lock.
+    `before` was taken before the error was found: what is mended since then is not missed.
+    Gives the exit code: 78 after a change or SIGHUP, so that launchd starts the daemon again;
+    0 after SIGTERM, which is a wanted stop. Raises `AlreadyRunningError` when another daemon
+    has the lock.
     """
     parked = _Parked(error, log_file)
     server = ControlServer(socket_path, parked.handlers())
-    server.start()
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    before = {n: signal.signal(n, lambda number, _: signals.put(number)) for n in _SIGNALS}
+    handlers = {n: signal.signal(n, lambda number, _: signals.put(number)) for n in _SIGNALS}
     try:
+        server.start()
         log.error("daemon.parked", code=error.code, message=error.message, remedy=error.remedy)
-        number = _next_signal(signals, fingerprint, look_every_s)
+        number = _next_signal(signals, lambda: fingerprint() != before, look_every_s)
         log.info("daemon.unparked", signal=signal.Signals(number).name if number else None)
     finally:
-        for n, handler in before.items():
-            signal.signal(n, handler)
         server.stop()
+        for n, handler in handlers.items():
+            signal.signal(n, handler)
     match number:
         case signal.SIGTERM:
             return EXIT_OK
@@ -83,15 +86,13 @@ def wait_for_a_change(
 
 
 def _next_signal(
-    signals: queue.SimpleQueue[int], fingerprint: Callable[[], object], look_every_s: float
+    signals: queue.SimpleQueue[int], changed: Callable[[], bool], look_every_s: float
 ) -> int | None:
-    """Give the signal that came; None when the fingerprint changed first."""
-    first = fingerprint()
-    while True:
+    """Give the signal that came; None when something changed first."""
+    while not changed():
         with contextlib.suppress(queue.Empty):
             return signals.get(timeout=look_every_s)
-        if fingerprint() != first:
-            return None
+    return None
 
 
 def files_fingerprint(paths: Iterable[Path]) -> tuple[object, ...]:

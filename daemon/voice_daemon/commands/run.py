@@ -62,6 +62,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
             "--fast is for files: a microphone is as fast as it is",
             remedy="add --input FILE, or leave --fast out",
         )
+    before = _fingerprint(context) if args.supervised else None
     try:
         return _run(args, context)
     except VoiceDaemonError as error:
@@ -69,10 +70,10 @@ def run(args: argparse.Namespace, context: Context) -> int:
             error.exit_code = EXIT_CONFIG
         if not args.supervised or error.exit_code != EXIT_CONFIG:
             raise
-        return _park(error, context)
+        return _park(error, context, before)
 
 
-def _park(error: VoiceDaemonError, context: Context) -> int:
+def _park(error: VoiceDaemonError, context: Context, before: object) -> int:
     """Wait until the configuration, or a model that it may name, is another."""
     from voice_daemon import logs, parked  # noqa: PLC0415 - only when it is run
     from voice_daemon.commands import print_error  # noqa: PLC0415 - as above
@@ -83,14 +84,22 @@ def _park(error: VoiceDaemonError, context: Context) -> int:
     paths = context.paths()
     with contextlib.suppress(ConfigError):  # a log that cannot be written may be the error
         logs.configure(LogSettings(), log_file=paths.log_file, console=False)
-    files = [path for path in (context.config_path, paths.config_file, paths.models_dir) if path]
-
-    def fingerprint() -> object:
-        return parked.files_fingerprint(files), _mistakes(context)
-
     return parked.wait_for_a_change(
-        error, fingerprint=fingerprint, socket_path=paths.socket_path, log_file=paths.log_file
+        error,
+        before=before,
+        fingerprint=lambda: _fingerprint(context),
+        socket_path=paths.socket_path,
+        log_file=paths.log_file,
     )
+
+
+def _fingerprint(context: Context) -> object:
+    """Give what tells whether the configuration, or a model that it may name, is another."""
+    from voice_daemon.commands.service_files import config_file  # noqa: PLC0415 - loads pydantic
+    from voice_daemon.parked import files_fingerprint  # noqa: PLC0415 - only when it is run
+
+    files = (config_file(context), context.paths().models_dir)
+    return files_fingerprint(files), _mistakes(context)
 
 
 def _mistakes(context: Context) -> str:

@@ -65,7 +65,7 @@ class ServiceCommand:
 
     def run(self, args: argparse.Namespace, context: Context) -> int:
         """Do it step by step; raises `ServiceError` with a remedy where a step fails."""
-        installation = _installation(self.machine(context.environ), context)
+        installation = installation_of(self.machine(context.environ), context)
         steps = self.plan(args, context, installation)
         _take(steps, args, context)
         status = None
@@ -100,7 +100,8 @@ class ServiceCommand:
         return code
 
 
-def _installation(machine: Machine, context: Context) -> Installation:
+def installation_of(machine: Machine, context: Context) -> Installation:
+    """Give the service of this user; raises `ServiceError` off macOS and for root."""
     from voice_daemon.service import Installation, Places  # noqa: PLC0415 - only when it is run
 
     log_folder = context.paths().log_file.parent
