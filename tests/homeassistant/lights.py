@@ -38,26 +38,29 @@ def light_in(room: str, *, hub: Hub, listener: Observer) -> Iterator[Light]:
     config, topic = f"homeassistant/light/{key}/config", f"livetest/{key}/set"
     entity_id = f"light.{key.replace('-', '_')}"
     announcement = {
-        "name": f"{room} ceiling",
+        "name": None,
         "unique_id": key,
         "default_entity_id": entity_id,
         "command_topic": topic,
         "device": {"identifiers": [key], "name": f"{room} ceiling"},
     }
-    listener.publish(config, json.dumps(announcement | {"name": None}), retain=True)
+    listener.publish(config, json.dumps(announcement), retain=True)
     soon(lambda: hub.state(entity_id), f"{entity_id} exists")
     area_id = _area(hub, room)
-    hub.ask("config/entity_registry/update", entity_id=entity_id, area_id=area_id)
-    hub.ask(
-        "homeassistant/expose_entity",
-        assistants=["conversation"],
-        entity_ids=[entity_id],
-        should_expose=True,
-    )
-    yield Light(entity_id, area_id, topic, listener)
-    listener.publish(config, b"", retain=True)
-    hub.ask("config/area_registry/delete", area_id=area_id)
-    soon(lambda: hub.state(entity_id) is None, f"{entity_id} is gone")
+    try:
+        device_id = hub.ask("config/entity_registry/get", entity_id=entity_id)["device_id"]
+        hub.ask("config/device_registry/update", device_id=device_id, area_id=area_id)
+        hub.ask(
+            "homeassistant/expose_entity",
+            assistants=["conversation"],
+            entity_ids=[entity_id],
+            should_expose=True,
+        )
+        yield Light(entity_id, area_id, topic, listener)
+    finally:
+        listener.publish(config, b"", retain=True)
+        hub.ask("config/area_registry/delete", area_id=area_id)
+        soon(lambda: hub.state(entity_id) is None, f"{entity_id} is gone")
 
 
 def _area(hub: Hub, name: str) -> str:
