@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+HEARD_SHARE = 0.95
+"""Of the wake words; a few are too faint for every device."""
+
+
 def play(folder: Path, scenario: Scenario, *, n_devices: int, window_ms: int) -> list[Try]:
     """Let devices hear a scenario over a broker of their own; give what they said."""
     settings = {"VOICE_DAEMON_ARBITRATION__WINDOW_MS": str(window_ms)}
@@ -42,14 +46,15 @@ def is_good(one: Try) -> bool:
     return len(one.started) == len(one.wakes) == len(one.lasting) == 1
 
 
-def report(tries: list[Try], *, n_devices: int, window_ms: int) -> str:
+def report(tries: list[Try], *, n_spoken: int, n_devices: int, window_ms: int) -> str:
     """Write what happened, one fact a line."""
     contested = [one for one in tries if len(one.claims) > 1]
     delays_ms = sorted(one.decided_s * 1000 for one in tries if one.taken)
     p95_ms = delays_ms[(95 * len(delays_ms) + 99) // 100 - 1]
     return "\n".join(
         [
-            f"{n_devices} daemons, window {window_ms} ms: {len(tries)} wake words",
+            f"{n_devices} daemons, window {window_ms} ms, {n_spoken} wake words",
+            f"  heard by any                   {len(tries)}",
             f"  exactly one session            {sum(map(is_good, tries))}",
             f"  one session that lasted        {sum(len(one.lasting) == 1 for one in tries)}",
             f"  no session                     {sum(not one.started for one in tries)}",
@@ -88,8 +93,11 @@ def main() -> int:
         scenario = Scenario(arguments.tries, skew_ms=arguments.skew_ms)
         with _folder(arguments.folder, f"{n_devices}-devices") as folder:
             tries = play(folder, scenario, n_devices=n_devices, window_ms=arguments.window_ms)
-        print(report(tries, n_devices=n_devices, window_ms=arguments.window_ms))  # noqa: T201 - a tool's output
-        all_good &= len(tries) == arguments.tries and all(map(is_good, tries))
+        text = report(
+            tries, n_spoken=arguments.tries, n_devices=n_devices, window_ms=arguments.window_ms
+        )
+        print(text)  # noqa: T201 - a tool's output
+        all_good &= len(tries) >= HEARD_SHARE * arguments.tries and all(map(is_good, tries))
     return 0 if all_good else 1
 
 
