@@ -56,7 +56,7 @@ def test_a_model_without_alignment_heads_is_refused() -> None:
 def test_a_frame_that_every_token_attends_to_is_discounted() -> None:
     scores = scores_at([20, 60, 100], n_frames=150)
     scores[:, :, 5] = 2.0
-    assert attended_frames(scores, normalise=False).tolist() == [5, 5, 5]
+    assert attended_frames(scores, smoothing=0).tolist() == [5, 5, 5]
     assert np.abs(attended_frames(scores) - [20, 60, 100]).max() <= 3
 
 

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from voice_daemon.asr.commits import CommitRules, DraftWord, committable
 
-RULES = CommitRules(frame_threshold=25, agreed_threshold=10, min_probability=0.5)
+RULES = CommitRules(frame_threshold=25, least_frames=5, most_frames=90, ended_frames=50)
 
 
-def word(text: str, frame: int, *, probability: float = 0.9, agreed: bool = False) -> DraftWord:
-    return DraftWord(text, (1,), frame, frame, probability, agreed)
+def word(text: str, frame: int, *, probability: float = 1.0) -> DraftWord:
+    return DraftWord(text, (1,), frame, frame, probability)
 
 
 def n_safe(words: list[DraftWord], *, content: int, last: int = 0, ended: bool = False) -> int:
@@ -25,7 +25,7 @@ def test_words_far_enough_behind_the_end_are_safe() -> None:
 
 def test_the_first_unsafe_word_holds_back_all_after_it() -> None:
     words = [word(" turn", 90), word(" on", 40), word(" the", 60)]
-    assert n_safe(words, content=100) == 0
+    assert n_safe(words, content=94) == 0
 
 
 def test_the_last_word_waits_for_the_beginning_of_the_next() -> None:
@@ -37,22 +37,28 @@ def test_the_last_word_is_whole_when_long_silence_follows_its_end_of_text() -> N
     assert n_safe([word(" lights", 40), word(".", 42)], content=90, ended=True) == 1
 
 
+def test_nothing_is_safe_where_nothing_was_said() -> None:
+    assert n_safe([], content=1000, ended=True) == 0
+    assert n_safe([word("...", 10)], content=1000, ended=True) == 0
+
+
 def test_punctuation_waits_for_the_next_word() -> None:
     words = [word(" lights", 40), word(".", 45), word(" Then", 60)]
     assert n_safe(words, content=80) == 1
     assert n_safe([*words, word(" go", 80)], content=200) == 3
 
 
-def test_an_agreed_word_needs_less_distance() -> None:
-    words = [word(" turn", 50, agreed=True), word(" on", 55)]
-    assert n_safe(words, content=60) == 1
-    assert n_safe([word(" turn", 50), word(" on", 55)], content=60) == 0
+def test_each_halving_of_the_probability_asks_for_as_many_frames_more() -> None:
+    for probability, needed in ((1.0, 5), (0.5, 30), (0.25, 55), (0.001, 90)):
+        words = [word(" turn", 50, probability=probability), word(" on", 60)]
+        assert n_safe(words, content=50 + needed - 1) == 0
+        assert n_safe(words, content=50 + needed) == 1
 
 
-def test_an_improbable_word_waits_longer() -> None:
-    words = [word(" turn", 50, probability=0.2), word(" on", 60)]
-    assert n_safe(words, content=90) == 0
-    assert n_safe(words, content=100) == 1
+def test_doubt_about_the_next_word_counts_by_its_share() -> None:
+    words = [word(" turn", 50), word(" on", 60, probability=0.0625)]
+    assert n_safe(words, content=50 + 29) == 0
+    assert n_safe(words, content=50 + 30) == 1
 
 
 def test_a_jump_back_in_the_audio_is_not_safe() -> None:

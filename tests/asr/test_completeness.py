@@ -23,9 +23,7 @@ SECOND = 16_000
 
 
 def word(text: str, probability: float = 0.9) -> DraftWord:
-    return DraftWord(
-        text=text, tokens=(1,), first_frame=0, frame=0, probability=probability, agreed=False
-    )
+    return DraftWord(text=text, tokens=(1,), first_frame=0, frame=0, probability=probability)
 
 
 @pytest.mark.parametrize("sign", [".", "?", "!", "。"])

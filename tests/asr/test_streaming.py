@@ -175,7 +175,7 @@ def test_more_than_a_window_at_once_loses_nothing(
 
 
 def word(text: str, frame: int) -> DraftWord:
-    return DraftWord(text, (1,), frame, frame, 0.9, agreed=True)
+    return DraftWord(text, (1,), frame, frame, 0.9)
 
 
 def test_a_window_is_cut_in_its_longest_pause() -> None:

@@ -95,18 +95,17 @@ def test_both_pickers_choose_alike(tiny: WhisperModel) -> None:
     assert isinstance(on_cpu, NumpyPicker)
     on_device = MlxPicker(tiny, on_cpu.never, on_cpu.at_start)
     for at_start in (True, False):
-        tokens, logprobs = on_cpu.pick(hidden, [1, 2, 5], at_start=at_start)
-        same_tokens, same_logprobs = on_device.pick(hidden, [1, 2, 5], at_start=at_start)
-        assert tokens == same_tokens
-        np.testing.assert_allclose(logprobs, same_logprobs, atol=1e-3)
-    np.testing.assert_allclose(
-        on_cpu.probabilities(hidden, 4), on_device.probabilities(hidden, 4), atol=1e-5
-    )
+        watched = ((4, tiny.tokenizer.no_speech), (1, 7))
+        picked = on_cpu.pick(hidden, [1, 2, 5], at_start=at_start, watched=watched)
+        same = on_device.pick(hidden, [1, 2, 5], at_start=at_start, watched=watched)
+        assert picked.tokens == same.tokens
+        np.testing.assert_allclose(picked.logprobs, same.logprobs, atol=1e-3)
+        np.testing.assert_allclose(picked.watched, same.watched, rtol=1e-3)
 
 
 def test_suppressed_tokens_are_never_chosen(tiny: WhisperModel) -> None:
     hidden = mx.random.normal((1, 40, tiny.dims.n_text_state), key=mx.random.key(1)) * 5
-    tokens, _ = token_picker(tiny).pick(hidden, list(range(40)), at_start=False)
+    tokens = token_picker(tiny).pick(hidden, list(range(40)), at_start=False).tokens
     assert not set(tokens) & set(tiny.suppress_tokens) - {tiny.tokenizer.eot}
     assert max(tokens) <= tiny.tokenizer.eot
 

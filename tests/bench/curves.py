@@ -3,15 +3,21 @@
     scripts/bench curves FOLDER... [--sweep refresh_s=1,2,3]
 
 A setting is a field of `StreamingConfig`, or of a part of it by a dotted name
-(`rules.agreed_threshold`). Knows nothing of how curves are drawn (`curve_pictures`).
+(`rules.least_frames`). Knows nothing of how curves are drawn (`curve_pictures`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console
+from rich.progress import Progress
 
 from bench.arguments import CLOCKS, add_clip_arguments, chosen_clips, model_folder, numbers
 from bench.replay import replay
@@ -27,7 +33,7 @@ from voice_daemon.asr import StreamingConfig, load_model
 from voice_daemon.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from bench.clips import Clip
@@ -35,11 +41,13 @@ if TYPE_CHECKING:
 
 STEP_FIELD: Final = "min_chunk_duration"
 DEFAULT_SWEEPS: Final = (
-    "frame_threshold=5,10,15,20,25,35,50",
+    "frame_threshold=5,10,15,20,25,35,50,100",
     f"{STEP_FIELD}=0.1,0.25,0.5,1",
-    "refresh_s=0.5,1,2,3,30",
+    "refresh_s=0.5,1,2,3,5,30",
     "padding_s=0,0.1,0.2,0.5",
-    "rules.agreed_threshold=5,10,15,20,25",
+    "rules.least_frames=0,2,5,10,20",
+    "rules.next_share=0,0.25,0.5,1",
+    "smoothing=0,1,3,7,15",
 )
 
 
@@ -87,35 +95,75 @@ def with_value(config: Any, name: str, value: float) -> Any:  # noqa: ANN401 - a
     return replace(config, **{first: inner})
 
 
-def references(model: WhisperModel, clips: Sequence[Clip]) -> dict[str, Reference]:
-    """The offline reading of every clip."""
-    offline = Offline(model)
-    found = {}
-    for clip in clips:
-        samples = clip.samples()
-        run = replay(offline, samples, step_s=None, language=clip.language)
-        found[clip.name] = Reference(run.final.text, offline.words, speech_end_s(samples))
+def reference(model: WhisperModel, clip: Clip) -> Reference:
+    """The offline reading of a clip."""
+    offline, samples = Offline(model), clip.samples()
+    run = replay(offline, samples, step_s=None, language=clip.language)
+    return Reference(run.final.text, offline.words, speech_end_s(samples))
+
+
+def measured_point(
+    model: WhisperModel,
+    clips: Sequence[tuple[Clip, Reference]],
+    setting: tuple[str, float],
+    *,
+    clock: str,
+) -> Point:
+    """Stream all clips at one value of one setting."""
+    field, value = setting
+    config = with_value(StreamingConfig(), field, value)
+    ours, step_s, now_s = Ours(model, config), config.min_chunk_duration, CLOCKS[clock]
+    scores = []
+    for clip, offline in clips:
+        run = replay(ours, clip.samples(), step_s=step_s, language=clip.language, now_s=now_s)
+        scores.append(score(clip, offline, run, system=OURS, step_s=step_s))
+    return Point(value, value == value_of(StreamingConfig(), field), summarise(scores))
+
+
+def tasks(sweeps: Sequence[Sweep]) -> Iterator[tuple[str, float]]:
+    """Each setting at each of its values and at its default, in order."""
+    for tried in sweeps:
+        default = value_of(StreamingConfig(), tried.field)
+        for value in sorted({*tried.values, default} if isinstance(default, int | float) else ()):
+            yield tried.field, value
+
+
+def measure(
+    model: str, clips: Sequence[Clip], sweeps: Sequence[Sweep], *, clock: str, jobs: int
+) -> dict[str, list[Point]]:
+    """All points of all sweeps, in `jobs` processes."""
+    settings = list(tasks(sweeps))
+    progress = Progress(console=Console(stderr=True), transient=True)
+    context = multiprocessing.get_context("spawn")
+    with progress, ProcessPoolExecutor(jobs, context, _start_worker, (model,)) as pool:
+        read = pool.map(_reference, clips)
+        offline = list(progress.track(read, total=len(clips), description="offline"))
+        work = partial(_point, list(zip(clips, offline, strict=True)), clock=clock)
+        points = list(
+            progress.track(pool.map(work, settings), total=len(settings), description="streaming")
+        )
+    found: dict[str, list[Point]] = {}
+    for (field, _), point in zip(settings, points, strict=True):
+        found.setdefault(field, []).append(point)
     return found
 
 
-def sweep(
-    model: WhisperModel,
-    clips: Sequence[Clip],
-    *,
-    offline: dict[str, Reference],
-    tried: Sweep,
-    now_s: Callable[[], float],
-) -> Iterator[Point]:
-    """Stream all clips at each value of one setting."""
-    default = value_of(StreamingConfig(), tried.field)
-    for value in sorted({*tried.values, default} if isinstance(default, int | float) else ()):
-        config = with_value(StreamingConfig(), tried.field, value)
-        ours, step_s = Ours(model, config), config.min_chunk_duration
-        scores = []
-        for clip in clips:
-            run = replay(ours, clip.samples(), step_s=step_s, language=clip.language, now_s=now_s)
-            scores.append(score(clip, offline[clip.name], run, system=OURS, step_s=step_s))
-        yield Point(value, value == default, summarise(scores))
+_loaded: list[WhisperModel] = []
+"""The model of a worker process."""
+
+
+def _start_worker(model: str) -> None:
+    _loaded.append(load_model(model_folder(model)))
+
+
+def _reference(clip: Clip) -> Reference:
+    return reference(_loaded[0], clip)
+
+
+def _point(
+    clips: Sequence[tuple[Clip, Reference]], setting: tuple[str, float], *, clock: str
+) -> Point:
+    return measured_point(_loaded[0], clips, setting, clock=clock)
 
 
 def table(tried: Sweep, points: Sequence[Point]) -> Table:
@@ -146,22 +194,26 @@ def main(arguments: Sequence[str]) -> int:
         metavar="FIELD=V,V",
         help="a setting and its values; may be given again (default: all that have a curve)",
     )
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="processes (default: %(default)s)"
+    )
     args = parser.parse_args(arguments)
     sweeps = [Sweep.parse(text) for text in args.sweep or DEFAULT_SWEEPS]
+    clips = chosen_clips(args, multilingual=not args.model.endswith(".en"))
+    found = measure(args.model, clips, sweeps, clock=args.clock, jobs=args.jobs)
     console = wide_console()
-    model = load_model(model_folder(args.model))
-    clips = chosen_clips(args, multilingual=model.tokenizer.is_multilingual)
-    offline = references(model, clips)
-    from bench import curve_pictures  # noqa: PLC0415 - matplotlib
-
     out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)
-    found: dict[str, list[dict[str, object]]] = {}
     for tried in sweeps:
-        points = list(sweep(model, clips, offline=offline, tried=tried, now_s=CLOCKS[args.clock]))
-        console.print(table(tried, points).for_terminal())
-        curve_pictures.draw(tried.field, points, out / f"curve-{tried.field}.png")
-        found[tried.field] = [{**asdict(p), "summary": p.summary.as_json()} for p in points]
-    document = {"schema": SCHEMA, "machine": machine(), "model": args.model, "curves": found}
+        console.print(table(tried, found[tried.field]).for_terminal())
+    curves = {
+        field: [{**asdict(point), "summary": point.summary.as_json()} for point in points]
+        for field, points in found.items()
+    }
+    document = {"schema": SCHEMA, "machine": machine(), "model": args.model, "curves": curves}
     (out / "curves.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    from bench import curve_pictures  # noqa: PLC0415 - matplotlib
+
+    for field, points in found.items():
+        curve_pictures.draw(field, points, out / f"curve-{field}.png")
     return 0

@@ -27,8 +27,8 @@ def test_audio_that_fits_is_not_cut() -> None:
 
 
 def test_a_dotted_setting_is_changed_inside() -> None:
-    config = with_value(StreamingConfig(), "rules.agreed_threshold", 7)
-    assert value_of(config, "rules.agreed_threshold") == 7
+    config = with_value(StreamingConfig(), "rules.least_frames", 7)
+    assert value_of(config, "rules.least_frames") == 7
     assert with_value(StreamingConfig(), "refresh_s", 2.5).refresh_s == 2.5
     assert value_of(StreamingConfig(), "rules.nothing") is None
 

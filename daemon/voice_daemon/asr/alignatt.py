@@ -51,25 +51,28 @@ def softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     return weights
 
 
-def attended_frames(scores: NDArray[np.float32], *, normalise: bool = True) -> NDArray[np.int64]:
+def attended_frames(
+    scores: NDArray[np.float32], *, smoothing: int = MEDIAN_WIDTH
+) -> NDArray[np.int64]:
     """Most attended frame of every token: (n_heads, n_tokens, n_frames) scores -> (n_tokens,).
 
-    With `normalise`, weights are standardised over the tokens and median-filtered over the
-    frames before the mean over heads, which removes the frames that every token attends to
-    (Whisper's word timing, and Simul-Whisper, arXiv 2406.10052).
+    With a `smoothing` of 1 or more, weights are standardised over the tokens and median-filtered
+    over so many frames (an odd number) before the mean over heads, which removes the frames that
+    every token attends to (Whisper's word timing, and Simul-Whisper, arXiv 2406.10052). 0: the
+    mean of the weights as they are.
     """
     weights = softmax(scores)
-    if normalise and weights.shape[1] > 1:
+    if smoothing and weights.shape[1] > 1:
         mean = weights.mean(axis=1, keepdims=True)
         weights = (weights - mean) / (weights.std(axis=1, keepdims=True) + 1e-6)
-        weights = median_filter(weights, MEDIAN_WIDTH)
+        weights = median_filter(weights, smoothing)
     frames: NDArray[np.int64] = weights.mean(axis=0).argmax(axis=-1)
     return frames
 
 
 def median_filter(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     """Running median over the last axis, edges reflected; shorter rows are left as they are."""
-    if values.shape[-1] <= width // 2:
+    if width < 3 or values.shape[-1] <= width // 2:
         return values
     padding = [(0, 0)] * (values.ndim - 1) + [(width // 2, width // 2)]
     padded = np.pad(values, padding, mode="reflect")

@@ -7,8 +7,10 @@ nothing of MLX or of the model.
 
 from __future__ import annotations
 
+import math
 import string
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from voice_daemon.asr.alignatt import should_emit
@@ -20,6 +22,7 @@ CUT_MARGIN_FRAMES = 150
 """Frames at a window's end whose words may still change, and are never settled."""
 SENTENCE_FRAMES = 15
 """The end of a sentence is worth this much of a pause."""
+LEAST_PROBABILITY = 1e-6
 REPLACEMENT = "�"
 """What incomplete UTF-8 decodes to."""
 
@@ -37,8 +40,11 @@ class DraftWord:
     """The latest encoder frame that one of its tokens attends to."""
     probability: float
     """Of its least probable token."""
-    agreed: bool
-    """True when the previous step's hypothesis had the same word in the same place."""
+
+    @property
+    def doubt(self) -> float:
+        """In bits: 0 for a word that the model is sure of, 1 for one that it gives a half."""
+        return -math.log2(max(self.probability, LEAST_PROBABILITY))
 
     @property
     def is_punctuation(self) -> bool:
@@ -51,13 +57,14 @@ class CommitRules:
     """The policy's numbers, in encoder frames of 20 ms between a word and the audio's end."""
 
     frame_threshold: int = 25
-    """For a word heard for the first time."""
-    agreed_threshold: int = 10
-    """For a word that two steps running have agreed on."""
-    unsure_threshold: int = 50
-    """For a word with a token less probable than `min_probability`."""
-    min_probability: float = 0.5
-    ended_threshold: int = 50
+    """For each bit of doubt about a word: the less sure the model is, the more it has to hear."""
+    least_frames: int = 4
+    """For a word without any doubt."""
+    most_frames: int = 90
+    """For any word: it was heard out."""
+    next_share: float = 0.25
+    """How much of the doubt about the next word counts too: it may take over this one's end."""
+    ended_frames: int = 40
     """For the last word, when end-of-text follows it: no next word shows that it is whole."""
     rewind_frames: int = 40
     """A word that attends this far before the last committed one has lost its place."""
@@ -79,15 +86,13 @@ def committable(
     """
     safe = 0
     spoken = [index for index, word in enumerate(words) if not word.is_punctuation]
-    for index in spoken:
+    for index, following in zip_longest(spoken, spoken[1:]):
         word = words[index]
-        threshold = _threshold(word, rules)
-        if index == spoken[-1]:
-            if not ended:
-                break
-            threshold = max(threshold, rules.ended_threshold)
+        if following is None and not ended:
+            break
         if REPLACEMENT in word.text or word.frame < last_frame - rules.rewind_frames:
             break
+        threshold = _threshold(word, None if following is None else words[following], rules)
         if not should_emit(word.frame, content_frames, threshold):
             break
         safe = index + 1
@@ -95,10 +100,12 @@ def committable(
     return safe
 
 
-def _threshold(word: DraftWord, rules: CommitRules) -> int:
-    if word.probability < rules.min_probability:
-        return rules.unsure_threshold
-    return rules.agreed_threshold if word.agreed else rules.frame_threshold
+def _threshold(word: DraftWord, following: DraftWord | None, rules: CommitRules) -> int:
+    """Frames that must lie between a word and the audio's end."""
+    doubt = word.doubt + (rules.next_share * following.doubt if following else 0.0)
+    needed = rules.least_frames + rules.frame_threshold * doubt
+    least = rules.ended_frames if following is None else rules.least_frames
+    return max(least, round(min(needed, rules.most_frames)))
 
 
 def cut_point(words: Sequence[DraftWord], *, first_frame: int, end_frame: int) -> tuple[int, int]:

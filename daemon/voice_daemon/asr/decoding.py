@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voice_daemon.asr.model import CrossKeys, DecoderOutput, KeyValue
+    from voice_daemon.asr.projection import Picked, Watched
     from voice_daemon.asr.whisper import WhisperModel
 
 Task = Literal["transcribe", "translate"]
@@ -110,20 +111,20 @@ class GreedyDecoder:
         start = len(opening) + len(text)
         out = decoder(mx.array([*opening, *text, *guess]), cross)
         rows = range(start - 1, start + len(guess))
-        chosen, chances = self._picker.pick(out.hidden, rows, at_start=not text)
-        agreed = _common_prefix(chosen, guess)
-        run = _Run(chosen[: agreed + 1], chances[: agreed + 1], eot=self._model.tokenizer.eot)
-        no_speech = self._no_speech_prob(out, opening) if want_no_speech else 0.0
+        watched = self._no_speech(opening) if want_no_speech else ()
+        first = self._picker.pick(out.hidden, rows, at_start=not text, watched=watched)
+        agreed = _common_prefix(first.tokens, guess)
+        run = _Run(first, agreed + 1, eot=self._model.tokenizer.eot)
         scores = [_rows(out, len(opening) - 1, start + agreed, n_frames)]
         cache = _trimmed(out.cache, start + agreed)
         while not run.stopped(max_tokens):
             # A full stop is the likeliest next token, and reading two costs what one does.
             length = cache[0][0].shape[2]
             out = decoder(mx.array([run.tokens[-1], self._full_stop]), cross, cache=cache)
-            run.add(*self._picker.pick(out.hidden, [0], at_start=False))
+            run.add(self._picker.pick(out.hidden, [0], at_start=False))
             n_read = 1
             if run.tokens[-1] == self._full_stop:
-                run.add(*self._picker.pick(out.hidden, [1], at_start=False))
+                run.add(self._picker.pick(out.hidden, [1], at_start=False))
                 n_read = 2
             scores.append(_rows(out, 0, n_read, n_frames))
             cache = _trimmed(out.cache, length + n_read)
@@ -133,21 +134,21 @@ class GreedyDecoder:
             logprobs=tuple(run.logprobs[: len(found)]),
             ended=run.ended,
             looped=run.looped,
-            no_speech_prob=no_speech,
+            no_speech_prob=first.watched[0] if first.watched else 0.0,
             scores=_stack(scores, len(text) + len(found), n_frames),
         )
 
-    def _no_speech_prob(self, out: DecoderOutput, opening: Sequence[int]) -> float:
+    def _no_speech(self, opening: Sequence[int]) -> Watched:
+        """Where the model says that nobody speaks: after <|sot|>."""
         tokenizer = self._model.tokenizer
-        row = list(opening).index(tokenizer.sot)
-        return float(self._picker.probabilities(out.hidden, row)[tokenizer.no_speech])
+        return ((list(opening).index(tokenizer.sot), tokenizer.no_speech),)
 
 
 class _Run:
     """Tokens as they come, and why to stop."""
 
-    def __init__(self, tokens: list[int], logprobs: list[float], *, eot: int) -> None:
-        self.tokens, self.logprobs = tokens, logprobs
+    def __init__(self, picked: Picked, n_tokens: int, *, eot: int) -> None:
+        self.tokens, self.logprobs = picked.tokens[:n_tokens], picked.logprobs[:n_tokens]
         self._eot = eot
 
     @property
@@ -158,9 +159,9 @@ class _Run:
     def looped(self) -> bool:
         return is_loop(self.tokens)
 
-    def add(self, tokens: list[int], logprobs: list[float]) -> None:
-        self.tokens += tokens
-        self.logprobs += logprobs
+    def add(self, picked: Picked) -> None:
+        self.tokens += picked.tokens
+        self.logprobs += picked.logprobs
 
     def stopped(self, max_tokens: int) -> bool:
         return self.ended or len(self.tokens) >= max_tokens or self.looped

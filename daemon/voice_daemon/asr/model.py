@@ -18,6 +18,8 @@ import mlx.core as mx
 import numpy as np
 from mlx import nn
 
+from voice_daemon.asr.kernels import attention, gelu
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -61,7 +63,7 @@ class MultiHeadAttention(nn.Module):
         """
         k, v = keys_values
         scale = 1.0 / math.sqrt(q.shape[-1])
-        mixed = mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
+        mixed = attention(q, k, v, scale=scale, mask=mask)
         batch, heads, length, depth = mixed.shape
         return self.out(mixed.transpose(0, 2, 1, 3).reshape(batch, length, heads * depth))
 
@@ -111,7 +113,7 @@ class EncoderBlock(nn.Module):
         return self._perceptron(x + self.attn.attend(q, everything, mask=mask)), (k, v)
 
     def _perceptron(self, x: mx.array) -> mx.array:
-        return x + self.mlp2(nn.gelu(self.mlp1(self.mlp_ln(x))))
+        return x + self.mlp2(gelu(self.mlp1(self.mlp_ln(x))))
 
 
 class AudioEncoder(nn.Module):
@@ -135,7 +137,7 @@ class AudioEncoder(nn.Module):
 
     def with_keys(self, mel: mx.array) -> tuple[mx.array, tuple[KeyValue, ...]]:
         """As `__call__`, with every layer's keys and values."""
-        x = nn.gelu(self.conv2(nn.gelu(self.conv1(mel))))
+        x = gelu(self.conv2(gelu(self.conv1(mel))))
         x = x + self._positions[: x.shape[1]].astype(x.dtype)
         keys_values = []
         for block in self.blocks:
@@ -160,7 +162,7 @@ class AudioEncoder(nn.Module):
         layer norm and every layer's keys and values of [0, first + T).
         """
         margin = 1 if first else 0
-        x = nn.gelu(self.conv2(nn.gelu(self.conv1(mel))))[:, margin:-1]
+        x = gelu(self.conv2(gelu(self.conv1(mel))))[:, margin:-1]
         x = x + self._positions[first : first + x.shape[1]].astype(x.dtype)
         keys_values = []
         for index, block in enumerate(self.blocks):
@@ -210,7 +212,7 @@ class DecoderBlock(nn.Module):
         x = x + self.attn.attend(self.attn.split(self.attn.query(h)), (k, v), mask=mask)
         q = self.cross_attn.split(self.cross_attn.query(self.cross_attn_ln(x)))
         x = x + self.cross_attn.attend(q, cross, mask=cross_mask)
-        x = x + self.mlp2(nn.gelu(self.mlp1(self.mlp_ln(x))))
+        x = x + self.mlp2(gelu(self.mlp1(self.mlp_ln(x))))
         scores = None if heads is None else head_scores(q, cross[0], heads)
         return x, (k, v), scores
 

@@ -56,5 +56,5 @@ def result_words(
     for text, tokens in model.tokenizer.split_words(result.tokens, language=result.language):
         attended = frames[at : at + len(tokens)] or [first_frame + n_frames]
         at += len(tokens)
-        words.append(DraftWord(text, tokens, min(attended), max(attended), 1.0, agreed=True))
+        words.append(DraftWord(text, tokens, min(attended), max(attended), 1.0))
     return tuple(words)

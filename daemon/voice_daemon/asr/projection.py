@@ -6,7 +6,7 @@ nothing of audio or of when decoding stops.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import mlx.core as mx
 import numpy as np
@@ -20,19 +20,30 @@ if TYPE_CHECKING:
     from voice_daemon.asr.whisper import WhisperModel
 
 
+Watched = tuple[tuple[int, int], ...]
+"""Rows of the hidden states, and a token at each."""
+
+
+class Picked(NamedTuple):
+    """What was chosen, a row each."""
+
+    tokens: list[int]
+    logprobs: list[float]
+    watched: list[float]
+    """Probabilities of the watched tokens, before any rule."""
+
+
 class TokenPicker(Protocol):
     """Chooses greedily from hidden states."""
 
     def pick(
-        self, hidden: mx.array, rows: Sequence[int], *, at_start: bool
-    ) -> tuple[list[int], list[float]]:
-        """Best tokens and their log-probabilities at some rows of (1, L, C).
+        self, hidden: mx.array, rows: Sequence[int], *, at_start: bool, watched: Watched = ()
+    ) -> Picked:
+        """Choose at some rows of (1, L, C).
 
-        `at_start` says that the first of the rows chooses the first token of the text.
+        `at_start` says that the first of the rows chooses the first token of the text. The
+        probabilities of the `watched` come along.
         """
-
-    def probabilities(self, hidden: mx.array, row: int) -> NDArray[np.float32]:
-        """(n_vocab,) probabilities at one row, before any rule."""
 
 
 def token_picker(model: WhisperModel, *, suppress_blank: bool = True) -> TokenPicker:
@@ -70,22 +81,24 @@ class MlxPicker:
         self._at_start = mx.array(at_start)
 
     def pick(
-        self, hidden: mx.array, rows: Sequence[int], *, at_start: bool
-    ) -> tuple[list[int], list[float]]:
+        self, hidden: mx.array, rows: Sequence[int], *, at_start: bool, watched: Watched = ()
+    ) -> Picked:
         """See `TokenPicker`."""
-        logits = self._decoder.logits(hidden[:, mx.array(list(rows))])
+        read = [*rows, *(row for row, _ in watched)]
+        all_logits = self._decoder.logits(hidden[:, mx.array(read)])
+        totals = mx.logsumexp(all_logits, axis=-1)
+        logits = all_logits[: len(rows)]
         allowed = logits + self._never
         if at_start:
             allowed = mx.concatenate([logits[:1] + self._at_start, allowed[1:]])
         best = mx.argmax(allowed, axis=-1)
-        chosen = mx.take_along_axis(logits, best[:, None], axis=-1)[:, 0]
-        logprobs = chosen - mx.logsumexp(logits, axis=-1)
+        seen = mx.concatenate([best, mx.array([token for _, token in watched], dtype=best.dtype)])
+        logprobs = mx.take_along_axis(all_logits, seen[:, None], axis=-1)[:, 0] - totals
         mx.eval(best, logprobs)
-        return np.array(best).tolist(), np.array(logprobs).tolist()
-
-    def probabilities(self, hidden: mx.array, row: int) -> NDArray[np.float32]:
-        """See `TokenPicker`."""
-        return np.array(mx.softmax(self._decoder.logits(hidden[:, row : row + 1])[0]))
+        found: list[float] = np.array(logprobs).tolist()
+        return Picked(
+            np.array(best).tolist(), found[: len(rows)], np.exp(found[len(rows) :]).tolist()
+        )
 
 
 class NumpyPicker:
@@ -105,27 +118,28 @@ class NumpyPicker:
         self.never, self.at_start = never, at_start
 
     def pick(
-        self, hidden: mx.array, rows: Sequence[int], *, at_start: bool
-    ) -> tuple[list[int], list[float]]:
+        self, hidden: mx.array, rows: Sequence[int], *, at_start: bool, watched: Watched = ()
+    ) -> Picked:
         """See `TokenPicker`."""
-        logits = self._logits(np.array(hidden[0])[list(rows)])
-        tokens, logprobs = [], []
-        for index, row in enumerate(logits):
+        read = [*rows, *(row for row, _ in watched)]
+        logits = self._logits(np.array(hidden[0])[read])
+        picked = Picked([], [], [])
+        for index, row in enumerate(logits[: len(rows)]):
             mask = self.at_start if at_start and index == 0 else self.never
             best = int((row + mask).argmax())
-            top = row.max()
-            tokens.append(best)
-            logprobs.append(float(row[best] - top - np.log(np.exp(row - top).sum())))
-        return tokens, logprobs
-
-    def probabilities(self, hidden: mx.array, row: int) -> NDArray[np.float32]:
-        """See `TokenPicker`."""
-        logits = self._logits(np.array(hidden[0])[[row]])[0]
-        weights = np.exp(logits - logits.max())
-        probabilities: NDArray[np.float32] = weights / weights.sum()
-        return probabilities
+            picked.tokens.append(best)
+            picked.logprobs.append(float(row[best]) - _total(row))
+        for (_, token), row in zip(watched, logits[len(rows) :], strict=True):
+            picked.watched.append(float(np.exp(row[token] - _total(row))))
+        return picked
 
     def _logits(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n_rows, C) -> (n_rows, n_vocab)."""
         logits: NDArray[np.float32] = hidden @ self._table
         return logits
+
+
+def _total(logits: NDArray[np.float32]) -> float:
+    """Log of the sum of the exponentials of (n_vocab,)."""
+    top = logits.max()
+    return float(top + np.log(np.exp(logits - top).sum()))

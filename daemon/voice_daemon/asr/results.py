@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from voice_daemon.asr.acoustic import FRAME_SAMPLES
+from voice_daemon.asr.alignatt import MEDIAN_WIDTH
 from voice_daemon.asr.commits import CommitRules, DraftWord
 from voice_daemon.events import SAMPLE_RATE, Word
 
@@ -27,7 +28,7 @@ class StreamingConfig:
     """How to stream. Durations are seconds of audio, thresholds encoder frames of 20 ms."""
 
     frame_threshold: int = 25
-    """Frames that must lie between a committed word and the end of the audio."""
+    """Frames between a committed word and the end of the audio, for each bit of doubt about it."""
     min_chunk_duration: float = 0.5
     """Audio between two steps."""
     emit_partial: bool = True
@@ -37,7 +38,9 @@ class StreamingConfig:
     task: Task = "transcribe"
     prompt: str = ""
     """Names to expect, given to the model as earlier text; dropped where it breeds a loop."""
-    refresh_s: float = 1.0
+    smoothing: int = MEDIAN_WIDTH
+    """Width of the median filter over attention, in frames; 0: none, nor standardising."""
+    refresh_s: float = 2.0
     """The newest audio that is encoded anew at every step; older keys are kept."""
     padding_s: float = 0.2
     """Silence encoded behind the audio at every step."""

@@ -157,7 +157,6 @@ class StreamingDecoder:
         reading = self._window.read(
             forced,
             guess=tokens_of(self._draft),
-            draft=self._draft,
             # Once something is committed, somebody has spoken.
             want_no_speech=not self._committed,
         )

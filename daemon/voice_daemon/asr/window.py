@@ -127,25 +127,22 @@ class Window:
         forced: Sequence[int] = (),
         *,
         guess: Sequence[int] = (),
-        draft: Sequence[DraftWord] = (),
         want_no_speech: bool = False,
     ) -> Reading:
         """Decode greedily after the `forced` text tokens.
 
-        `guess` only saves time. Words equal to `draft`'s in the same place are marked agreed.
-        A prompt is left out where it does harm: for the rest of the utterance once it has bred
-        a loop, and where nobody seems to speak, which is where its own words come back as text.
+        `guess` only saves time. A prompt is left out where it does harm: for the rest of the
+        utterance once it has bred a loop, and where nobody seems to speak, which is where its
+        own words come back as text.
         """
         if not self._prompt:
-            return self._read(forced, "", guess=guess, draft=draft, want_no_speech=want_no_speech)
-        reading = self._read(
-            forced, self._prompt, guess=guess, draft=draft, want_no_speech=want_no_speech
-        )
+            return self._read(forced, "", guess=guess, want_no_speech=want_no_speech)
+        reading = self._read(forced, self._prompt, guess=guess, want_no_speech=want_no_speech)
         if reading.looped:
             self._prompt = ""
         elif reading.no_speech_prob <= NO_SPEECH:
             return reading
-        return self._read(forced, "", guess=guess, draft=draft, want_no_speech=want_no_speech)
+        return self._read(forced, "", guess=guess, want_no_speech=want_no_speech)
 
     def _read(
         self,
@@ -153,7 +150,6 @@ class Window:
         prompt: str,
         *,
         guess: Sequence[int],
-        draft: Sequence[DraftWord],
         want_no_speech: bool,
     ) -> Reading:
         n_frames = max(1, self.end_frame - self.first_frame)
@@ -170,7 +166,7 @@ class Window:
             want_no_speech=want_no_speech,
         )
         return Reading(
-            words=self._words(decoded, n_frames, n_forced=len(forced), draft=draft),
+            words=self._words(decoded, n_frames, n_forced=len(forced)),
             ended=decoded.ended,
             looped=decoded.looped,
             confidence=float(np.exp(np.mean(decoded.logprobs))) if decoded.logprobs else 0.0,
@@ -188,12 +184,11 @@ class Window:
         self._acoustic.trim(frame - self.first_frame)
         self.first_frame = frame
 
-    def _words(
-        self, decoded: Decoded, n_frames: int, *, n_forced: int, draft: Sequence[DraftWord]
-    ) -> tuple[DraftWord, ...]:
+    def _words(self, decoded: Decoded, n_frames: int, *, n_forced: int) -> tuple[DraftWord, ...]:
         """Group the new tokens into words, with the frames they attend to."""
         if decoded.scores.shape[0] and decoded.tokens:
-            frames = attended_frames(decoded.scores)[n_forced:] + self.first_frame
+            frames = attended_frames(decoded.scores, smoothing=self._config.smoothing)[n_forced:]
+            frames += self.first_frame
         else:
             frames = np.full(len(decoded.tokens), self.first_frame + n_frames)
         words: list[DraftWord] = []
@@ -202,7 +197,6 @@ class Window:
             decoded.tokens, language=self.language
         ):
             end = at + len(tokens)
-            index = len(words)
             words.append(
                 DraftWord(
                     text=text,
@@ -210,7 +204,6 @@ class Window:
                     first_frame=int(frames[at:end].min()),
                     frame=int(frames[at:end].max()),
                     probability=float(np.exp(min(decoded.logprobs[at:end]))),
-                    agreed=index < len(draft) and draft[index].tokens == tokens,
                 )
             )
             at = end
