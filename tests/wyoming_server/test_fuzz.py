@@ -92,7 +92,7 @@ def test_a_client_gets_its_text_beside_any_other(
 
 
 @pytest.mark.slow
-@settings(max_examples=5000)
+@settings(max_examples=1000)
 @given(st.lists(conversation(), min_size=1, max_size=8), st.booleans())
 def test_a_client_gets_its_text_beside_thousands_of_others(
     served: Served,
