@@ -41,6 +41,8 @@ COMMANDS = {
     "mute": "session",
     "unmute": "session",
     "devices": "devices",
+    "test-mic": "test_mic",
+    "test-wake": "test_wake",
     "models": "models",
     "config": "config",
 }
