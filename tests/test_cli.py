@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from voice_daemon import __version__
-from voice_daemon.cli import COMMANDS, load_command, main
+from voice_daemon.cli import main
 from voice_daemon.commands import print_error
+from voice_daemon.commands.registry import COMMANDS, load_command
 from voice_daemon.errors import VoiceDaemonError
 
 if TYPE_CHECKING:

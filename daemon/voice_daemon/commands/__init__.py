@@ -1,7 +1,7 @@
 """What a `daemonctl` command is, and what it is given.
 
 A command is a module of this package, or an object in one, that satisfies `Command`;
-`voice_daemon.cli` lists them. It knows neither argparse's top level nor how errors are shown:
+`voice_daemon.commands.registry` lists them. It knows neither argparse's top level nor how errors are shown:
 a command raises a `VoiceDaemonError` and the caller prints it. Importing a command must be
 cheap, because `--help` imports all of them: heavy imports go inside `run`.
 """
@@ -51,6 +51,16 @@ class Context:
         from voice_daemon.paths import default_paths  # noqa: PLC0415 - as above
 
         return default_paths(self.environ)
+
+    @property
+    def is_terminal(self) -> bool:
+        """True where the output can be coloured and drawn over."""
+        return self.out.isatty() and self.environ.get("TERM") != "dumb"
+
+    @property
+    def wants_colour(self) -> bool:
+        """True where the output may be coloured."""
+        return self.is_terminal and not self.environ.get("NO_COLOR")
 
     def print_json(self, document: Mapping[str, object]) -> None:
         """Print one JSON document on one line, with its schema version first."""
