@@ -27,6 +27,7 @@ COMMANDS = {
     "transcribe": "transcribe",
     "serve-wyoming": "serve_wyoming",
     "status": "status",
+    "logs": "logs",
     "install": "service",
     "uninstall": "service",
     "start": "service",
@@ -41,6 +42,7 @@ COMMANDS = {
     "test-wake": "test_wake",
     "models": "models",
     "config": "config",
+    "completion": "completion",
 }
 """Command -> module of `voice_daemon.commands` that holds it, in the order of the help."""
 
