@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from voice_daemon.event_log import log_event
 from voice_daemon.events import (
     EndReason,
     ErrorRaised,
     SessionEnded,
     State,
     StateChanged,
-    StoodDown,
-    TranscriptFinal,
-    TranscriptPartial,
     WakeDetected,
 )
 from voice_daemon.ledger import Ledger, Totals
@@ -197,6 +195,7 @@ class Announcer:
 
     def _event(self, event: Event, take_effort: Callable[[], Effort]) -> None:
         self._ledger.read(event)
+        log_event(event, session_began=self._ledger.open_started_at)
         match event:
             case StateChanged():
                 self._pipeline_state = event.state
@@ -204,44 +203,6 @@ class Announcer:
                 return
             case WakeDetected():
                 self._last_wake_at = self._now().isoformat(timespec="seconds")
-                log.info(
-                    "wake.detected",
-                    wake_word=event.wake_word,
-                    score=round(event.score, 3),
-                    session_id=event.session_id,
-                )
-            case TranscriptPartial():
-                log.debug(
-                    "transcript.partial",
-                    session_id=event.session_id,
-                    seq=event.seq,
-                    lag_ms=event.lag_ms,
-                    text=event.text,
-                    draft=event.draft,
-                )
-            case TranscriptFinal():
-                log.info(
-                    "transcript.final",
-                    session_id=event.session_id,
-                    confidence=round(event.confidence, 3),
-                    text=event.text,
-                )
-            case StoodDown():
-                log.info(
-                    "arbitration.stood_down",
-                    session_id=event.claim.session_id,
-                    wake_word=event.claim.wake_word,
-                    score=event.claim.score,
-                    node_id=event.winner.node_id,
-                    their_score=event.winner.score,
-                )
-            case ErrorRaised():
-                log.error(
-                    "error.raised",
-                    code=event.code,
-                    problem=event.message,
-                    session_id=event.session_id,
-                )
             case SessionEnded():
                 summary = self._ledger.close(event, take_effort())
                 if summary is not None:

@@ -45,6 +45,14 @@ def belongings(context: Context, installation: Installation) -> list[Path]:
     return [paths.models_dir, *sorted(state), *logs, places.out_log, places.err_log]
 
 
+def crash_files(context: Context) -> tuple[Path, Path]:
+    """Give launchd's two files, with the one that holds crashes first."""
+    from voice_daemon.service import Places  # noqa: PLC0415 - only when it is asked
+
+    places = Places(home=Path.home(), log_folder=context.paths().log_file.parent)
+    return places.err_log, places.out_log
+
+
 def drop_empty_folders(context: Context) -> None:
     """Remove the daemon's own folders where the purge left nothing in them."""
     paths = context.paths()

@@ -130,6 +130,8 @@ class MqttClient:
             random_unit=random_unit,
         )
         self._tickets: dict[int, int] = {}
+        self._finals: dict[int, str] = {}
+        """Sessions whose final this connection has sent and the broker not acknowledged."""
         self._has_come_back = False
         """Whether this connection's `online` was heard from the broker."""
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
@@ -196,6 +198,7 @@ class MqttClient:
                 error = self._connect_and_serve()
                 self._is_connected = False
                 self._tickets.clear()
+                self._finals.clear()
                 self._mailbox.link_down()
                 self._account_for_losses()
                 if error is not None and not self._should_end():
@@ -275,6 +278,8 @@ class MqttClient:
             mid = link.publish(outgoing.message, expiry_s=outgoing.expiry_s)
             if outgoing.ticket is not None:
                 self._tickets[mid] = outgoing.ticket
+            if outgoing.message.final_of is not None:
+                self._finals[mid] = outgoing.message.final_of
             link.flush()
 
     def _settle(self, link: Link) -> None:
@@ -284,6 +289,9 @@ class MqttClient:
             ticket = self._tickets.pop(receipt.mid, None)
             if ticket is not None:
                 self._mailbox.acknowledge(ticket, refused=receipt.refusal is not None)
+            final_of = self._finals.pop(receipt.mid, None)
+            if final_of is not None and receipt.refusal is None:
+                log.info("mqtt.final_delivered", session_id=final_of)
             if receipt.refusal is not None:
                 self._blame(access_fault(self._user, "publishing", receipt.refusal))
         while link.refused_filters:

@@ -1,0 +1,153 @@
+"""Reads the log's lines over all its rotations, and goes on reading while it is rotated.
+
+Opens files and gives lines in the order in which they were written. Knows nothing of what is in
+them, of sessions or of terminals.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_READ_BYTES: Final = 256 * 1024
+_MAX_LINE_BYTES: Final = 1_000_000
+"""Longer is no line of ours: it is given in parts, not held for ever."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A file that stays the same one, whatever it is renamed to."""
+
+    stream: BinaryIO
+    inode: int
+    held: bytearray = field(default_factory=bytearray)
+
+    def lines(self) -> Iterator[str]:
+        """Give the whole lines that were added since the last call."""
+        while part := self.stream.read(_READ_BYTES):
+            self.held += part
+            *whole, rest = self.held.split(b"\n")
+            if len(rest) > _MAX_LINE_BYTES:
+                whole.append(rest)
+                rest = bytearray()
+            self.held = rest
+            yield from (line.decode("utf-8", "replace") for line in whole)
+
+    def rest(self) -> Iterator[str]:
+        """Give what is there without an end: nobody will write it any more."""
+        if self.held:
+            yield self.held.decode("utf-8", "replace")
+            self.held.clear()
+
+    @property
+    def was_shortened(self) -> bool:
+        return os.fstat(self.stream.fileno()).st_size < self.stream.tell()
+
+
+class LogFiles:
+    """A log and its rotated predecessors: `name`, `name.1`, `name.2`, the highest the oldest."""
+
+    def __init__(self, log_file: Path) -> None:
+        self._file = log_file
+        self._current: _Open | None = None
+
+    def history(self) -> Iterator[str]:
+        """Give every line that is there now; `news` goes on where this ends."""
+        found = self._open_all()
+        for older in found[:-1]:
+            with older.stream:
+                yield from older.lines()
+                yield from older.rest()
+        if found:
+            self._current = found[-1]
+            yield from self._current.lines()
+
+    def skip(self) -> None:
+        """Go to the end without reading; `news` gives what comes after."""
+        found = self._open_all()
+        for older in found[:-1]:
+            older.stream.close()
+        if found:
+            self._current = found[-1]
+            self._current.stream.seek(0, os.SEEK_END)
+
+    def news(self) -> Iterator[str]:
+        """Give the lines that were added since; empty when there are none, or no file yet."""
+        if self._current is None:
+            yield from self.history()
+            return
+        if self._current.was_shortened:
+            self._current.stream.seek(0)
+            self._current.held.clear()
+        yield from self._current.lines()
+        if self._is_rotated(self._current):
+            yield from self._move_on(self._current)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._current is not None:
+            self._current.stream.close()
+            self._current = None
+
+    def _move_on(self, done: _Open) -> Iterator[str]:
+        """Go on with the files that came after `done`, which was renamed or is gone."""
+        yield from done.lines()  # written between the last look and the renaming
+        yield from done.rest()
+        done.stream.close()
+        self._current = None
+        found = self._open_all()
+        at = next((i for i, each in enumerate(found) if each.inode == done.inode), -1)
+        for old in found[: at + 1]:
+            old.stream.close()
+        newer = found[at + 1 :] if at >= 0 else found[-1:]
+        for each in newer[:-1]:
+            with each.stream:
+                yield from each.lines()
+                yield from each.rest()
+        if newer:
+            self._current = newer[-1]
+            yield from self._current.lines()
+
+    def _is_rotated(self, current: _Open) -> bool:
+        try:
+            return self._file.stat().st_ino != current.inode
+        except OSError:
+            # Renamed this instant, or removed: look again when there is a file of this name.
+            return False
+
+    def _open_all(self) -> list[_Open]:
+        """Open every file, the oldest first.
+
+        The newest is opened first: a rotation meanwhile renames upwards, so that a file may be
+        met twice, and is then taken once, but none is missed.
+        """
+        found: dict[int, _Open] = {}
+        for path in (self._file, *self._backups()):
+            try:
+                stream = path.open("rb", buffering=0)
+            except OSError:
+                continue
+            inode = os.fstat(stream.fileno()).st_ino
+            if inode in found:
+                stream.close()
+            else:
+                found[inode] = _Open(stream, inode)
+        return list(reversed(found.values()))
+
+    def _backups(self) -> list[Path]:
+        """Give the rotated files, the newest first."""
+        prefix = f"{self._file.name}."
+        numbers = (path.name.removeprefix(prefix) for path in self._folder_entries(prefix))
+        ordered = sorted(int(number) for number in numbers if number.isdigit())
+        return [self._file.with_name(f"{prefix}{number}") for number in ordered]
+
+    def _folder_entries(self, prefix: str) -> list[Path]:
+        try:
+            return [p for p in self._file.parent.iterdir() if p.name.startswith(prefix)]
+        except OSError:
+            return []

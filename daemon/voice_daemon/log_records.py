@@ -1,0 +1,79 @@
+"""One line of the JSON log as a value: when, how important, what, and its keys.
+
+Pure. A line that is no record of ours (a torn one, another program's) stays readable as text.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+UNREADABLE: Final = "log.unreadable"
+"""The event of a line that is no record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A log event. `fields` has what is not named here."""
+
+    at: datetime | None
+    """UTC; None where the line does not say."""
+    level: str
+    event: str
+    fields: Mapping[str, Any]
+
+    @property
+    def session_id(self) -> str | None:
+        """The session that it is about."""
+        session_id = self.fields.get("session_id")
+        return session_id if isinstance(session_id, str) else None
+
+    def is_at_least(self, level: str) -> bool:
+        """Tell whether it is as important as `level`; a line that is no record always is."""
+        return self.level not in LEVELS or LEVELS.index(self.level) >= LEVELS.index(level)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values, `at` as it was written."""
+        at = None if self.at is None else self.at.isoformat().replace("+00:00", "Z")
+        return {"at": at, "level": self.level, "event": self.event, **self.fields}
+
+
+def read_record(line: str) -> Record | None:
+    """Read a line; None for an empty one."""
+    if not line.strip("\x00 \t\r\n"):  # zeros: what a power cut leaves of a file's end
+        return None
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        return _unreadable(line)
+    if not isinstance(document, dict) or not isinstance(document.get("event"), str):
+        return _unreadable(line)
+    fields = {key: document[key] for key in document if key not in {"at", "level", "event"}}
+    level = document.get("level")
+    return Record(
+        at=_time(document.get("at")),
+        level=level if isinstance(level, str) else "info",
+        event=document["event"],
+        fields=MappingProxyType(fields),
+    )
+
+
+def _unreadable(line: str) -> Record:
+    return Record(None, "unreadable", UNREADABLE, MappingProxyType({"line": line.strip("\x00\r")}))
+
+
+def _time(value: object) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
