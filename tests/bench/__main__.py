@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.progress import Progress
 
-from bench import curves, endpoint, evidence, owner_table
+from bench import curves, endpoint, evidence, long_speech, owner_table
 from bench.arguments import CLOCKS, add_clip_arguments, chosen_clips, model_folder, numbers
 from bench.benchmark import Benchmark, shown_runs
 from bench.clips import joined_speech
@@ -32,18 +32,20 @@ MEMORY_CLIP_S: Final = 12
 PICTURE_WORDS: Final = 16
 PICTURE_STEP_S: Final = 0.5
 FAILED: Final = 1
+COMMANDS: Final = {
+    "curves": curves.main,
+    "endpoint": endpoint.main,
+    "evidence": evidence.main,
+    "long": long_speech.main,
+}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command; faults with a remedy are told in two lines."""
     errors = Console(stderr=True, highlight=False)
     try:
-        if arguments[:1] == ["curves"]:
-            return curves.main(arguments[1:])
-        if arguments[:1] == ["endpoint"]:
-            return endpoint.main(arguments[1:])
-        if arguments[:1] == ["evidence"]:
-            return evidence.main(arguments[1:])
+        if arguments and arguments[0] in COMMANDS:
+            return COMMANDS[arguments[0]](arguments[1:])
         args = _parser().parse_args(arguments)
         return _owner_table(args) if args.owner_table else _benchmark(args, errors)
     except VoiceDaemonError as error:
