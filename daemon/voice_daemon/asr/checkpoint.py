@@ -15,9 +15,10 @@ import numpy as np
 from voice_daemon.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from voice_daemon.asr.steps import Steps
     from voice_daemon.asr.vocabulary import Vocabulary
 
 Layout = Literal["mlx", "transformers", "ctranslate2", "ggml"]
@@ -25,6 +26,8 @@ HeadsFrom = Literal["model", "published", "guess"]
 Arrays = dict[str, mx.array]
 
 _LIMITS = {"n_mels": 256, "n_vocab": 60_000, "n_audio_ctx": 1500, "n_text_ctx": 4096}
+STEP_BYTES: Final = 64_000_000
+"""Of tensors that are checked or converted in one step: some 50 ms of work."""
 _STATE_LIMIT = 4096
 _COUNT_LIMIT = 64  # heads or layers
 
@@ -163,7 +166,7 @@ def _attention(name: str, n_state: int) -> dict[str, tuple[int, ...]]:
     return shapes | _norm(f"{name}_ln", n_state)
 
 
-def check_arrays(raw: RawCheckpoint) -> Arrays:
+def checking_arrays(raw: RawCheckpoint) -> Steps[Arrays]:
     """Return the tensors of a complete checkpoint; ModelError names the first that is at fault.
 
     Missing, misshapen and non-finite tensors are faults, and so are encoder or decoder tensors
@@ -176,8 +179,23 @@ def check_arrays(raw: RawCheckpoint) -> Arrays:
     for name in raw.arrays:
         if name not in checked and name.startswith(("encoder.", "decoder.")):
             raise _bad_tensor(raw, name, "is not part of a model of the configured size")
-    _check_finite(raw, checked)
+    for names in batched_by_size(checked):
+        yield
+        _check_finite(raw, {name: checked[name] for name in names})
     return checked
+
+
+def batched_by_size(arrays: Mapping[str, mx.array]) -> Iterator[list[str]]:
+    """Part tensors into steps of about the same work, by name."""
+    names: list[str] = []
+    n_bytes = 0
+    for name, array in arrays.items():
+        names.append(name)
+        n_bytes += array.nbytes
+        if n_bytes >= STEP_BYTES:
+            yield names
+            names, n_bytes = [], 0
+    yield names
 
 
 def _take(raw: RawCheckpoint, name: str, shape: tuple[int, ...]) -> Arrays:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from voice_daemon.asr.steps import at_once
 from voice_daemon.asr.streaming import StreamingConfig, StreamingDecoder
 from voice_daemon.asr.wake_phrase import after_phrase, last_words
 from voice_daemon.events import SAMPLE_RATE, Hypothesis, Transcript
@@ -18,6 +19,7 @@ from voice_daemon.events import SAMPLE_RATE, Hypothesis, Transcript
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from voice_daemon.asr.steps import Steps
     from voice_daemon.asr.streaming import StreamingResult
     from voice_daemon.asr.whisper import WhisperModel
 
@@ -57,11 +59,17 @@ class WhisperTranscriber:
 
         Raises whatever the model raises: a recogniser that cannot warm up must not be used.
         """
+        at_once(self.warming_up())
+
+    def warming_up(self) -> Steps[None]:
+        """Do as `warm_up` does, in steps."""
         tone = np.sin(np.arange(2 * SAMPLE_RATE) * 0.05).astype(np.float32) * 0.1
         self._decoder.reset()
         for first in range(0, len(tone), SAMPLE_RATE // 2):
             self._decoder.feed(tone[first : first + SAMPLE_RATE // 2])
+            yield
             self._decoder.step()
+        yield
         self._decoder.finish()
         self._decoder.reset()
 

@@ -15,19 +15,22 @@ from voice_daemon.asr.checkpoint import (
     HeadsFrom,
     ModelDimensions,
     RawCheckpoint,
-    check_arrays,
     check_dimensions,
+    checking_arrays,
 )
 from voice_daemon.asr.ctranslate2 import read_ctranslate2
 from voice_daemon.asr.ggml import is_ggml, read_ggml
 from voice_daemon.asr.layouts import WEIGHT_FILES, read_folder, read_json_object
+from voice_daemon.asr.steps import at_once
 from voice_daemon.asr.vocabulary import read_vocabulary
 from voice_daemon.errors import ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["CheckpointData", "ModelDimensions", "load_weights"]
+    from voice_daemon.asr.steps import Steps
+
+__all__ = ["CheckpointData", "ModelDimensions", "load_weights", "loading_weights"]
 
 
 def load_weights(path: Path) -> CheckpointData:
@@ -36,6 +39,11 @@ def load_weights(path: Path) -> CheckpointData:
     Raises ModelError when there is no model, when its layout is not supported, and when a
     tensor is missing, misshapen or not finite.
     """
+    return at_once(loading_weights(path))
+
+
+def loading_weights(path: Path) -> Steps[CheckpointData]:
+    """Do as `load_weights` does, in steps."""
     try:
         raw = _read(path)
     except OSError as error:
@@ -45,7 +53,7 @@ def load_weights(path: Path) -> CheckpointData:
             remedy="check its permissions, or fetch the model again",
         ) from error
     check_dimensions(raw.dims, raw.source)
-    arrays = check_arrays(raw)
+    arrays = yield from checking_arrays(raw)
     heads, heads_from = _alignment_heads(raw)
     return CheckpointData(
         layout=raw.layout,

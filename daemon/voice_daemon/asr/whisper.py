@@ -14,15 +14,18 @@ import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten
 
+from voice_daemon.asr.checkpoint import batched_by_size
 from voice_daemon.asr.model import AudioEncoder, TextDecoder
+from voice_daemon.asr.steps import at_once
 from voice_daemon.asr.tokenizer import WhisperTokenizer
-from voice_daemon.asr.weights import CheckpointData, ModelDimensions, load_weights
+from voice_daemon.asr.weights import CheckpointData, ModelDimensions, loading_weights
 from voice_daemon.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from voice_daemon.asr.checkpoint import HeadsFrom
+    from voice_daemon.asr.steps import Steps
 
 PROMPT_TOKENS = 64
 """Most tokens of a prompt that are given to the model: longer ones feed loops."""
@@ -75,17 +78,24 @@ def load_model(name_or_path: str | Path, dtype: str = "auto") -> WhisperModel:
 
     Raises ModelError when it is missing, incomplete, damaged or not a Whisper model.
     """
+    return at_once(loading_model(name_or_path, dtype))
+
+
+def loading_model(name_or_path: str | Path, dtype: str = "auto") -> Steps[WhisperModel]:
+    """Do as `load_model` does, in steps."""
     if dtype != "auto" and dtype not in DTYPES:
         raise ModelError(
             "model.dtype",
             f"dtype {dtype!r} is not known",
             remedy=f"use auto, {', '.join(DTYPES)}",
         )
-    data = load_weights(Path(name_or_path))
-    return build_model(data, dtype=DTYPES.get(dtype, default_dtype()), name=str(name_or_path))
+    data = yield from loading_weights(Path(name_or_path))
+    yield
+    kind = DTYPES.get(dtype, default_dtype())
+    return (yield from _building_model(data, dtype=kind, name=str(name_or_path)))
 
 
-def build_model(data: CheckpointData, *, dtype: mx.Dtype, name: str) -> WhisperModel:
+def _building_model(data: CheckpointData, *, dtype: mx.Dtype, name: str) -> Steps[WhisperModel]:
     """Assemble the network from checked arrays, cast to `dtype` (quantised ones kept)."""
     network = _Network(data.dims, data.alignment_heads)
     if data.quantization is not None:
@@ -102,7 +112,10 @@ def build_model(data: CheckpointData, *, dtype: mx.Dtype, name: str) -> WhisperM
         if key in expected
     ]
     network.load_weights(floating, strict=True)
-    mx.eval(network.parameters())
+    parameters = dict(tree_flatten(network.parameters()))
+    for names in batched_by_size(parameters):
+        yield
+        mx.eval([parameters[key] for key in names])
     tokenizer = WhisperTokenizer.from_vocabulary(data.vocabulary, n_vocab=data.dims.n_vocab)
     suppress = data.suppress_tokens
     return WhisperModel(

@@ -1,0 +1,24 @@
+"""Long work in steps: a generator that yields wherever something else may be done meanwhile.
+
+Knows nothing of the work. MLX's streams belong to a thread, so that a thread which has to load
+a model and to listen as well can only do both by turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TypeVar
+
+T = TypeVar("T")
+Steps = Generator[None, None, T]
+"""Work that gives its result at its end."""
+
+
+def at_once(steps: Steps[T]) -> T:
+    """Do all steps, one after another, and return the result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
