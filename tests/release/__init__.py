@@ -1,0 +1,1 @@
+"""The pinned dependencies of a release, and what is known of them."""
