@@ -60,7 +60,7 @@ make_venv() {
   fi
   wanted=$(cksum <pyproject.toml)
   for stamp in ".venv/.installed-$extra" .venv/.installed-dev; do
-    case $extra:$stamp in bench*:*-dev) continue ;; esac # dev holds every extra but bench
+    case $extra:$stamp in bench*:*-dev | *,*:*-dev) continue ;; esac # dev alone holds test and demo
     [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return 0
   done
   say "Installing voice-daemon[$extra] and what it needs into .venv (some minutes the first time)"

@@ -1,0 +1,123 @@
+"""One soak: a daemon as a process, an audience, a broker in bad weather, and the account of it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from brokers import Gate
+from daemon_process import DaemonProcess
+from soak.account import COMMAND, Account, change, fates, footprint, read_log
+from soak.audience import Audience
+from soak.gauges import Gauges
+from soak.weather import Weather, lasting_broker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from soak.gauges import Reading
+    from soak.recording import Recording
+
+NODE = "soak"
+PATIENCE_S = 60.0
+"""For the last words of a daemon that has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be endured."""
+
+    recording: Recording
+    fault_every_s: float = 30.0
+    """Of rest between two faults of the broker, on the wall clock."""
+    ttl_s: float = 10.0
+    """`mqtt.final_ttl_s`."""
+    read_every_s: float = 2.0
+    """Between two looks at the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Soaked:
+    """How it went."""
+
+    account: Account
+    readings: tuple[Reading, ...]
+    compute_ms: tuple[float, ...]
+    """A session each, in order."""
+    delays_s: tuple[float, ...]
+
+
+def endure(plan: Plan, folder: Path) -> Soaked:
+    """Play the recording through a daemon, as fast as it goes."""
+    sound, home = folder / "soak.flac", folder / "home"
+    home.mkdir()
+    plan.recording.write(sound)
+    with ExitStack() as stack:
+        broker = lasting_broker(folder).start()
+        stack.callback(broker.kill)
+        gate = Gate(broker.port)
+        gate.open()
+        stack.callback(gate.shut)
+        audience = Audience(broker.port, root=f"voice/{NODE}")
+        stack.callback(audience.close)
+        began_s = time.monotonic()
+        daemon = stack.enter_context(
+            DaemonProcess(("--input", sound, "--fast"), home, _settings(gate.port, plan))
+        )
+        gauges = Gauges(
+            daemon.pid, every_s=plan.read_every_s, n_finals=lambda: len(audience.finals)
+        )
+        stack.enter_context(gauges)
+        weather = Weather(broker, gate, every_s=plan.fault_every_s, ttl_s=plan.ttl_s)
+        _let_it_run(plan, daemon, audience, weather)
+        wall_s = time.monotonic() - began_s
+        audience.wait(lambda: audience.last_state == b"offline", PATIENCE_S)
+        exit_code = daemon.wait()
+        readings = tuple(gauges.readings)
+    with (home / "logs" / "voice-daemon.jsonl").open(encoding="utf-8") as lines:
+        log = read_log(lines)
+    compute_ms = tuple(s["compute_ms"] for s in log.sessions if "compute_ms" in s)
+    account = Account(
+        hours=plan.recording.hours,
+        wall_s=round(wall_s, 1),
+        commands=plan.recording.n_commands,
+        sessions=len(log.sessions),
+        right_words=audience.words[COMMAND],
+        fates=fates(log.finals, audience),
+        footprint=footprint(readings),
+        compute_ms=change(compute_ms),
+        delivery_ms=change([1000 * delay_s for delay_s in audience.delays_s]),
+        faults=weather.done,
+        reconnects=max((h.get("mqtt_reconnects", 0) for h in audience.health), default=0),
+        exit_code=exit_code,
+        errors=log.errors,
+    )
+    return Soaked(account, readings, compute_ms, tuple(audience.delays_s))
+
+
+def _let_it_run(plan: Plan, daemon: DaemonProcess, audience: Audience, weather: Weather) -> None:
+    """Wait for the daemon's end; the weather is fair at the first words and at the last."""
+    n_commands = plan.recording.n_commands
+    fair_from = n_commands - max(2, n_commands // 50)
+
+    def heard(n_sessions: int) -> None:
+        while daemon.is_running and len(audience.started) < n_sessions:
+            audience.wait(lambda: len(audience.started) >= n_sessions, plan.read_every_s)
+
+    heard(1)
+    with weather:
+        heard(fair_from)
+    while daemon.is_running:
+        audience.wait(lambda: not daemon.is_running, plan.read_every_s)
+
+
+def _settings(port: int, plan: Plan) -> dict[str, str]:
+    return {
+        "VOICE_DAEMON_NODE_ID": NODE,
+        "VOICE_DAEMON_MQTT__PORT": str(port),
+        "VOICE_DAEMON_MQTT__FINAL_TTL_S": str(plan.ttl_s),
+        "VOICE_DAEMON_MQTT__RECONNECT_MAX_S": "2",
+        "VOICE_DAEMON_LOG__MAX_MB": "1000",  # one file, to be read at the end
+    }

@@ -1,0 +1,101 @@
+"""The short version of `scripts/test-soak`, and its arithmetic."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from soak.account import change, fates, read_log
+from soak.gauges import _seconds
+from soak.recording import Recording
+from soak.soak import Plan, endure
+from soak.weather import CUT, RESTART
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_no_final_is_lost_or_doubled_while_the_broker_comes_and_goes(tmp_path: Path) -> None:
+    plan = Plan(Recording(hours=0.06, every_s=18), fault_every_s=2, ttl_s=60, read_every_s=0.25)
+    account = endure(plan, tmp_path).account
+    assert account.failures() == ()
+    assert account.right_words == account.commands == plan.recording.n_commands
+    assert account.fates.reported_lost == 0, "nobody was away for longer than a minute"
+    assert account.faults[RESTART] >= 1
+    assert account.faults[CUT] >= 1
+
+
+def heard(**counts: Any) -> Any:  # noqa: ANN401 - an audience that went home
+    empty: dict[str, Any] = {
+        "finals": Counter(),
+        "started": Counter(),
+        "ended": Counter(),
+        "reported_lost": set(),
+        "n_reported_lost": 0,
+    }
+    return SimpleNamespace(**empty | counts)
+
+
+def test_a_final_is_missing_when_it_neither_arrived_nor_was_reported() -> None:
+    ends = fates(
+        ["a", "b", "c"],
+        heard(finals=Counter({"a": 1}), reported_lost={"b"}, n_reported_lost=1),
+    )
+    assert ends.missing == ("c",)
+    assert (ends.arrived, ends.reported_lost) == (1, 1)
+
+
+def test_finals_lost_beyond_those_that_a_report_names_are_not_missing() -> None:
+    ends = fates(["a", "b"], heard(reported_lost={"b"}, n_reported_lost=2))
+    assert ends.missing == ()
+
+
+def test_a_final_that_arrived_twice_is_doubled() -> None:
+    assert fates(["a"], heard(finals=Counter({"a": 2}))).doubled == ("a",)
+
+
+def test_a_session_that_never_ended_is_unbalanced() -> None:
+    ends = fates([], heard(started=Counter({"a": 1, "b": 1}), ended=Counter({"a": 1})))
+    assert ends.unbalanced_sessions == ("b",)
+
+
+def test_the_first_fifth_is_compared_with_the_last() -> None:
+    compared = change([1.0] * 20 + [5.0] * 60 + [2.0] * 19 + [9.0])
+    assert (compared.first.p50, compared.last.p50) == (1, 2)
+    assert (compared.last.p95, compared.last.largest) == (2, 9)
+
+
+def test_the_log_is_read_by_its_events() -> None:
+    log = read_log(
+        [
+            '{"event": "transcript.final", "level": "info", "session_id": "a"}',
+            '{"event": "session.done", "level": "info", "session_id": "a", "compute_ms": 7}',
+            '{"event": "asr.failed", "level": "error"}',
+        ]
+    )
+    assert (log.finals, log.errors) == (("a",), ("asr.failed",))
+    assert [session["compute_ms"] for session in log.sessions] == [7]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1.25", 1.25), ("00:01:05", 65), ("2-01:00:00", 176_400), ("3:01.5", 181.5)],
+)
+def test_cpu_times_are_read_as_each_ps_writes_them(text: str, seconds: float) -> None:
+    assert _seconds(text) == seconds
+
+
+def test_no_two_slots_of_a_recording_are_alike_and_all_come_again(tmp_path: Path) -> None:
+    recording = Recording(hours=1 / 60, every_s=15)
+    recording.write(tmp_path / "a.flac")
+    recording.write(tmp_path / "b.flac")
+    samples, rate_hz = soundfile.read(tmp_path / "a.flac", dtype="int16")
+    assert len(samples) == 60 * rate_hz == recording.n_commands * 15 * rate_hz
+    assert np.array_equal(samples, soundfile.read(tmp_path / "b.flac", dtype="int16")[0])
+    slots = samples.reshape(recording.n_commands, -1)
+    assert not any(np.array_equal(slots[0], slot) for slot in slots[1:])
