@@ -19,9 +19,8 @@ from voice_daemon.status import (
     SessionStatus,
     Status,
     WakeStatus,
-    duration_text,
-    render,
 )
+from voice_daemon.status_text import duration_text, render
 
 DEGRADED = Status(
     version="0.3.1",

@@ -74,6 +74,7 @@ class Announcer:
         settings: Mapping[str, float | str],
         final_ttl_s: float,
         wording: Wording = for_event,
+        on_event: Callable[[Event], None] = lambda _: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Start silent. `settings`: what is in force and retained on `<name>/state`, by name."""
@@ -83,6 +84,7 @@ class Announcer:
         self._settings = dict(settings)
         self._final_ttl_s = final_ttl_s
         self._wording = wording
+        self._on_event = on_event
         self._now = now
         self._lock = threading.RLock()
         self._ledger = Ledger()
@@ -195,6 +197,7 @@ class Announcer:
 
     def _event(self, event: Event, take_effort: Callable[[], Effort]) -> None:
         self._ledger.read(event)
+        self._on_event(event)
         log_event(event, session_began=self._ledger.open_started_at)
         match event:
             case StateChanged():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from voice_daemon import __version__
 from voice_daemon.announcer import Announcer
 from voice_daemon.control.server import ControlServer
+from voice_daemon.glance import Glance
 from voice_daemon.health import Reporter
 from voice_daemon.homeassistant.discovery import Device
 from voice_daemon.homeassistant.lifecycle import Lifecycle
@@ -124,6 +125,7 @@ class Assembly:
             live={claims_filter(self._topics): self._on_claim} if contends else {},
             foreign=hermes,
         )
+        glance = Glance()
         self.announcer = Announcer(
             publish=self.mqtt.publish,
             topics=self._topics,
@@ -136,6 +138,7 @@ class Assembly:
             settings=live.values,
             final_ttl_s=settings.mqtt.final_ttl_s,
             wording=hermes.for_event if hermes else for_event,
+            on_event=glance.read,
         )
         self._rivals = BrokerRivals(
             topics=self._topics,
@@ -163,6 +166,7 @@ class Assembly:
             before_opening=hooks.before_opening,
             on_end=hooks.ended,
             turns=turns,
+            on_scores=glance.scored,
         )
         self._reporter = Reporter(
             settings,
@@ -172,6 +176,7 @@ class Assembly:
             self.mqtt,
             time.monotonic(),
             places.log_file,
+            glance,
         )
         self.orders = Orders(
             worker=self.worker,

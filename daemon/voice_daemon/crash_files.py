@@ -6,17 +6,17 @@ the interpreter wrote as it died, or other lines. Pure but for reading the file'
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from voice_daemon.log_files import tail
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-_TAIL_BYTES: Final = 200_000
 _TRACEBACK: Final = "Traceback (most recent call last):"
 _FATAL: Final = "Fatal Python error:"
 _ERROR: Final = "daemonctl: "
@@ -60,15 +60,7 @@ class Crash:
 
 def read_crashes(path: Path) -> tuple[Crash, ...]:
     """Give the entries at the end of a file, the oldest first; none where there is no file."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL_BYTES))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return ()
-    lines = text.splitlines()
-    return entries_of(lines[1:] if size > _TAIL_BYTES else lines)
+    return entries_of(tail(path))
 
 
 def entries_of(lines: Iterable[str]) -> tuple[Crash, ...]:

@@ -67,7 +67,13 @@ def build_engine(settings: Settings, *, models_dir: Path, now_sample: Callable[[
         new_session_id=lambda: uuid.uuid4().hex[:12],
     )
     problem = None if self_test.passed else _wake_problem(self_test.score)
-    return Engine(pipeline, stopwatch, problem, dictations_with(transcriber, settings))
+    return Engine(
+        pipeline,
+        stopwatch,
+        problem,
+        wake_scores=lambda: wake.last_scores,
+        dictations=dictations_with(transcriber, settings),
+    )
 
 
 def dictations_with(transcriber: WhisperTranscriber, settings: Settings) -> Dictations:

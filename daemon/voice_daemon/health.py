@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from voice_daemon import __version__
 from voice_daemon.events import SAMPLE_RATE, samples_to_ms
 from voice_daemon.memory import resident_mb
+from voice_daemon.moment import Moment
 from voice_daemon.mqtt.messages import Health
 from voice_daemon.status import (
     AsrStatus,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from voice_daemon.announcer import Announcer, Picture
     from voice_daemon.config import Settings
+    from voice_daemon.glance import Glance
     from voice_daemon.intake import Intake
     from voice_daemon.mqtt.client import MqttClient, MqttStatus
     from voice_daemon.worker import Worker
@@ -47,6 +49,7 @@ class Reporter:
     started_s: float
     """On the monotonic clock."""
     log_file: Path | None
+    glance: Glance
 
     def status(self) -> Status:
         """Take the picture that `daemonctl status` shows."""
@@ -76,6 +79,19 @@ class Reporter:
             ),
             problems=(*picture.problems.values(), *_broker_problems(broker)),
             log_file=str(self.log_file or ""),
+        )
+
+    def moment(self) -> Moment:
+        """Take the picture of this instant that `daemonctl status --watch` draws."""
+        picture = self.announcer.picture()
+        scores, words = self.glance.look()
+        return Moment(
+            state=picture.state.value,
+            level_dbfs=self.intake.level_dbfs,
+            wake_scores=scores,
+            wake_threshold=picture.wake_threshold,
+            session_id=picture.session_id,
+            words=words,
         )
 
     def health(self) -> Health:

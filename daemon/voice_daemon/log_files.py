@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _READ_BYTES: Final = 256 * 1024
+_TAIL_BYTES: Final = 256 * 1024
 _MAX_LINE_BYTES: Final = 1_000_000
 """Longer is no line of ours: it is given in parts, not held for ever."""
 
@@ -151,3 +152,15 @@ class LogFiles:
             return [p for p in self._file.parent.iterdir() if p.name.startswith(prefix)]
         except OSError:
             return []
+
+
+def tail(path: Path) -> list[str]:
+    """Give the newest lines of one file; none where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    return lines[1:] if size > _TAIL_BYTES else lines

@@ -77,7 +77,10 @@ class Orders:
         def reset(_arguments: Mapping[str, Any]) -> Mapping[str, Any]:
             return {"settings": list(self.reset())}
 
-        more = {"status": status, "reset-settings": reset}
+        def watch(_arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+            return self._reporter.moment().to_dict()
+
+        more = {"status": status, "watch": watch, "reset-settings": reset}
         return {**more, **{verb: handler(verb) for verb in self._verbs}}
 
     def on_command(self, command: Command) -> None:

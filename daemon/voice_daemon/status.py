@@ -1,7 +1,7 @@
 """The daemon's health as one frozen value: what `daemonctl status` shows and the socket carries.
 
-A leaf: it knows its own JSON and its own text, and nothing of who measures the values, of
-sockets or of terminals.
+A leaf: it knows its own JSON, and nothing of who measures the values, of sockets or of how they
+are shown.
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ SCHEMA: Final = 1
 """Version of the JSON that `Status.to_dict` writes."""
 
 _Part = TypeVar("_Part")
-
-_LABEL_WIDTH = 8
-_BOLD, _RED, _YELLOW, _GREEN, _DIM = "1", "31", "33", "32", "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,102 +156,6 @@ class Status:
             return _part(cls, {**data, **parts})
         except (KeyError, TypeError, ValueError) as error:
             raise _unreadable(f"{type(error).__name__}: {error}") from error
-
-
-def render(status: Status, *, colour: bool) -> str:
-    """Write the status as text for people, problems first; no newline at the end."""
-    paint = _Painter(colour=colour)
-    lines = [_headline(status, paint)]
-    for problem in status.problems:
-        mark = paint("!", _YELLOW)
-        lines.append(f"  {mark} {problem.part}: {problem.message} — {problem.remedy}")
-    parts = {
-        "mic": _mic_line(status.mic),
-        "wake": _wake_line(status.wake),
-        "asr": _asr_line(status.asr),
-        "mqtt": _mqtt_line(status.mqtt),
-        "session": _session_line(status),
-    }
-    lines += [f"{paint(name.ljust(_LABEL_WIDTH), _DIM)}{text}" for name, text in parts.items()]
-    return "\n".join(lines)
-
-
-@dataclass(frozen=True, slots=True)
-class _Painter:
-    """Wraps text in ANSI colour, or leaves it as it is."""
-
-    colour: bool
-
-    def __call__(self, text: str, code: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
-
-
-def _headline(status: Status, paint: _Painter) -> str:
-    if not status.healthy:
-        light = paint("● degraded", _RED)
-    elif status.session.state == "starting":
-        light = paint("● starting", _YELLOW)
-    else:
-        light = paint("● healthy", _GREEN)
-    name = paint(f"voice-daemon {status.version}", _BOLD)
-    return f"{name}  {light}  (pid {status.pid}, up {duration_text(status.uptime_s)})"
-
-
-def _mic_line(mic: MicStatus) -> str:
-    channels = {1: "mono", 2: "stereo"}.get(mic.channels, f"{mic.channels} channels")
-    level = f"{mic.level_dbfs:.0f}" if math.isfinite(mic.level_dbfs) else "-inf"
-    age = "never" if mic.last_block_age_ms is None else f"{mic.last_block_age_ms} ms ago"
-    dropped = f"  dropped {mic.dropped_samples} samples" if mic.dropped_samples else ""
-    return (
-        f'"{mic.device}" {mic.sample_rate_hz / 1000:g} kHz {channels}  level {level} dBFS  '
-        f"last block {age}  reopens {mic.reopens}{dropped}"
-    )
-
-
-def _wake_line(wake: WakeStatus) -> str:
-    words = ", ".join(wake.wake_words)
-    text = f"{words}  threshold {wake.threshold:.2f}  self-test {wake.self_test}"
-    if wake.last_at is None:
-        return f"{text}  last never"
-    score = "" if wake.last_score is None else f" ({wake.last_score:.2f})"
-    return f"{text}  last {wake.last_at}{score}"
-
-
-def _asr_line(asr: AsrStatus) -> str:
-    warmth = "warm" if asr.warm else "cold"
-    rtf = "-" if asr.rtf_p95 is None else f"{asr.rtf_p95:.2f}"
-    return (
-        f"{asr.model}  {warmth}  rtf p95 {rtf}  sessions {asr.sessions}  "
-        f"(finals {asr.finals}, no-speech {asr.no_speech}, failed {asr.failed})"
-    )
-
-
-def _mqtt_line(mqtt: BrokerStatus) -> str:
-    protocol = f" (MQTT {mqtt.protocol})" if mqtt.protocol and mqtt.connected else ""
-    state = "connected" if mqtt.connected else "not connected"
-    last_error = f"  last error: {mqtt.last_error}" if mqtt.last_error else ""
-    return (
-        f"{state} {mqtt.url} as {mqtt.client_id}{protocol}  queued {mqtt.queued}  "
-        f"dropped {mqtt.dropped + mqtt.expired}  reconnects {mqtt.reconnects}{last_error}"
-    )
-
-
-def _session_line(status: Status) -> str:
-    session = status.session
-    current = f" {session.session_id}" if session.session_id else ""
-    last = f"  last ended {session.last_end_reason}" if session.last_end_reason else ""
-    logs = f"  logs {status.log_file}" if status.log_file else ""
-    return f"{session.state}{current}  muted {'yes' if session.muted else 'no'}{last}{logs}"
-
-
-def duration_text(seconds: float) -> str:
-    """Seconds as the two largest of days, hours, minutes and seconds: `1d 2h`, `4m 9s`."""
-    minutes, whole_seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    units = ((days, "d"), (hours, "h"), (minutes, "m"), (whole_seconds, "s"))
-    first = next((at for at, (value, _) in enumerate(units) if value), len(units) - 1)
-    return " ".join(f"{value}{unit}" for value, unit in units[first : first + 2])
 
 
 def _part(kind: type[_Part], data: Mapping[str, Any]) -> _Part:

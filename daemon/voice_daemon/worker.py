@@ -23,7 +23,7 @@ from voice_daemon.status import Problem
 from voice_daemon.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from voice_daemon.announcer import Announcer
     from voice_daemon.dictation import Dictations
@@ -56,6 +56,8 @@ class Engine:
     stopwatch: Stopwatch
     wake_problem: Problem | None
     """Why the wake words cannot be trusted; None when they passed their self-test."""
+    wake_scores: Callable[[], Mapping[str, float]] = dict
+    """The wake words' newest scores, 0..1."""
     dictations: Dictations | None = None
     """The recogniser for others than the microphone, who take `turns`."""
 
@@ -71,7 +73,8 @@ class Worker:
     """Runs until told to stop, until a replayed file is over, or until something fails.
 
     `silence_alarm_s`: digital silence that raises `mic.silent`; None for a file, which may be
-    silent. `before_opening` is called when the models are warm. `on_end` is called last.
+    silent. `before_opening` is called when the models are warm, `on_scores` with the wake words'
+    scores after each block, and `on_end` last.
     `turns`: others who compute with these models, a step whenever no audio waits to be heard.
     """
 
@@ -86,6 +89,7 @@ class Worker:
         before_opening: Callable[[], None],
         on_end: Callable[[Outcome], None],
         turns: Turns | None = None,
+        on_scores: Callable[[Mapping[str, float]], None] = lambda _: None,
     ) -> None:
         self.counters = Counters()
         """The pipeline's, as of the last block."""
@@ -100,6 +104,7 @@ class Worker:
         self._before_opening = before_opening
         self._on_end = on_end
         self._turns = turns or Turns()
+        self._on_scores = on_scores
         self._inbox = Inbox()
         self._stopping = threading.Event()
         self._ended = threading.Event()
@@ -188,6 +193,7 @@ class Worker:
                 self._turns.step()
             case AudioBlock() as block:
                 self._say(engine, engine.pipeline.feed(block))
+                self._on_scores(engine.wake_scores())
                 self._announcer.ready()
                 self._watch_silence()
             case InputLost(message):

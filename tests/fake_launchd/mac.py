@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fake_launchd.harness import PATIENCE_S, UID, FakeLaunchd
-from voice_daemon import cli
 from voice_daemon.commands import Context, print_error
+from voice_daemon.commands.registry import command_parser
 from voice_daemon.commands.service import COMMANDS
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.service import Installation, Launchctl, Machine, Places
@@ -82,7 +82,7 @@ class Mac:
             machine=lambda _environ: self.machine,
             ready_s=ready_s,
         )
-        args = cli._command_parser(command).parse_args(arguments)
+        args = command_parser(command).parse_args(arguments)
         out, err = io.StringIO(), io.StringIO()
         context = Context(getattr(args, "config", None), self.environ, out, err)
         try:

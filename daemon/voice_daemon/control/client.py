@@ -103,7 +103,7 @@ class ControlClient:
         pid = holder_pid(lock_path(self._path))
         if pid is not None:
             return ControlError(
-                "control.no_answer",
+                "control.starting",
                 f"the daemon (pid {pid}) is starting or stopping: nothing listens on {self._path}",
                 remedy="try again in a moment",
             )
