@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import threading
 from contextlib import suppress
@@ -25,6 +26,7 @@ from voice_daemon.settings_store import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 THRESHOLD = Change(0.6, 0.5)
@@ -115,6 +117,50 @@ def test_a_damaged_file_is_set_aside_with_a_warning(file: Path, content: bytes) 
     ]
     assert file.with_name("state.json.unreadable").read_bytes() == content
     saved(file)
+    assert read_memory(file).announced == (ANNOUNCED,)
+
+
+def link(file: Path) -> None:
+    file.rename(file.with_name("elsewhere.json"))
+    file.symlink_to(file.with_name("elsewhere.json"))
+
+
+def open_to_others(file: Path) -> None:
+    file.chmod(0o622)
+
+
+def pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def of_somebody_else(file: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to another user")
+    os.chown(file, 12_345, 12_345)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (link, "symbolic link"),
+        (open_to_others, "others may write it (mode 0622)"),
+        (pipe, "it is not a file"),
+        (of_somebody_else, "it belongs to user 12345"),
+    ],
+)
+def test_a_file_that_others_may_have_written_is_not_believed(
+    file: Path, spoil: Callable[[Path], None], why: str
+) -> None:
+    saved(file)
+    spoil(file)
+    with pytest.raises(UnreadableError) as caught:
+        read_memory(file)
+    assert why in caught.value.message
+    assert SettingsStore(file).memory == NOTHING
+    saved(file)
+    assert not file.is_symlink()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert read_memory(file).announced == (ANNOUNCED,)
 
 

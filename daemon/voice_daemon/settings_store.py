@@ -1,7 +1,8 @@
 """What the daemon must not forget between two runs: changed settings, and who was told of it.
 
 One small JSON file, readable by its owner alone and replaced as a whole: after a crash it is the
-old one or the new one. A file that cannot be read is set aside with a warning, never an error.
+old one or the new one. A file that cannot be read, or that others may have written, is set aside
+with a warning, never an error.
 Knows nothing of which settings exist or of what an announcement says. Callable from any thread.
 """
 
@@ -9,13 +10,14 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import tempfile
 import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import structlog
 
@@ -74,7 +76,8 @@ class UnreadableError(VoiceDaemonError):
 def read_memory(path: Path) -> Memory:
     """Read what is remembered, nothing where there is no file; raises `UnreadableError`."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_unfollowed) as file:
+            _refuse_a_file_of_others(file)
             text = file.read(MAX_BYTES + 1)
         if len(text) > MAX_BYTES:
             raise ValueError("it is too long")  # noqa: TRY301 - handled as any other damage
@@ -161,6 +164,22 @@ class SettingsStore:
         with suppress(OSError):
             path.replace(aside)
         log.warning("settings.unreadable", reason=error.message, remedy=error.remedy, kept=aside)
+
+
+def _open_unfollowed(path: str, flags: int) -> int:
+    """Open the file itself, not where a link leads; a pipe without waiting for its writer."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _refuse_a_file_of_others(file: BinaryIO) -> None:
+    """Raise ValueError for what somebody else may have written."""
+    found = os.fstat(file.fileno())
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is not a file")
+    if found.st_uid not in {os.geteuid(), 0}:
+        raise ValueError(f"it belongs to user {found.st_uid}")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ValueError(f"others may write it (mode {stat.S_IMODE(found.st_mode):04o})")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -5,6 +5,7 @@ Knows nothing of what is said over it.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -22,9 +23,11 @@ def make_private_folder(folder: Path) -> None:
     """Create `folder` for its owner alone, or take others' access from it.
 
     Raises `ControlError` for a folder that is somebody else's or is shared (sticky, like
-    /tmp): that one is not ours to close.
+    /tmp): that one is not ours to close. The same for one on whose way somebody else could put
+    another in its place.
     """
     try:
+        _refuse_a_way_of_others(folder)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
         if found.st_uid != os.geteuid() or found.st_mode & stat.S_ISVTX:
@@ -43,6 +46,27 @@ def make_private_folder(folder: Path) -> None:
         ) from error
 
 
+def _refuse_a_way_of_others(folder: Path) -> None:
+    """Look at every folder above, by the path as it is written and as it is without links."""
+    for above in {*folder.absolute().parents, *folder.resolve().parents}:
+        try:
+            found = above.stat()
+        except FileNotFoundError:
+            continue  # it is made below, and then it is ours
+        if found.st_uid not in {os.geteuid(), 0}:
+            fault = f"belongs to user {found.st_uid}"
+        elif found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+            fault = f"may be written by everybody (mode {stat.S_IMODE(found.st_mode):04o})"
+        else:
+            continue
+        raise ControlError(
+            "control.unsafe_parent",
+            f"the control socket's folder {folder} can be replaced by others: {above} {fault}",
+            remedy=f"run: chmod o-w '{above}', as its owner; or set VOICE_DAEMON_HOME to a folder "
+            "below your home",
+        )
+
+
 def listen(path: Path) -> socket.socket:
     """Bind and listen; the socket returned never blocks.
 
@@ -52,8 +76,7 @@ def listen(path: Path) -> socket.socket:
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if path.is_socket():
-            path.unlink()
+        _remove_a_stale_one(path)
         listener.bind(str(path))
         path.chmod(0o600)
         listener.listen(_BACKLOG)
@@ -66,3 +89,18 @@ def listen(path: Path) -> socket.socket:
         ) from error
     listener.settimeout(0)
     return listener
+
+
+def _remove_a_stale_one(path: Path) -> None:
+    """Remove a socket of ours; what else lies there is left, for `bind` to stumble over.
+
+    Raises OSError for a link: it may lead to a socket that is not ours to serve.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(found.st_mode):
+        raise OSError(errno.ELOOP, "it is a link")
+    if stat.S_ISSOCK(found.st_mode):
+        path.unlink()
