@@ -101,7 +101,7 @@ def test_the_configuration_may_be_named_before_or_after_the_command(
 def test_a_running_daemon_is_missed_with_its_own_exit_code(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["status"]) == 3
+    assert main(["listen"]) == 3
     assert capsys.readouterr().err.startswith("daemonctl: ")
 
 

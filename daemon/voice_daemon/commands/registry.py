@@ -28,6 +28,7 @@ COMMANDS = {
     "serve-wyoming": "serve_wyoming",
     "status": "status",
     "logs": "logs",
+    "doctor": "doctor",
     "install": "service",
     "uninstall": "service",
     "start": "service",
