@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Serve until SIGINT or SIGTERM; raises `VoiceDaemonError` for a port or a model."""
-    from voice_daemon import logs  # noqa: PLC0415 - only when it is run
+    from voice_daemon import core_dumps, logs  # noqa: PLC0415 - only when it is run
     from voice_daemon.engine import dictations_with, load_transcriber  # noqa: PLC0415 - MLX
     from voice_daemon.turns import Turns  # noqa: PLC0415 - only when it is run
     from voice_daemon.wyoming_server.server import WyomingServer  # noqa: PLC0415 - as above
@@ -53,6 +53,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
             f"--port {port} is none",
             remedy=f"give a number from {PORTS[0]} to {PORTS[-1]}; 0 takes any that is free",
         )
+    core_dumps.forbid()
     logs.configure(
         settings.log,
         log_file=paths.log_file.with_name("serve-wyoming.jsonl"),
