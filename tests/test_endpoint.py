@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,10 @@ FRAME = 160
 MS = 16
 
 
+PLAIN = PipelineOptions(patience_share=1)
+"""So that every silence is worth its setting."""
+
+
 class Hearing:
     """An endpointer that hears stretches of voice probability and notes what it decides."""
 
@@ -20,7 +26,7 @@ class Hearing:
         self, options: PipelineOptions | None = None, *, heard_from_ms: int = 0, wake_ms: int = -1
     ) -> None:
         self.endpointer = Endpointer(
-            (options or PipelineOptions()).endpoint(),
+            (options or PLAIN).endpoint(),
             frame_samples=FRAME,
             heard_from=heard_from_ms * MS,
             opened_at=max(0, wake_ms) * MS,
@@ -86,11 +92,11 @@ def test_a_breath_resumes_and_the_silence_is_counted_anew() -> None:
 
 
 def test_a_silence_setting_under_the_suspicion_ends_without_one() -> None:
-    hearing = Hearing(PipelineOptions(silence_ms=200)).voice(500).silence(300)
+    hearing = Hearing(replace(PLAIN, silence_ms=200)).voice(500).silence(300)
     assert hearing.signals == [(Signal.STARTED, 100), (Signal.ENDED, 700)]
 
 
-WHOLE = PipelineOptions(silence_ms=1000, complete_share=0.5)
+WHOLE = replace(PLAIN, silence_ms=1000, complete_share=0.5)
 
 
 def test_a_whole_sentence_ends_after_a_share_of_the_silence() -> None:
@@ -121,15 +127,24 @@ def test_who_speaks_on_after_a_whole_sentence_is_heard_out() -> None:
 @given(
     silence_ms=st.integers(300, 3000),
     share=st.floats(0.1, 1),
+    patience=st.floats(1, 2),
     complete=st.booleans(),
     stretches=st.lists(st.tuples(st.booleans(), st.integers(1, 60)), max_size=20),
 )
-def test_the_end_is_never_later_than_plain_silence_nor_sooner_than_the_share(
-    *, silence_ms: int, share: float, complete: bool, stretches: list[tuple[bool, int]]
+def test_the_end_is_never_later_than_the_patience_nor_sooner_than_the_share(
+    *,
+    silence_ms: int,
+    share: float,
+    patience: float,
+    complete: bool,
+    stretches: list[tuple[bool, int]],
 ) -> None:
-    hearing = Hearing(PipelineOptions(silence_ms=silence_ms, complete_share=share, max_s=1000))
+    options = PipelineOptions(
+        silence_ms=silence_ms, complete_share=share, patience_share=patience, max_s=1000
+    )
+    hearing = Hearing(options)
     endpointer = hearing.endpointer
-    for voiced, n_frames in [(True, 20), *stretches, (False, 400)]:
+    for voiced, n_frames in [(True, 20), *stretches, (False, 601)]:
         for _ in range(n_frames):
             if endpointer.phase is Phase.OVER:
                 break
@@ -138,8 +153,9 @@ def test_the_end_is_never_later_than_plain_silence_nor_sooner_than_the_share(
             if complete and endpointer.phase is Phase.SUSPECTED is not before:
                 endpointer.expect_nothing_more()
     assert hearing.signals[-1][0] is Signal.ENDED
-    shortest_ms = silence_ms * share if complete else silence_ms
-    assert shortest_ms * MS - 1 <= endpointer.voice.silence < silence_ms * MS + FRAME
+    longest_ms = silence_ms * patience
+    shortest_ms = silence_ms * share if complete else longest_ms
+    assert shortest_ms * MS - 1 <= endpointer.voice.silence < longest_ms * MS + FRAME
 
 
 def reading(

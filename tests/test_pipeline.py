@@ -59,7 +59,7 @@ def test_a_short_command_right_after_the_wake_word_is_not_taken_for_its_end() ->
 
 
 def test_a_long_end_of_the_wake_word_is_not_taken_for_a_command() -> None:
-    rig = Rig(Scene().silence(500).wake(late_ms=-250).silence(400).say("stop").silence(900))
+    rig = Rig(Scene().silence(500).wake(late_ms=-250).silence(400).say("stop").silence(1200))
     events = rig.play()
     assert [f.text for f in of(TranscriptFinal, events)] == ["stop"]
     assert (rig.pipeline.counters.doubts, rig.pipeline.counters.doubts_accepted) == (1, 0)
@@ -120,7 +120,7 @@ def test_without_partials_there_is_only_the_final() -> None:
 
 
 def test_the_final_is_ready_before_the_hangover_ends() -> None:
-    rig = Rig(continuous(), options=PipelineOptions(silence_ms=700, suspect_ms=250))
+    rig = Rig(continuous(), options=PipelineOptions(silence_ms=700, patience_share=1))
     rig.transcriber.cost_ms = 200
     (final,) = of(TranscriptFinal, rig.play())
     assert rig.transcriber.calls.count("finish") == 1
@@ -154,7 +154,7 @@ def test_a_whole_sentence_that_goes_on_is_not_cut_after_what_follows() -> None:
 
 
 def test_a_final_prepared_too_early_is_dropped_when_speech_resumes() -> None:
-    scene = Scene().silence(500).wake().say("turn on").silence(500).say("the lights").silence(900)
+    scene = Scene().silence(500).wake().say("turn on").silence(500).say("the lights").silence(1200)
     rig = Rig(scene)
     (final,) = of(TranscriptFinal, rig.play())
     assert final.text == "turn on the lights"
@@ -179,7 +179,7 @@ def test_steps_that_silence_made_needless_are_not_counted_as_merged() -> None:
 
 
 def test_no_step_is_taken_while_silence_is_suspected() -> None:
-    rig = Rig(continuous(), options=PipelineOptions(silence_ms=1900))
+    rig = Rig(continuous(), options=PipelineOptions(silence_ms=1900, patience_share=1))
     rig.play()
     assert rig.transcriber.calls.index("finish") == len(rig.transcriber.calls) - 2
 

@@ -101,7 +101,7 @@ class PipelineOptions:
     queue_max_ms: float = 5000
     """A session that falls this far behind the live input ends with `overload`."""
     silence_ms: float = 700
-    """Silence that ends an utterance, at most: see `complete_share`."""
+    """Silence that ends an utterance, more or less: see `complete_share`, `patience_share`."""
     no_speech_timeout_s: float = 5
     max_s: float = 15
     speech_start_ms: float = 100
@@ -131,8 +131,10 @@ class PipelineOptions:
     """Audio before the start of speech that the recogniser gets: soft first sounds."""
     suspect_ms: float = 250
     """Silence after which the final is prepared."""
-    complete_share: float = 0.7
+    complete_share: float = 0.75
     """Of `silence_ms`: the silence that ends an utterance whose text is a whole sentence."""
+    patience_share: float = 1.3
+    """Of `silence_ms`: the silence that ends any other."""
     least_complete: float = 0.7
     """How sure the recogniser has to be that it is. Measured: docs/endpoint.md."""
     max_gap_ms: float = 1000
@@ -148,7 +150,7 @@ class PipelineOptions:
             wake_tail_samples=ms_to_samples(self.wake_tail_ms),
             pause_samples=ms_to_samples(self.pause_ms),
             suspect_samples=ms_to_samples(self.suspect_ms),
-            silence_samples=ms_to_samples(self.silence_ms),
+            silence_samples=ms_to_samples(self.silence_ms * self.patience_share),
             complete_samples=ms_to_samples(self.silence_ms * self.complete_share),
             no_speech_samples=ms_to_samples(self.no_speech_timeout_s * 1000),
             max_samples=ms_to_samples(self.max_s * 1000),

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench.arguments import add_clip_arguments, chosen_clips, model_folder, numbers
-from bench.pauses import NEVER, OURS, Ear, Heard, pause_at, with_pause
+from bench.pauses import NEVER, OURS, Ear, Heard, is_plain, pause_at, plain_silence, with_pause
 from bench.tables import Table, number, percent, wide_console
 from bench.text import words_of
 from voice_daemon.asr import WhisperTranscriber, load_model
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 FOLLOWED_MS: Final = 50
 """Voice for so long after a pause: it was survived."""
 PLAIN_MS: Final = tuple(range(400, 1000, 50))
-SHARES: Final = (0.5, 0.6, 0.7, 0.8)
+SHARES: Final = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
+PATIENCES: Final = (1, 1.15, 1.3, 1.5)
 LEAST: Final = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -117,7 +118,7 @@ class Comparison:
         ]
         return Result(
             rule=rule,
-            is_plain=options.complete_share == 1,
+            is_plain=is_plain(options),
             clips=len(self.clips),
             cut=len(cut),
             cut_in_pause={
@@ -134,7 +135,7 @@ class Comparison:
         return self._ear.end_of(clip.paused[ms], options, until=resumed).voice_end < resumed
 
     def _read_in_pause(self, heard: Heard, ms: float) -> Transcript | None:
-        stopped = replace(OURS, silence_ms=0.6 * ms, max_s=10**6, complete_share=1)
+        stopped = replace(NEVER, silence_ms=0.6 * ms)
         return self._ear.end_of(heard, stopped).transcript
 
     def taken_for_whole(self, clips: Sequence[Spoken], *, least: float) -> tuple[float, float]:
@@ -152,16 +153,17 @@ class Comparison:
 
 def rules() -> dict[str, PipelineOptions]:
     """The rules to compare, by what they are called in the table."""
-    plain = {
-        f"{ms} ms of silence": replace(OURS, silence_ms=ms, complete_share=1) for ms in PLAIN_MS
-    }
-    ours = [
-        *(replace(OURS, complete_share=share) for share in SHARES),
-        *(replace(OURS, least_complete=least) for least in LEAST),
-    ]
+    plain = {f"{ms} ms of silence": plain_silence(ms) for ms in PLAIN_MS}
+    ours = dict.fromkeys(
+        (
+            *(replace(OURS, complete_share=share) for share in SHARES),
+            *(replace(OURS, patience_share=share) for share in PATIENCES),
+            *(replace(OURS, least_complete=least) for least in LEAST),
+        )
+    )
     return plain | {
-        f"{o.silence_ms:g} ms, {o.silence_ms * o.complete_share:g} after a sentence "
-        f"({o.least_complete:g})": o
+        f"{o.silence_ms * o.complete_share:.0f} ms after a sentence ({o.least_complete:g}), "
+        f"else {o.silence_ms * o.patience_share:.0f}": o
         for o in ours
     }
 

@@ -28,7 +28,17 @@ LEAD_FRAMES: Final = 16
 NEAR_MS: Final = 100
 """The pause is put where it is quietest within so much of the end of a word."""
 OURS: Final = PipelineOptions()
-NEVER: Final = replace(OURS, silence_ms=10**9, max_s=10**6, complete_share=1)
+NEVER: Final = replace(OURS, silence_ms=10**9, max_s=10**6, complete_share=1, patience_share=1)
+
+
+def plain_silence(ms: float) -> PipelineOptions:
+    """The rule that ends everything after the same silence."""
+    return replace(NEVER, silence_ms=ms)
+
+
+def is_plain(options: PipelineOptions) -> bool:
+    """True for a rule that does not ask what was read."""
+    return options.complete_share == options.patience_share == 1
 
 
 @dataclass(slots=True)

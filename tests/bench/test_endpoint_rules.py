@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.endpoint import Comparison, Result, as_often, rules
-from bench.pauses import OURS, Ear, pause_at
+from bench.pauses import OURS, Ear, is_plain, pause_at, plain_silence
 from voice_daemon.asr import WhisperTranscriber, load_model
 from voice_daemon.assets import DEMO_CLIP
 from voice_daemon.audio.resample import to_int16
@@ -44,7 +44,7 @@ def test_the_pause_goes_where_it_is_quietest_between_two_words() -> None:
 
 
 def test_every_rule_keeps_to_the_users_silence() -> None:
-    ours = [options for options in rules().values() if options.complete_share < 1]
+    ours = [options for options in rules().values() if not is_plain(options)]
     assert OURS in ours
     assert {options.silence_ms for options in ours} == {OURS.silence_ms}
 
@@ -55,7 +55,7 @@ def test_the_bundled_command_ends_sooner_by_the_sentence(
     model = load_model(resolve("tiny.en", models_dir=tmp_path_factory.mktemp("models")))
     comparison = Comparison(Ear(WhisperTranscriber(model)), [500.0])
     comparison.add(to_int16(load_audio(DEMO_CLIP)[int(1.3 * SECOND) :]))
-    plain = comparison.judge("plain", replace(OURS, complete_share=1))
+    plain = comparison.judge("plain", plain_silence(OURS.silence_ms))
     ours = comparison.judge("ours", OURS)
     assert (plain.clips, plain.cut, ours.cut) == (1, 0, 0)
     assert ours.mean_wait_ms < plain.mean_wait_ms

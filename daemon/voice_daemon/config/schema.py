@@ -105,7 +105,10 @@ class SessionSettings(Section):
     """From the wake word to the end of the command."""
 
     silence_ms: int = Field(
-        default=700, ge=200, le=5000, description="Silence that ends a command at the latest."
+        default=700,
+        ge=200,
+        le=5000,
+        description="Silence that ends a command; less after a whole sentence, else more.",
     )
     no_speech_timeout_s: float = Field(
         default=5, ge=1, le=60, description="Wait for the first word after the wake word."
