@@ -60,6 +60,8 @@ class Picture:
     """RFC 3339 UTC."""
     wake_threshold: float
     wake_words: tuple[str, ...]
+    model: str
+    """What the recogniser is called."""
 
 
 class Announcer:
@@ -107,6 +109,7 @@ class Announcer:
                 last_wake_at=self._last_wake_at,
                 wake_threshold=float(self._settings["wake_threshold"]),
                 wake_words=self._info.wake_words,
+                model=self._info.model,
             )
 
     def retained(self) -> list[MqttMessage]:
@@ -139,6 +142,12 @@ class Announcer:
         """Publish the name of the input that is in use."""
         with self._lock:
             self._info = replace(self._info, input_device=device)
+            self._publish(info_message(self._info, topics=self._topics))
+
+    def model_changed(self, model: str) -> None:
+        """Publish the name of the recogniser that is in use."""
+        with self._lock:
+            self._info = replace(self._info, model=model)
             self._publish(info_message(self._info, topics=self._topics))
 
     def wake_words_changed(self, wake_words: tuple[str, ...]) -> None:

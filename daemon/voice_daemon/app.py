@@ -23,7 +23,7 @@ from voice_daemon import __version__
 from voice_daemon.assembly import Assembly, Hooks, Input, Places
 from voice_daemon.chores import Chores
 from voice_daemon.commands import print_error
-from voice_daemon.errors import BrokerError, VoiceDaemonError
+from voice_daemon.errors import BrokerError, VoiceDaemonError, crash
 from voice_daemon.events import EndReason
 from voice_daemon.exit_codes import exit_code
 from voice_daemon.live_settings import LiveSettings
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from voice_daemon.config import Settings
+    from voice_daemon.reload import Configuration
     from voice_daemon.worker import Engine
 
 __all__ = ["App", "Input"]
@@ -52,6 +53,9 @@ WYOMING_STOP_S: Final = 1.0
 """Shares of `STOP_DEADLINE_S`."""
 WORKER_SILENT_S: Final = 30.0
 """A worker that was not seen alive for this long hangs in a model."""
+STOPPED_S: Final = 5.0
+"""The main thread looks every second. Once it is this late the whole process was stopped, and what
+the worker did not do meanwhile says nothing about it."""
 BROKER_WAIT_S: Final = 5.0
 """How long a replay waits for the broker: partials are not kept for one that comes later."""
 
@@ -59,6 +63,11 @@ BROKER_WAIT_S: Final = 5.0
 @dataclass(frozen=True, slots=True)
 class Nudge:
     """There is a chore to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """The configuration is to be read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,7 @@ class App:
     `build_engine` gets the input's live clock and is called on the worker thread.
     `live`: the settings and what was changed in earlier runs; without it nothing is remembered.
     `socket_path`: None means no control socket and no lock (a replay).
+    `configuration`: how it is read again; without it SIGHUP is as good as SIGTERM.
     `leave` ends the process without waiting for threads that hang.
     """
 
@@ -86,13 +96,15 @@ class App:
         socket_path: Path | None,
         log_file: Path | None,
         live: LiveSettings | None = None,
+        configuration: Configuration | None = None,
         leave: Callable[[int], None] = os._exit,
     ) -> None:
         self._replay = audio.replay
         self._leave = leave
-        self._notices: queue.SimpleQueue[Signal | Outcome | Nudge] = queue.SimpleQueue()
+        self._notices: queue.SimpleQueue[Signal | Outcome | Nudge | Reload] = queue.SimpleQueue()
         self._stop_signal: int | None = None
         self._broker_met = threading.Event()
+        self._looked_s = self._awake_since_s = 0.0
         self._parts = Assembly(
             live or LiveSettings(settings, wake_choices=wake_choices(settings.wake.models)),
             audio,
@@ -104,6 +116,7 @@ class App:
                 ended=self._notices.put,
                 nudge=lambda: self._notices.put(Nudge()),
             ),
+            configuration=configuration,
         )
         self._chores = Chores(self._parts)
         self._mqtt = self._parts.mqtt
@@ -129,13 +142,21 @@ class App:
             self._mqtt.start()
             self._parts.orders.restore()
             self._worker.start()
-            outcome = self._wait_for_the_end()
-            return self._end(outcome)
+            return self._end(self._watch())
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def _watch(self) -> Outcome:
+        """Give why the daemon ends; whatever happens here, it ends in order."""
+        try:
+            return self._wait_for_the_end()
+        except Exception as error:
+            log.exception("daemon.crashed")
+            return Outcome(crash(error))
+
     def _wait_for_the_end(self) -> Outcome:
+        self._looked_s = time.monotonic()
         while True:
             try:
                 notice = self._notices.get(timeout=self._chores.pause_s)
@@ -146,13 +167,30 @@ class App:
             if isinstance(notice, Signal):
                 log.info("daemon.stopping", signal=signal.Signals(notice.number).name)
                 return Outcome()
+            if isinstance(notice, Reload):
+                self._reload()
             overdue = self._worker_overdue()
             if overdue is not None:
                 return overdue
             self._chores.do()
 
+    def _reload(self) -> None:
+        """Read the configuration again; one that is refused is told, and changes nothing."""
+        if self._parts.reloader is None:
+            return
+        try:
+            self._parts.reloader.reload()
+        except VoiceDaemonError as error:
+            log.error("config.refused", code=error.code, problem=error.message)  # noqa: TRY400 - an error with a remedy needs no traceback
+            self._announcer.error(error_event(error))
+
     def _worker_overdue(self) -> Outcome | None:
-        silent_s = time.monotonic() - self._worker.beat_s
+        now_s = time.monotonic()
+        if now_s - self._looked_s > STOPPED_S:
+            log.warning("daemon.was_stopped", for_s=round(now_s - self._looked_s))
+            self._awake_since_s = now_s
+        self._looked_s = now_s
+        silent_s = now_s - max(self._worker.beat_s, self._awake_since_s)
         if not self._worker.engine_ready or silent_s < WORKER_SILENT_S:
             return None
         return Outcome(
@@ -212,6 +250,9 @@ class App:
         )
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and self._parts.reloader is not None and not _in_a_terminal():
+            self._notices.put(Reload())
+            return
         if self._stop_signal is not None:
             self._leave(128 + number)
         self._stop_signal = number
@@ -220,3 +261,8 @@ class App:
     def _await_broker(self) -> None:
         if self._replay is not None and not self._broker_met.wait(BROKER_WAIT_S):
             log.warning("replay.no_broker", waited_s=BROKER_WAIT_S)
+
+
+def _in_a_terminal() -> bool:
+    """Tell whether SIGHUP means that a terminal was closed, and the daemon with it."""
+    return os.isatty(sys.__stdin__.fileno()) if sys.__stdin__ is not None else False

@@ -40,8 +40,10 @@ from voice_daemon.mqtt.messages import (
     health_message,
 )
 from voice_daemon.orders import Orders
+from voice_daemon.reload import Hands, Reloader
 from voice_daemon.rivals import BrokerRivals
 from voice_daemon.turns import Turns
+from voice_daemon.wake_models import wake_choices
 from voice_daemon.worker import Engine, Outcome, Worker
 from voice_daemon.wyoming_server.server import WyomingServer
 
@@ -50,7 +52,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from voice_daemon.audio import AudioSource
+    from voice_daemon.config import Settings
+    from voice_daemon.control.server import Handler
+    from voice_daemon.reload import Configuration
     from voice_daemon.replay import Replay
+    from voice_daemon.settings_store import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,7 @@ class Assembly:
     """One daemon's parts.
 
     `build_engine` gets the input's live clock and is called on the worker thread.
+    `configuration`: how it is read again; None where it cannot be.
     """
 
     def __init__(
@@ -99,6 +106,7 @@ class Assembly:
         build_engine: Callable[[Callable[[], int]], Engine],
         places: Places,
         hooks: Hooks,
+        configuration: Configuration | None = None,
     ) -> None:
         settings = live.settings
         self.store = live.store
@@ -107,7 +115,9 @@ class Assembly:
         hermes = Hermes(self._topics, steady_s) if settings.mqtt.format == "hermes" else None
         contends = settings.arbitration.enabled
         self.homeassistant = Lifecycle(
-            _device(live, self._topics) if settings.homeassistant.discovery else None,
+            _device(live, self._topics, settings.asr.model)
+            if settings.homeassistant.discovery
+            else None,
             topics=self._topics,
             settings=live.names,
             store=live.store,
@@ -188,11 +198,11 @@ class Assembly:
             publish_health=self.publish_health,
             changed=hooks.nudge,
         )
-        self.control = (
-            ControlServer(places.socket_path, self.orders.control_handlers())
-            if places.socket_path
-            else None
-        )
+        self._live = live
+        self._hears_microphone = audio.replay is None
+        self.reloader = Reloader(configuration, self._hands()) if configuration else None
+        handlers = {**self.orders.control_handlers(), **self._reload_handlers()}
+        self.control = ControlServer(places.socket_path, handlers) if places.socket_path else None
 
     def publish_health(self) -> None:
         """Say how the daemon is; callable from any thread."""
@@ -203,6 +213,45 @@ class Assembly:
         online = availability(self._topics, online=True)
         for message in (online, *self._retained()):
             self.mqtt.publish(message)
+
+    def _hands(self) -> Hands:
+        return Hands(
+            tune=self._tune,
+            reconfigure=self._reconfigure,
+            set_live=self.orders.put_in_force,
+            switch=self.worker.switch,
+            switched=self._switched,
+            raise_problem=self.announcer.raise_problem,
+            clear_problem=self.announcer.clear_problem,
+        )
+
+    def _reload_handlers(self) -> dict[str, Handler]:
+        reloader = self.reloader
+        if reloader is None:
+            return {}
+        return {
+            "reload": lambda _arguments: reloader.reload().to_dict(),
+            "reload-progress": lambda _arguments: reloader.progress(),
+        }
+
+    def _tune(self, settings: Settings) -> None:
+        if self._hears_microphone:
+            self.worker.silence_alarm_s = settings.audio.silence_alarm_s
+        self.worker.tune(settings)
+
+    def _reconfigure(self, settings: Settings) -> dict[str, Value]:
+        """Take over what can also be set by MQTT; give what changes by it."""
+        choices = wake_choices(settings.wake.models)
+        due = self._live.reconfigure(settings, wake_choices=choices)
+        self._describe(self.announcer.picture().model)
+        return due
+
+    def _switched(self, settings: Settings) -> None:
+        self.announcer.model_changed(settings.asr.model)
+        self._describe(settings.asr.model)
+
+    def _describe(self, model: str) -> None:
+        self.homeassistant.describe(_device(self._live, self._topics, model))
 
     def _health(self) -> MqttMessage:
         return health_message(self._reporter.health(), topics=self._topics, at=datetime.now(UTC))
@@ -237,13 +286,13 @@ class Assembly:
         return self._retained()
 
 
-def _device(live: LiveSettings, topics: Topics) -> Device:
+def _device(live: LiveSettings, topics: Topics, model: str) -> Device:
     settings = live.settings
     return Device(
         topics=topics,
         prefix=settings.homeassistant.prefix,
         version=__version__,
-        model=settings.asr.model,
+        model=model,
         wake_words=live.wake_words,
         threshold_range=THRESHOLD_RANGE,
         silence_range_ms=SILENCE_RANGE_MS,

@@ -122,3 +122,34 @@ class Dictations:
     def open(self, language: str | None) -> Dictation:
         """Begin an utterance, on the model thread."""
         return Dictation(self.new_transcriber(language), self.new_vad(), self.options)
+
+
+class CurrentDictations:
+    """The service as it is now: another recogniser may take its place at any time."""
+
+    def __init__(self, current: Dictations) -> None:
+        self.current = current
+
+    @property
+    def model(self) -> str:
+        """What the model is called."""
+        return self.current.model
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Codes that `open` takes."""
+        return self.current.languages
+
+    @property
+    def streams(self) -> bool:
+        """False when text comes at the end alone."""
+        return self.current.streams
+
+    @property
+    def step_s(self) -> float:
+        """Audio between two steps."""
+        return self.current.step_s
+
+    def open(self, language: str | None) -> Dictation:
+        """Begin an utterance, on the model thread; it keeps its recogniser to its end."""
+        return self.current.open(language)

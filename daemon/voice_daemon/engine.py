@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from voice_daemon.asr import WhisperTranscriber, load_model
-from voice_daemon.dictation import Dictations
+from voice_daemon.asr import WhisperTranscriber
+from voice_daemon.asr.steps import at_once
+from voice_daemon.asr.whisper import free_unused_memory, loading_model
+from voice_daemon.dictation import CurrentDictations, Dictations
 from voice_daemon.models import resolve
 from voice_daemon.pipeline import Pipeline, PipelineOptions
 from voice_daemon.recogniser_settings import streaming_config
@@ -24,12 +28,15 @@ from voice_daemon.wake import WakeDetector
 from voice_daemon.worker import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from voice_daemon.asr.steps import Steps
     from voice_daemon.config import AsrSettings, Settings
 
 log = structlog.get_logger()
+
+READ_AHEAD_BYTES: Final = 16_000_000
 
 
 def pipeline_options(settings: Settings) -> PipelineOptions:
@@ -67,13 +74,40 @@ def build_engine(settings: Settings, *, models_dir: Path, now_sample: Callable[[
         new_session_id=lambda: uuid.uuid4().hex[:12],
     )
     problem = None if self_test.passed else _wake_problem(self_test.score)
+    dictations = CurrentDictations(dictations_with(transcriber, settings))
     return Engine(
         pipeline,
         stopwatch,
         problem,
         wake_scores=lambda: wake.last_scores,
-        dictations=dictations_with(transcriber, settings),
+        dictations=dictations,
+        tuner=_Tuner(wake, pipeline, stopwatch, dictations, models_dir),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Tuner:
+    """Changes what `build_engine` built, on the thread that runs it."""
+
+    wake: WakeDetector
+    pipeline: Pipeline
+    stopwatch: Stopwatch
+    dictations: CurrentDictations
+    models_dir: Path
+
+    def tune(self, settings: Settings) -> None:
+        """Take over the numbers that govern sessions and the wake word's gate."""
+        options = pipeline_options(settings)
+        self.pipeline.set_options(options)
+        self.wake.tune(settings.wake)
+        self.dictations.current = replace(self.dictations.current, options=options)
+
+    def switching(self, settings: Settings) -> Steps[None]:
+        """Load another recogniser, warm it and put it in the old one's place."""
+        transcriber = yield from loading_transcriber(settings.asr, self.models_dir)
+        self.stopwatch.use(transcriber)
+        self.dictations.current = dictations_with(transcriber, settings)
+        free_unused_memory()
 
 
 def dictations_with(transcriber: WhisperTranscriber, settings: Settings) -> Dictations:
@@ -91,11 +125,20 @@ def dictations_with(transcriber: WhisperTranscriber, settings: Settings) -> Dict
 
 def load_transcriber(settings: AsrSettings, models_dir: Path) -> WhisperTranscriber:
     """Load the recogniser and run it once; raises `ModelError`."""
+    return at_once(loading_transcriber(settings, models_dir))
+
+
+def loading_transcriber(settings: AsrSettings, models_dir: Path) -> Steps[WhisperTranscriber]:
+    """Do as `load_transcriber` does, in steps."""
     started_s = time.monotonic()
-    model = load_model(resolve(settings.model, models_dir=models_dir), settings.dtype)
+    folder = resolve(settings.model, models_dir=models_dir)
+    for _ in _reading_ahead(folder):
+        yield
+    model = yield from loading_model(folder, settings.dtype)
     loaded_s = time.monotonic()
+    yield
     transcriber = WhisperTranscriber(model, streaming_config(settings))
-    transcriber.warm_up()
+    yield from transcriber.warming_up()
     log.info(
         "asr.ready",
         model=settings.model,
@@ -107,6 +150,19 @@ def load_transcriber(settings: AsrSettings, models_dir: Path) -> WhisperTranscri
         # Neither the model's own files nor the published table say which heads follow the audio.
         log.warning("asr.alignment_guessed", model=settings.model)
     return transcriber
+
+
+def _reading_ahead(folder: Path) -> Iterator[None]:
+    """Read the files once, piece by piece: the system then has them at hand for the loader.
+
+    The loader reads a file as a whole, and a slow disk would keep this thread from listening.
+    """
+    for file in sorted(folder.iterdir()) if folder.is_dir() else [folder]:
+        if not file.is_file():
+            continue
+        with suppress(OSError), file.open("rb", buffering=0) as content:  # the loader will say why
+            while content.read(READ_AHEAD_BYTES):
+                yield
 
 
 def _wake_problem(score: float) -> Problem:

@@ -62,7 +62,7 @@ class Reporter:
             mic=self._mic(),
             wake=self._wake(picture),
             asr=AsrStatus(
-                model=self.settings.asr.model,
+                model=picture.model,
                 warm=self.worker.engine_ready,
                 rtf_p95=picture.totals.rtf_p95,
                 sessions=picture.totals.sessions,

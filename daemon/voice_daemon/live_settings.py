@@ -110,6 +110,27 @@ class LiveSettings:
         self.values[name] = value
         self.store.change(name, None if value == configured else Change(value, configured))
 
+    def reconfigure(
+        self, settings: Settings, *, wake_choices: Mapping[str, tuple[str, ...]]
+    ) -> dict[str, Value]:
+        """Take a changed configuration over; give what has to be put in force for it, by name.
+
+        What it changes is the newer word. What was changed here and not there stays, unless it
+        cannot be had any more.
+        """
+        before, known = self._known, _settings(settings, wake_choices)
+        due = {
+            name: setting.configured
+            for name, setting in known.items()
+            if setting.configured != before[name].configured
+        }
+        word = self.values[WAKE_WORD]
+        if self._wake_choices.get(str(word)) != wake_choices.get(str(word)):
+            due[WAKE_WORD] = word if word in wake_choices else known[WAKE_WORD].configured
+        self._known, self._wake_choices = known, wake_choices
+        self.wake_words = tuple(wake_choices)
+        return due
+
     def _restore(self, name: str, change: Change) -> None:
         """Put in force what was changed in an earlier run, unless it has become meaningless."""
         setting = self._known.get(name)

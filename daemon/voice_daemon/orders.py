@@ -112,6 +112,10 @@ class Orders:
             log.warning("daemon.starts_muted", remedy="daemonctl unmute")
             self._worker.submit(lambda pipeline: self._live.apply(pipeline, MUTE, value=True))
 
+    def put_in_force(self, name: str, value: Value) -> None:
+        """Set what the configuration says now, in the place of what was changed."""
+        self._submit(name, value=value, done=_nothing, instead_of=name)
+
     def reset(self) -> tuple[str, ...]:
         """Put every changed setting back to what is configured; give their names."""
         changed = tuple(sorted(self._live.store.memory.changes))

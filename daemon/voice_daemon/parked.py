@@ -43,7 +43,7 @@ log = structlog.get_logger()
 LOOK_EVERY_S: Final = 1.0
 MAX_CRASH_FILE_BYTES: Final = 1_000_000
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_VERBS: Final = ("listen", "cancel", "mute", "unmute")
+_VERBS: Final = ("listen", "cancel", "mute", "unmute", "reload")
 _STDOUT, _STDERR = 1, 2
 
 

@@ -105,6 +105,7 @@ class Pipeline:
         self._contender: Contender | None = None
         self._heard_to = 0
         self._outbox: list[Event] = []
+        self._next_options: PipelineOptions | None = None
         self.last_fault: TranscriberError | None = None
         """The newest failure of the recogniser, with its cause, for the log."""
 
@@ -117,6 +118,12 @@ class Pipeline:
     def session_id(self) -> str | None:
         """The open session, if there is one."""
         return None if self._session is None else self._session.opening.session_id
+
+    @property
+    def at_rest(self) -> bool:
+        """True while no session is open, or may be about to be; any thread may ask."""
+        contender = self._contender
+        return self._session is None and not (contender is not None and contender.is_waiting)
 
     @property
     def counters(self) -> Counters:
@@ -226,6 +233,11 @@ class Pipeline:
         self._around = replace(self._around, options=options)
         return self._taken()
 
+    def set_options(self, options: PipelineOptions) -> list[Event]:
+        """Govern by other numbers, from the next session on; the silence is set by itself."""
+        self._next_options = options
+        return self._taken()
+
     def choose_wake_words(self, models: Sequence[str]) -> list[Event]:
         """Listen for other wake words from now on; raises, and changes nothing, if it cannot."""
         self._wake.choose(models)
@@ -298,7 +310,17 @@ class Pipeline:
         if self._contender is not None:
             self._contender.leave()
 
+    def _adopt_options(self) -> None:
+        """Take over what was set since the last session: an open one keeps its ring."""
+        options, self._next_options = self._next_options, None
+        if options is not None:
+            around = self._around
+            options = replace(options, silence_ms=around.options.silence_ms)
+            ring = around.ring.resized(ms_to_samples(options.history_ms()))
+            self._around = replace(around, options=options, ring=ring)
+
     def _open(self, opening: Opening, *, heard_to: int) -> None:
+        self._adopt_options()
         self._tally.add(sessions=1)
         self._session = OpenSession(opening, self._around, heard_to=heard_to)
         self._emit(SessionStarted(opening.session_id, opening.wake_word, opening.at_sample))

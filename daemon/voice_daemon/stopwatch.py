@@ -48,6 +48,10 @@ class Stopwatch:
         self._samples = 0
         self._steps = 0
 
+    def use(self, transcriber: Transcriber) -> None:
+        """Pass everything on to another one from now on; for between two utterances."""
+        self._transcriber = transcriber
+
     def take(self) -> Effort:
         """Give the effort since the last call, and start over."""
         effort = Effort(self._compute_s, self._samples / SAMPLE_RATE, self._steps)

@@ -73,6 +73,12 @@ class WakeGate:
         best = max(due, key=lambda word: scores[word])
         return WakeDetection(best, scores[best], at_sample)
 
+    def tune(self, *, trigger_level: int, refractory_samples: int) -> None:
+        """Decide by other numbers from now on."""
+        self._trigger_level = trigger_level
+        self._refractory_samples = refractory_samples
+        self._runs.clear()
+
     def reset(self) -> None:
         """Forget runs of high scores, but not the last wake: it still must not repeat."""
         self._runs.clear()
@@ -130,6 +136,11 @@ class WakeDetector:
     @threshold.setter
     def threshold(self, threshold: float) -> None:
         self._gate.threshold = threshold
+
+    def tune(self, settings: WakeSettings) -> None:
+        """Take over what else governs the gate, from now on; the threshold is set by itself."""
+        refractory_samples = round(settings.refractory_s * SAMPLE_RATE)
+        self._gate.tune(trigger_level=settings.trigger_level, refractory_samples=refractory_samples)
 
     def choose(self, models: Sequence[str]) -> None:
         """Listen for other wake words from now on, given by bundled names or paths.
@@ -212,6 +223,20 @@ def self_test(models: Sequence[str], *, backend: str) -> SelfTest:
         if best >= _SELF_TEST_SCORE:
             return SelfTest(passed=True, score=best, backend=backend)
     return SelfTest(passed=False, score=best, backend=backend)
+
+
+def check_models(settings: WakeSettings) -> None:
+    """Raise `ModelError` where a wake word's file is missing for every backend that may run it."""
+    backends = backends_to_try(settings.backend, settings.models)
+    for name in settings.models:
+        for backend in backends:
+            try:
+                find_wake_model(name, backend=backend)
+            except ModelError:
+                if backend == backends[-1]:
+                    raise
+            else:
+                break
 
 
 def choose_backend(setting: str, models: Sequence[str]) -> str:

@@ -10,23 +10,25 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from voice_daemon.errors import VoiceDaemonError
+from voice_daemon.errors import VoiceDaemonError, crash
 from voice_daemon.events import AudioBlock
 from voice_daemon.inbox import Inbox, Request
 from voice_daemon.intake import InputBack, InputLost
+from voice_daemon.model_switch import ModelSwitch
 from voice_daemon.pipeline import Counters
 from voice_daemon.status import Problem
 from voice_daemon.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from voice_daemon.announcer import Announcer
-    from voice_daemon.dictation import Dictations
+    from voice_daemon.config import Settings
+    from voice_daemon.dictation import CurrentDictations
     from voice_daemon.events import Event
     from voice_daemon.intake import Intake
     from voice_daemon.pipeline import Pipeline
@@ -48,6 +50,16 @@ MIC_PERMISSION_REMEDY: Final = (
 )
 
 
+class Tuner(Protocol):
+    """Changes an engine that runs, on its thread."""
+
+    def tune(self, settings: Settings) -> None:
+        """Take over the numbers that govern sessions and the wake word's gate."""
+
+    def switching(self, settings: Settings) -> Generator[None, None, None]:
+        """Load another recogniser in steps; the last one puts it in the old one's place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """The models at work; to be used on the thread that built it."""
@@ -58,8 +70,10 @@ class Engine:
     """Why the wake words cannot be trusted; None when they passed their self-test."""
     wake_scores: Callable[[], Mapping[str, float]] = dict
     """The wake words' newest scores, 0..1."""
-    dictations: Dictations | None = None
+    dictations: CurrentDictations | None = None
     """The recogniser for others than the microphone, who take `turns`."""
+    tuner: Tuner | None = None
+    """None for one that cannot be changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +113,8 @@ class Worker:
         self._build = build
         self._intake = intake
         self._announcer = announcer
-        self._silence_alarm_s = silence_alarm_s
+        self.silence_alarm_s = silence_alarm_s
+        """May be set at any time."""
         self._replay = replay
         self._before_opening = before_opening
         self._on_end = on_end
@@ -108,6 +123,8 @@ class Worker:
         self._inbox = Inbox()
         self._stopping = threading.Event()
         self._ended = threading.Event()
+        self._tuner: Tuner | None = None
+        self._switch: ModelSwitch | None = None
         self._faults_in_a_row = 0
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
@@ -128,6 +145,38 @@ class Worker:
         """
         self._inbox.put(Request(act, done), instead_of=instead_of)
 
+    def tune(self, settings: Settings) -> None:
+        """Have the engine take over other numbers; returns at once."""
+
+        def act(_pipeline: Pipeline) -> list[Event]:
+            if self._tuner is not None:
+                self._tuner.tune(settings)
+            return []
+
+        self.submit(act, instead_of="tune")
+
+    def switch(
+        self, settings: Settings | None, done: Callable[[VoiceDaemonError | None], None]
+    ) -> None:
+        """Have another recogniser take over in idle moments; returns at once.
+
+        One that is still being loaded is dropped, and its `done` never called: with None, that
+        is all.
+        """
+
+        def act(pipeline: Pipeline) -> list[Event]:
+            if self._switch is not None:
+                self._turns.leave(self._switch)
+                self._switch.drop()
+                self._switch = None
+            if self._tuner is not None and settings is not None:
+                steps = self._tuner.switching(settings)
+                self._switch = ModelSwitch(steps, at_rest=lambda: pipeline.at_rest, done=done)
+                self._turns.join(self._switch)
+            return []
+
+        self.submit(act, instead_of="switch")
+
     def stop(self, timeout_s: float) -> bool:
         """Ask it to finish, and wait; False when it is still busy then."""
         self._stopping.set()
@@ -143,13 +192,7 @@ class Worker:
             outcome = Outcome(error)
         except Exception as error:
             log.exception("worker.crashed")
-            outcome = Outcome(
-                VoiceDaemonError(
-                    "daemon.crashed",
-                    f"the daemon failed: {type(error).__name__}: {error}",
-                    remedy="the log has the details; please report them",
-                )
-            )
+            outcome = Outcome(crash(error))
         finally:
             self._on_end(outcome)
             self._ended.set()
@@ -159,6 +202,7 @@ class Worker:
 
     def _work(self) -> None:
         engine = self._build()
+        self._tuner = engine.tuner
         self.beat_s = time.monotonic()  # however long that took, it does not hang
         self.engine_ready = True
         if engine.wake_problem is not None:
@@ -209,10 +253,11 @@ class Worker:
                 self._announcer.clear_problem("mic.lost")
 
     def _watch_silence(self) -> None:
-        if self._silence_alarm_s is None:
+        alarm_s = self.silence_alarm_s
+        if alarm_s is None:
             return
         silent_s = self._intake.silence.silent_s
-        if silent_s >= self._silence_alarm_s:
+        if silent_s >= alarm_s:
             problem = Problem("mic", f"{silent_s:.0f} s of digital silence", MIC_PERMISSION_REMEDY)
             self._announcer.raise_problem("mic.silent", problem)
         else:

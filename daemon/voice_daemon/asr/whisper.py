@@ -73,6 +73,11 @@ def default_dtype() -> mx.Dtype:
     return mx.float16 if mx.default_device() == mx.Device(mx.gpu) else mx.float32
 
 
+def free_unused_memory() -> None:
+    """Give back what MLX keeps of models that are gone, for arrays of the same sizes."""
+    mx.clear_cache()
+
+
 def load_model(name_or_path: str | Path, dtype: str = "auto") -> WhisperModel:
     """Load a model folder (or whisper.cpp file) of any supported layout.
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from voice_daemon.events import AudioBlock
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from voice_daemon.events import AudioBlock
 
 
 class RingBuffer:
@@ -64,6 +64,12 @@ class RingBuffer:
         first = max(first_sample, self._first_sample)
         end = max(first, min(end_sample, self._end_sample))
         return self._store[np.arange(first, end) % self._store.size]
+
+    def resized(self, capacity_samples: int) -> RingBuffer:
+        """Make a ring of another size that holds what this one does, as far as it fits."""
+        ring = RingBuffer(capacity_samples)
+        ring.push(AudioBlock(self._first_sample, self.read(self._first_sample, self._end_sample)))
+        return ring
 
     def clear(self) -> None:
         """Forget all audio; zeroes the memory too, as it may hold what nobody should keep."""

@@ -34,6 +34,7 @@ COMMANDS = {
     "start": "service",
     "stop": "service",
     "restart": "service",
+    "reload": "reload",
     "listen": "session",
     "cancel": "session",
     "mute": "session",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from voice_daemon.commands import Context
     from voice_daemon.config import Settings
     from voice_daemon.errors import VoiceDaemonError
+    from voice_daemon.reload import Configuration
     from voice_daemon.replay import Replay
 
 NAME = "run"
@@ -115,8 +116,8 @@ def _mistakes(context: Context) -> str:
 
 def _run(args: argparse.Namespace, context: Context) -> int:
     settings, paths = context.settings(), context.paths()
-    from voice_daemon import logs  # noqa: PLC0415 - only when it is run
-    from voice_daemon.app import App  # noqa: PLC0415 - only when it is run
+    from voice_daemon import core_dumps  # noqa: PLC0415 - only when it is run
+    from voice_daemon.app import App  # noqa: PLC0415 - as above
     from voice_daemon.engine import build_engine  # noqa: PLC0415 - loads the recogniser
     from voice_daemon.live_settings import LiveSettings  # noqa: PLC0415 - only when it is run
     from voice_daemon.settings_store import SettingsStore  # noqa: PLC0415 - as above
@@ -126,18 +127,14 @@ def _run(args: argparse.Namespace, context: Context) -> int:
         from voice_daemon.parked import empty_full_crash_files  # noqa: PLC0415 - only under launchd
 
         empty_full_crash_files()
+    core_dumps.forbid()
     is_replay = args.input != MICROPHONE
     audio = (
         file_input(Path(args.input), settings, realtime=not args.fast)[0]
         if is_replay
         else microphone_input(settings)
     )
-    logs.configure(
-        settings.log,
-        log_file=paths.log_file,
-        console=context.err.isatty(),
-        log_transcripts=settings.privacy.log_transcripts,
-    )
+    _set_up_log(settings, context)
     live = LiveSettings(
         settings,
         wake_choices=wake_choices(settings.wake.models),
@@ -152,8 +149,40 @@ def _run(args: argparse.Namespace, context: Context) -> int:
         socket_path=None if is_replay else paths.socket_path,
         log_file=paths.log_file,
         live=live,
+        configuration=_configuration(settings, context),
     )
     return app.run()
+
+
+def _configuration(settings: Settings, context: Context) -> Configuration:
+    """Give what it takes to read the configuration again while the daemon runs."""
+    from voice_daemon.models import resolve  # noqa: PLC0415 - only when it is run
+    from voice_daemon.reload import Configuration  # noqa: PLC0415 - as above
+    from voice_daemon.wake import check_models  # noqa: PLC0415 - with numpy
+
+    models_dir = context.paths().models_dir
+
+    def check(new: Settings) -> None:
+        check_models(new.wake)
+        resolve(new.asr.model, models_dir=models_dir)
+
+    return Configuration(
+        settings=settings,
+        read=context.settings,
+        check=check,
+        relog=lambda new: _set_up_log(new, context),
+    )
+
+
+def _set_up_log(settings: Settings, context: Context) -> None:
+    from voice_daemon import logs  # noqa: PLC0415 - only when it is run
+
+    logs.configure(
+        settings.log,
+        log_file=context.paths().log_file,
+        console=context.err.isatty(),
+        log_transcripts=settings.privacy.log_transcripts,
+    )
 
 
 def microphone_input(settings: Settings) -> Input:

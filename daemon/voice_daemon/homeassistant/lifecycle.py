@@ -79,6 +79,15 @@ class Lifecycle:
         log.info("homeassistant.started")
         self._wake()
 
+    def describe(self, device: Device) -> None:
+        """Announce another description, as soon as may be; nothing where there was none."""
+        with self._lock:
+            if self._device is None or device == self._device:
+                return
+            self._device = device
+            self._due_s = self._clock_s()
+        self._wake()
+
     def messages(self) -> list[MqttMessage]:
         """Give what to publish now, and remember it as announced."""
         with self._lock:

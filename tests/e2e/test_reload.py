@@ -1,0 +1,148 @@
+"""SIGHUP: the real program with its models takes a changed configuration over while it listens."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from brokers import Mosquitto, eventually
+from daemon_process import DaemonProcess
+from subscriber import Subscriber
+from voice_daemon.audio.resample import to_int16
+from voice_daemon.audio.wav import load_audio
+from whisper_files import tiny_en_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NODE = "e2e-reload"
+ROOT = f"voice/{NODE}"
+SAID = "Turn on the kitchen lights."
+PAUSE_S = 6
+
+
+@pytest.fixture
+def room(tmp_path: Path, demo_clip: Path) -> Path:
+    """Somebody says the wake word and a command every few seconds."""
+    noise = np.random.default_rng(1).normal(0, 10, 16_000 * PAUSE_S).astype(np.int16)
+    clip = to_int16(load_audio(demo_clip))
+    file = tmp_path / "room.wav"
+    soundfile.write(file, np.concatenate([noise, clip] * 12), 16_000)
+    return file
+
+
+class House:
+    """The daemon, its configuration, and what it says."""
+
+    def __init__(self, daemon: DaemonProcess, home: Path, subscriber: Subscriber) -> None:
+        self.daemon = daemon
+        self.subscriber = subscriber
+        self._home = home
+
+    def configure(self, text: str) -> None:
+        (self._home / "config.toml").write_text(f'node_id = "{NODE}"\n{text}')
+
+    def reload(self, text: str) -> None:
+        self.configure(text)
+        self.daemon.signal(signal.SIGHUP)
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        file = self._home / "logs" / "voice-daemon.jsonl"
+        lines = map(json.loads, file.read_text().splitlines()) if file.exists() else ()
+        return [line for line in lines if line["event"] == event]
+
+    def await_logged(self, event: str, *, times: int = 1) -> dict[str, Any]:
+        eventually(lambda: len(self.logged(event)) >= times, f"{event} is logged")
+        return self.logged(event)[times - 1]
+
+    def await_(self, leaf: str, payload: bytes) -> None:
+        self.subscriber.wait_for(lambda m: (m.topic, m.payload) == (f"{ROOT}/{leaf}", payload))
+
+    def finals(self) -> list[str]:
+        return [json.loads(payload)["text"] for payload in self.said("transcript/final")]
+
+    def said(self, leaf: str) -> list[bytes]:
+        return list(self.subscriber.on(f"{ROOT}/{leaf}"))
+
+    def await_finals(self, n_finals: int) -> None:
+        self.subscriber.wait_for(lambda _: len(self.finals()) >= n_finals)
+
+
+@pytest.fixture
+def house(tmp_path: Path, voice_home: Path, room: Path) -> Iterator[House]:
+    broker = Mosquitto(tmp_path).start()
+    subscriber = Subscriber(broker.port)
+    variables = {"VOICE_DAEMON_MQTT__PORT": str(broker.port)}
+    (voice_home / "config.toml").write_text(f'node_id = "{NODE}"\n')
+    with DaemonProcess(("--input", room), voice_home, variables) as daemon:
+        yield House(daemon, voice_home, subscriber)
+    subscriber.close()
+    broker.kill()
+
+
+def test_what_can_be_changed_is_and_the_rest_is_named(house: House) -> None:
+    house.await_("state", b"idle")
+    house.reload('[wake]\nthreshold = 0.61\n[log]\nlevel = "debug"\n[wyoming]\nenabled = true\n')
+    house.await_("wake_threshold/state", b"0.61")
+    told = house.await_logged("config.reloaded")
+    assert told["applied"] == ["wake.threshold", "log.level"]
+    assert told["restart"] == ["wyoming.enabled"]
+    house.await_finals(1)
+    assert house.await_logged("transcript.partial")["level"] == "debug"
+    assert house.finals() == [SAID]
+
+
+def test_a_wrong_configuration_is_refused_whole(house: House) -> None:
+    house.await_("state", b"idle")
+    house.reload("[wake]\nthreshold = 7\n[session]\nsilence_ms = 900\n")
+    error = json.loads(house.subscriber.wait(f"{ROOT}/error").payload)
+    assert error["code"] == "config.invalid"
+    assert "threshold = 7" in error["message"]
+    house.reload("[session]\nsilence_ms = 900\n")
+    house.await_("silence_ms/state", b"900")
+    assert house.said("silence_ms/state") == [b"700", b"900"]
+    assert house.daemon.is_running
+
+
+def test_another_recogniser_takes_over_between_two_commands(house: House, tmp_path: Path) -> None:
+    model = shutil.copytree(tiny_en_folder(), tmp_path / "mine")
+    house.subscriber.wait_for(lambda m: m.topic == f"{ROOT}/transcript/partial")
+    house.reload(f'[asr]\nmodel = "{model}"\n')
+    house.await_finals(1)
+    house.subscriber.wait_for(
+        lambda m: m.topic == f"{ROOT}/info" and json.loads(m.payload)["model"] == str(model)
+    )
+    before = len(house.finals())
+    house.await_finals(before + 1)
+    assert set(house.finals()) == {SAID}
+    (began,) = house.logged("config.reloaded")
+    (ended,) = house.logged("asr.switched")
+    closed = house.logged("session.done")[0]
+    assert began["at"] < closed["at"] < ended["at"]
+    assert house.logged("asr.switch_ended")[0]["steps"] > 10
+    assert {session["reason"] for session in house.logged("session.done")} == {"silence"}
+
+
+def test_a_recogniser_that_does_not_work_never_replaces_one_that_does(
+    house: House, tmp_path: Path
+) -> None:
+    model = shutil.copytree(tiny_en_folder(), tmp_path / "broken")
+    weights = model / "model.bin"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    house.await_("state", b"idle")
+    house.reload(f'[asr]\nmodel = "{model}"\n')
+    error = json.loads(house.subscriber.wait(f"{ROOT}/error").payload)
+    assert error["code"] == "asr.not_switched"
+    assert "tiny.en goes on" in error["message"]
+    house.await_("state", b"degraded")
+    house.await_finals(1)
+    assert house.finals()[-1] == SAID
+    house.reload("")
+    house.subscriber.wait_for(lambda _: house.said("state")[-1] != b"degraded")
