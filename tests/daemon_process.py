@@ -44,11 +44,13 @@ class DaemonProcess:
     arguments: tuple[str | Path, ...]
     home: Path
     variables: dict[str, str]
+    program: tuple[str, ...] = (sys.executable, "-m", "voice_daemon")
+    """What stands before `run`; it must replace itself by the daemon, or be it."""
     _process: subprocess.Popen[str] = field(init=False)
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "voice_daemon", "run", *map(str, self.arguments)],
+            [*self.program, "run", *map(str, self.arguments)],
             env=daemon_environment(self.home, **self.variables),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -75,3 +77,7 @@ class DaemonProcess:
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Give the exit code; raises `subprocess.TimeoutExpired`."""
         return self._process.wait(timeout_s)
+
+    def last_words(self) -> str:
+        """Give what a process that has ended wrote to stderr."""
+        return self._process.communicate()[1]

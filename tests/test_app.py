@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -30,6 +31,7 @@ from voice_daemon.errors import (
     ModelError,
     VoiceDaemonError,
 )
+from voice_daemon.events import State
 from voice_daemon.exit_codes import EXIT_CONFIG, EXIT_FAULT, exit_code
 
 if TYPE_CHECKING:
@@ -205,6 +207,23 @@ def test_a_worker_that_hangs_is_given_up(
     hear_it_leave(subscriber)
     assert on(subscriber, "error")[-1]["code"] == "daemon.worker_hung"
     release.set()
+
+
+def test_a_fault_on_the_main_thread_ends_everything_in_order(
+    mosquitto_port: int, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(mosquitto_port, Input(EndlessRoom))
+
+    def fail() -> None:
+        if app._announcer.picture().state is State.IDLE:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(app._chores, "do", fail)
+    with pytest.raises(VoiceDaemonError, match="Too many open files") as caught:
+        app.run()
+    assert caught.value.exit_code == EXIT_FAULT
+    hear_it_leave(subscriber)
+    assert on(subscriber, "error")[-1]["code"] == "daemon.crashed"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 DEVICE = "roommic"
@@ -90,6 +91,11 @@ class VirtualMicrophone:
             timeout=60,
         )
 
+    def speak(self, clip: Path) -> None:
+        """Do as `play` does, into a microphone that may go away meanwhile."""
+        with suppress(subprocess.CalledProcessError):
+            self.play(clip)
+
     def unplug(self) -> None:
         """Take the microphone away."""
         self._pactl("unload-module", "module-null-sink")
@@ -105,6 +111,17 @@ class VirtualMicrophone:
     def thaw(self) -> None:
         """Let the driver go on."""
         self._running().send_signal(signal.SIGCONT)
+
+    def rename(self, device: str) -> None:
+        """Give the microphone another name, as one in another socket gets."""
+        conf = self._folder / "asound.conf"
+        conf.write_text(conf.read_text().replace(f"pcm.{DEVICE} ", f"pcm.{device} "))
+
+    def crash(self) -> None:
+        """Kill the server; `start` brings a new one, with the same name."""
+        self._running().kill()
+        self._running().wait()
+        (self._folder / "native").unlink(missing_ok=True)
 
     def stop(self) -> None:
         """End the server, frozen or not, and remove its files."""

@@ -22,6 +22,15 @@ class VoiceDaemonError(Exception):
         self.remedy = remedy
 
 
+def crash(error: Exception) -> VoiceDaemonError:
+    """Explain a mistake of ours, or of a library, that nothing else has explained."""
+    return VoiceDaemonError(
+        "daemon.crashed",
+        f"the daemon failed: {type(error).__name__}: {error}",
+        remedy="the log has the details; please report them",
+    )
+
+
 class UsageError(VoiceDaemonError):
     """The command line names something that cannot be used."""
 

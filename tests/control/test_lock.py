@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -83,3 +84,17 @@ def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(ControlError, match="cannot be opened"):
         InstanceLock(tmp_path / "lock").acquire()
     assert victim.read_text() == "precious"
+
+
+def test_a_full_disk_hides_the_holder_but_not_the_lock(tmp_path: Path) -> None:
+    lock = InstanceLock(tmp_path / "lock")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        lock.acquire()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert lock.held
+    with pytest.raises(AlreadyRunningError):
+        InstanceLock(tmp_path / "lock").acquire()
+    lock.release()

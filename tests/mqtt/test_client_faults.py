@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
 import signal
 import socket
 import subprocess
@@ -179,6 +180,24 @@ def test_a_resolver_that_hangs_blocks_neither_publish_nor_stop(
     assert [loss.why for loss in daemon.losses] == ["stopped"]
     release.set()
     eventually(lambda: not mqtt_threads(), "the thread that was left behind ends by itself")
+
+
+def test_a_client_without_file_descriptors_says_so_and_connects_once_it_has_some(
+    broker: Mosquitto, start_daemon: StartDaemon
+) -> None:
+    daemon = start_daemon(broker.port)
+    eventually(lambda: daemon.is_connected, "connected")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with capture_logs() as logs:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            broker.kill()
+            eventually(lambda: daemon.error_code == "mqtt.connect_failed", "it says so")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    broker.start()
+    eventually(lambda: daemon.is_connected, "connected again")
+    assert "mqtt.crashed" not in {entry["event"] for entry in logs}
 
 
 def mqtt_threads() -> list[threading.Thread]:

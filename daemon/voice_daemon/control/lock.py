@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from voice_daemon.errors import AlreadyRunningError, ControlError
@@ -47,9 +48,10 @@ class InstanceLock:
         descriptor = _open(self._path, os.O_RDWR | os.O_CREAT)
         for attempt in range(_ATTEMPTS):
             if _try_lock(descriptor, fcntl.LOCK_EX):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
                 self._descriptor = descriptor
+                os.ftruncate(descriptor, 0)
+                with suppress(OSError):  # a full disk: the lock holds all the same
+                    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
                 return
             if attempt + 1 < _ATTEMPTS:
                 time.sleep(_ATTEMPT_PAUSE_S)

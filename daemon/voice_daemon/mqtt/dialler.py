@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from voice_daemon.mqtt.faults import Cause, LinkError
+from voice_daemon.mqtt.faults import Cause, LinkError, connect_fault
 from voice_daemon.mqtt.link import Link
 from voice_daemon.mqtt.paho_client import Protocol, Target
 from voice_daemon.mqtt.security import read_password, tls_context
@@ -107,7 +107,10 @@ class Dialler:
     def _open(
         self, target: Target, protocol: Protocol, answer_s: float, cancelled: Callable[[], bool]
     ) -> Link:
-        link = Link(target, protocol, will=self._will, waker=self._waker)
+        try:
+            link = Link(target, protocol, will=self._will, waker=self._waker)
+        except OSError as error:  # no file descriptor is left
+            raise connect_fault(error, target.url) from error
         try:
             link.open(
                 connect_timeout_s=self._patience.connect_s,

@@ -1,0 +1,232 @@
+"""The process is stopped, killed, doubled, stuck, and given another time."""
+
+from __future__ import annotations
+
+import signal
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from daemon_process import run_daemonctl
+from faults.house import Footprint
+from faults.sabotage import HANG_VARIABLE, with_fault
+
+if TYPE_CHECKING:
+    from daemon_process import DaemonProcess
+    from faults.house import House
+
+FAULT = 75
+LONGER_THAN_THE_WATCHDOG_WAITS_S = 33
+HOUR_S = 3600
+
+
+def reasons(house: House) -> list[str]:
+    return [m["reason"] for m in house.on("session") if m["event_type"] == "ended"]
+
+
+def finds_its_words(house: House) -> None:
+    house.wait_for(lambda: house.wire.on("transcript/partial"), "words")
+
+
+@pytest.mark.parametrize("stopped_s", [5, LONGER_THAN_THE_WATCHDOG_WAITS_S])
+def test_a_process_that_was_stopped_goes_on(stopped_s: int, house: House, demo_clip: Path) -> None:
+    with house.daemon() as daemon:
+        house.wait_for_ready()
+        house.hears(demo_clip)
+        daemon.signal(signal.SIGSTOP)
+        time.sleep(stopped_s)
+        daemon.signal(signal.SIGCONT)
+        house.wait_for_ready()
+        house.wait_for(lambda: audio_is_fresh(house), "the microphone delivers")
+        house.hears(demo_clip)
+        assert daemon.is_running
+    house.assert_books_balance()
+
+
+def test_a_process_stopped_in_a_session_ends_it_and_says_no_old_command(
+    house: House, demo_clip: Path
+) -> None:
+    with house.daemon() as daemon:
+        house.wait_for_ready()
+        house.wire.at_publish("wake", lambda: daemon.signal(signal.SIGSTOP))
+        house.microphone.play(demo_clip)
+        time.sleep(LONGER_THAN_THE_WATCHDOG_WAITS_S)
+        daemon.signal(signal.SIGCONT)
+        house.wait_for(lambda: reasons(house), "the session ends")
+        house.wait_for_ready()
+        house.wait_for(lambda: audio_is_fresh(house), "the microphone delivers")
+        house.hears(demo_clip)
+        assert daemon.is_running
+    house.assert_books_balance()
+
+
+def audio_is_fresh(house: House) -> bool:
+    status = house.status()
+    return bool(status) and status["mic"]["last_block_age_ms"] < 500  # type: ignore[index]
+
+
+def test_a_killed_daemon_is_offline_and_the_next_one_takes_its_place(
+    house: House, demo_clip: Path
+) -> None:
+    with house.daemon() as daemon:
+        house.wait_for_ready()
+        house.wire.at_publish("transcript/partial", lambda: daemon.signal(signal.SIGKILL))
+        house.microphone.play(demo_clip)
+        assert daemon.wait() == -signal.SIGKILL
+        house.wait_for(lambda: "offline" in house.on("availability"), "the will speaks")
+    with house.daemon() as daemon:
+        house.wait_for_ready()
+        final = house.hears(demo_clip)
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait(15) == 0
+    opened = [m["session_id"] for m in house.on("session") if m["event_type"] == "started"]
+    assert len(set(opened)) == 2
+    assert final["session_id"] == opened[1]
+    assert house.on("availability") == ["online", "offline", "online", "offline"]
+
+
+def test_a_second_daemon_leaves_the_first_one_alone(house: House, demo_clip: Path) -> None:
+    with house.daemon() as daemon:
+        house.wait_for_ready()
+        second = run_daemonctl("run", home=house.home)
+        assert second.returncode == 0
+        assert str(daemon.pid) in second.stderr
+        house.hears(demo_clip)
+    house.assert_books_balance()
+
+
+@pytest.fixture
+def flag(tmp_path: Path) -> Path:
+    """The file that makes the recogniser hang, while it is there."""
+    return tmp_path / "hang"
+
+
+def stuck(house: House, flag: Path) -> DaemonProcess:
+    return house.daemon(*with_fault("recogniser"), **{HANG_VARIABLE: str(flag)})
+
+
+def test_a_recogniser_that_hangs_is_given_up_with_its_session(
+    house: House, demo_clip: Path, flag: Path
+) -> None:
+    with stuck(house, flag) as daemon:
+        house.wait_for_ready()
+        flag.touch()
+        house.microphone.play(demo_clip)
+        assert daemon.wait(60) == FAULT
+        words = daemon.last_words()
+    assert words.startswith("daemonctl: the recogniser did not answer")
+    assert len(words.splitlines()) == 2, words
+    house.wait_for(lambda: "offline" in house.on("availability"), "offline")
+    assert reasons(house) == ["error"]
+    assert {m["code"] for m in house.on("error")} >= {
+        "daemon.worker_hung",
+        "session.command_lost",
+    }
+    house.assert_books_balance()
+
+
+def test_a_stop_while_the_recogniser_hangs_is_in_time(
+    house: House, demo_clip: Path, flag: Path
+) -> None:
+    with stuck(house, flag) as daemon:
+        house.wait_for_ready()
+        flag.touch()
+        house.microphone.play(demo_clip)
+        house.wait_for(lambda: house.on("session"), "the session starts")
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait(15) == 0
+    house.wait_for(lambda: "offline" in house.on("availability"), "offline")
+    assert reasons(house) == ["shutdown"]
+    house.assert_books_balance()
+
+
+def test_a_recogniser_that_hangs_for_a_while_costs_no_more_than_that_session(
+    house: House, demo_clip: Path, flag: Path
+) -> None:
+    with stuck(house, flag) as daemon:
+        house.wait_for_ready()
+        before = Footprint.of(daemon.pid)
+        flag.touch()
+        house.microphone.play(demo_clip)
+        time.sleep(10)
+        flag.unlink()
+        house.wait_for(lambda: reasons(house), "the session ends")
+        house.wait_for_ready()
+        house.hears(demo_clip)
+        assert Footprint.of(daemon.pid).threads <= before.threads
+    assert reasons(house)[0] in {"overload", "silence"}
+    house.assert_books_balance()
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Path:
+    """The file that says how far the daemon's wall clock is off."""
+    path = tmp_path / "clock"
+    path.write_text("+0")
+    return path
+
+
+def with_clock(clock: Path) -> dict[str, str]:
+    libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    if not libraries:
+        pytest.skip("another time needs libfaketime (Debian: libfaketime)")
+    return {
+        "LD_PRELOAD": str(libraries[0]),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+    }
+
+
+def test_a_clock_set_back_changes_nothing_but_the_time(
+    house: House, demo_clip: Path, clock: Path
+) -> None:
+    with house.daemon(**with_clock(clock)):
+        house.wait_for_ready()
+        house.wire.at_publish("transcript/partial", lambda: set_clock(clock, -HOUR_S))
+        final = house.hears(demo_clip)
+        assert off_by_s(final["at"]) == pytest.approx(-HOUR_S, abs=60)
+        house.hears(demo_clip)
+    assert reasons(house) == ["silence", "silence"]
+    house.assert_books_balance()
+
+
+def test_a_clock_set_forward_is_taken_for_a_sleep(
+    house: House, demo_clip: Path, clock: Path
+) -> None:
+    with house.daemon(**with_clock(clock)):
+        house.wait_for_ready()
+        house.wire.at_publish("transcript/partial", lambda: set_clock(clock, HOUR_S))
+        house.microphone.play(demo_clip)
+        house.wait_for(lambda: reasons(house), "the session ends")
+        assert reasons(house) == ["mic_lost"]
+        house.wait_for_ready()
+        house.hears(demo_clip)
+        assert house.wait_for_ready()["mic"]["reopens"] == 1
+    house.assert_books_balance()
+
+
+def test_a_final_that_waits_for_the_broker_gets_no_older_by_a_clock_that_is_set(
+    house: House, demo_clip: Path, clock: Path
+) -> None:
+    with house.daemon(**with_clock(clock)):
+        house.wait_for_ready()
+        house.wire.at_publish("transcript/final", house.wire.cut)
+        house.microphone.play(demo_clip)
+        house.wait_for(lambda: house.logged("session.done"), "the session is done")
+        set_clock(clock, HOUR_S)
+        house.wire.mend()
+        house.wait_for(lambda: house.on("transcript/final"), "the final arrives")
+    house.assert_books_balance()
+
+
+def set_clock(clock: Path, by_s: int) -> None:
+    clock.write_text(f"{by_s:+d}")
+
+
+def off_by_s(at: str) -> float:
+    return (datetime.fromisoformat(at) - datetime.now(UTC)).total_seconds()
