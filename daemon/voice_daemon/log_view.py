@@ -30,13 +30,16 @@ _HIDDEN_WORDS: Final = "words are not logged: privacy.log_transcripts"
 def record_lines(record: Record, paint: Paint) -> Iterator[str]:
     """Write a record; an exception's traceback follows it, indented."""
     if record.event == UNREADABLE:
-        yield paint(f"{'?':23}  {'?':{_LEVEL_WIDTH}}{record.fields['line']}", _DIM)
+        line = _printable(str(record.fields["line"]))
+        yield paint(f"{'?':23}  {'?':{_LEVEL_WIDTH}}{line}", _DIM)
         return
     fields = {k: v for k, v in record.fields.items() if k != "exception" and v is not None}
-    level = paint(record.level.ljust(_LEVEL_WIDTH), _COLOURS.get(record.level, "0"))
+    level = _printable(record.level)
+    level = paint(level.ljust(_LEVEL_WIDTH), _COLOURS.get(record.level, "0"))
     at = paint(_local(record.at), _DIM)
-    yield f"{at}  {level}{paint(record.event, _BOLD)}{_pairs(fields, lead='  ')}"
-    yield from (f"    {line}" for line in str(record.fields.get("exception", "")).splitlines())
+    yield f"{at}  {level}{paint(_printable(record.event), _BOLD)}{_pairs(fields, lead='  ')}"
+    exception = str(record.fields.get("exception", ""))
+    yield from (f"    {_printable(line)}" for line in exception.splitlines())
 
 
 class Story:
@@ -56,11 +59,11 @@ class Story:
             self._begun = True
             yield paint(f"session {self._session_id}  {_local(self._start)}", _BOLD)
         after = "" if record.at is None or self._start is None else _after(record.at, self._start)
-        name, text = _told(record)
+        name, text = map(_printable, _told(record))
         colour = _COLOURS.get(record.level, "0") if record.level != "debug" else "0"
         yield f"  {paint(after.rjust(9), _DIM)}  {paint(name.ljust(_NAME_WIDTH), colour)}{text}"
         exception = str(record.fields.get("exception", ""))
-        yield from (f"{'':13}{line}" for line in exception.splitlines())
+        yield from (f"{'':13}{_printable(line)}" for line in exception.splitlines())
 
 
 def _told(record: Record) -> tuple[str, str]:
@@ -69,7 +72,7 @@ def _told(record: Record) -> tuple[str, str]:
     if teller is not None:
         try:
             return teller(record.fields)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             pass  # of another version: shown as it is
     if record.event == UNREADABLE:
         return "?", str(record.fields["line"])
@@ -148,7 +151,7 @@ _TELLERS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]]] = 
 
 
 def _pairs(fields: Mapping[str, Any], *, lead: str) -> str:
-    pairs = (f"{key}={_value(value)}" for key, value in fields.items())
+    pairs = (f"{_printable(key)}={_value(value)}" for key, value in fields.items())
     text = " ".join(pairs)
     return lead + text if text else ""
 
@@ -156,6 +159,11 @@ def _pairs(fields: Mapping[str, Any], *, lead: str) -> str:
 def _value(value: object) -> str:
     text = str(value)
     return repr(text) if not text or any(c.isspace() or not c.isprintable() for c in text) else text
+
+
+def _printable(text: str) -> str:
+    """Escape what could steer the reader's terminal: others choose some of what is logged."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _local(at: datetime | None) -> str:

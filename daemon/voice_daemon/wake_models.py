@@ -71,7 +71,10 @@ class _OnnxGraph:
             )
         except Exception as error:
             raise _unusable(path, error) from error
-        declared = self._session.get_inputs()[0]
+        inputs = self._session.get_inputs()
+        if not inputs:
+            raise _unusable(path, ValueError("it takes no input"))
+        declared = inputs[0]
         self._input_name = declared.name
         self._input_shape = tuple(n if isinstance(n, int) else None for n in declared.shape)
 
@@ -131,9 +134,10 @@ def _litert_interpreter() -> Any:  # noqa: ANN401 - LiteRT has no types
 
 
 def _unusable(path: Path, error: Exception) -> ModelError:
+    why = next(iter(str(error).splitlines()), type(error).__name__)
     return ModelError(
         "wake.model_unusable",
-        f"the wake word model {path} cannot be loaded: {str(error).splitlines()[0]}",
+        f"the wake word model {path} cannot be loaded: {why}",
         remedy="get it again; a bundled one: pip install --force-reinstall openwakeword==0.5.1",
     )
 

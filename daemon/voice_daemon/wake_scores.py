@@ -30,6 +30,7 @@ from voice_daemon.wake_models import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -41,6 +42,8 @@ _CONTEXT_SAMPLES: Final = 480
 _MEL_FRAMES: Final = 76
 _N_MELS: Final = 32
 _EMBEDDING_SIZE: Final = 96
+_MAX_EMBEDDINGS: Final = 1000
+"""80 s: no wake phrase is that long, and a file's claim must not decide about memory."""
 _WARM_UP_FRAMES: Final = 5
 """Scores of the first 0.4 s count as 0: no wake phrase is that short. openWakeWord does so too."""
 _VOICE_FRAMES: Final = 10
@@ -116,13 +119,29 @@ class _Classifier:
         path = find_wake_model(name, backend=backend)
         graph = load_graph(path)
         match graph.input_shape:
-            case (_, int(n_embeddings), int(size)) if size == _EMBEDDING_SIZE:
-                return wake_word_of(path), cls(graph, n_embeddings)
+            case (_, int(n_embeddings), int(size)) if (
+                size == _EMBEDDING_SIZE and 1 <= n_embeddings <= _MAX_EMBEDDINGS
+            ):
+                classifier = cls(graph, n_embeddings)
+                classifier.try_out(path)
+                return wake_word_of(path), classifier
         raise ModelError(
             "wake.not_a_wake_model",
-            f"{path} takes input of shape {graph.input_shape}, not (1, n, {_EMBEDDING_SIZE})",
+            f"{path} takes input of shape {graph.input_shape}, "
+            f"not (1, n, {_EMBEDDING_SIZE}) with n up to {_MAX_EMBEDDINGS}",
             remedy="give a model that was trained with openWakeWord",
         )
+
+    def try_out(self, path: Path) -> None:
+        """Score nothing once; raises `ModelError` for a graph that only loads."""
+        try:
+            self.score(np.zeros((self.n_embeddings, _EMBEDDING_SIZE), np.float32))
+        except Exception as error:
+            raise ModelError(
+                "wake.not_a_wake_model",
+                f"{path} gives no scores: {next(iter(str(error).splitlines()), error)}",
+                remedy="give a model that was trained with openWakeWord",
+            ) from error
 
     def score(self, embeddings: NDArray[np.float32]) -> float:
         """Score the newest of (n, 96) embeddings, 0..1.

@@ -174,7 +174,8 @@ def _quantization(path: Path, config: Mapping[str, Any]) -> dict[str, int] | Non
     if not isinstance(stated, dict) or stated.get("mode", "affine") != "affine":
         raise _bad_config(path, f"quantization {stated!r} is not MLX's affine one")
     group_size, bits = stated.get("group_size"), stated.get("bits")
-    if group_size not in _QUANTISED_GROUPS or bits not in _QUANTISED_BITS:
+    is_whole = type(group_size) is type(bits) is int
+    if not is_whole or group_size not in _QUANTISED_GROUPS or bits not in _QUANTISED_BITS:
         raise _bad_config(path, f"quantization to {bits!r} bits in groups of {group_size!r}")
     return {"group_size": group_size, "bits": bits}
 

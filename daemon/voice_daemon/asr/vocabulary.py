@@ -58,7 +58,7 @@ def read_vocabulary(folder: Path) -> Vocabulary:
                 return reader(path)
             except (
                 *(OSError, ValueError, TypeError, AttributeError, KeyError),
-                RecursionError,
+                *(OverflowError, RecursionError),
             ) as error:
                 raise ModelError(
                     "model.bad_vocabulary",

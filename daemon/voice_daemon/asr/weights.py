@@ -136,7 +136,7 @@ def _stated_heads(raw: RawCheckpoint) -> Heads:
     stated: Any = raw.settings.get("alignment_heads") or ()
     try:
         heads = tuple((int(layer), int(head)) for layer, head in stated)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _bad_setting(raw, "alignment_heads") from None
     n_layer, n_head = raw.dims.n_text_layer, raw.dims.n_text_head
     fits = all(0 <= layer < n_layer and 0 <= head < n_head for layer, head in heads)

@@ -30,7 +30,10 @@ def describe(folder: Path) -> Description:
     """Describe a model folder without reading its weights; never raises for what lies there."""
     try:
         layout, n_vocab = _layout_and_vocabulary(folder)
-    except (OSError, ValueError, TypeError, KeyError, struct.error):
+    except (
+        *(OSError, ValueError, TypeError, KeyError),
+        *(OverflowError, RecursionError, struct.error),
+    ):
         return Description("unknown", "unknown")
     if n_vocab is None:
         return Description(layout, "unknown")

@@ -1,0 +1,82 @@
+"""A hunt for input that a reader cannot bear: in a process with bounded memory, case by case.
+
+Starts `fuzz.victim`, and keeps the case at which it fell. Knows nothing of readers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+TESTS: Final = Path(__file__).parents[1]
+CORPUS: Final = Path(__file__).parent / "corpus"
+"""What was found once, by reader; and what somebody should not have to find again."""
+CURRENT: Final = "current"
+"""The case that the victim is at, in the folder of what is found."""
+TAIL_CHARS: Final = 3000
+
+
+def cases(name: str) -> tuple[Path, ...]:
+    """List the kept cases of a reader."""
+    return tuple(sorted(path for path in (CORPUS / name).glob("*") if path.is_file()))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A case that a reader cannot bear, and what it said."""
+
+    said: str
+    case: Path | None
+    """None where it fell before the first one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hunt:
+    """One reader's. `examples` bounds it, or `seconds` where it is given."""
+
+    name: str
+    found: Path
+    """Where to put what was found."""
+    examples: int = 100
+    seconds: float | None = None
+    engine: str = "hypothesis"
+    patience_s: float = 20
+    """For one case."""
+
+    def run(self, *, timeout_s: float, readers: str = "fuzz.seeds") -> Finding | None:
+        """Hunt; give the first finding."""
+        self.found.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "fuzz.victim", *self._arguments(readers)],
+            cwd=TESTS,
+            env={**os.environ, "PYTHONPATH": str(TESTS)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout_s,
+            check=False,
+        )
+        current = self.found / CURRENT
+        said = done.stdout.decode(errors="replace")
+        if done.returncode == 0:
+            current.unlink(missing_ok=True)
+            return None
+        case = _named_by_content(current) if current.is_file() else None
+        return Finding(f"exit code {done.returncode}\n{said[-TAIL_CHARS:]}", case)
+
+    def _arguments(self, readers: str) -> list[str]:
+        return [
+            *(self.name, "--readers", readers, "--engine", self.engine, "--found", str(self.found)),
+            *("--examples", str(self.examples), "--patience-s", str(self.patience_s)),
+            *(("--seconds", str(self.seconds)) if self.seconds is not None else ()),
+        ]
+
+
+def _named_by_content(current: Path) -> Path:
+    digest = hashlib.sha256(current.read_bytes()).hexdigest()[:12]
+    return current.replace(current.with_name(digest))
