@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FAULT = 75
 LONGER_THAN_THE_WATCHDOG_WAITS_S = 33
+WATCHDOG_LOOKS_S = 6
 HOUR_S = 3600
 
 
@@ -43,6 +44,7 @@ def test_a_process_that_was_stopped_goes_on(stopped_s: int, house: House, demo_c
         house.wait_for(lambda: audio_is_fresh(house), "the microphone delivers")
         house.hears(demo_clip)
         assert daemon.is_running
+    assert len(house.logged("daemon.was_stopped")) == (stopped_s > WATCHDOG_LOOKS_S)
     house.assert_books_balance()
 
 
@@ -60,6 +62,9 @@ def test_a_process_stopped_in_a_session_ends_it_and_says_no_old_command(
         house.wait_for(lambda: audio_is_fresh(house), "the microphone delivers")
         house.hears(demo_clip)
         assert daemon.is_running
+    first = next(m for m in house.on("session") if m["event_type"] == "ended")
+    assert first["finals"] == 0, first
+    assert len(house.on("transcript/final")) == 1
     house.assert_books_balance()
 
 
