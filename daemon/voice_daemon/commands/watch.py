@@ -58,13 +58,13 @@ def _pictures(
         sight = look(context, machine_of, always_service=False)
         next_status_s = time.monotonic() + STATUS_EVERY_S
         while (left_s := next_status_s - time.monotonic()) > 0:
-            moment = _moment(context) if sight.status is not None else None
+            moment = moment_of(context) if sight.status is not None else None
             yield sight, moment
             # Without a moment there is nothing that changes so often.
             time.sleep(min(left_s, MOMENT_EVERY_S if moment is not None else STATUS_EVERY_S))
 
 
-def _moment(context: Context) -> Moment | None:
+def moment_of(context: Context) -> Moment | None:
     """Ask for the moment; None from a daemon that gives none: it waits, is older, or is gone."""
     from voice_daemon.control.client import ControlClient  # noqa: PLC0415 - only when it is run
     from voice_daemon.errors import ControlError  # noqa: PLC0415 - as above
