@@ -132,7 +132,9 @@ def _line(sight: Sight, moment: Moment | None) -> str:
         absence = sight.absence_or_raise
         return f"{absence.condition}: {absence.message} — {absence.remedy}"
     now = sight.status.session.state if moment is None else change_text(moment)
-    problems = (f"! {p.part}: {p.message} — {p.remedy}" for p in (*sight.notes, *sight.status.problems))
+    problems = (
+        f"! {p.part}: {p.message} — {p.remedy}" for p in (*sight.notes, *sight.status.problems)
+    )
     return "  ".join((now, *problems))
 
 
