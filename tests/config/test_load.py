@@ -18,7 +18,7 @@ from voice_daemon.config import (
     load_effective,
     load_settings,
 )
-from voice_daemon.config.sources import all_keys, model_of, variable
+from voice_daemon.config.sources import PASSWORD_VARIABLE, all_keys, model_of, variable
 from voice_daemon.config.text import bounds, toml_value
 
 if TYPE_CHECKING:
@@ -348,12 +348,24 @@ def test_an_unreadable_file_does_not_hide_what_is_wrong_with_the_environment(fil
 def test_an_inline_password_is_refused_and_never_shown(file: Path) -> None:
     file.write_text('[mqtt]\nusername = "me"\npassword = "hunter2"\n')
     file.chmod(0o600)
-    environ = {"VOICE_DAEMON_MQTT__PASSWORD": "hunter3"}
+    environ = {"VOICE_DAEMON_ASR__TOKEN": "hunter3"}
     lines = problems_of(file, environ)
     assert lines[0].startswith(f"{file}: [mqtt] password = ***: there is no such key; ")
-    assert lines[1].startswith("environment: VOICE_DAEMON_MQTT__PASSWORD = ***: ")
+    assert lines[1].startswith("environment: VOICE_DAEMON_ASR__TOKEN = ***: ")
     assert all("password_file" in line and "hunter" not in line for line in lines)
     assert len(lines) == 2
+
+
+def test_the_variable_for_the_password_is_no_setting_and_needs_a_user(file: Path) -> None:
+    environ = {PASSWORD_VARIABLE: "hunter2"}
+    file.write_text('[mqtt]\nusername = "me"\n')
+    assert "hunter2" not in str(load_effective(file, environ))
+    file.write_text("")
+    (line,) = problems_of(file, environ)
+    assert line == (
+        f"environment: {PASSWORD_VARIABLE} = ***: there is no username to the password; "
+        "set [mqtt] username too, or unset it"
+    )
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])

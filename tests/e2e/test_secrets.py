@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 PASSWORD, WRONG_PASSWORD = "hunter2-correct-horse", "hunter3-battery-staple"
 BAD_KEY = "hunter4-no-key-at-all"
-TOKENS = {"HF_TOKEN": "hf_hunter5", "HASS_TOKEN": "hunter6", "MQTT_PASSWORD": "hunter7"}
+TOKENS = {"HF_TOKEN": "hf_hunter5", "HASS_TOKEN": "hunter6", "MOSQUITTO_PASSWORD": "hunter7"}
 SPOKEN = "kitchen"
 """Of the bundled command; nothing else that the daemon says has this word."""
 NODE = "secrets"

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 
-from brokers import eventually
+from brokers import eventually, password_program
+from voice_daemon.config import sources
 from voice_daemon.errors import BrokerError
-from voice_daemon.mqtt.security import MAX_PASSWORD_BYTES, read_password, tls_context
+from voice_daemon.mqtt.security import (
+    MAX_PASSWORD_BYTES,
+    PASSWORD_VARIABLE,
+    find_password,
+    read_password,
+    tls_context,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +34,28 @@ def test_a_password_is_the_file_without_its_line_end(secret_file: Path) -> None:
     assert read_password(secret_file) == b"correct horse"
     secret_file.write_bytes(b" sp\xc3\xa4ce \r\n")
     assert read_password(secret_file) == b" sp\xc3\xa4ce "
+
+
+def test_the_variables_password_comes_before_the_files(secret_file: Path) -> None:
+    assert find_password(secret_file, {}) == b"correct horse"
+    assert find_password(secret_file, {PASSWORD_VARIABLE: "s\u00e4fer"}) == "s\u00e4fer".encode()
+    assert find_password(secret_file, {PASSWORD_VARIABLE: ""}) == b"correct horse"
+    assert find_password(None, {}) is None
+    assert PASSWORD_VARIABLE == sources.PASSWORD_VARIABLE
+
+
+def test_the_variables_password_opens_the_broker(
+    make_broker: Callable[..., Mosquitto],
+    tmp_path: Path,
+    start_daemon: StartDaemon,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passwords = tmp_path / "passwords"
+    subprocess.run([password_program(), "-c", "-b", passwords, "voice", "s3cret"], check=True)
+    broker = make_broker("allow_anonymous false", f"password_file {passwords}").start()
+    monkeypatch.setenv(PASSWORD_VARIABLE, "s3cret")
+    daemon = start_daemon(broker.port, username="voice")
+    eventually(lambda: daemon.is_connected, "connected")
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])

@@ -21,6 +21,7 @@ from voice_daemon.config.rules import NOT_BUILT, RULES
 from voice_daemon.config.schema import Settings
 from voice_daemon.config.sources import (
     CONFIG_VARIABLE,
+    PASSWORD_VARIABLE,
     SECTIONS,
     Source,
     all_keys,
@@ -119,6 +120,10 @@ def load_effective(path: Path | None, environ: Mapping[str, str]) -> Effective:
     settings = _assemble({key: leaf.value for key, leaf in leaves.items()})
     problems += _broken_rules(settings, leaves)
     problems += _bad_files(leaves)
+    if environ.get(PASSWORD_VARIABLE) and not settings.mqtt.username:
+        said = "there is no username to the password"
+        remedy = "set [mqtt] username too, or unset it"
+        problems.append(Problem(ENVIRONMENT, PASSWORD_VARIABLE, text.MASK, said, remedy))
     if problems:
         raise ConfigProblems(problems)
     return Effective(

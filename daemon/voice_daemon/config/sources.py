@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     from voice_daemon.config.rules import Key
 
 CONFIG_VARIABLE = "VOICE_DAEMON_CONFIG"
-OTHER_VARIABLES = (CONFIG_VARIABLE, "VOICE_DAEMON_HOME", "VOICE_DAEMON_TEST_DATA")
+PASSWORD_VARIABLE = f"{ENV_PREFIX}MQTT{ENV_DELIMITER}PASSWORD"
+"""The password itself: never among the settings, which are shown."""
+OTHER_VARIABLES = (
+    CONFIG_VARIABLE,
+    PASSWORD_VARIABLE,
+    "VOICE_DAEMON_HOME",
+    "VOICE_DAEMON_TEST_DATA",
+)
 """Variables with our prefix that are no configuration keys."""
 
 SECTIONS: Mapping[str, type[Section]] = {
@@ -39,7 +46,8 @@ TOP_KEYS = tuple(name for name in Settings.model_fields if name not in SECTIONS)
 
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 _INLINE_REMEDY = (
-    "write it alone into a file, `chmod 600` that file, and name it by [mqtt] password_file"
+    "write it alone into a file, `chmod 600` that file, and name it by [mqtt] password_file, or "
+    f"set {PASSWORD_VARIABLE}"
 )
 
 

@@ -42,6 +42,9 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _PARTIAL_CONTENT: Final = 206
 _RANGE_NOT_SATISFIABLE: Final = 416
 
+# What it tells the hub of this machine besides what is asked for.
+constants.HF_HUB_DISABLE_TELEMETRY = True
+
 # httpx under huggingface_hub 1.x and httpx2 under 2.x: the hub's own error knows which.
 _HTTP_ERROR: Final[type[Exception]] = next(
     kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError"

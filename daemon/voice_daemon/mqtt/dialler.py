@@ -14,7 +14,7 @@ import structlog
 from voice_daemon.mqtt.faults import Cause, LinkError, connect_fault
 from voice_daemon.mqtt.link import Link
 from voice_daemon.mqtt.paho_client import Protocol, Target
-from voice_daemon.mqtt.security import read_password, tls_context
+from voice_daemon.mqtt.security import find_password, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +88,6 @@ class Dialler:
     def _target(self) -> Target:
         """Put the settings together with what the files hold now."""
         settings = self._settings
-        password = read_password(settings.password_file) if settings.password_file else None
         context = None
         if settings.tls:
             context = tls_context(
@@ -100,7 +99,7 @@ class Dialler:
             client_id=self._client_id,
             keepalive_s=settings.keepalive_s,
             username=settings.username,
-            password=password,
+            password=find_password(settings.password_file),
             tls=context,
         )
 

@@ -1,4 +1,4 @@
-"""What proves who we are to the broker, and the broker to us: password file and TLS.
+"""What proves who we are to the broker, and the broker to us: password and TLS.
 
 Reads files anew at each call, so that a renewed certificate or a corrected password counts
 at the next attempt. Knows nothing of connections. No message here holds a secret.
@@ -15,10 +15,26 @@ from voice_daemon.errors import BrokerError
 from voice_daemon.mqtt.faults import ssl_reason
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 MAX_PASSWORD_BYTES: Final = 65_535
 """MQTT's limit."""
+
+
+PASSWORD_VARIABLE: Final = "VOICE_DAEMON_MQTT__PASSWORD"  # noqa: S105 - a name
+"""Holds the password in the place of a file."""
+
+
+def find_password(file: Path | None, environ: Mapping[str, str] = os.environ) -> bytes | None:
+    """Give the variable's password, else that of `file`; None where there is neither.
+
+    Raises `BrokerError` for a file that cannot be used.
+    """
+    said = environ.get(PASSWORD_VARIABLE)
+    if said:
+        return os.fsencode(said)
+    return None if file is None else read_password(file)
 
 
 def read_password(path: Path) -> bytes:
