@@ -15,6 +15,7 @@ import pytest
 import fake_hub
 from voice_daemon.cli import main
 from voice_daemon.commands.models import size_text
+from voice_daemon.models.measured import read_measurements, recommended
 from voice_daemon.models.progress import BarProgress, LineProgress, progress_to
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def test_the_list_marks_the_configured_model_and_recommends_others(
 ) -> None:
     assert main(["models", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["*", "tiny.en", "78.1", "MB", "ctranslate2", "en", "bundled"]
+    cells = lines[1].split()
+    assert cells == ["*", "tiny.en", "78.1", "MB", "ctranslate2", "en", "-", "-", "bundled"]
     assert any(line.split()[:3] == ["small.en", "485", "MB"] for line in lines)
 
 
@@ -89,6 +91,60 @@ def test_a_configured_model_that_is_missing_or_elsewhere_is_told(
     monkeypatch.setenv("VOICE_DAEMON_ASR__MODEL", str(home))
     assert main(["models", "list"]) == 0
     assert f"asr.model is the folder {home}" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("home")
+def test_a_model_is_measured_once_and_the_list_remembers_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["models", "measure", "--json", "tiny.en"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["rtf"] > 0
+    assert measured["memory_mb"] > 78
+    assert main(["models", "list", "--json", "--measure"]) == 0
+    shown = capsys.readouterr()
+    assert "measuring" not in shown.err
+    document = json.loads(shown.out)
+    assert document["models"][0]["measured"]["rtf"] == measured["rtf"]
+    assert document["suits_this_machine"] in {"tiny.en", "base.en", "small.en", "large-v3-turbo"}
+    assert main(["models", "list"]) == 0
+    assert f"{measured['rtf']:.3f}" in capsys.readouterr().out
+
+
+def test_a_model_that_cannot_be_measured_does_not_hide_the_others(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = home / "models" / "owner--model"
+    broken.mkdir(parents=True)
+    (broken / "config.json").write_text(json.dumps(CONFIG))
+    assert main(["models", "list", "--measure", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert [m["measured"] is None for m in json.loads(shown.out)["models"]] == [False, True]
+    assert "owner--model holds no weights" in shown.err
+
+
+def test_measurements_that_cannot_be_read_are_nothing_known(home: Path) -> None:
+    for text in ("", "[]", '{"schema": 1, "models": {"x": {}}}', '{"schema": 2}'):
+        (home / "measured.json").write_text(text)
+        assert read_measurements(home) == {}
+
+
+@pytest.mark.parametrize(
+    ("memory_gb", "english", "others"),
+    [
+        (4, "small.en", "small"),
+        (8, "small.en", "small"),
+        (16, "large-v3-turbo", "large-v3-turbo"),
+        (1, "tiny.en", "small"),
+    ],
+)
+def test_the_largest_model_that_memory_is_enough_for_is_recommended(
+    memory_gb: float, english: str, others: str
+) -> None:
+    for multilingual, name in ((False, english), (True, others)):
+        entry = recommended(memory_gb * 1000, multilingual=multilingual)
+        assert entry is not None
+        assert entry.name == name
 
 
 @pytest.mark.usefixtures("home")

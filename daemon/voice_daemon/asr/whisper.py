@@ -78,6 +78,13 @@ def free_unused_memory() -> None:
     mx.clear_cache()
 
 
+def take_peak_memory_bytes() -> int:
+    """Return the most that MLX has held since the last call, in bytes."""
+    peak = mx.get_peak_memory()
+    mx.reset_peak_memory()
+    return peak
+
+
 def load_model(name_or_path: str | Path, dtype: str = "auto") -> WhisperModel:
     """Load a model folder (or whisper.cpp file) of any supported layout.
 
