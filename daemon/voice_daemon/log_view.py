@@ -30,16 +30,16 @@ _HIDDEN_WORDS: Final = "words are not logged: privacy.log_transcripts"
 def record_lines(record: Record, paint: Paint) -> Iterator[str]:
     """Write a record; an exception's traceback follows it, indented."""
     if record.event == UNREADABLE:
-        line = _printable(str(record.fields["line"]))
+        line = printable(str(record.fields["line"]))
         yield paint(f"{'?':23}  {'?':{_LEVEL_WIDTH}}{line}", _DIM)
         return
     fields = {k: v for k, v in record.fields.items() if k != "exception" and v is not None}
-    level = _printable(record.level)
+    level = printable(record.level)
     level = paint(level.ljust(_LEVEL_WIDTH), _COLOURS.get(record.level, "0"))
     at = paint(_local(record.at), _DIM)
-    yield f"{at}  {level}{paint(_printable(record.event), _BOLD)}{_pairs(fields, lead='  ')}"
+    yield f"{at}  {level}{paint(printable(record.event), _BOLD)}{_pairs(fields, lead='  ')}"
     exception = str(record.fields.get("exception", ""))
-    yield from (f"    {_printable(line)}" for line in exception.splitlines())
+    yield from (f"    {printable(line)}" for line in exception.splitlines())
 
 
 class Story:
@@ -59,11 +59,11 @@ class Story:
             self._begun = True
             yield paint(f"session {self._session_id}  {_local(self._start)}", _BOLD)
         after = "" if record.at is None or self._start is None else _after(record.at, self._start)
-        name, text = map(_printable, _told(record))
+        name, text = map(printable, _told(record))
         colour = _COLOURS.get(record.level, "0") if record.level != "debug" else "0"
         yield f"  {paint(after.rjust(9), _DIM)}  {paint(name.ljust(_NAME_WIDTH), colour)}{text}"
         exception = str(record.fields.get("exception", ""))
-        yield from (f"{'':13}{_printable(line)}" for line in exception.splitlines())
+        yield from (f"{'':13}{printable(line)}" for line in exception.splitlines())
 
 
 def _told(record: Record) -> tuple[str, str]:
@@ -151,7 +151,7 @@ _TELLERS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]]] = 
 
 
 def _pairs(fields: Mapping[str, Any], *, lead: str) -> str:
-    pairs = (f"{_printable(key)}={_value(value)}" for key, value in fields.items())
+    pairs = (f"{printable(key)}={_value(value)}" for key, value in fields.items())
     text = " ".join(pairs)
     return lead + text if text else ""
 
@@ -161,7 +161,7 @@ def _value(value: object) -> str:
     return repr(text) if not text or any(c.isspace() or not c.isprintable() for c in text) else text
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Escape what could steer the reader's terminal: others choose some of what is logged."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 

@@ -202,3 +202,10 @@ def test_a_terminal_is_given_colour_and_a_pipe_is_not(voice_home: Path, log_file
     shown = os.read(ours, 65_536).decode()
     os.close(ours)
     assert "\x1b[31merror" in shown
+
+
+def test_what_a_crash_wrote_cannot_steer_the_terminal(voice_home: Path, log_file: Path) -> None:
+    log_file.with_name("launchd.err.log").write_text("\x1b[2Jgone\n")
+    _, out, _ = call(voice_home)
+    assert "gone" in out
+    assert "\x1b" not in out

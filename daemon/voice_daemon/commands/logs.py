@@ -211,12 +211,14 @@ class _Printer:
         return [follower(path) for path in self._crash_files()]
 
     def _show_crash(self, path: Path, crash: Crash) -> None:
+        from voice_daemon.log_view import printable  # noqa: PLC0415 - only when it is run
+
         if self.args.json:
             told = {"file": str(path), "kind": crash.kind.value, "text": "\n".join(crash.lines)}
             level = "info" if crash.kind.value == "text" else "error"
             self.context.print_json({"at": None, "level": level, "event": "launchd.entry", **told})
             return
-        first, *more = crash.lines
+        first, *more = map(printable, crash.lines)
         self.print((f"  {self.paint(first, _RED)}", *(f"  {line}" for line in more)))
 
     def _crash_files(self) -> tuple[Path, ...]:

@@ -179,8 +179,13 @@ def service_view(
 
 def last_error(context: Context) -> LastError | None:
     """Find the newest error that a daemon left: in launchd's file, or in the log."""
+    from voice_daemon.log_view import printable  # noqa: PLC0415 - only when it is run
+
     found = [error for error in (_last_crash(context), _last_fault(context)) if error is not None]
-    return max(found, key=lambda error: error.at, default=None)
+    newest = max(found, key=lambda error: error.at, default=None)
+    if newest is None:
+        return None
+    return LastError(newest.at, printable(newest.message), printable(newest.remedy))
 
 
 def _absent(context: Context, service: ServiceView | None) -> Sight:

@@ -97,7 +97,7 @@ class BrokerCheck:
     def _tls(self) -> Iterator[Finding]:
         mqtt = self._mqtt
         if not mqtt.tls:
-            if mqtt.password_file is not None and not mqtt.host.startswith(_LOOPBACK):
+            if mqtt.username is not None and not mqtt.host.startswith(_LOOPBACK):
                 message = "the password crosses the network unencrypted"
                 yield warn("broker tls", message, "set mqtt.tls = true, and mqtt.port to its port")
             else:
