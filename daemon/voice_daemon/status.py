@@ -141,8 +141,8 @@ class Status:
             raise _unreadable(f"schema {data.get('schema')!r}, this command reads {SCHEMA}")
         try:
             mic = dict(data["mic"])
-            if mic.get("level_dbfs") is None:
-                mic["level_dbfs"] = -math.inf
+            level_dbfs = mic.get("level_dbfs")
+            mic["level_dbfs"] = -math.inf if level_dbfs is None else float(level_dbfs)
             wake = dict(data["wake"])
             wake["wake_words"] = tuple(wake["wake_words"])
             parts = {
@@ -154,7 +154,7 @@ class Status:
                 "problems": tuple(_part(Problem, item) for item in data["problems"]),
             }
             return _part(cls, {**data, **parts})
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise _unreadable(f"{type(error).__name__}: {error}") from error
 
 

@@ -9,6 +9,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,8 +17,6 @@ from typing import Final
 TESTS: Final = Path(__file__).parents[1]
 CORPUS: Final = Path(__file__).parent / "corpus"
 """What was found once, by reader; and what somebody should not have to find again."""
-CURRENT: Final = "current"
-"""The case that the victim is at, in the folder of what is found."""
 TAIL_CHARS: Final = 3000
 
 
@@ -50,33 +49,33 @@ class Hunt:
 
     def run(self, *, timeout_s: float, readers: str = "fuzz.seeds") -> Finding | None:
         """Hunt; give the first finding."""
-        self.found.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "fuzz.victim", *self._arguments(readers)],
-            cwd=TESTS,
-            env={**os.environ, "PYTHONPATH": str(TESTS)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=timeout_s,
-            check=False,
-        )
-        current = self.found / CURRENT
-        said = done.stdout.decode(errors="replace")
-        if done.returncode == 0:
-            current.unlink(missing_ok=True)
-            return None
-        case = _named_by_content(current) if current.is_file() else None
+        with tempfile.TemporaryDirectory() as folder:
+            current = Path(folder) / "current"
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", "fuzz.victim", *self._arguments(readers, current)],
+                cwd=TESTS,
+                env={**os.environ, "PYTHONPATH": str(TESTS)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=timeout_s,
+                check=False,
+            )
+            if done.returncode == 0:
+                return None
+            said = done.stdout.decode(errors="replace")
+            case = self._keep(current.read_bytes()) if current.is_file() else None
         return Finding(f"exit code {done.returncode}\n{said[-TAIL_CHARS:]}", case)
 
-    def _arguments(self, readers: str) -> list[str]:
+    def _keep(self, content: bytes) -> Path:
+        self.found.mkdir(parents=True, exist_ok=True)
+        case = self.found / hashlib.sha256(content).hexdigest()[:12]
+        case.write_bytes(content)
+        return case
+
+    def _arguments(self, readers: str, current: Path) -> list[str]:
         return [
-            *(self.name, "--readers", readers, "--engine", self.engine, "--found", str(self.found)),
+            *(self.name, "--readers", readers, "--engine", self.engine, "--current", str(current)),
             *("--examples", str(self.examples), "--patience-s", str(self.patience_s)),
             *(("--seconds", str(self.seconds)) if self.seconds is not None else ()),
         ]
-
-
-def _named_by_content(current: Path) -> Path:
-    digest = hashlib.sha256(current.read_bytes()).hexdigest()[:12]
-    return current.replace(current.with_name(digest))

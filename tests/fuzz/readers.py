@@ -38,7 +38,7 @@ from voice_daemon.mqtt.topics import Topics
 from voice_daemon.settings_store import SettingsStore, read_memory
 from voice_daemon.status import Status
 from voice_daemon.wake_scores import _EMBEDDING_SIZE, _Classifier
-from voice_daemon.wyoming_server.frames import MAX_HEADER_BYTES, encode, read_event
+from voice_daemon.wyoming_server.frames import MAX_HEADER_BYTES, read_event, shown
 from whisper_files import SMALL, small_tensors, write_mlx
 
 Reader = Callable[[bytes, Path], None]
@@ -140,7 +140,7 @@ def wyoming_frames(content: bytes, _folder: Path) -> None:
         reader.feed_data(content)
         reader.feed_eof()
         while (event := await read_event(reader)) is not None:
-            encode(event)
+            assert shown(event.type).isprintable()
 
     asyncio.run(read_all())
 

@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 
 from fuzz import readers
+from fuzz.onnx_graphs import graph, graph_without_input
 from voice_daemon.config import Settings
 from voice_daemon.config.render import example
 from voice_daemon.status import (
@@ -199,7 +200,8 @@ def _sound(tone: Any, form: str, options: dict[str, Any]) -> bytes:  # noqa: ANN
 
 
 def _wake_models() -> tuple[bytes, ...]:
-    return ((bundled_folder() / "hey_rhasspy_v0.1.onnx").read_bytes(),)
+    trained = (bundled_folder() / "hey_rhasspy_v0.1.onnx").read_bytes()
+    return graph(), graph(operator="ReduceMax"), graph_without_input(), trained
 
 
 _GOOD: dict[Reader, Callable[[], tuple[bytes, ...]]] = {

@@ -19,7 +19,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fuzz.hunt import CURRENT, cases
+from fuzz.hunt import cases
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--readers", default="fuzz.seeds")
     parser.add_argument("--engine", choices=("hypothesis", "atheris"), default="hypothesis")
-    parser.add_argument("--found", type=Path, required=True)
+    parser.add_argument("--current", type=Path, required=True)
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--patience-s", type=float, default=20)
@@ -68,10 +68,9 @@ def _look(
     """Give what reads one case, once the process is warm and its memory bounded."""
     check = importlib.import_module("fuzz.readers").check
     reader = module.READERS[arguments.name]
-    current = arguments.found / CURRENT
 
     def look(content: bytes) -> None:
-        current.write_bytes(content)
+        arguments.current.write_bytes(content)
         faulthandler.dump_traceback_later(arguments.patience_s, exit=True)
         try:
             check(reader, content, folder)
