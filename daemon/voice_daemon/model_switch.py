@@ -1,7 +1,7 @@
 """A change of the recogniser as a job for the worker's idle moments, a short step at a time.
 
 The old recogniser serves until the new one is loaded and warm; while a session is open nothing
-is done at all. Knows nothing of models: the steps are its maker's. docs/adr/0014 has the reasons.
+is done at all. Knows nothing of models: the steps are its maker's. docs/adr/0015 has the reasons.
 """
 
 from __future__ import annotations
