@@ -26,7 +26,7 @@ def test_good_input_is_taken(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(READERS.keys() - NATIVE))
 @given(data=st.data())
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 def test_any_spoiled_input_is_taken_or_told(name: str, tmp_path: Path, data: st.DataObject) -> None:
     check(READERS[name], data.draw(spoiled(good(name))), tmp_path)
 
@@ -35,7 +35,7 @@ def test_any_spoiled_input_is_taken_or_told(name: str, tmp_path: Path, data: st.
 def test_any_spoiled_file_is_taken_or_told_by_a_process_with_little_memory(
     name: str, tmp_path: Path
 ) -> None:
-    hunt = Hunt(name, found=tmp_path / "found", examples=60)
+    hunt = Hunt(name, found=tmp_path / "found", examples=40)
     finding = hunt.run(timeout_s=240)
     assert finding is None, finding
 

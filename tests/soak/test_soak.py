@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from soak.account import change, fates, read_log
-from soak.gauges import _seconds
+from soak.__main__ import report
+from soak.account import Account, Footprint, change, fates, footprint, read_log
+from soak.gauges import Reading, _seconds
 from soak.recording import Recording
-from soak.soak import Plan, endure
+from soak.soak import Plan, Soaked, endure
 from soak.weather import CUT, RESTART
 
 if TYPE_CHECKING:
@@ -99,3 +101,68 @@ def test_no_two_slots_of_a_recording_are_alike_and_all_come_again(tmp_path: Path
     assert np.array_equal(samples, soundfile.read(tmp_path / "b.flac", dtype="int16")[0])
     slots = samples.reshape(recording.n_commands, -1)
     assert not any(np.array_equal(slots[0], slot) for slot in slots[1:])
+
+
+def account(**changes: Any) -> Account:  # noqa: ANN401 - any of its fields
+    """An hour in which all was well."""
+    flat = change([1.0, 2.0])
+    well: dict[str, Any] = {
+        "hours": 1,
+        "wall_s": 60.0,
+        "commands": 2,
+        "sessions": 2,
+        "right_words": 2,
+        "fates": fates(["a", "b"], heard(finals=Counter({"a": 1, "b": 1}))),
+        "footprint": Footprint(400, 410, 420, 1.0, 1.1, (9, 9), None),
+        "compute_ms": flat,
+        "delivery_ms": flat,
+        "faults": Counter({RESTART: 2}),
+        "reconnects": 2,
+        "exit_code": 0,
+        "errors": (),
+    }
+    return Account(**well | changes)
+
+
+def test_an_account_of_what_was_promised_has_no_failures_and_is_json() -> None:
+    document = json.loads(json.dumps(account().to_dict()))
+    assert document["failures"] == []
+    assert document["faults"] == {RESTART: 2}
+    assert document["growth_mb"] == 10
+    assert "NOT AS PROMISED" not in report(account())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fates": fates(["a", "b"], heard(finals=Counter({"a": 1})))},
+        {"fates": fates(["a", "b"], heard(finals=Counter({"a": 1, "b": 2})))},
+        {"sessions": 1},
+        {"exit_code": 1},
+        {"errors": ("asr.failed",)},
+        {"footprint": Footprint(400, 440, 440, 1.0, 1.0, None, None)},
+        {"footprint": Footprint(400, 400, 400, 1.0, 2.0, None, None)},
+        {"footprint": Footprint(400, 400, 400, 1.0, 1.0, (9, 14), None)},
+        {"footprint": Footprint(400, 400, 400, 1.0, 1.0, None, (20, 30))},
+    ],
+)
+def test_whatever_is_not_as_promised_is_told(changes: dict[str, object]) -> None:
+    assert len(account(**changes).failures()) == 1
+    assert "NOT AS PROMISED" in report(account(**changes))
+
+
+def test_the_first_commands_are_compared_with_the_last_and_not_with_the_loading() -> None:
+    loading = [Reading(at_s, 0, 100.0 * at_s, at_s, 3, 10) for at_s in range(4)]
+    working = [Reading(at_s, at_s, 400 + at_s, 2.0 * at_s, 9, 20 + at_s) for at_s in range(4, 24)]
+    used = footprint([*loading, *working])
+    assert (used.resident_mb_first, used.resident_mb_last) == (405.5, 421.5)
+    assert used.cpu_s_a_command_first == used.cpu_s_a_command_last == 2
+    assert used.threads_most == (9, 9)
+    assert used.descriptors_most == (27, 43)
+
+
+def test_a_soak_can_be_drawn(tmp_path: Path) -> None:
+    pictures = pytest.importorskip("soak.pictures", exc_type=ImportError)
+    readings = tuple(Reading(at_s, at_s, 400.0, at_s, 9, 20) for at_s in range(3))
+    pictures.draw(Soaked(account(), readings, (500.0, 600.0), (0.01, 2.0)), tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 0
