@@ -257,6 +257,19 @@ def test_a_lost_input_ends_the_session_and_comes_back() -> None:
     assert bench.intake.reopens == 1
 
 
+def test_an_input_that_opens_and_delivers_nothing_is_still_a_problem() -> None:
+    silence = np.full(16_000, 3, np.int16)
+    mute = Recording(np.zeros(0, np.int16))
+    bench = Bench(Scene(), sources=[Recording(silence, then=gone), mute], replay=False)
+    bench.worker.start()
+    bench.wait_until(lambda: bench.intake.reopens == 1)
+    handled = threading.Event()
+    bench.worker.submit(lambda _: [], done=handled.set)
+    assert handled.wait(WAIT_S)
+    assert bench.announcer.picture().state is State.DEGRADED
+    assert bench.worker.stop(WAIT_S)
+
+
 def test_an_input_that_stays_away_ends_the_worker() -> None:
     class Closed(Recording):
         def start(self) -> None:

@@ -93,7 +93,7 @@ class VirtualMicrophone:
 
     def speak(self, clip: Path) -> None:
         """Do as `play` does, into a microphone that may go away meanwhile."""
-        with suppress(subprocess.CalledProcessError):
+        with suppress(subprocess.SubprocessError):
             self.play(clip)
 
     def unplug(self) -> None:

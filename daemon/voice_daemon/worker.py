@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from voice_daemon.intake import Intake
     from voice_daemon.pipeline import Pipeline
     from voice_daemon.replay import Replay
+    from voice_daemon.session_audio import SessionAudio
     from voice_daemon.stopwatch import Stopwatch
 
 log = structlog.get_logger()
@@ -74,6 +75,8 @@ class Engine:
     """The recogniser for others than the microphone, who take `turns`."""
     tuner: Tuner | None = None
     """None for one that cannot be changed."""
+    keeper: SessionAudio | None = None
+    """Keeps the sound of sessions; None when nothing is to be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +239,11 @@ class Worker:
             case None:
                 self._turns.step()
             case AudioBlock() as block:
+                if engine.keeper is not None:
+                    engine.keeper.hear(block)
                 self._say(engine, engine.pipeline.feed(block))
                 self._on_scores(engine.wake_scores())
+                self._announcer.clear_problem("mic.lost")  # not before it delivers
                 self._announcer.ready()
                 self._watch_silence()
             case InputLost(message):
@@ -250,7 +256,6 @@ class Worker:
             case InputBack(device):
                 log.info("input.back", device=device)
                 self._announcer.input_changed(device)
-                self._announcer.clear_problem("mic.lost")
 
     def _watch_silence(self) -> None:
         alarm_s = self.silence_alarm_s
@@ -267,6 +272,8 @@ class Worker:
         """Announce events; raises when the recogniser fails again and again."""
         pipeline = engine.pipeline
         self._announcer.events(events, engine.stopwatch.take)
+        if engine.keeper is not None:
+            engine.keeper.follow(events)
         before, self.counters = self.counters, pipeline.counters
         if self.counters.finals > before.finals:
             self._faults_in_a_row = 0

@@ -93,6 +93,8 @@ class House:
             "VOICE_DAEMON_MQTT__PORT": str(self.wire.port),
             "VOICE_DAEMON_MQTT__RECONNECT_MAX_S": "2",
             "VOICE_DAEMON_AUDIO__DEVICE": DEVICE,
+            # A busy machine is no fault of the daemon's.
+            "VOICE_DAEMON_AUDIO__QUEUE_MAX_MS": "20000",
             # Between two clips the virtual microphone is perfectly silent.
             "VOICE_DAEMON_AUDIO__SILENCE_ALARM_S": "3600",
             "ALSA_CONFIG_PATH": self.microphone.environ["ALSA_CONFIG_PATH"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,9 +91,11 @@ def test_a_microphone_that_goes_in_a_session_ends_it_and_is_taken_back(
 def test_a_microphone_that_stays_away_is_left_to_launchd(house: House, long_clip: Path) -> None:
     with house.daemon() as daemon:
         house.wait_for_ready()
-        in_a_session(house, long_clip, house.microphone.unplug).join()
+        in_a_session(house, long_clip, house.microphone.unplug)
         assert daemon.wait(GIVE_UP_S) == FAULT
-        said = daemon.last_words().splitlines()
+        # PortAudio tells its own developers on the way.
+        words = daemon.last_words().splitlines()
+        said = [line for line in words if not line.startswith("Expression ")]
         assert said[0].startswith("daemonctl: ")
         assert len(said) <= 2, said
     house.wait_for(lambda: "offline" in house.on("availability"), "offline")
@@ -249,6 +252,7 @@ def test_ten_unpluggings_leave_nothing_behind(house: House, demo_clip: Path) -> 
         house.wait_for_ready()
         before = Footprint.of(daemon.pid)
         for _ in range(10):
+            time.sleep(1)  # one that goes while it is being opened is a driver that hangs
             house.microphone.unplug()
             house.wait_for_state("degraded")
             house.microphone.plug_in()
