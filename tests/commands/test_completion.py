@@ -26,17 +26,19 @@ COMP_CWORD=$(($# - 1))
 _daemonctl
 printf '%s\\n' "${COMPREPLY[@]}"
 """
+# Typed-ahead input keeps zsh from listing: nothing is sent until it says that it has listed.
 ZSH = """
 zmodload zsh/zpty
 zpty shell zsh -f -i
 zpty -w shell "PS1='' PROMPT_EOL_MARK=''; stty -echo; autoload -Uz compinit; compinit -u -d $2.dump"
-zpty -w shell "zstyle ':completion:*' list-separator '##'; setopt NO_LIST_BEEP; LISTMAX=9999"
-zpty -w shell "source $1; bindkey '^I' list-choices; print ready"
-zpty -r shell line '*ready*'
+zpty -w shell "setopt NO_LIST_BEEP; LISTMAX=9999; source $1"
+zpty -w shell "offer() { zle list-choices; zle -R; print -rn -- ' LIS''TED ' }"
+zpty -w shell "zle -N offer; bindkey '^I' offer; print REA''DY"
+zpty -r shell line '*READY*'
 zpty -w -n shell "$3"$'\\t'
-zpty -w -n shell $'\\C-u'
-zpty -w shell 'print fin''ished'
-while zpty -r shell line; do print -r -- "$line"; [[ $line == *finished* ]] && break; done
+zpty -r shell line '*LISTED*'
+print -r -- "$line"
+zpty -d shell
 """
 
 
