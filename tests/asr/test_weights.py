@@ -197,3 +197,13 @@ def test_folder_without_vocabulary_is_refused(tmp_path: Path) -> None:
     write_mlx(tmp_path, small_tensors(), SMALL)
     (tmp_path / "vocabulary.txt").unlink()
     assert load_fault(tmp_path).code == "model.no_vocabulary"
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocabulary.txt", "generation_config.json"])
+def test_a_small_file_that_is_huge_is_refused_and_not_read(tmp_path: Path, name: str) -> None:
+    write_mlx(tmp_path, small_tensors(), SMALL)
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(2**35)  # a file with a hole takes no room
+    error = load_fault(tmp_path)
+    assert name in error.message
+    assert "longer than 64 MiB" in error.message

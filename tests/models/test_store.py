@@ -179,3 +179,19 @@ def test_a_ggml_file_is_described_by_its_first_bytes(tmp_path: Path) -> None:
     english = b"lmgg" + (51_864).to_bytes(4, "little") + b"the rest"
     assert describe(put(tmp_path / "a", ggml__bin=english)) == Description("ggml", "en")
     assert describe(put(tmp_path / "b", ggml__bin=b"lm")).layout == "unknown"
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"a": ' + b"[" * 20_000, b'{"n_audio_state": 1, "n_vocab": 1e999}']
+)
+def test_a_model_is_described_whatever_its_configuration_holds(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    assert describe(tmp_path) == Description("unknown", "unknown")
+
+
+def test_a_configuration_that_is_huge_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "config.json").open("wb") as file:
+        file.truncate(2**35)  # a file with a hole takes no room
+    assert describe(tmp_path) == Description("unknown", "unknown")

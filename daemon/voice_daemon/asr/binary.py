@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from numpy.typing import DTypeLike, NDArray
+
+MAX_TEXT_BYTES: Final = 64 * 2**20
+"""Of a configuration or a vocabulary; the largest tokenizer.json has 4 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,15 @@ class BinaryReader:
     def damaged(self, fault: str) -> ModelError:
         """Make the error for a file that contradicts itself."""
         return damaged(self.path, fault)
+
+
+def read_text(path: Path) -> str:
+    """Read a small file of a model's whole; ValueError for one that is too long to be it."""
+    with path.open("rb") as file:
+        content = file.read(MAX_TEXT_BYTES + 1)
+    if len(content) > MAX_TEXT_BYTES:
+        raise ValueError(f"it is longer than {MAX_TEXT_BYTES >> 20} MiB")
+    return content.decode("utf-8")
 
 
 def damaged(path: Path, fault: str) -> ModelError:

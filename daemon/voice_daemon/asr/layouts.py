@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import mlx.core as mx
 
 from voice_daemon.asr.array_files import load_arrays
+from voice_daemon.asr.binary import read_text
 from voice_daemon.asr.checkpoint import Arrays, ModelDimensions, RawCheckpoint
 from voice_daemon.errors import ModelError
 
@@ -73,7 +74,7 @@ _QUANTISED_GROUPS: Final = {32, 64, 128}
 def read_json_object(path: Path) -> dict[str, Any]:
     """Read `path` as a JSON object; ModelError when it is missing or is not one."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise _bad_config(path, str(error)) from error
     if not isinstance(document, dict):

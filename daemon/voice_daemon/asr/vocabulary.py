@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from voice_daemon.asr.binary import read_text
 from voice_daemon.errors import ModelError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _read_vocabulary_json(path: Path) -> Vocabulary:
 
 
 def _read_vocabulary_txt(path: Path) -> Vocabulary:
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path).replace("\r\n", "\n")
     return _from_lines(text.removesuffix("\n").split("\n"), path)
 
 
@@ -115,7 +116,7 @@ def _by_id(ids: Mapping[str, int]) -> tuple[bytes, ...]:
 
 
 def _read_json(path: Path) -> Any:  # noqa: ANN401 - callers check what they take from it
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(read_text(path))
 
 
 _READERS: dict[str, Callable[[Path], Vocabulary]] = {

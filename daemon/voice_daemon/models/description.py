@@ -5,10 +5,11 @@ For lists and messages; loading, and judging whether weights are good, is `voice
 
 from __future__ import annotations
 
-import json
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from voice_daemon.models.small_files import read_json, read_small
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,7 @@ def describe(folder: Path) -> Description:
         layout, n_vocab = _layout_and_vocabulary(folder)
     except (
         *(OSError, ValueError, TypeError, KeyError),
-        *(OverflowError, RecursionError, struct.error),
+        *(OverflowError, struct.error),
     ):
         return Description("unknown", "unknown")
     if n_vocab is None:
@@ -48,7 +49,7 @@ def _layout_and_vocabulary(folder: Path) -> tuple[str, int | None]:
         with ggml.open("rb") as content:
             _, n_vocab = _GGML_HEAD.unpack(content.read(_GGML_HEAD.size))
         return "ggml", n_vocab
-    config: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config: Any = read_json(folder / "config.json")
     if not isinstance(config, dict):
         raise TypeError("config.json is not an object")
     if "n_audio_state" in config:
@@ -64,6 +65,6 @@ def _count_vocabulary(folder: Path) -> int | None:
     """CTranslate2's config has no sizes; its vocabulary has one line or list item a token."""
     text = folder / "vocabulary.txt"
     if text.is_file():
-        return text.read_bytes().count(b"\n")
+        return read_small(text).count(b"\n")
     listed = folder / "vocabulary.json"
-    return len(json.loads(listed.read_text(encoding="utf-8"))) if listed.is_file() else None
+    return len(read_json(listed)) if listed.is_file() else None

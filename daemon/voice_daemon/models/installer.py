@@ -7,7 +7,6 @@ one rename. A pull that stops, however it stops, leaves no model, and the next o
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import time
@@ -28,6 +27,7 @@ from voice_daemon.models.selection import (
     select_companion_files,
     select_files,
 )
+from voice_daemon.models.small_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -164,7 +164,7 @@ def _collect(repo_id: str, courier: _Courier) -> store.Manifest:
 
 def _read_config(repo_id: str, path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
     except ValueError as error:
         config = error
     if not isinstance(config, dict):
