@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from faults.house import House
 from virtual_microphone import VirtualMicrophone, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
 
 _HERE = Path(__file__).parent
 
@@ -51,3 +55,25 @@ def new_house(microphone: VirtualMicrophone) -> Iterator[Callable[..., House]]:
 def house(new_house: Callable[..., House]) -> House:
     """Make a house with a broker that takes everybody."""
     return new_house()
+
+
+@pytest.fixture
+def clip(demo_clip: Path) -> NDArray[np.int16]:
+    samples: NDArray[np.int16] = soundfile.read(demo_clip, dtype="int16")[0]
+    return samples
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[NDArray[Any]], Path]:
+    def to_file(samples: NDArray[Any]) -> Path:
+        path = tmp_path / "clip.wav"
+        soundfile.write(path, samples, 16_000)
+        return path
+
+    return to_file
+
+
+@pytest.fixture
+def long_clip(clip: NDArray[np.int16], write: Callable[[NDArray[Any]], Path]) -> Path:
+    """The wake word, and a voice that goes on for ten seconds."""
+    return write(np.concatenate([clip[:48_500], *[clip[26_000:48_500]] * 7]))

@@ -195,21 +195,21 @@ def test_a_clock_set_back_changes_nothing_but_the_time(
 ) -> None:
     with house.daemon(**with_clock(clock)):
         house.wait_for_ready()
-        house.wire.at_publish("transcript/partial", lambda: set_clock(clock, -HOUR_S))
+        house.wire.at_publish("wake", lambda: set_clock(clock, -HOUR_S))
+        house.hears(demo_clip)
         final = house.hears(demo_clip)
         assert off_by_s(final["at"]) == pytest.approx(-HOUR_S, abs=60)
-        house.hears(demo_clip)
     assert reasons(house) == ["silence", "silence"]
     house.assert_books_balance()
 
 
 def test_a_clock_set_forward_is_taken_for_a_sleep(
-    house: House, demo_clip: Path, clock: Path
+    house: House, long_clip: Path, demo_clip: Path, clock: Path
 ) -> None:
     with house.daemon(**with_clock(clock)):
         house.wait_for_ready()
-        house.wire.at_publish("transcript/partial", lambda: set_clock(clock, HOUR_S))
-        house.microphone.play(demo_clip)
+        house.wire.at_publish("wake", lambda: set_clock(clock, HOUR_S))
+        house.microphone.play(long_clip)
         house.wait_for(lambda: reasons(house), "the session ends")
         assert reasons(house) == ["mic_lost"]
         house.wait_for_ready()
