@@ -21,6 +21,7 @@ from voice_daemon.dictation import CurrentDictations, Dictations
 from voice_daemon.models import resolve
 from voice_daemon.pipeline import Pipeline, PipelineOptions
 from voice_daemon.recogniser_settings import streaming_config
+from voice_daemon.session_audio import SessionAudio, prune
 from voice_daemon.status import Problem
 from voice_daemon.stopwatch import Stopwatch
 from voice_daemon.vad import SileroVad
@@ -55,10 +56,17 @@ def pipeline_options(settings: Settings) -> PipelineOptions:
     )
 
 
-def build_engine(settings: Settings, *, models_dir: Path, now_sample: Callable[[], int]) -> Engine:
+def build_engine(
+    settings: Settings,
+    *,
+    models_dir: Path,
+    now_sample: Callable[[], int],
+    audio_dir: Path | None = None,
+) -> Engine:
     """Load, test and warm everything; raises `ModelError` when a model cannot be used.
 
-    `now_sample`: the sample that the input would be delivering right now.
+    `now_sample`: the sample that the input would be delivering right now. `audio_dir`: where
+    the sound of sessions may be kept, if the settings say so.
     """
     wake = WakeDetector.from_settings(settings.wake)
     self_test = wake.self_test()
@@ -82,7 +90,20 @@ def build_engine(settings: Settings, *, models_dir: Path, now_sample: Callable[[
         wake_scores=lambda: wake.last_scores,
         dictations=dictations,
         tuner=_Tuner(wake, pipeline, stopwatch, dictations, models_dir),
+        keeper=_keeper(audio_dir, wanted=settings.privacy.save_audio),
     )
+
+
+def _keeper(folder: Path | None, *, wanted: bool) -> SessionAudio | None:
+    """Give what keeps the sound of sessions; what was kept before gets old all the same."""
+    if folder is None:
+        return None
+    with suppress(OSError):
+        prune(folder, now_s=time.time())
+    if not wanted:
+        return None
+    log.warning("audio.kept", folder=str(folder), remedy="privacy.save_audio = false ends it")
+    return SessionAudio(folder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from voice_daemon import __version__
 from voice_daemon.events import SAMPLE_RATE, samples_to_ms
@@ -35,6 +35,13 @@ if TYPE_CHECKING:
     from voice_daemon.intake import Intake
     from voice_daemon.mqtt.client import MqttClient, MqttStatus
     from voice_daemon.worker import Worker
+
+
+_AUDIO_IS_KEPT: Final = Problem(
+    "privacy",
+    "the sound of every session is kept on disk",
+    "set privacy.save_audio = false and restart to end that",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,7 @@ class Reporter:
             ),
             problems=(*picture.problems.values(), *_broker_problems(broker)),
             log_file=str(self.log_file or ""),
+            notes=(_AUDIO_IS_KEPT,) if self.settings.privacy.save_audio else (),
         )
 
     def moment(self) -> Moment:

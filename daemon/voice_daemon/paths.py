@@ -39,6 +39,11 @@ class Paths:
         return self.state_dir / "state.json"
 
     @property
+    def audio_dir(self) -> Path:
+        """The sound of sessions, where the owner wants it: see `voice_daemon.session_audio`."""
+        return self.state_dir / "audio"
+
+    @property
     def socket_path(self) -> Path:
         """The control socket; raises `ConfigError` where the system could not bind it."""
         path = self.state_dir / f"{APP_NAME}.sock"

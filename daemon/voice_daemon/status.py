@@ -118,6 +118,8 @@ class Status:
     session: SessionStatus
     problems: tuple[Problem, ...] = ()
     log_file: str = ""
+    notes: tuple[Problem, ...] = ()
+    """What the owner should know of, and that is no fault."""
 
     @property
     def healthy(self) -> bool:
@@ -152,6 +154,7 @@ class Status:
                 "mqtt": _part(BrokerStatus, data["mqtt"]),
                 "session": _part(SessionStatus, data["session"]),
                 "problems": tuple(_part(Problem, item) for item in data["problems"]),
+                "notes": tuple(_part(Problem, item) for item in data.get("notes", ())),
             }
             return _part(cls, {**data, **parts})
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

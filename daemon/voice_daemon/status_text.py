@@ -76,7 +76,7 @@ def headlines(
         about.append(f"started {service.runs} times, last end {service.last_exit}")
     return [
         f"{name}  {paint(f'● {word}', colour)}  ({', '.join(about)})",
-        *(problem_line(problem, paint) for problem in (*notes, *status.problems)),
+        *(problem_line(problem, paint) for problem in (*notes, *status.problems, *status.notes)),
     ]
 
 

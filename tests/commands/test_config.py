@@ -77,12 +77,14 @@ def test_mistakes_are_a_document_for_scripts(
     ]
 
 
-def test_what_has_no_effect_is_a_warning(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_should_have_been_meant_is_a_warning(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file.write_text("[privacy]\nsave_audio = true\n")
     assert main(["config", "check"]) == 0
     assert capsys.readouterr().err == (
         f"daemonctl: warning: {file}: [privacy] save_audio = true: "
-        "this version cannot do that yet; it has no effect\n"
+        "the sound of every session is kept on disk; set it to false unless you need it\n"
     )
     assert main(["config", "check", "--json"]) == 0
     found = document(capsys.readouterr().out)

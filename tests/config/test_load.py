@@ -503,7 +503,7 @@ def test_the_key_that_was_set_is_blamed_for_a_contradiction_with_a_default(file:
     assert line.startswith('environment: VOICE_DAEMON_ASR__LANGUAGE = "fr": ')
 
 
-def test_what_this_version_cannot_do_is_a_warning(file: Path) -> None:
+def test_what_should_have_been_meant_is_a_warning(file: Path) -> None:
     file.write_text("[wyoming]\nenabled = true\n[privacy]\nsave_audio = true\n")
     warnings = [str(warning) for warning in load_effective(file, {}).warnings]
     assert [line.split(": ")[1] for line in warnings] == ["[privacy] save_audio = true"]

@@ -317,6 +317,32 @@ def test_what_was_said_is_logged_when_the_owner_wants_it(
     assert SPOKEN in (voice_home / "logs" / "voice-daemon.jsonl").read_text().lower()
 
 
+def test_sound_is_kept_when_the_owner_wants_it_and_status_says_so(
+    sound: Path,
+) -> None:
+    wanted = {"VOICE_DAEMON_PRIVACY__SAVE_AUDIO": "true"}
+    with (
+        house_of_its_own() as house,
+        DaemonProcess(
+            ("--config", house.config), house.home, wanted, with_microphone(sound)
+        ) as daemon,
+    ):
+        house.subscribers[0].wait_for(lambda message: b'"ended"' in message.payload)
+        kept = house.home / "audio"
+        eventually(lambda: kept.is_dir() and list(kept.glob("*.wav")), "a file")
+        witness = Witness(house, daemon)
+        eventually(lambda: "audio.saved" in witness.everything()["voice-daemon.jsonl"], "written")
+        (first, *_) = sorted(kept.iterdir())
+        witness.command("kept", "status")
+        assert first.stat().st_mode & 0o777 == 0o600
+        info = soundfile.info(first)
+    assert (info.samplerate, info.channels) == (16_000, 1)
+    assert 2 < info.duration < 30
+    said = witness.seen["kept: daemonctl status"]
+    assert "the sound of every session is kept on disk" in said
+    assert "healthy" in said
+
+
 INLINE = {
     "a password in the file": 'username = "me"\npassword = "hunter2"',
     "a password in the host": 'host = "mqtt://me:hunter2@broker.example"',

@@ -144,7 +144,10 @@ def _run(args: argparse.Namespace, context: Context) -> int:
         settings,
         audio,
         build_engine=lambda now_sample: build_engine(
-            live.settings, models_dir=paths.models_dir, now_sample=now_sample
+            live.settings,
+            models_dir=paths.models_dir,
+            now_sample=now_sample,
+            audio_dir=paths.audio_dir,
         ),
         socket_path=None if is_replay else paths.socket_path,
         log_file=paths.log_file,

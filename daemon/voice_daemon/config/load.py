@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from voice_daemon.config import text
 from voice_daemon.config.problems import ENVIRONMENT, ConfigProblems, Problem, closest, key_name
-from voice_daemon.config.rules import NOT_BUILT, RULES
+from voice_daemon.config.rules import RULES, WARNINGS
 from voice_daemon.config.schema import Settings
 from voice_daemon.config.sources import (
     CONFIG_VARIABLE,
@@ -73,7 +73,7 @@ class Effective:
     file: Path | None
     """The file that was read; None where there was none."""
     warnings: tuple[Problem, ...]
-    """What is accepted, but has no effect."""
+    """What is accepted, and should have been meant."""
 
     def value(self, key: Key) -> object:
         """Return the value in force of one key."""
@@ -215,9 +215,10 @@ def _broken_rules(settings: Settings, leaves: Mapping[Key, _Leaf]) -> Iterator[P
 
 
 def _warnings(settings: Settings, leaves: Mapping[Key, _Leaf]) -> Iterator[Problem]:
-    for key, asked in NOT_BUILT:
-        if asked(settings):
-            yield leaves[key].problem(key, "this version cannot do that yet", "it has no effect")
+    for rule in WARNINGS:
+        if rule.broken(settings):
+            (key,) = rule.keys
+            yield leaves[key].problem(key, rule.message, rule.remedy)
 
 
 def _bad_files(leaves: Mapping[Key, _Leaf]) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""What must hold between keys, and what is accepted but does nothing yet.
+"""What must hold between keys, and what should have been meant.
 
 Pure: a rule is a function of `Settings`. The checks of single keys are in `config.schema`.
 """
@@ -80,7 +80,12 @@ RULES = (
     ),
 )
 
-NOT_BUILT: tuple[tuple[Key, Callable[[Settings], bool]], ...] = (
-    (("privacy", "save_audio"), lambda s: s.privacy.save_audio),
+WARNINGS = (
+    Rule(
+        (("privacy", "save_audio"),),
+        lambda s: s.privacy.save_audio,
+        "the sound of every session is kept on disk",
+        "set it to false unless you need it",
+    ),
 )
-"""Keys that are accepted ahead of what they name, and when they ask for it."""
+"""What is accepted, and should have been meant."""
