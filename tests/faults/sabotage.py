@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 HANG_VARIABLE = "FAULTS_HANG_WHILE"
 """Names a file: while it exists, the recogniser does not come back from a step."""
+
+CLOCK_VARIABLE = "FAULTS_CLOCK"
+"""Names a file that says by how many seconds the wall clock is off."""
 
 
 def with_fault(fault: str) -> tuple[str, ...]:
@@ -44,9 +48,16 @@ def hang_recogniser() -> None:
     WhisperTranscriber.step = hanging  # type: ignore[assignment,method-assign]
 
 
+def shift_clock() -> None:
+    """Let the wall clock be off; libfaketime would do, were `time.sleep` not broken by it."""
+    offset, true_time = Path(os.environ[CLOCK_VARIABLE]), time.time
+    time.time = lambda: true_time() + float(offset.read_text())
+
+
 FAULTS: dict[str, Callable[[], None]] = {
     "name server": hang_name_server,
     "recogniser": hang_recogniser,
+    "wall clock": shift_clock,
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from daemon_process import run_daemonctl
 from faults.house import Footprint
-from faults.sabotage import HANG_VARIABLE, with_fault
+from faults.sabotage import CLOCK_VARIABLE, HANG_VARIABLE, with_fault
 
 if TYPE_CHECKING:
     from daemon_process import DaemonProcess
@@ -206,9 +206,10 @@ def test_a_clock_set_back_changes_nothing_but_the_time(
 def test_a_clock_set_forward_is_taken_for_a_sleep(
     house: House, long_clip: Path, demo_clip: Path, clock: Path
 ) -> None:
-    with house.daemon(**with_clock(clock)):
+    program = with_fault("wall clock")
+    with house.daemon(*program, **{CLOCK_VARIABLE: str(clock)}):
         house.wait_for_ready()
-        house.wire.at_publish("wake", lambda: set_clock(clock, HOUR_S))
+        house.wire.at_publish("transcript/partial", lambda: set_clock(clock, HOUR_S))
         house.microphone.play(long_clip)
         house.wait_for(lambda: reasons(house), "the session ends")
         assert reasons(house) == ["mic_lost"]
