@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_daemon.asr.commits import CommitRules, DraftWord, committable
+from voice_daemon.asr.commits import CommitRules, DraftWord, committable, leaves_out
 
 RULES = CommitRules(frame_threshold=25, least_frames=5, most_frames=90, ended_frames=50)
 
@@ -76,3 +76,11 @@ def test_incomplete_characters_are_held() -> None:
 def test_more_audio_never_takes_a_word_back(frames: list[int], content: int) -> None:
     words = [word(f" w{index}", frame) for index, frame in enumerate(frames)]
     assert n_safe(words, content=content) <= n_safe(words, content=content + 50)
+
+
+def test_a_reading_that_jumps_over_a_sentence_is_told() -> None:
+    streamed = [word(f" w{index}", 10 * index) for index in range(20)]
+    assert leaves_out([*streamed[:5], *streamed[15:]], streamed)
+    assert not leaves_out(streamed[:17], streamed)
+    assert not leaves_out([], streamed[:11])
+    assert leaves_out([*streamed[:10], *[word(".", 100)] * 10], streamed)

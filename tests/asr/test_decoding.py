@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import numpy as np
@@ -12,6 +12,7 @@ from faster_whisper import WhisperModel as FasterWhisper
 from voice_daemon.asr import DecodingOptions, DecodingTask, GreedyDecoder
 from voice_daemon.asr.decoding import N_SAMPLES, compression_ratio, is_loop
 from voice_daemon.asr.features import log_mel_spectrogram
+from voice_daemon.asr.model import TextDecoder
 from voice_daemon.errors import ModelError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voice_daemon.asr import WhisperModel
-    from voice_daemon.asr.model import CrossKeys
+    from voice_daemon.asr.model import CrossKeys, DecoderOutput
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +65,42 @@ def test_a_guess_changes_the_cost_and_not_the_result(tiny: WhisperModel, cross: 
     plain = greedy.decode(cross, opening, max_tokens=40, n_frames=150)
     assert plain.ended
     right = list(plain.tokens)
-    for guess in (right, right[:3], [*right[:2], 262, 262], [262] * 5):
+    nearly_right = (
+        [*right[:2], 262, *right[2:]],
+        [*right[:2], *right[3:]],
+        [*right[:1], 262, *right[2:4], 262, *right[5:], *right],
+        [*right, 262],
+    )
+    for guess in (right, right[:3], [*right[:2], 262, 262], [262] * 5, *nearly_right):
         guessed = greedy.decode(cross, opening, guess=guess, max_tokens=40, n_frames=150)
         assert guessed.tokens == plain.tokens
         assert guessed.ended
         np.testing.assert_allclose(guessed.logprobs, plain.logprobs, atol=1e-3)
         np.testing.assert_allclose(guessed.scores, plain.scores, atol=1e-2)
+
+
+def test_a_guess_is_resumed_after_the_word_that_differs(
+    tiny: WhisperModel, cross: CrossKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_calls = 0
+    call = TextDecoder.__call__
+
+    def counted(decoder: TextDecoder, *args: Any, **options: Any) -> DecoderOutput:  # noqa: ANN401 - passed on
+        nonlocal n_calls
+        n_calls += 1
+        return call(decoder, *args, **options)
+
+    def passes(guess: list[int]) -> int:
+        before = n_calls
+        found = greedy.decode(cross, opening, guess=guess, max_tokens=40, n_frames=150)
+        assert list(found.tokens) == right
+        return n_calls - before
+
+    greedy, opening = GreedyDecoder(tiny), tiny.opening("en", "transcribe")
+    right = list(greedy.decode(cross, opening, max_tokens=40, n_frames=150).tokens)
+    monkeypatch.setattr(TextDecoder, "__call__", counted)
+    assert passes(right) == 1
+    assert passes([262, *right[1:]]) <= 3 < passes([262])
 
 
 def test_a_forced_text_is_continued(tiny: WhisperModel, cross: CrossKeys) -> None:

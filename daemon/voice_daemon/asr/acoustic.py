@@ -32,8 +32,10 @@ FRAME_SAMPLES = 320
 """Samples in one encoder frame, 20 ms."""
 FRAMES_PER_SECOND = 50
 MEL_PER_FRAME = 2
-POOL_FRAMES = 16
-"""Frames of silence that one pooled key stands for."""
+POOL_FRAMES = 4
+"""Frames of silence that one pooled key stands for, in a final."""
+STEP_POOL = 4
+"""How many of those keys are pooled again for a step."""
 SILENCE_LEVEL = 1.5
 """The loudest raw log10 energy that the silence's floor hangs below: speech at a usual level.
 
@@ -62,6 +64,12 @@ class SilentWindow:
             return tuple((k[:, :, first:], v[:, :, first:]) for k, v in layers)
 
         return cut(self.encoder), cut(self.cross)
+
+    def coarser(self, factor: int) -> SilentWindow:
+        """The same silence with every `factor` keys pooled into one."""
+        return SilentWindow(
+            self.pool * factor, _pooled(self.encoder, factor), _pooled(self.cross, factor)
+        )
 
 
 def silent_window(model: WhisperModel, *, pool: int = POOL_FRAMES) -> SilentWindow:
@@ -106,6 +114,7 @@ class AcousticContext:
     ) -> None:
         self._model = model
         self._silence = silence
+        self._step_silence = silence.coarser(STEP_POOL)
         self._refresh = refresh_frames
         self._padding = padding_frames
         self.reset()
@@ -145,7 +154,8 @@ class AcousticContext:
     def encode(self, *, everything: bool = False, padding_frames: int | None = None) -> int:
         """Bring the context up to the audio; returns the encoder frames of real audio.
 
-        Only frames newer than the refresh span are computed anew, or all with `everything`.
+        Only frames newer than the refresh span are computed anew; all, and beside silence in more
+        detail, with `everything`.
         """
         # The newest mel frame still misses samples; at the end, silence stands for them.
         n_mel = self._mel.n_samples // features.HOP_SAMPLES if everything else self._mel.n_frames
@@ -153,9 +163,10 @@ class AcousticContext:
         self._follow_loudness()
         first = 0 if everything else max(0, self._encoded - self._refresh)
         padding = self._padding if padding_frames is None else padding_frames
-        end = self._padded_end(n_frames + padding)
-        silence, silence_cross = self._silence.after(end)
-        mask = self._mask(end)
+        silent = self._silence if everything else self._step_silence
+        end = self._padded_end(n_frames + padding, silent.pool)
+        silence, silence_cross = silent.after(end)
+        mask = self._mask(end, silent)
         frames, self._keys = self._model.encoder.beside(
             self._mel_frames(first, end), _cut(self._keys, first), silence, mask, first=first
         )
@@ -175,9 +186,8 @@ class AcousticContext:
         self._keys, self._cross_layers, self._cross = None, (), None
         self._encoded = 0
 
-    def _padded_end(self, n_frames: int) -> int:
+    def _padded_end(self, n_frames: int, pool: int) -> int:
         """`n_frames` rounded up to a whole pooled key, inside the window."""
-        pool = self._silence.pool
         return min(-(-n_frames // pool) * pool, self._model.dims.n_audio_ctx)
 
     def _mel_frames(self, first: int, end: int) -> mx.array:
@@ -189,10 +199,10 @@ class AcousticContext:
         mel = features.normalise(raw, loudest=self._loudest)
         return mx.array(mel).astype(self._model.dtype)[None]
 
-    def _mask(self, end: int) -> mx.array:
+    def _mask(self, end: int, silent: SilentWindow) -> mx.array:
         """(1, 1, 1, n_keys): 0 for each frame of audio, log(pool) for each pooled key."""
-        n_silent = self._silence.encoder[0][0].shape[2] - end // self._silence.pool
-        mask = np.full(end + max(0, n_silent), np.log(self._silence.pool), dtype=np.float32)
+        n_silent = silent.encoder[0][0].shape[2] - end // silent.pool
+        mask = np.full(end + max(0, n_silent), np.log(silent.pool), dtype=np.float32)
         mask[:end] = 0.0
         return mx.array(mask).astype(self._model.dtype)[None, None, None]
 

@@ -23,6 +23,9 @@ CUT_MARGIN_FRAMES = 150
 SENTENCE_FRAMES = 15
 """The end of a sentence is worth this much of a pause."""
 LEAST_PROBABILITY = 1e-6
+MANY_WORDS = 12
+KEPT_SHARE = 0.8
+"""A reading with fewer than so many of the streamed words has lost some."""
 REPLACEMENT = "�"
 """What incomplete UTF-8 decodes to."""
 
@@ -106,6 +109,17 @@ def _threshold(word: DraftWord, following: DraftWord | None, rules: CommitRules)
     needed = rules.least_frames + rules.frame_threshold * doubt
     least = rules.ended_frames if following is None else rules.least_frames
     return max(least, round(min(needed, rules.most_frames)))
+
+
+def leaves_out(words: Sequence[DraftWord], streamed: Sequence[DraftWord]) -> bool:
+    """Tell whether a free reading lost a sentence that was heard while it was spoken.
+
+    Over many seconds of audio Whisper sometimes jumps; step by step it cannot. A few words less
+    are a better reading, and short texts are not judged by their number of words.
+    """
+    n_streamed = sum(not word.is_punctuation for word in streamed)
+    n_words = sum(not word.is_punctuation for word in words)
+    return n_streamed >= MANY_WORDS and n_words < KEPT_SHARE * n_streamed
 
 
 def cut_point(words: Sequence[DraftWord], *, first_frame: int, end_frame: int) -> tuple[int, int]:

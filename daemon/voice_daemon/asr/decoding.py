@@ -15,7 +15,7 @@ import numpy as np
 
 from voice_daemon.asr import alignatt
 from voice_daemon.asr.features import log_mel_spectrogram
-from voice_daemon.asr.projection import token_picker
+from voice_daemon.asr.projection import Picked, token_picker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,13 +23,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voice_daemon.asr.model import CrossKeys, DecoderOutput, KeyValue
-    from voice_daemon.asr.projection import Picked, Watched
+    from voice_daemon.asr.projection import Watched
     from voice_daemon.asr.whisper import WhisperModel
 
 Task = Literal["transcribe", "translate"]
 
 N_SAMPLES = 480_000
 """Samples in Whisper's window of 30 s at 16 kHz."""
+
+RESUME_WITHIN = 8
+"""How far ahead in a guess the newest token is looked for after a difference."""
+VERIFIED_AT_ONCE = 12
+"""Tokens of a guess that are read in one pass after a difference; most differ again sooner."""
 
 MAX_REPEATS = 3
 """A run of tokens said this many times in a row beyond the first is a loop."""
@@ -117,17 +122,13 @@ class GreedyDecoder:
         run = _Run(first, agreed + 1, eot=self._model.tokenizer.eot)
         scores = [_rows(out, len(opening) - 1, start + agreed, n_frames)]
         cache = _trimmed(out.cache, start + agreed)
+        rest = _Rest(guess[agreed:])
         while not run.stopped(max_tokens):
-            # A full stop is the likeliest next token, and reading two costs what one does.
-            length = cache[0][0].shape[2]
-            out = decoder(mx.array([run.tokens[-1], self._full_stop]), cross, cache=cache)
-            run.add(self._picker.pick(out.hidden, [0], at_start=False))
-            n_read = 1
-            if run.tokens[-1] == self._full_stop:
-                run.add(self._picker.pick(out.hidden, [1], at_start=False))
-                n_read = 2
+            tail = rest.after(run.tokens[-1])[: max_tokens - len(run.tokens) - 1]
+            out, n_read = self._continue(run, tail, cache, cross)
+            rest.drop(n_read - 1 if tail else 0)
             scores.append(_rows(out, 0, n_read, n_frames))
-            cache = _trimmed(out.cache, length + n_read)
+            cache = _trimmed(out.cache, cache[0][0].shape[2] + n_read)
         found = run.found(max_tokens)
         return Decoded(
             tokens=found,
@@ -138,10 +139,55 @@ class GreedyDecoder:
             scores=_stack(scores, len(text) + len(found), n_frames),
         )
 
+    def _continue(
+        self, run: _Run, tail: Sequence[int], cache: Sequence[KeyValue], cross: CrossKeys
+    ) -> tuple[DecoderOutput, int]:
+        """Add the next token, and those of `tail` that greedy decoding agrees with.
+
+        Returns the decoder's output and how many of its rows count.
+        """
+        decoder = self._model.decoder
+        # A full stop is the likeliest next token, and reading two costs what one does.
+        ahead = list(tail) or [self._full_stop]
+        out = decoder(mx.array([run.tokens[-1], *ahead]), cross, cache=cache)
+        if tail:
+            picked = self._picker.pick(out.hidden, range(len(ahead) + 1), at_start=False)
+            n_read = _common_prefix(picked.tokens, ahead) + 1
+            run.add(Picked(picked.tokens[:n_read], picked.logprobs[:n_read], []))
+            return out, n_read
+        run.add(self._picker.pick(out.hidden, [0], at_start=False))
+        if run.tokens[-1] != self._full_stop:
+            return out, 1
+        run.add(self._picker.pick(out.hidden, [1], at_start=False))
+        return out, 2
+
     def _no_speech(self, opening: Sequence[int]) -> Watched:
         """Where the model says that nobody speaks: after <|sot|>."""
         tokenizer = self._model.tokenizer
         return ((list(opening).index(tokenizer.sot), tokenizer.no_speech),)
+
+
+class _Rest:
+    """What is left of a guess once a token came that it did not foresee.
+
+    Two readings of the same audio differ in a word and then agree again: where the newest token
+    stands a little further on in the guess, what follows it there is worth verifying.
+    """
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self._tokens = list(tokens)
+
+    def after(self, token: int) -> list[int]:
+        """Tokens that may follow `token`; [] where the guess does not have it nearby."""
+        nearby = self._tokens[:RESUME_WITHIN]
+        if token not in nearby:
+            return []
+        self._tokens = self._tokens[nearby.index(token) + 1 :]
+        return self._tokens[:VERIFIED_AT_ONCE]
+
+    def drop(self, n_tokens: int) -> None:
+        """Forget the first, which were verified."""
+        self._tokens = self._tokens[n_tokens:]
 
 
 class _Run:

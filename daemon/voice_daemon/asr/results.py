@@ -44,7 +44,7 @@ class StreamingConfig:
     """The newest audio that is encoded anew at every step; older keys are kept."""
     padding_s: float = 0.2
     """Silence encoded behind the audio at every step."""
-    final_padding_s: float = 0.5
+    final_padding_s: float = 2.0
     """The same for the final."""
     window_s: float = 20.0
     """Longest audio that is held: beyond it the older part is settled and dropped."""

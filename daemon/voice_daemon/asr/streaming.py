@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voice_daemon.asr.acoustic import silent_window
-from voice_daemon.asr.commits import DraftWord, committable, cut_point
+from voice_daemon.asr.commits import DraftWord, committable, cut_point, leaves_out
 from voice_daemon.asr.decoding import GreedyDecoder
 from voice_daemon.asr.results import (
     StreamingConfig,
@@ -189,14 +189,13 @@ class StreamingDecoder:
     def _free_reading(self) -> Reading:
         """Decode the encoded window without forcing what was committed.
 
-        A loop gives way to what was streamed.
+        A loop, and a reading that jumps over a sentence, give way to what was streamed.
         """
-        window = self._window
         in_window = self._committed[self._n_behind :]
-        guess = (*tokens_of(in_window), *tokens_of(self._draft))
-        reading = window.read(self._spoken, guess=guess, want_no_speech=True)
-        if reading.looped and in_window:
-            return replace(reading, words=(*in_window, *self._draft))
+        streamed = (*in_window, *self._draft)
+        reading = self._window.read(self._spoken, guess=tokens_of(streamed), want_no_speech=True)
+        if in_window and (reading.looped or leaves_out(reading.words, streamed)):
+            return replace(reading, words=streamed)
         return reading
 
     def _forced(self) -> tuple[int, ...]:
