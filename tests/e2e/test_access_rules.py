@@ -100,6 +100,22 @@ def test_a_daemon_with_these_rules_lacks_nothing_and_a_listener_hears_the_words(
     listener.close()
 
 
+def test_doctor_finds_nothing_wrong_with_these_rules(broker: Mosquitto, voice_home: Path) -> None:
+    secret = voice_home / "password"
+    secret.touch(mode=0o600)
+    secret.write_text("voice\n")
+    done = run_daemonctl(
+        *("doctor", "--json"),
+        home=voice_home,
+        VOICE_DAEMON_NODE_ID="mac-mini",
+        VOICE_DAEMON_MQTT__PORT=str(broker.port),
+        VOICE_DAEMON_MQTT__USERNAME="voice",
+        VOICE_DAEMON_MQTT__PASSWORD_FILE=str(secret),
+    )
+    found = {check["check"]: check["verdict"] for check in json.loads(done.stdout)["checks"]}
+    assert (found["broker login"], found["broker access"]) == ("ok", "ok"), done.stdout
+
+
 FORBIDDEN = {
     "listener": (
         f"{ROOT}/cmd/listen",

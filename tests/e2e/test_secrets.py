@@ -225,7 +225,10 @@ def break_login(house: House, witness: Witness) -> None:
         house.broker.kill()
         house.start_broker()
         eventually(lambda said=said: said in witness.problem(), f"a problem with {path.name}")  # type: ignore[misc]
-        witness.ask(f"bad {path.name} ({len(bad)} characters)")
+        when = f"bad {path.name} ({len(bad)} characters)"
+        witness.ask(when)
+        if bad in {WRONG_PASSWORD, BAD_KEY}:
+            witness.command(when, "doctor")
         path.write_text(good)
     eventually(lambda: not witness.problem(), "connected again")
 
