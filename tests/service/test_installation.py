@@ -315,6 +315,8 @@ def test_a_purge_keeps_the_configuration_alone(installed: Mac) -> None:
     models = installed.voice_home / "models" / "small.en"
     models.mkdir(parents=True)
     (models / "weights").touch()
+    (installed.voice_home / "audio").mkdir()
+    (installed.voice_home / "audio" / "session.wav").touch()
     (installed.voice_home / "password").write_text("secret")  # named by the configuration
     refused = installed.daemonctl("uninstall", "--purge")
     assert refused.code == 2

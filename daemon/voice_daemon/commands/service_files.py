@@ -35,14 +35,21 @@ def ask_before_removing(paths: Sequence[Path], context: Context) -> None:
 
 
 def belongings(context: Context, installation: Installation) -> list[Path]:
-    """Give what the daemon made while it ran: models, state and logs, not the configuration."""
+    """Give what the daemon made: models, sound, state and logs, not the configuration."""
     paths, places = context.paths(), installation.places
     state = [
         *paths.state_dir.glob("voice-daemon.sock*"),
         *paths.state_dir.glob(f"{paths.changes_file.name}*"),
     ]
     logs = sorted(paths.log_file.parent.glob(f"{paths.log_file.name}*"))
-    return [paths.models_dir, *sorted(state), *logs, places.out_log, places.err_log]
+    return [
+        paths.models_dir,
+        paths.audio_dir,
+        *sorted(state),
+        *logs,
+        places.out_log,
+        places.err_log,
+    ]
 
 
 def crash_files(context: Context) -> tuple[Path, Path]:
