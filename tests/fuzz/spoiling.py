@@ -6,9 +6,13 @@ Knows nothing of what reads it.
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 HEAD = 256
 """Where a file says what it is."""
@@ -36,41 +40,73 @@ VALUES: st.SearchStrategy[Any] = st.sampled_from(
 )
 
 
+class Good(tuple[bytes, ...]):
+    """Input to be spoiled, with a short name: hypothesis writes its strategies out."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} good>"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One change of some bytes."""
+
+    at: int
+    put: bytes = b""
+    skip: int = 0
+    """How many bytes `put` stands for."""
+    rest_of: int | None = None
+    """Go on with what another good input has there; a number beyond all ends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to spoil a good input. Small: hypothesis keeps all that it ever drew."""
+
+    number: int
+    """Of the good input."""
+    edits: tuple[Edit, ...]
+
+    def apply(self, good: Sequence[bytes]) -> bytes:
+        """Give the spoiled input."""
+        content = good[self.number]
+        for edit in self.edits:
+            head, tail = content[: edit.at], content[edit.at + edit.skip :]
+            if edit.rest_of is not None:
+                tail = good[edit.rest_of][edit.at :] if edit.rest_of < len(good) else b""
+            content = head + edit.put + tail
+        return content
+
+
 @st.composite
-def spoiled_bytes(draw: st.DrawFn, good: tuple[bytes, ...]) -> bytes:
+def recipes(draw: st.DrawFn, good: Good) -> Recipe:
     """Change some places, most of them near the beginning."""
-    content = draw(st.sampled_from(good))
-    for _ in range(draw(st.integers(1, 5))):
-        last = len(content)
-        at = draw(
-            st.integers(0, min(HEAD, last)) | st.integers(0, min(BODY, last)) | st.integers(0, last)
-        )
-        content = _changed(draw, content, at, good)
-    return content
+    number = draw(st.integers(0, len(good) - 1))
+    last = len(good[number])
+    places = (
+        st.integers(0, min(HEAD, last)) | st.integers(0, min(BODY, last)) | st.integers(0, last)
+    )
+    edits = draw(st.lists(places.flatmap(lambda at: _edits(at, len(good))), min_size=1, max_size=5))
+    return Recipe(number, tuple(edits))
 
 
-def _changed(draw: st.DrawFn, content: bytes, at: int, good: tuple[bytes, ...]) -> bytes:
-    match draw(st.integers(0, 5)):
-        case 0:
-            value = draw(st.binary(min_size=1, max_size=8))
-            return content[:at] + value + content[at + len(value) :]
-        case 1:
-            token = draw(st.sampled_from(TOKENS))
-            return content[:at] + token + content[at + len(token) :]
-        case 2:
-            return content[:at] + draw(st.sampled_from(TOKENS)) + content[at:]
-        case 3:
-            return content[:at] + content[at + draw(st.integers(1, 64)) :]
-        case 4:
-            return content[:at] + draw(st.sampled_from(good))[at:]
-        case _:
-            return content[:at]
+def _edits(at: int, n_good: int) -> st.SearchStrategy[Edit]:
+    tokens = st.sampled_from(TOKENS)
+    return st.one_of(
+        st.binary(min_size=1, max_size=8).map(lambda put: Edit(at, put, skip=len(put))),
+        tokens.map(lambda put: Edit(at, put, skip=len(put))),
+        tokens.map(lambda put: Edit(at, put)),
+        st.integers(1, 64).map(lambda n_bytes: Edit(at, skip=n_bytes)),
+        st.integers(0, n_good).map(lambda other: Edit(at, rest_of=other)),
+    )
 
 
 @st.composite
-def spoiled_json(draw: st.DrawFn, good: tuple[bytes, ...]) -> bytes:
+def spoiled_json(draw: st.DrawFn, good: Good) -> bytes:
     """Put another value in some places of a document; what is no JSON stays as it is."""
-    content = draw(st.sampled_from(good))
+    content = good[draw(st.integers(0, len(good) - 1))]
     begin = content.find(b"{")
     if begin < 0:
         return content
@@ -102,6 +138,12 @@ def _replaced(draw: st.DrawFn, value: Any) -> Any:  # noqa: ANN401 - JSON is any
     return changed
 
 
-def spoiled(good: tuple[bytes, ...]) -> st.SearchStrategy[bytes]:
-    """Either of the two, and now and then nothing of the kind."""
-    return spoiled_json(good) | spoiled_bytes(good) | st.binary(max_size=300)
+def spoiled(good: Sequence[bytes]) -> st.SearchStrategy[bytes | Recipe]:
+    """Either of the two, and now and then nothing of the kind; `prepared` makes bytes of it."""
+    named = Good(good)
+    return spoiled_json(named) | recipes(named) | st.binary(max_size=300)
+
+
+def prepared(drawn: bytes | Recipe, good: Sequence[bytes]) -> bytes:
+    """Give the input itself."""
+    return drawn.apply(good) if isinstance(drawn, Recipe) else drawn

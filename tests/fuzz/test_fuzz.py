@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fuzz.hunt import CORPUS, Hunt, cases
 from fuzz.readers import check
 from fuzz.seeds import NATIVE, READERS, good
-from fuzz.spoiling import spoiled
+from fuzz.spoiling import prepared, spoiled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,8 @@ def test_good_input_is_taken(name: str, tmp_path: Path) -> None:
 @given(data=st.data())
 @settings(max_examples=100, suppress_health_check=list(HealthCheck))
 def test_any_spoiled_input_is_taken_or_told(name: str, tmp_path: Path, data: st.DataObject) -> None:
-    check(READERS[name], data.draw(spoiled(good(name))), tmp_path)
+    content = prepared(data.draw(spoiled(good(name))), good(name))
+    check(READERS[name], content, tmp_path)
 
 
 @pytest.mark.parametrize("name", sorted(NATIVE))

@@ -99,7 +99,7 @@ def _by_examples(
 ) -> None:
     from hypothesis import HealthCheck, Phase, given, settings  # noqa: PLC0415 - not for atheris
 
-    from fuzz.spoiling import spoiled  # noqa: PLC0415 - as above
+    from fuzz.spoiling import Recipe, prepared, spoiled  # noqa: PLC0415 - as above
 
     give_up_s = time.monotonic() + (arguments.seconds or float("inf"))
     # One batch after the other: hypothesis tries the same few things before it varies.
@@ -114,9 +114,9 @@ def _by_examples(
             phases=[Phase.generate],  # the case as it was found is what is kept
         )
         @given(spoiled(good))
-        def spoil(content: bytes) -> None:
+        def spoil(drawn: bytes | Recipe) -> None:
             if time.monotonic() < give_up_s:
-                look(content)
+                look(prepared(drawn, good))
 
         spoil()
         if arguments.seconds is None or time.monotonic() >= give_up_s:
