@@ -54,8 +54,9 @@ def report(account: Account) -> str:
         ),
         f"  finals that arrived, word for word right {ends.arrived}, {account.right_words}",
         (
-            f"  reported lost / missing / doubled        "
-            f"{ends.reported_lost} / {len(ends.missing)} / {len(ends.doubled)}"
+            f"  reported lost, missing, doubled          "
+            f"{ends.reported_lost}, {len(ends.missing)}, {len(ends.doubled)}; "
+            f"{ends.redelivered} messages redelivered"
         ),
         (
             f"  faults of the broker                     "

@@ -35,6 +35,8 @@ class Audience:
 
     def __init__(self, port: int, *, root: str) -> None:
         """`root`: the daemon's topics begin with it."""
+        self.redelivered = 0
+        """Messages that came again to the byte: their acknowledgement was lost (QoS 1)."""
         self.finals: Counter[str] = Counter()
         self.started: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
@@ -47,6 +49,7 @@ class Audience:
         self.health: list[dict[str, Any]] = []
         self.last_state = b""
         self._root = root
+        self._heard: set[bytes] = set()
         self._change = threading.Condition()
         subscribed = threading.Event()
         self._client = paho.Client(
@@ -76,11 +79,17 @@ class Audience:
     def _on_message(self, _client: paho.Client, _: object, message: paho.MQTTMessage) -> None:
         leaf = message.topic.removeprefix(f"{self._root}/")
         with self._change:
-            if message.payload.startswith(b"{"):
-                self._leaves()[leaf](json.loads(message.payload))
-            else:
-                self.last_state = bytes(message.payload)
+            self._hear(leaf, bytes(message.payload))
             self._change.notify_all()
+
+    def _hear(self, leaf: str, payload: bytes) -> None:
+        if not payload.startswith(b"{"):
+            self.last_state = payload
+        elif payload in self._heard:
+            self.redelivered += 1
+        else:
+            self._heard.add(payload)
+            self._leaves()[leaf](json.loads(payload))
 
     def _final(self, body: dict[str, Any]) -> None:
         self.finals[body["session_id"]] += 1
