@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from voice_daemon.asr import WhisperTranscriber
+from voice_daemon.asr import StreamingDecoder, WhisperTranscriber
+from voice_daemon.asr.acoustic import encoding_silence
 from voice_daemon.asr.steps import at_once
 from voice_daemon.asr.whisper import free_unused_memory, loading_model
 from voice_daemon.dictation import CurrentDictations, Dictations
@@ -158,7 +159,11 @@ def loading_transcriber(settings: AsrSettings, models_dir: Path) -> Steps[Whispe
     model = yield from loading_model(folder, settings.dtype)
     loaded_s = time.monotonic()
     yield
-    transcriber = WhisperTranscriber(model, streaming_config(settings))
+    config = streaming_config(settings)
+    silence = yield from encoding_silence(model)
+    transcriber = WhisperTranscriber(
+        model, config, decoder=StreamingDecoder(model, config, silence=silence)
+    )
     yield from transcriber.warming_up()
     log.info(
         "asr.ready",

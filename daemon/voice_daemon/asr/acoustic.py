@@ -21,11 +21,13 @@ import numpy as np
 from voice_daemon.asr import features
 from voice_daemon.asr.features import IncrementalLogMel
 from voice_daemon.asr.model import CrossKeys
+from voice_daemon.asr.steps import at_once
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voice_daemon.asr.model import KeyValue
+    from voice_daemon.asr.steps import Steps
     from voice_daemon.asr.whisper import WhisperModel
 
 FRAME_SAMPLES = 320
@@ -78,11 +80,17 @@ def silent_window(model: WhisperModel, *, pool: int = POOL_FRAMES) -> SilentWind
     Silence's value in the log-mel spectrogram hangs 8 below the loudest frame of the audio, so
     the keys depend on it, but little: `SILENCE_LEVEL` stands for all speech.
     """
+    return at_once(encoding_silence(model, pool=pool))
+
+
+def encoding_silence(model: WhisperModel, *, pool: int = POOL_FRAMES) -> Steps[SilentWindow]:
+    """Do as `silent_window` does, in steps: with a large model it takes seconds."""
     dims = model.dims
     shape = (MEL_PER_FRAME * dims.n_audio_ctx, dims.n_mels)
     silence = np.full(shape, features.SILENCE_LOG10, dtype=np.float32)
     mel = mx.array(features.normalise(silence, loudest=SILENCE_LEVEL)).astype(model.dtype)
-    audio, keys = model.encoder.with_keys(mel[None])
+    audio, keys = yield from model.encoder.encoding(mel[None])
+    yield
     window = SilentWindow(
         pool, _pooled(keys, pool), _pooled(model.decoder.cross_keys(audio).layers, pool)
     )

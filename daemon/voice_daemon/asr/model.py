@@ -19,10 +19,12 @@ import numpy as np
 from mlx import nn
 
 from voice_daemon.asr.kernels import attention, gelu
+from voice_daemon.asr.steps import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from voice_daemon.asr.steps import Steps
     from voice_daemon.asr.weights import ModelDimensions
 
 KeyValue = tuple[mx.array, mx.array]
@@ -137,11 +139,17 @@ class AudioEncoder(nn.Module):
 
     def with_keys(self, mel: mx.array) -> tuple[mx.array, tuple[KeyValue, ...]]:
         """As `__call__`, with every layer's keys and values."""
+        return at_once(self.encoding(mel))
+
+    def encoding(self, mel: mx.array) -> Steps[tuple[mx.array, tuple[KeyValue, ...]]]:
+        """Do as `with_keys` does, in a step for each layer."""
         x = gelu(self.conv2(gelu(self.conv1(mel))))
         x = x + self._positions[: x.shape[1]].astype(x.dtype)
         keys_values = []
         for block in self.blocks:
+            yield
             x, layer = block(x)
+            mx.eval(x, layer)
             keys_values.append(layer)
         return self.ln_post(x), tuple(keys_values)
 
