@@ -15,6 +15,7 @@ import numpy as np
 
 from voice_daemon.asr import alignatt
 from voice_daemon.asr.features import log_mel_spectrogram
+from voice_daemon.asr.guesses import Rest, common_prefix
 from voice_daemon.asr.projection import Picked, token_picker
 
 if TYPE_CHECKING:
@@ -30,11 +31,6 @@ Task = Literal["transcribe", "translate"]
 
 N_SAMPLES = 480_000
 """Samples in Whisper's window of 30 s at 16 kHz."""
-
-RESUME_WITHIN = 8
-"""How far ahead in a guess the newest token is looked for after a difference."""
-VERIFIED_AT_ONCE = 12
-"""Tokens of a guess that are read in one pass after a difference; most differ again sooner."""
 
 MAX_REPEATS = 3
 """A run of tokens said this many times in a row beyond the first is a loop."""
@@ -118,11 +114,11 @@ class GreedyDecoder:
         rows = range(start - 1, start + len(guess))
         watched = self._no_speech(opening) if want_no_speech else ()
         first = self._picker.pick(out.hidden, rows, at_start=not text, watched=watched)
-        agreed = _common_prefix(first.tokens, guess)
+        agreed = common_prefix(first.tokens, guess)
         run = _Run(first, agreed + 1, eot=self._model.tokenizer.eot)
         scores = [_rows(out, len(opening) - 1, start + agreed, n_frames)]
         cache = _trimmed(out.cache, start + agreed)
-        rest = _Rest(guess[agreed:])
+        rest = Rest(guess[agreed:])
         while not run.stopped(max_tokens):
             tail = rest.after(run.tokens[-1])[: max_tokens - len(run.tokens) - 1]
             out, n_read = self._continue(run, tail, cache, cross)
@@ -152,7 +148,7 @@ class GreedyDecoder:
         out = decoder(mx.array([run.tokens[-1], *ahead]), cross, cache=cache)
         if tail:
             picked = self._picker.pick(out.hidden, range(len(ahead) + 1), at_start=False)
-            n_read = _common_prefix(picked.tokens, ahead) + 1
+            n_read = common_prefix(picked.tokens, ahead) + 1
             run.add(Picked(picked.tokens[:n_read], picked.logprobs[:n_read], []))
             return out, n_read
         run.add(self._picker.pick(out.hidden, [0], at_start=False))
@@ -165,29 +161,6 @@ class GreedyDecoder:
         """Where the model says that nobody speaks: after <|sot|>."""
         tokenizer = self._model.tokenizer
         return ((list(opening).index(tokenizer.sot), tokenizer.no_speech),)
-
-
-class _Rest:
-    """What is left of a guess once a token came that it did not foresee.
-
-    Two readings of the same audio differ in a word and then agree again: where the newest token
-    stands a little further on in the guess, what follows it there is worth verifying.
-    """
-
-    def __init__(self, tokens: Sequence[int]) -> None:
-        self._tokens = list(tokens)
-
-    def after(self, token: int) -> list[int]:
-        """Tokens that may follow `token`; [] where the guess does not have it nearby."""
-        nearby = self._tokens[:RESUME_WITHIN]
-        if token not in nearby:
-            return []
-        self._tokens = self._tokens[nearby.index(token) + 1 :]
-        return self._tokens[:VERIFIED_AT_ONCE]
-
-    def drop(self, n_tokens: int) -> None:
-        """Forget the first, which were verified."""
-        self._tokens = self._tokens[n_tokens:]
 
 
 class _Run:
@@ -229,16 +202,6 @@ def is_loop(tokens: Sequence[int]) -> bool:
             if tail == tail[:width] * (MAX_REPEATS + 1):
                 return True
     return False
-
-
-def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the longest common prefix."""
-    length = 0
-    for left, right in zip(a, b, strict=False):
-        if left != right:
-            break
-        length += 1
-    return length
 
 
 def _trimmed(cache: Sequence[KeyValue], length: int) -> tuple[KeyValue, ...]:
