@@ -144,7 +144,7 @@ def test_speech_without_the_wake_word_says_nothing(
     assert on(subscriber, "wake") == on(subscriber, "session") == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_in_a_session_ends_it_in_time(
     number: signal.Signals,
     mosquitto_port: int,

@@ -7,6 +7,7 @@ Knows no format.
 from __future__ import annotations
 
 import math
+import os
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
@@ -107,7 +108,8 @@ class BinaryReader:
 def read_text(path: Path) -> str:
     """Read a small file of a model's whole; ValueError for one that is too long to be it."""
     with path.open("rb") as file:
-        content = file.read(MAX_TEXT_BYTES + 1)
+        # A read claims as much memory as it asks for, whatever there is.
+        content = file.read(min(os.fstat(file.fileno()).st_size, MAX_TEXT_BYTES) + 1)
     if len(content) > MAX_TEXT_BYTES:
         raise ValueError(f"it is longer than {MAX_TEXT_BYTES >> 20} MiB")
     return content.decode("utf-8")
