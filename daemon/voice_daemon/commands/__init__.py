@@ -2,8 +2,8 @@
 
 A command is a module of this package, or an object in one, that satisfies `Command`;
 `voice_daemon.commands.registry` lists them. It knows neither argparse's top level nor how errors
-are shown: a command raises a `VoiceDaemonError` and the caller prints it. Importing a command must be
-cheap, because `--help` imports all of them: heavy imports go inside `run`.
+are shown: a command raises a `VoiceDaemonError` and the caller prints it. Importing a command
+must be cheap, because `--help` imports all of them: heavy imports go inside `run`.
 """
 
 from __future__ import annotations
