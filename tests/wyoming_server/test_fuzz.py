@@ -65,19 +65,23 @@ def served() -> Iterator[Served]:
 
 async def send(port: int, received: bytes, *, rudely: bool) -> None:
     reader, writer = await asyncio.open_connection(HOST, port)
-    with contextlib.suppress(ConnectionError):
-        writer.write(received)
-        await writer.drain()
-        if not rudely:
-            writer.write_eof()
-            await reader.read()
-    writer.transport.abort()
+    try:
+        # Not only `ConnectionError`: half closing what the server has reset is ENOTCONN.
+        with contextlib.suppress(OSError):
+            writer.write(received)
+            await writer.drain()
+            if not rudely:
+                writer.write_eof()
+                await reader.read()
+    finally:
+        writer.transport.abort()
 
 
 async def beside(port: int, sent: list[bytes], *, rudely: bool) -> str:
-    fuzzers = [asyncio.create_task(send(port, received, rudely=rudely)) for received in sent]
-    heard = await dictate(port, spoken(TEXT).samples)
-    await asyncio.gather(*fuzzers)
+    async with asyncio.TaskGroup() as fuzzers:
+        for received in sent:
+            fuzzers.create_task(send(port, received, rudely=rudely))
+        heard = await dictate(port, spoken(TEXT).samples)
     return heard.text
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import stat
 import threading
 import time
@@ -32,6 +33,8 @@ _PIECES_A_SECOND: Final = 10
 """A file is decoded in pieces of this length, whatever its rate."""
 _PIPE_MAX_BYTES: Final = 1 << 29
 """More than four hours at 16 kHz."""
+_PIECE_BYTES: Final = 1 << 16
+_SIGNAL_CHECK_S: Final = 0.25
 _FORMATS_REMEDY: Final = "give an audio file: WAV, FLAC, Ogg, MP3 or AIFF"
 
 
@@ -185,10 +188,10 @@ def _source(path: Path) -> Path | io.BytesIO:
     libsndfile waits for a pipe inside a system call of its own, where Ctrl-C is not heard, and
     needs to go back in it.
     """
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return path
-        content = file.read(_PIPE_MAX_BYTES + 1)
+        content = _read_through(file)
     if len(content) > _PIPE_MAX_BYTES:
         raise AudioFileError(
             "audio.too_long",
@@ -196,6 +199,22 @@ def _source(path: Path) -> Path | io.BytesIO:
             remedy="save it to a file, and give that",
         )
     return io.BytesIO(content)
+
+
+def _read_through(pipe: io.FileIO) -> bytearray:
+    """Read to the end, or to one piece beyond `_PIPE_MAX_BYTES`; never deaf to Ctrl-C.
+
+    A signal that comes just before a read that waits would not end it, so no read waits.
+    """
+    content = bytearray()
+    while len(content) <= _PIPE_MAX_BYTES:
+        if not select.select([pipe], [], [], _SIGNAL_CHECK_S)[0]:
+            continue
+        piece = pipe.read(_PIECE_BYTES)
+        if not piece:
+            break
+        content += piece
+    return content
 
 
 def _read_mono(file: soundfile.SoundFile, path: Path) -> NDArray[np.float32]:
