@@ -28,7 +28,6 @@ def problems_if_any(file: Path | None, environ: Mapping[str, str]) -> tuple[Prob
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)  # TOML has no surrogates
-
 VALUES = st.one_of(
     st.booleans(),
     st.integers(-(10**12), 10**12),
@@ -36,7 +35,6 @@ VALUES = st.one_of(
     TEXT,
     st.lists(TEXT, max_size=3),
 )
-
 ANY = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -1,0 +1,26 @@
+"""A hub and a models folder, empty at first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import huggingface_hub
+import pytest
+from huggingface_hub import constants
+
+import fake_hub
+from pulls import REPOS, Bench
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    huggingface_hub.close_session()
+    with fake_hub.FakeHub(REPOS) as hub:
+        yield Bench(hub, tmp_path / "models")
+    huggingface_hub.close_session()
