@@ -11,27 +11,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from voice_daemon import __version__
 from voice_daemon.announcer import Announcer
 from voice_daemon.control.server import ControlServer
 from voice_daemon.glance import Glance
 from voice_daemon.health import Reporter
-from voice_daemon.homeassistant.discovery import Device
 from voice_daemon.homeassistant.lifecycle import Lifecycle
 from voice_daemon.intake import Intake
-from voice_daemon.live_settings import (
-    SILENCE_RANGE_MS,
-    THRESHOLD_RANGE,
-    WAKE_WORD,
-    LiveSettings,
-)
+from voice_daemon.introduction import device_of, info_of
 from voice_daemon.mqtt.claims import claims_filter
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.hermes import Hermes
 from voice_daemon.mqtt.mailbox import steady_s
 from voice_daemon.mqtt.messages import (
     Command,
-    Info,
     MqttMessage,
     Topics,
     availability,
@@ -40,10 +32,10 @@ from voice_daemon.mqtt.messages import (
     health_message,
 )
 from voice_daemon.orders import Orders
-from voice_daemon.reload import Hands, Reloader
+from voice_daemon.reconfigurable import Reconfigurable
+from voice_daemon.reload import Reloader
 from voice_daemon.rivals import BrokerRivals
 from voice_daemon.turns import Turns
-from voice_daemon.wake_models import wake_choices
 from voice_daemon.worker import Engine, Outcome, Worker
 from voice_daemon.wyoming_server.server import WyomingServer
 
@@ -52,11 +44,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from voice_daemon.audio import AudioSource
-    from voice_daemon.config import Settings
     from voice_daemon.control.server import Handler
+    from voice_daemon.live_settings import LiveSettings
     from voice_daemon.reload import Configuration
     from voice_daemon.replay import Replay
-    from voice_daemon.settings_store import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,101 +99,31 @@ class Assembly:
         hooks: Hooks,
         configuration: Configuration | None = None,
     ) -> None:
-        settings = live.settings
-        self.store = live.store
+        """Build them in the order in which they need each other."""
+        self._live = live
+        self._settings = settings = live.settings
         self._topics = Topics(settings.mqtt.base_topic, settings.node_id)
         self._hooks = hooks
+        self._build_engine = build_engine
         hermes = Hermes(self._topics, steady_s) if settings.mqtt.format == "hermes" else None
-        contends = settings.arbitration.enabled
-        self.homeassistant = Lifecycle(
-            _device(live, self._topics, settings.asr.model)
-            if settings.homeassistant.discovery
-            else None,
-            topics=self._topics,
-            settings=live.names,
-            store=live.store,
-            wake=hooks.nudge,
-        )
-        self.mqtt = MqttClient(
-            settings.mqtt,
-            client_id=settings.mqtt.client_id or default_client_id(settings.node_id),
-            topics=self._topics,
-            on_command=self._on_command,
-            announce=self._announce,
-            listeners={settings.homeassistant.status_topic: self.homeassistant.on_status}
-            if settings.homeassistant.discovery
-            else {},
-            live={claims_filter(self._topics): self._on_claim} if contends else {},
-            foreign=hermes,
-        )
         glance = Glance()
-        self.announcer = Announcer(
-            publish=self.mqtt.publish,
-            topics=self._topics,
-            info=Info(
-                __version__,
-                settings.asr.model,
-                live.listening_for(live.values[WAKE_WORD]),
-                settings.audio.device,
-            ),
-            settings=live.values,
-            final_ttl_s=settings.mqtt.final_ttl_s,
-            wording=hermes.for_event if hermes else for_event,
-            on_event=glance.read,
-        )
-        self._rivals = BrokerRivals(
-            topics=self._topics,
-            publish=self.mqtt.publish,
-            is_connected=lambda: self.mqtt.status().connected,
-            has_problem=lambda: bool(self.announcer.picture().problems),
-        )
-        self.intake = Intake(
-            audio.new_source,
-            name_of=audio.name_of,
-            stall_timeout_s=settings.audio.stall_timeout_s,
-        )
         turns = Turns()
-        self.wyoming = (
-            WyomingServer(settings.wyoming.host, settings.wyoming.port, schedule=turns)
-            if settings.wyoming.enabled
+        self.store = live.store
+        self.homeassistant = self._build_homeassistant()
+        self.mqtt = self._build_mqtt(hermes)
+        self.announcer = self._build_announcer(glance, hermes)
+        self._rivals = self._build_rivals()
+        self.intake = self._build_intake(audio)
+        self.wyoming = self._build_wyoming(turns)
+        self.worker = self._build_worker(audio.replay, glance, turns)
+        self._reporter = self._build_reporter(glance, places.log_file)
+        self.orders = self._build_orders()
+        self.reloader = (
+            self._build_reloader(configuration, is_live=audio.replay is None)
+            if configuration
             else None
         )
-        self.worker = Worker(
-            build=lambda: self._serving(self._engine(build_engine, contends=contends)),
-            intake=self.intake,
-            announcer=self.announcer,
-            silence_alarm_s=None if audio.replay else settings.audio.silence_alarm_s,
-            replay=audio.replay,
-            before_opening=hooks.before_opening,
-            on_end=hooks.ended,
-            turns=turns,
-            on_scores=glance.scored,
-        )
-        self._reporter = Reporter(
-            settings,
-            self.announcer,
-            self.intake,
-            self.worker,
-            self.mqtt,
-            time.monotonic(),
-            places.log_file,
-            glance,
-        )
-        self.orders = Orders(
-            worker=self.worker,
-            announcer=self.announcer,
-            reporter=self._reporter,
-            live=live,
-            topics=self._topics,
-            publish=self.mqtt.publish,
-            publish_health=self.publish_health,
-            changed=hooks.nudge,
-        )
-        self._live = live
-        self._hears_microphone = audio.replay is None
-        self.reloader = Reloader(configuration, self._hands()) if configuration else None
-        handlers = {**self.orders.control_handlers(), **self._reload_handlers()}
-        self.control = ControlServer(places.socket_path, handlers) if places.socket_path else None
+        self.control = self._build_control(places.socket_path) if places.socket_path else None
 
     def publish_health(self) -> None:
         """Say how the daemon is; callable from any thread."""
@@ -214,44 +135,130 @@ class Assembly:
         for message in (online, *self._retained()):
             self.mqtt.publish(message)
 
-    def _hands(self) -> Hands:
-        return Hands(
-            tune=self._tune,
-            reconfigure=self._reconfigure,
-            set_live=self.orders.put_in_force,
-            switch=self.worker.switch,
-            switched=self._switched,
-            raise_problem=self.announcer.raise_problem,
-            clear_problem=self.announcer.clear_problem,
+    def _build_homeassistant(self) -> Lifecycle:
+        settings = self._settings
+        device = device_of(self._live, self._topics, model=settings.asr.model)
+        return Lifecycle(
+            device if settings.homeassistant.discovery else None,
+            topics=self._topics,
+            settings=self._live.names,
+            store=self.store,
+            wake=self._hooks.nudge,
         )
 
-    def _reload_handlers(self) -> dict[str, Handler]:
-        reloader = self.reloader
-        if reloader is None:
-            return {}
-        return {
-            "reload": lambda _arguments: reloader.reload().to_dict(),
-            "reload-progress": lambda _arguments: reloader.progress(),
-        }
+    def _build_mqtt(self, hermes: Hermes | None) -> MqttClient:
+        settings = self._settings
+        listeners = {settings.homeassistant.status_topic: self.homeassistant.on_status}
+        return MqttClient(
+            settings.mqtt,
+            client_id=settings.mqtt.client_id or default_client_id(settings.node_id),
+            topics=self._topics,
+            on_command=self._on_command,
+            announce=self._announce,
+            listeners=listeners if settings.homeassistant.discovery else {},
+            live={claims_filter(self._topics): self._on_claim} if self._contends else {},
+            foreign=hermes,
+        )
 
-    def _tune(self, settings: Settings) -> None:
-        if self._hears_microphone:
-            self.worker.silence_alarm_s = settings.audio.silence_alarm_s
-        self.worker.tune(settings)
+    def _build_announcer(self, glance: Glance, hermes: Hermes | None) -> Announcer:
+        return Announcer(
+            publish=self.mqtt.publish,
+            topics=self._topics,
+            info=info_of(self._live),
+            settings=self._live.values,
+            final_ttl_s=self._settings.mqtt.final_ttl_s,
+            wording=hermes.for_event if hermes else for_event,
+            on_event=glance.read,
+        )
 
-    def _reconfigure(self, settings: Settings) -> dict[str, Value]:
-        """Take over what can also be set by MQTT; give what changes by it."""
-        choices = wake_choices(settings.wake.models)
-        due = self._live.reconfigure(settings, wake_choices=choices)
-        self._describe(self.announcer.picture().model)
-        return due
+    def _build_rivals(self) -> BrokerRivals:
+        return BrokerRivals(
+            topics=self._topics,
+            publish=self.mqtt.publish,
+            is_connected=lambda: self.mqtt.status().connected,
+            has_problem=lambda: bool(self.announcer.picture().problems),
+        )
 
-    def _switched(self, settings: Settings) -> None:
-        self.announcer.model_changed(settings.asr.model)
-        self._describe(settings.asr.model)
+    def _build_intake(self, audio: Input) -> Intake:
+        return Intake(
+            audio.new_source,
+            name_of=audio.name_of,
+            stall_timeout_s=self._settings.audio.stall_timeout_s,
+        )
 
-    def _describe(self, model: str) -> None:
-        self.homeassistant.describe(_device(self._live, self._topics, model))
+    def _build_wyoming(self, turns: Turns) -> WyomingServer | None:
+        wanted = self._settings.wyoming
+        return WyomingServer(wanted.host, wanted.port, schedule=turns) if wanted.enabled else None
+
+    def _build_worker(self, replay: Replay | None, glance: Glance, turns: Turns) -> Worker:
+        return Worker(
+            build=self._engine_in_service,
+            intake=self.intake,
+            announcer=self.announcer,
+            silence_alarm_s=None if replay else self._settings.audio.silence_alarm_s,
+            replay=replay,
+            before_opening=self._hooks.before_opening,
+            on_end=self._hooks.ended,
+            turns=turns,
+            on_scores=glance.scored,
+        )
+
+    def _build_reporter(self, glance: Glance, log_file: Path | None) -> Reporter:
+        return Reporter(
+            settings=self._settings,
+            announcer=self.announcer,
+            intake=self.intake,
+            worker=self.worker,
+            mqtt=self.mqtt,
+            started_s=time.monotonic(),
+            log_file=log_file,
+            glance=glance,
+        )
+
+    def _build_orders(self) -> Orders:
+        return Orders(
+            worker=self.worker,
+            announcer=self.announcer,
+            reporter=self._reporter,
+            live=self._live,
+            topics=self._topics,
+            publish=self.mqtt.publish,
+            publish_health=self.publish_health,
+            changed=self._hooks.nudge,
+        )
+
+    def _build_reloader(self, configuration: Configuration, *, is_live: bool) -> Reloader:
+        reached = Reconfigurable(
+            live=self._live,
+            topics=self._topics,
+            homeassistant=self.homeassistant,
+            announcer=self.announcer,
+            worker=self.worker,
+            orders=self.orders,
+            watches_silence=is_live,
+        )
+        return Reloader(configuration, reached.hands())
+
+    def _build_control(self, socket_path: Path) -> ControlServer:
+        reloading = _reload_handlers(self.reloader) if self.reloader else {}
+        return ControlServer(socket_path, {**self.orders.control_handlers(), **reloading})
+
+    def _engine_in_service(self) -> Engine:
+        """Build the models, and let others use them once they are warm.
+
+        Raises what keeps them from being built, and when the others' port is taken.
+        """
+        engine = self._build_engine(self.intake.now_sample)
+        if self._contends:
+            engine.pipeline.arbitrate(self._topics.node, self._rivals)
+        if self.wyoming is not None and engine.dictations is not None:
+            self.wyoming.start(engine.dictations)
+        return engine
+
+    @property
+    def _contends(self) -> bool:
+        """Whether others on the broker have a say in who answers."""
+        return self._settings.arbitration.enabled
 
     def _health(self) -> MqttMessage:
         return health_message(self._reporter.health(), topics=self._topics, at=datetime.now(UTC))
@@ -260,19 +267,6 @@ class Assembly:
         """Give what a broker that may have forgotten everything must be told."""
         health = [self._health()] if self.worker.engine_ready else []
         return [*self.homeassistant.messages(), *self.announcer.retained(), *health]
-
-    def _engine(self, build: Callable[[Callable[[], int]], Engine], *, contends: bool) -> Engine:
-        """Build the models; with `contends`, others on the broker have a say in who answers."""
-        engine = build(self.intake.now_sample)
-        if contends:
-            engine.pipeline.arbitrate(self._topics.node, self._rivals)
-        return engine
-
-    def _serving(self, engine: Engine) -> Engine:
-        """Let others use the engine, now that it is warm; raises when their port is taken."""
-        if self.wyoming is not None and engine.dictations is not None:
-            self.wyoming.start(engine.dictations)
-        return engine
 
     def _on_claim(self, topic: str, payload: bytes) -> None:
         self._rivals.on_message(topic, payload)
@@ -286,15 +280,8 @@ class Assembly:
         return self._retained()
 
 
-def _device(live: LiveSettings, topics: Topics, model: str) -> Device:
-    settings = live.settings
-    return Device(
-        topics=topics,
-        prefix=settings.homeassistant.prefix,
-        version=__version__,
-        model=model,
-        wake_words=live.wake_words,
-        threshold_range=THRESHOLD_RANGE,
-        silence_range_ms=SILENCE_RANGE_MS,
-        speaks_events=settings.mqtt.format == "native",
-    )
+def _reload_handlers(reloader: Reloader) -> dict[str, Handler]:
+    return {
+        "reload": lambda _arguments: reloader.reload().to_dict(),
+        "reload-progress": lambda _arguments: reloader.progress(),
+    }
