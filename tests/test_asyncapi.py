@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from asyncapi_document.document import as_yaml
 from asyncapi_document.home_assistant import HEARD_FROM_IT, TOLD_TO_IT
 from asyncapi_document.reader import Reader
 from asyncapi_document.schemas import object_schema
+from transcripts import final_of
 from voice_daemon.config import Settings
-from voice_daemon.events import EndReason, Timing, TranscriptFinal, WakeDetected
+from voice_daemon.events import EndReason, Timing, WakeDetected
 from voice_daemon.homeassistant.discovery import Device, announcement
 from voice_daemon.live_settings import SILENCE_RANGE_MS, THRESHOLD_RANGE, LiveSettings
 from voice_daemon.mqtt import messages
@@ -105,18 +107,13 @@ def test_a_message_with_something_missing_or_strange_is_not_valid(reader: Reader
 
 
 def test_what_never_happened_is_null_and_valid(reader: Reader) -> None:
-    final = TranscriptFinal(
-        session_id="s",
-        seq=1,
-        text="",
-        revised=False,
-        language="en",
+    final = replace(
+        final_of("s", ""),
         end_reason=EndReason.MAX_LENGTH,
-        duration_ms=1,
         wake_word=None,
         confidence=float("nan"),
-        no_speech_prob=0.0,
-        timing=Timing(None, None, 1),
+        timing=Timing(first_draft_ms=None, first_committed_ms=None, finalize_ms=1),
+        words=(),
     )
     (message,) = messages.for_event(final, topics=TOPICS, at=datetime.now(UTC), final_ttl_s=30)
     assert reader.message(message.topic, message.payload) == "transcriptFinal"

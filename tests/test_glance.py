@@ -1,3 +1,5 @@
+"""What is shown of this moment to whoever watches, and how it is drawn."""
+
 from __future__ import annotations
 
 import math
@@ -9,16 +11,12 @@ import pytest
 
 from apps import EndlessRoom, Running, command, make_app
 from brokers import DEADLINE_S, eventually
+from hand_clock import HandClock
+from transcripts import final_of
 from voice_daemon.app import Input
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import ControlError
-from voice_daemon.events import (
-    EndReason,
-    SessionStarted,
-    Timing,
-    TranscriptFinal,
-    TranscriptPartial,
-)
+from voice_daemon.events import SessionStarted, TranscriptPartial
 from voice_daemon.glance import PEAK_S, WATCHED_S, Glance
 from voice_daemon.moment import Moment, Words
 from voice_daemon.status_text import Painter
@@ -29,36 +27,16 @@ if TYPE_CHECKING:
 
 STARTED = SessionStarted("a1", "hey_jarvis", 0)
 PARTIAL = TranscriptPartial("a1", 1, "turn on", " the", "en", 900, 310)
-FINAL = TranscriptFinal(
-    session_id="a1",
-    seq=2,
-    text="Turn on.",
-    revised=False,
-    language="en",
-    end_reason=EndReason.SILENCE,
-    duration_ms=900,
-    wake_word="hey_jarvis",
-    confidence=0.9,
-    no_speech_prob=0.0,
-    timing=Timing(None, None, 100),
-)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
+FINAL = final_of("a1", "Turn on.")
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> HandClock:
+    return HandClock()
 
 
 @pytest.fixture
-def glance(clock: Clock) -> Glance:
+def glance(clock: HandClock) -> Glance:
     return Glance(clock_s=clock)
 
 
@@ -72,7 +50,7 @@ def test_words_are_kept_while_somebody_watches(glance: Glance) -> None:
     assert glance.look()[1] == Words("a1", "Turn on.", is_final=True, lag_ms=310)
 
 
-def test_nothing_that_was_said_is_kept_for_nobody(glance: Glance, clock: Clock) -> None:
+def test_nothing_that_was_said_is_kept_for_nobody(glance: Glance, clock: HandClock) -> None:
     glance.read(PARTIAL)
     assert glance.look()[1] is None
     glance.read(PARTIAL)
@@ -80,7 +58,7 @@ def test_nothing_that_was_said_is_kept_for_nobody(glance: Glance, clock: Clock) 
     assert glance.look()[1] is None
 
 
-def test_a_wake_words_peak_is_seen_for_a_while(glance: Glance, clock: Clock) -> None:
+def test_a_wake_words_peak_is_seen_for_a_while(glance: Glance, clock: HandClock) -> None:
     for score in (0.1, 0.9, 0.2):
         glance.scored({"hey_jarvis": score})
     assert glance.look()[0] == {"hey_jarvis": 0.9}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from transcripts import final_of
 from voice_daemon.events import (
     EndReason,
     Event,
@@ -24,19 +27,7 @@ def partial(session_id: str, lag_ms: int) -> TranscriptPartial:
 
 def final(session_id: str) -> TranscriptFinal:
     timing = Timing(first_draft_ms=410, first_committed_ms=640, finalize_ms=180)
-    return TranscriptFinal(
-        session_id=session_id,
-        seq=2,
-        text="Turn on the lights.",
-        revised=False,
-        language="en",
-        end_reason=EndReason.SILENCE,
-        duration_ms=2310,
-        wake_word="hey_jarvis",
-        confidence=0.9,
-        no_speech_prob=0.01,
-        timing=timing,
-    )
+    return replace(final_of(session_id), timing=timing)
 
 
 def session(

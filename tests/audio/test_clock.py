@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hand_clock import HandClock
 from voice_daemon.audio.clock import LiveClock, ReplayClock
 from voice_daemon.events import SAMPLE_RATE
 
 BLOCK_S = 0.02
 BLOCK_SAMPLES = 320
-
-
-@dataclass
-class HandClock:
-    now_s: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def deliver(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import transcripts
 from voice_daemon.events import (
     EndReason,
     ErrorRaised,
@@ -18,8 +19,6 @@ from voice_daemon.events import (
     SessionStarted,
     State,
     StateChanged,
-    Timing,
-    TranscriptFinal,
     TranscriptPartial,
     WakeDetected,
     Word,
@@ -38,18 +37,8 @@ STOP = "hermes/asr/stopListening"
 
 WAKE = WakeDetected("s1", "hey_jarvis", 0.94, 16_000)
 STARTED = SessionStarted("s1", "hey_jarvis", 16_000)
-FINAL = TranscriptFinal(
-    session_id="s1",
-    seq=9,
-    text="Schalte das Küchenlicht ein.",
-    revised=True,
-    language="de",
-    end_reason=EndReason.SILENCE,
-    duration_ms=2310,
-    wake_word="hey_jarvis",
-    confidence=0.9104,
-    no_speech_prob=0.0199,
-    timing=Timing(first_draft_ms=410, first_committed_ms=None, finalize_ms=180),
+FINAL = replace(
+    transcripts.FINAL,
     words=(Word("Schalte", 0.1203, 0.31), Word("misheard", 0.31, 0.4), Word("ein.", 1.2, 1.5)),
 )
 ENDED = SessionEnded("s1", EndReason.SILENCE, 1, 64_000)

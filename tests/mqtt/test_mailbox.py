@@ -7,53 +7,32 @@ from datetime import UTC, datetime
 
 import pytest
 
+from hand_clock import HandClock
 from mqtt_clients import TOPICS
-from voice_daemon.events import EndReason, SessionStarted, Timing, TranscriptFinal
+from transcripts import final_of
+from voice_daemon.events import SessionStarted
 from voice_daemon.mqtt.mailbox import WINDOW, Mailbox, steady_s
 from voice_daemon.mqtt.messages import MqttMessage, for_event
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-class Clock:
-    """Stands still until told."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def mailbox(clock: Clock) -> Mailbox:
+def mailbox(clock: HandClock) -> Mailbox:
     return Mailbox(capacity=100, stall_s=3, clock_s=clock)
 
 
 def final(session_id: str) -> MqttMessage:
-    event = TranscriptFinal(
-        session_id,
-        1,
-        "ok",
-        revised=False,
-        language="en",
-        end_reason=EndReason.SILENCE,
-        duration_ms=1,
-        wake_word=None,
-        confidence=1,
-        no_speech_prob=0,
-        timing=Timing(None, None, 1),
-    )
-    return for_event(event, topics=TOPICS, at=AT, final_ttl_s=30)[0]
+    return for_event(final_of(session_id), topics=TOPICS, at=AT, final_ttl_s=30)[0]
 
 
 def test_the_broker_is_told_the_rest_of_a_life_and_not_the_whole(
-    mailbox: Mailbox, clock: Clock
+    mailbox: Mailbox, clock: HandClock
 ) -> None:
     mailbox.put(final("s1"))
     clock.now_s += 19.5
@@ -63,7 +42,7 @@ def test_the_broker_is_told_the_rest_of_a_life_and_not_the_whole(
     assert outgoing.expiry_s == 11
 
 
-def test_a_machine_that_slept_wakes_to_no_old_command(mailbox: Mailbox, clock: Clock) -> None:
+def test_a_machine_that_slept_wakes_to_no_old_command(mailbox: Mailbox, clock: HandClock) -> None:
     mailbox.link_up((), mark=0, receive_maximum=20)
     mailbox.put(final("s1"))
     clock.now_s += 3600
@@ -81,7 +60,7 @@ def test_the_clock_runs_on() -> None:
     assert steady_s() > before_s
 
 
-def test_a_report_waits_for_the_link_and_comes_once(mailbox: Mailbox, clock: Clock) -> None:
+def test_a_report_waits_for_the_link_and_comes_once(mailbox: Mailbox, clock: HandClock) -> None:
     for name in ("s1", "s2"):
         mailbox.put(final(name))
     clock.now_s += 31
@@ -98,7 +77,7 @@ def test_a_report_waits_for_the_link_and_comes_once(mailbox: Mailbox, clock: Clo
     assert mailbox.settle() == ((), None)
 
 
-def test_a_report_waits_for_room_so_that_it_displaces_no_other_final(clock: Clock) -> None:
+def test_a_report_waits_for_room_so_that_it_displaces_no_other_final(clock: HandClock) -> None:
     mailbox = Mailbox(capacity=2, stall_s=3, clock_s=clock)
     for name in ("s1", "s2", "s3"):
         mailbox.put(final(name))
@@ -112,7 +91,7 @@ def test_a_report_waits_for_room_so_that_it_displaces_no_other_final(clock: Cloc
     assert report.session_id == "s1"
 
 
-def test_only_lost_finals_are_worth_a_report(mailbox: Mailbox, clock: Clock) -> None:
+def test_only_lost_finals_are_worth_a_report(mailbox: Mailbox, clock: HandClock) -> None:
     for message in for_event(SessionStarted("s1", None, 0), topics=TOPICS, at=AT):
         mailbox.put(message)
     clock.now_s += 3600

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import pytest
 
+from transcripts import FINAL
 from voice_daemon.errors import ConfigError
 from voice_daemon.events import (
     Claim,
@@ -24,11 +25,8 @@ from voice_daemon.events import (
     State,
     StateChanged,
     StoodDown,
-    Timing,
-    TranscriptFinal,
     TranscriptPartial,
     WakeDetected,
-    Word,
 )
 from voice_daemon.mqtt import messages
 from voice_daemon.mqtt.messages import Command, Health, Info, MqttMessage, Topics
@@ -36,21 +34,6 @@ from voice_daemon.mqtt.messages import Command, Health, Info, MqttMessage, Topic
 GOLDEN = Path(__file__).parent.parent / "golden" / "mqtt"
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
 TOPICS = Topics("voice", "mac-mini")
-
-FINAL = TranscriptFinal(
-    session_id="s1",
-    seq=9,
-    text="Schalte das Küchenlicht ein.",
-    revised=True,
-    language="de",
-    end_reason=EndReason.SILENCE,
-    duration_ms=2310,
-    wake_word="hey_jarvis",
-    confidence=0.9104,
-    no_speech_prob=0.0199,
-    timing=Timing(first_draft_ms=410, first_committed_ms=None, finalize_ms=180),
-    words=(Word("Schalte", 0.1203, 0.31),),
-)
 CLAIM = Claim(Stage.CLAIM, "mac-mini", "s1", "hey jarvis/2", 0.9712)
 EVENTS: dict[str, Event | Claim] = {
     "wake": WakeDetected("s1", "hey_jarvis", 0.94096, 16_000),
