@@ -16,30 +16,17 @@ from voice_daemon.parts import transcribing
 from voice_daemon.utterance import Utterance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from voice_daemon.audio.ring import RingBuffer
     from voice_daemon.events import Event, Transcript
     from voice_daemon.evidence import Reading
-    from voice_daemon.parts import PipelineOptions, Tally, Transcriber, VoiceActivityDetector
+    from voice_daemon.surroundings import Surroundings
 
 STEP_SPREAD = 1.2
 """Audio between two steps, at least, for each second that the last one took."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What every session of a pipeline shares."""
-
-    ring: RingBuffer
-    vad: VoiceActivityDetector
-    transcriber: Transcriber
-    options: PipelineOptions
-    now_sample: Callable[[], int]
-    tally: Tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

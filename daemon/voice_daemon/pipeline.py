@@ -1,7 +1,8 @@
 """From audio blocks to events: wake word, session, partials, final.
 
-`Pipeline` owns the daemon's state between blocks. Pure but for its parts: it knows nothing of
-threads, devices, networks or wall time, and one thread at a time may call it.
+`Pipeline` owns the place in the audio, and decides what opens and ends a session. Pure but for its
+parts: it knows nothing of threads, devices, networks or wall time, and one thread at a time may
+call it.
 
 Audio is processed in equal quanta, whatever the size of the blocks, so the same audio gives
 the same events. The wake detector hears everything, also during a session, so that it is warm
@@ -16,62 +17,22 @@ from typing import TYPE_CHECKING
 
 from voice_daemon.audio.ring import RingBuffer
 from voice_daemon.contender import Candidate, Contender
-from voice_daemon.events import (
-    EndReason,
-    ErrorRaised,
-    SessionEnded,
-    SessionStarted,
-    SpeechStarted,
-    State,
-    StateChanged,
-    WakeDetected,
-    ms_to_samples,
-)
-from voice_daemon.listening import Opening, OpenSession, Surroundings
-from voice_daemon.parts import (
-    Counters,
-    PipelineOptions,
-    Tally,
-    Transcriber,
-    TranscriberError,
-    VoiceActivityDetector,
-    WakeWordDetector,
-    transcribing,
-)
+from voice_daemon.events import EndReason, ErrorRaised, State, WakeDetected, ms_to_samples
+from voice_daemon.listening import Opening, OpenSession
+from voice_daemon.parts import Counters, PipelineOptions, Tally, TranscriberError
 from voice_daemon.quanta import Quantizer
-from voice_daemon.session import Cause, Trigger, next_state
+from voice_daemon.session import Trigger
+from voice_daemon.session_slot import SessionSlot
+from voice_daemon.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from voice_daemon.arbitration import Rivals
     from voice_daemon.events import AudioBlock, Event, StoodDown, WakeDetection
+    from voice_daemon.parts import Transcriber, VoiceActivityDetector, WakeWordDetector
 
-__all__ = [
-    "Counters",
-    "Pipeline",
-    "PipelineOptions",
-    "Transcriber",
-    "TranscriberError",
-    "VoiceActivityDetector",
-    "WakeWordDetector",
-]
-
-_LOSSES = {
-    EndReason.MIC_LOST: (
-        "the microphone was lost in the middle of a command",
-        "check the microphone, then say it again",
-    ),
-    EndReason.OVERLOAD: (
-        "recognition fell too far behind in the middle of a command",
-        "choose a smaller asr.model or a longer asr.step_s, then say it again",
-    ),
-    EndReason.SHUTDOWN: (
-        "the daemon stopped in the middle of a command",
-        "say it again once the daemon runs",
-    ),
-}
-"""Endings that lose a command against the speaker's will: what to say, and what to do."""
+__all__ = ["Counters", "Pipeline", "PipelineOptions"]
 
 
 class Pipeline:
@@ -100,30 +61,31 @@ class Pipeline:
             tally=self._tally,
         )
         self._quantizer = Quantizer(max_gap_samples=ms_to_samples(options.max_gap_ms))
-        self._state = State.IDLE
-        self._session: OpenSession | None = None
+        self._slot = SessionSlot(transcriber, self._tally)
         self._contender: Contender | None = None
         self._heard_to = 0
-        self._outbox: list[Event] = []
         self._next_options: PipelineOptions | None = None
-        self.last_fault: TranscriberError | None = None
-        """The newest failure of the recogniser, with its cause, for the log."""
 
     @property
     def state(self) -> State:
         """Idle, listening, transcribing or muted."""
-        return self._state
+        return self._slot.state
 
     @property
     def session_id(self) -> str | None:
         """The open session, if there is one."""
-        return None if self._session is None else self._session.opening.session_id
+        return self._slot.session_id
+
+    @property
+    def last_fault(self) -> TranscriberError | None:
+        """The newest failure of the recogniser, with its cause, for the log."""
+        return self._slot.last_fault
 
     @property
     def at_rest(self) -> bool:
         """True while no session is open, or may be about to be; any thread may ask."""
         contender = self._contender
-        return self._session is None and not (contender is not None and contender.is_waiting)
+        return self._slot.session is None and not (contender is not None and contender.is_waiting)
 
     @property
     def counters(self) -> Counters:
@@ -149,99 +111,98 @@ class Pipeline:
         A failure of the recogniser ends the session and is told by events; a failure of any
         other part ends the session and is raised, and the events come with the next call.
         """
-        if self._state is State.MUTED:
+        if self._slot.state is State.MUTED:
             self._quantizer.skip(block)
-            return self._taken()
+            return self._slot.taken()
         with self._closing_on_fault():
             if self._quantizer.take(block):
                 self._start_afresh(block.first_sample)
         for quantum in self._quantizer.quanta():
             with self._closing_on_fault():
                 self._hear(quantum)
-        return self._taken()
+        return self._slot.taken()
 
     def listen(self) -> list[Event]:
         """Open a session without a wake word; nothing happens unless idle."""
-        if self._state is not State.IDLE:
-            return self._taken()
+        if self._slot.state is not State.IDLE:
+            return self._slot.taken()
         if self._quantizer.position is None:
-            self._emit(
+            self._slot.emit(
                 ErrorRaised(
                     "session.no_input",
                     "there is no audio input to listen to",
                     "check the microphone: daemonctl status",
                 )
             )
-            return self._taken()
+            return self._slot.taken()
         with self._closing_on_fault():
             self._withdraw()
             opening = Opening(session_id=self._new_session_id(), at_sample=self._heard_to)
             self._open(opening, heard_to=self._heard_to)
-        return self._taken()
+        return self._slot.taken()
 
     def cancel(self) -> list[Event]:
         """Drop the open session, without a final."""
         with self._closing_on_fault():
             self._close(EndReason.CANCELLED)
-        return self._taken()
+        return self._slot.taken()
 
     def mute(self) -> list[Event]:
         """Stop hearing, and forget all audio; drops the open session."""
-        if self._state is State.MUTED:
-            return self._taken()
+        if self._slot.state is State.MUTED:
+            return self._slot.taken()
         with self._closing_on_fault():
-            if self._session is None:
-                self._move(Trigger.MUTE)
+            if self._slot.session is None:
+                self._slot.move(Trigger.MUTE)
             self._close(EndReason.MUTED)
         self._around.ring.clear()
         self._around.vad.reset()
         self._quantizer.forget()
         self._wake.reset(self._heard_to)
-        return self._taken()
+        return self._slot.taken()
 
     def unmute(self) -> list[Event]:
         """Hear again, from the next block on."""
-        if self._state is State.MUTED:
-            self._move(Trigger.UNMUTE)
+        if self._slot.state is State.MUTED:
+            self._slot.move(Trigger.UNMUTE)
             self._heard_to = self._quantizer.position or 0
             self._wake.reset(self._heard_to)
-        return self._taken()
+        return self._slot.taken()
 
     def lose_input(self) -> list[Event]:
         """Take note that the input is gone: the next block begins somewhere else."""
         with self._closing_on_fault():
             self._close(EndReason.MIC_LOST)
         self._quantizer.lose()
-        return self._taken()
+        return self._slot.taken()
 
     def shutdown(self) -> list[Event]:
         """End the open session: a command that was complete but for the hangover is kept."""
         self._withdraw()
         with self._closing_on_fault():
-            if self._session is not None:
-                self._pass_on(self._session, self._session.stop())
-        return self._taken()
+            if self._slot.session is not None:
+                self._pass_on(self._slot.session, self._slot.session.stop())
+        return self._slot.taken()
 
     def set_threshold(self, threshold: float) -> list[Event]:
         """Set the wake threshold, 0..1, from now on."""
         self._wake.threshold = threshold
-        return self._taken()
+        return self._slot.taken()
 
     def set_silence(self, silence_ms: float) -> list[Event]:
         """Set the silence that ends a command, from the next session on."""
-        options = replace(self._around.options, silence_ms=silence_ms)
-        self._around = replace(self._around, options=options)
-        return self._taken()
+        self._around = self._around.with_silence(silence_ms)
+        return self._slot.taken()
 
     def set_options(self, options: PipelineOptions) -> list[Event]:
         """Govern by other numbers, from the next session on; the silence is set by itself."""
         self._next_options = options
-        return self._taken()
+        return self._slot.taken()
 
     def choose_wake_words(self, models: Sequence[str]) -> list[Event]:
         """Listen for other wake words from now on; raises, and changes nothing, if it cannot."""
         self._wake.choose(models)
-        return self._taken()
+        return self._slot.taken()
 
     def _hear(self, quantum: AudioBlock) -> None:
         self._around.ring.push(quantum)
@@ -250,11 +211,12 @@ class Pipeline:
         contender = self._contender
         if contender is not None:
             self._give_way(contender.listen())
-        if self._session is not None:
+        session = self._slot.session
+        if session is not None:
             self._tally.add(wakes_ignored=len(detections))
             if detections and contender is not None:
-                contender.hold(detections[0], session_id=self._session.opening.session_id)
-            self._pass_on(self._session, self._session.hear(quantum.samples))
+                contender.hold(detections[0], session_id=session.opening.session_id)
+            self._pass_on(session, session.hear(quantum.samples))
         elif contender is not None and contender.is_waiting:
             self._tally.add(wakes_ignored=len(detections))
             contender.keep(quantum.samples)
@@ -289,21 +251,21 @@ class Pipeline:
         """Leave a wake word to another device, ending the session if it was opened."""
         if stood_down is not None:
             self._tally.add(stood_down=1)
-            self._emit(stood_down)
+            self._slot.emit(stood_down)
             self._close(EndReason.CANCELLED)
 
     def _admit(self, candidate: Candidate) -> None:
         """Open a session as of its wake word, whatever was heard since."""
         opening, detection = candidate.opening, candidate.detection
-        self._emit(
+        self._slot.emit(
             WakeDetected(
                 opening.session_id, detection.wake_word, detection.score, detection.at_sample
             )
         )
         self._open(opening, heard_to=candidate.heard_to)
         for samples in candidate.heard:
-            if self._session is not None:
-                self._pass_on(self._session, self._session.hear(samples))
+            if self._slot.session is not None:
+                self._pass_on(self._slot.session, self._slot.session.hear(samples))
 
     def _withdraw(self) -> None:
         """Drop the session that may have been about to be opened."""
@@ -314,47 +276,24 @@ class Pipeline:
         """Take over what was set since the last session: an open one keeps its ring."""
         options, self._next_options = self._next_options, None
         if options is not None:
-            around = self._around
-            options = replace(options, silence_ms=around.options.silence_ms)
-            ring = around.ring.resized(ms_to_samples(options.history_ms()))
-            self._around = replace(around, options=options, ring=ring)
+            self._around = self._around.governed_by(options)
 
     def _open(self, opening: Opening, *, heard_to: int) -> None:
         self._adopt_options()
-        self._tally.add(sessions=1)
-        self._session = OpenSession(opening, self._around, heard_to=heard_to)
-        self._emit(SessionStarted(opening.session_id, opening.wake_word, opening.at_sample))
-        self._move(Trigger.LISTEN if opening.wake_word is None else Trigger.WAKE)
-        self._pass_on(self._session, self._session.hear_history())
+        session = OpenSession(opening, self._around, heard_to=heard_to)
+        self._slot.open(session)
+        self._pass_on(session, session.hear_history())
 
     def _pass_on(self, session: OpenSession, events: Iterable[Event]) -> None:
         """Emit what a session has to say, and close it when it is over."""
-        for event in events:
-            self._emit(event)
-            if isinstance(event, SpeechStarted):
-                self._move(Trigger.SPEECH)
+        self._slot.pass_on(events)
         if session.over is not None:
             self._close(session.over)
 
     def _close(self, reason: EndReason) -> None:
-        """End the open session, if there is one, and let the recogniser forget it."""
+        """End the open session, if there is one, and any that may have been about to be."""
         self._withdraw()
-        session, self._session = self._session, None
-        if session is None:
-            return
-        session_id = session.opening.session_id
-        if session.command_open and reason in _LOSSES:
-            message, remedy = _LOSSES[reason]
-            self._emit(ErrorRaised("session.command_lost", message, remedy, session_id))
-        self._tally.add(finals=session.finals)
-        self._tally.end(reason)
-        self._emit(SessionEnded(session_id, reason, session.finals, self._heard_to))
-        try:
-            with transcribing():
-                self._around.transcriber.reset()
-        except TranscriberError as fault:
-            self._report(fault)
-        self._move(reason)
+        self._slot.close(reason, heard_to=self._heard_to)
 
     def _start_afresh(self, first_sample: int) -> None:
         """Begin at a place in the input that does not continue the last one."""
@@ -369,24 +308,8 @@ class Pipeline:
         try:
             yield
         except TranscriberError as fault:
-            self._report(fault)
+            self._slot.report(fault)
             self._close(EndReason.ERROR)
         except Exception:
             self._close(EndReason.ERROR)
             raise
-
-    def _report(self, fault: TranscriberError) -> None:
-        self.last_fault = fault
-        self._tally.add(transcriber_faults=1)
-        self._emit(ErrorRaised(fault.code, fault.message, fault.remedy, self.session_id))
-
-    def _move(self, cause: Cause) -> None:
-        self._state = next_state(self._state, cause)
-        self._emit(StateChanged(self._state))
-
-    def _emit(self, event: Event) -> None:
-        self._outbox.append(event)
-
-    def _taken(self) -> list[Event]:
-        events, self._outbox = self._outbox, []
-        return events
