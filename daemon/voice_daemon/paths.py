@@ -44,6 +44,11 @@ class Paths:
         return self.state_dir / "audio"
 
     @property
+    def wyoming_log_file(self) -> Path:
+        """The log of `daemonctl serve-wyoming`, which may run beside the daemon."""
+        return self.log_file.with_name("serve-wyoming.jsonl")
+
+    @property
     def socket_path(self) -> Path:
         """The control socket; raises `ConfigError` where the system could not bind it."""
         path = self.state_dir / f"{APP_NAME}.sock"

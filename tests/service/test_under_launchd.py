@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daemon_process import DaemonProcess, run_daemonctl
+from fake_hub import FakeHub
 from fake_launchd.harness import patiently
+from pulls import REPO, REPOS
 from virtual_microphone import DEVICE, VirtualMicrophone, why_not
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import ControlError
 from voice_daemon.service import LABEL
+from wyoming_process import wyoming_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -151,6 +154,45 @@ def test_a_stop_is_clean_and_lasts_until_start_and_uninstall_leaves_nothing(
         os.kill(pid, 0)
     left = {name for name in installed.files() if not name.startswith(".config/pulse/")}
     assert left == {"voice/config.toml"}
+
+
+def test_a_purge_takes_whatever_the_daemon_and_its_commands_wrote(
+    installed: Mac,
+    microphone: VirtualMicrophone,
+    subscriber: Subscriber,
+    demo_clip: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", str(installed.home))
+    configured = f"{installed.config_file.read_text()}[privacy]\nsave_audio = true\n"
+    installed.config_file.write_text(configured)
+    voice = installed.voice_home
+    before = answers_as(installed, "idle")["pid"]
+    assert installed.daemonctl("restart").code == 0
+    pid = answers_as(installed, "idle", not_pid=before)["pid"]
+    microphone.play(demo_clip)
+    subscriber.wait_for(is_on("transcript/final"))
+    assert run_daemonctl("mute", home=voice).returncode == 0
+    patiently((voice / "state.json").exists, "the mute is remembered")
+    assert run_daemonctl("models", "measure", "tiny.en", home=voice).returncode == 0
+    with wyoming_process(voice):
+        pass
+    with FakeHub(REPOS) as hub:
+        pulled = run_daemonctl("models", "pull", REPO, home=voice, HF_ENDPOINT=hub.endpoint)
+    assert pulled.returncode == 0, pulled.stderr
+    os.kill(pid, signal.SIGKILL)
+    for unfinished in (".state.json.abc", ".measured.json.1"):  # what a power cut leaves
+        (voice / unfinished).touch()
+    agent_file = installed.places.agent_file
+    agent_file.with_name(f".{agent_file.name}.new").touch()
+    (voice / "logs" / "serve-wyoming.jsonl.1").touch()
+    written = {file.split("/")[1] for file in installed.files() if file.startswith("voice/")}
+    assert written >= {"audio", "logs", "models", "measured.json", "state.json"}
+    assert (voice / "logs" / "serve-wyoming.jsonl").stat().st_size
+    assert installed.daemonctl("uninstall", "--purge", "--yes").code == 0
+    left = {name for name in installed.files() if not name.startswith(".config/pulse/")}
+    assert left == {"voice/config.toml"}
+    assert {path.name for path in voice.iterdir()} == {"config.toml"}
 
 
 def test_a_stop_in_the_middle_of_a_session_ends_it_before_launchd_kills(

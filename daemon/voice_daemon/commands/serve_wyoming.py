@@ -56,7 +56,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     core_dumps.forbid()
     logs.configure(
         settings.log,
-        log_file=paths.log_file.with_name("serve-wyoming.jsonl"),
+        log_file=paths.wyoming_log_file,
         console=context.err.isatty(),
         log_transcripts=settings.privacy.log_transcripts,
     )

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voice_daemon.paths import APP_NAME
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -35,18 +37,22 @@ def ask_before_removing(paths: Sequence[Path], context: Context) -> None:
 
 
 def belongings(context: Context, installation: Installation) -> list[Path]:
-    """Give what the daemon made: models, sound, state and logs, not the configuration."""
+    """Give what the daemon and its commands made, and not the configuration.
+
+    Models, sound, state, measurements and logs; with their rotations, and with what a crash left
+    of a file that was being replaced.
+    """
+    from voice_daemon.models.measured import FILE as MEASURED  # noqa: PLC0415 - only when it is asked
+
     paths, places = context.paths(), installation.places
-    state = [
-        *paths.state_dir.glob("voice-daemon.sock*"),
-        *paths.state_dir.glob(f"{paths.changes_file.name}*"),
-    ]
-    logs = sorted(paths.log_file.parent.glob(f"{paths.log_file.name}*"))
+    kept = (paths.changes_file.name, MEASURED)
+    state = [f"{APP_NAME}.sock*", *(f"{name}*" for name in kept), *(f".{name}.*" for name in kept)]
+    logs = [f"{log.name}*" for log in (paths.log_file, paths.wyoming_log_file)]
     return [
         paths.models_dir,
         paths.audio_dir,
-        *sorted(state),
-        *logs,
+        *sorted(found for name in state for found in paths.state_dir.glob(name)),
+        *sorted(found for name in logs for found in paths.log_file.parent.glob(name)),
         places.out_log,
         places.err_log,
     ]

@@ -16,7 +16,15 @@ from voice_daemon.errors import NotInstalledError, ServiceError
 from voice_daemon.service.agent import LABEL
 from voice_daemon.service.launchctl import Launchctl, NoSessionError
 from voice_daemon.service.places import program_of
-from voice_daemon.service.steps import Step, make_folder, move, remove, run_program, write_file
+from voice_daemon.service.steps import (
+    Step,
+    make_folder,
+    move,
+    remove,
+    run_program,
+    unfinished,
+    write_file,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,7 +93,8 @@ class Installation:
 
     def uninstall_steps(self) -> list[Step]:
         """Give the steps that remove what `install_steps` made; none when there is nothing."""
-        files = (self.places.agent_file, self.places.app, self._building())
+        agent_file = self.places.agent_file
+        files = (agent_file, unfinished(agent_file), self.places.app, self._building())
         return [
             *([self._bootout()] if self.loaded else []),
             *(remove(path) for path in files if path.exists() or path.is_symlink()),

@@ -71,13 +71,18 @@ def make_folder(path: Path, mode: int) -> Step:
     return Step(f"make folder {path}", do)
 
 
+def unfinished(path: Path) -> Path:
+    """Give where a file is written before it takes its place; a crash may leave it there."""
+    return path.with_name(f".{path.name}.new")
+
+
 def write_file(path: Path, content: bytes, *, mode: int = 0o644) -> Step:
     """Write a file at once: whoever reads it sees the old one or the new one."""
 
     def do() -> None:
         with _told("written", path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = path.with_name(f".{path.name}.new")
+            fresh = unfinished(path)
             fresh.write_bytes(content)
             fresh.chmod(mode)
             fresh.replace(path)
