@@ -169,6 +169,7 @@ def test_a_repository_id_is_no_path(file: Path) -> None:
 
 def test_what_should_have_been_meant_is_a_warning(file: Path) -> None:
     file.write_text("[wyoming]\nenabled = true\n[privacy]\nsave_audio = true\n")
+    file.chmod(0o600)
     warnings = [str(warning) for warning in load_effective(file, {}).warnings]
     assert [line.split(": ")[1] for line in warnings] == ["[privacy] save_audio = true"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,27 @@ def test_a_broken_configuration_file(
     path.write_text(text)
     done = run_daemonctl("run", "--config", path, home=voice_home)
     assert_one_line(done, CONFIGURATION, said)
+
+
+def test_a_configuration_that_everybody_may_write(voice_home: Path) -> None:
+    path = voice_home / "config.toml"
+    path.touch()
+    path.chmod(0o666)
+    done = run_daemonctl("run", home=voice_home)
+    assert_one_line(done, CONFIGURATION, f"chmod o-w '{path}'")
+
+
+def test_a_configuration_that_a_group_may_write_is_told_in_the_log(
+    voice_home: Path, tmp_path: Path, mosquitto_port: int
+) -> None:
+    path, silence = voice_home / "config.toml", tmp_path / "silence.wav"
+    path.write_text(f"[mqtt]\nport = {mosquitto_port}\n")
+    path.chmod(0o664)
+    soundfile.write(silence, np.zeros(16_000, np.int16), 16_000)
+    assert run_daemonctl("run", "--input", silence, "--fast", home=voice_home).returncode == 0
+    log = default_paths({"VOICE_DAEMON_HOME": str(voice_home)}).log_file.read_text()
+    (line,) = [json.loads(line) for line in log.splitlines() if "config.warning" in line]
+    assert (line["level"], line["remedy"]) == ("warning", f"run: chmod g-w '{path}'")
 
 
 def test_a_model_folder_that_is_not_there(

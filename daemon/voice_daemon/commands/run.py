@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from voice_daemon.app import Input
     from voice_daemon.audio import AudioSource
     from voice_daemon.commands import Context
-    from voice_daemon.config import Settings
+    from voice_daemon.config import Effective, Settings
     from voice_daemon.errors import VoiceDaemonError
     from voice_daemon.reload import Configuration
     from voice_daemon.replay import Replay
@@ -115,7 +115,8 @@ def _mistakes(context: Context) -> str:
 
 
 def _run(args: argparse.Namespace, context: Context) -> int:
-    settings, paths = context.settings(), context.paths()
+    effective, paths = context.effective(), context.paths()
+    settings = effective.settings
     from voice_daemon import core_dumps  # noqa: PLC0415 - only when it is run
     from voice_daemon.app import App  # noqa: PLC0415 - as above
     from voice_daemon.engine import build_engine  # noqa: PLC0415 - loads the recogniser
@@ -135,6 +136,7 @@ def _run(args: argparse.Namespace, context: Context) -> int:
         else microphone_input(settings)
     )
     _set_up_log(settings, context)
+    _log_warnings(effective)
     live = LiveSettings(
         settings,
         wake_choices=wake_choices(settings.wake.models),
@@ -186,6 +188,20 @@ def _set_up_log(settings: Settings, context: Context) -> None:
         console=context.err.isatty(),
         log_transcripts=settings.privacy.log_transcripts,
     )
+
+
+def _log_warnings(effective: Effective) -> None:
+    """Say in the log what `config check` warns of."""
+    import structlog  # noqa: PLC0415 - only when it is run
+
+    for warning in effective.warnings:
+        structlog.get_logger().warning(
+            "config.warning",
+            file=warning.file,
+            key=warning.key,
+            reason=warning.message,
+            remedy=warning.remedy,
+        )
 
 
 def microphone_input(settings: Settings) -> Input:

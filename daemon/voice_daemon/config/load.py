@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
@@ -31,6 +32,7 @@ from voice_daemon.config.sources import (
     variable,
 )
 from voice_daemon.config.values import names_a_path
+from voice_daemon.ownership import exposed_file, shared_with_a_group
 from voice_daemon.paths import default_paths, expand
 
 if TYPE_CHECKING:
@@ -130,7 +132,7 @@ def load_effective(path: Path | None, environ: Mapping[str, str]) -> Effective:
         settings,
         {key: leaves[key].origin if key in leaves else DEFAULT for key in all_keys()},
         file,
-        tuple(_warnings(settings, leaves)),
+        (*_shared_file(file), *_warnings(settings, leaves)),
     )
 
 
@@ -221,6 +223,16 @@ def _warnings(settings: Settings, leaves: Mapping[Key, _Leaf]) -> Iterator[Probl
             yield leaves[key].problem(key, rule.message, rule.remedy)
 
 
+def _shared_file(file: Path | None) -> Iterator[Problem]:
+    """Warn of a file that a group may write: it may be one of this user alone."""
+    with suppress(OSError):  # it may be gone since it was read
+        exposure = None if file is None else shared_with_a_group(file)
+        if exposure is not None:
+            whose = "it" if exposure.path == file else str(exposure.path)
+            message = f"others may be able to write it: {whose} {exposure.fault}"
+            yield Problem(str(file), "", "", message, f"run: {exposure.remedy}")
+
+
 def _bad_files(leaves: Mapping[Key, _Leaf]) -> Iterator[Problem]:
     for key in _FILES:
         if key in leaves and leaves[key].value is not None:
@@ -229,7 +241,9 @@ def _bad_files(leaves: Mapping[Key, _Leaf]) -> Iterator[Problem]:
                 yield leaves[key].problem(key, *fault)
 
 
-def _fault_of_file(file: Path, *, secret: bool) -> tuple[str, str] | None:
+def _fault_of_file(  # noqa: PLR0911 - one return a kind of fault
+    file: Path, *, secret: bool
+) -> tuple[str, str] | None:
     """Return what is wrong with a file that the configuration names, and the remedy."""
     try:
         mode = stat.S_IMODE(file.stat().st_mode)
@@ -239,6 +253,9 @@ def _fault_of_file(file: Path, *, secret: bool) -> tuple[str, str] | None:
         return "is not a file", f"put a file at {file}"
     if secret and mode & 0o077:
         return f"others can read this file (mode {mode:04o})", f"`chmod 600 {file}`"
+    exposure = exposed_file(file)
+    if exposure is not None:
+        return f"others could change the file: it {exposure.fault}", f"run: {exposure.remedy}"
     if not os.access(file, os.R_OK):
         return "this user may not read the file", f"`chmod 600 {file}` as its owner"
     if not file.read_bytes().strip():

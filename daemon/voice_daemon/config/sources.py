@@ -17,6 +17,7 @@ from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 from voice_daemon.config.problems import ENVIRONMENT, Problem, closest, key_name
 from voice_daemon.config.schema import ENV_DELIMITER, ENV_PREFIX, Section, Settings
 from voice_daemon.config.text import MASK, is_secret, shown
+from voice_daemon.ownership import exposed_file, exposed_way
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -84,14 +85,14 @@ def read_file(file: Path) -> Source:
             return _missing(file)
         if not file.is_file():
             return _unreadable(file, "is not a file")
-        table = TomlConfigSettingsSource(Settings, file).toml_data
+        source = _sorted_out(file, TomlConfigSettingsSource(Settings, file).toml_data)
     except tomllib.TOMLDecodeError as error:
         return _syntax_error(file, str(error))
     except UnicodeDecodeError as error:
         return _unreadable(file, f"is not UTF-8 text ({error.reason} at byte {error.start})")
     except OSError as error:
         return _unreadable(file, f"cannot be read: {error.strerror}")
-    return _sorted_out(file, table)
+    return source
 
 
 def read_environ(environ: Mapping[str, str]) -> Source:
@@ -130,6 +131,7 @@ def _sorted_out(file: Path, table: Mapping[str, Any]) -> Source:
         else:
             problems.append(_unknown_key(file, "", name, value))
     problems += _readable_secret(file, table)
+    problems += _in_others_hands(file)
     return Source(values, tuple(problems))
 
 
@@ -207,3 +209,12 @@ def _readable_secret(file: Path, table: Mapping[str, Any]) -> Iterator[Problem]:
         message = f"others can read this file (mode {mode:04o}), and it holds a password"
         remedy = f"`chmod 600 {file}`, and change the password at the broker"
         yield Problem(str(file), key_name(*inline[0]), MASK, message, remedy)
+
+
+def _in_others_hands(file: Path) -> Iterator[Problem]:
+    """Find who else could write this file: it says who hears what is said."""
+    exposure = exposed_file(file) or exposed_way(file)
+    if exposure is not None:
+        whose = "it" if exposure.path == file else str(exposure.path)
+        message = f"others could write this file: {whose} {exposure.fault}"
+        yield Problem(str(file), "", "", message, f"look through it, and run: {exposure.remedy}")

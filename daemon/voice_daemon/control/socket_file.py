@@ -12,6 +12,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from voice_daemon.errors import ControlError
+from voice_daemon.ownership import exposed_way
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,23 +48,13 @@ def make_private_folder(folder: Path) -> None:
 
 
 def _refuse_a_way_of_others(folder: Path) -> None:
-    """Look at every folder above, by the path as it is written and as it is without links."""
-    for above in {*folder.absolute().parents, *folder.resolve().parents}:
-        try:
-            found = above.stat()
-        except FileNotFoundError:
-            continue  # it is made below, and then it is ours
-        if found.st_uid not in {os.geteuid(), 0}:
-            fault = f"belongs to user {found.st_uid}"
-        elif found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
-            fault = f"may be written by everybody (mode {stat.S_IMODE(found.st_mode):04o})"
-        else:
-            continue
+    exposure = exposed_way(folder)
+    if exposure is not None:
         raise ControlError(
             "control.unsafe_parent",
-            f"the control socket's folder {folder} can be replaced by others: {above} {fault}",
-            remedy=f"run: chmod o-w '{above}', as its owner; or set VOICE_DAEMON_HOME to a folder "
-            "below your home",
+            f"the control socket's folder {folder} can be replaced by others: "
+            f"{exposure.path} {exposure.fault}",
+            remedy=f"run: {exposure.remedy}; or set VOICE_DAEMON_HOME to a folder below your home",
         )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import plistlib
 import shutil
-import stat
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from voice_daemon.doctor.findings import Finding, fail, ok, skip, warn
 from voice_daemon.mqtt.security import read_password
+from voice_daemon.ownership import shared_with_a_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -121,9 +121,9 @@ def files(config_file: Path, mqtt: MqttSettings) -> Iterator[Finding]:
     """Look who may write the configuration, and read what is secret."""
     if not config_file.exists():
         yield ok("files", f"no configuration at {config_file}: the defaults are in force")
-    elif config_file.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        message = f"others may write {config_file}"
-        yield warn("files", message, f"run: chmod go-w '{config_file}'")
+    elif shared := shared_with_a_group(config_file):
+        message = f"others may be able to write {config_file}: {shared.path} {shared.fault}"
+        yield warn("files", message, f"run: {shared.remedy}")
     else:
         yield ok("files", f"{config_file} is yours to write alone")
     if mqtt.password_file is not None:

@@ -1,0 +1,85 @@
+"""Who else could change a file, or put another in its place.
+
+A file is as trustworthy as the people who may write it and the folders on its way. Reads owners
+and modes, and changes nothing; whether to refuse or to warn is its callers' decision.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """Somebody else has a hand in it."""
+
+    path: Path
+    """The file or folder at fault."""
+    fault: str
+    """To follow the path's name."""
+    remedy: str
+    """A command."""
+
+
+def exposed_way(path: Path) -> Exposure | None:
+    """Look at every folder above, by the path as it is written and as it is without links.
+
+    A folder that everybody may write is good enough with the sticky bit, like /tmp: what lies
+    there is its owner's to replace. Folders that are missing are nobody's yet.
+    """
+    for above in sorted({*path.absolute().parents, *path.resolve().parents}):
+        try:
+            found = above.stat()
+        except FileNotFoundError:
+            continue
+        if found.st_mode & stat.S_ISVTX and found.st_uid in _trusted():
+            continue
+        exposure = _exposed(above, found)
+        if exposure is not None:
+            return exposure
+    return None
+
+
+def exposed_file(path: Path) -> Exposure | None:
+    """Look at the file itself, links followed; raises OSError for one that is not there."""
+    return _exposed(path, path.stat())
+
+
+def shared_with_a_group(path: Path) -> Exposure | None:
+    """Look whether a group may write the file, or replace it in its folder; raises OSError.
+
+    Many systems give each user a group of their own, so that this may be nobody else.
+    """
+    for looked_at in (path, path.resolve().parent):
+        mode = looked_at.stat().st_mode
+        if mode & stat.S_IWGRP and not (looked_at != path and mode & stat.S_ISVTX):
+            return Exposure(
+                looked_at,
+                f"may be written by its group (mode {stat.S_IMODE(mode):04o})",
+                f"chmod g-w '{looked_at}'",
+            )
+    return None
+
+
+def _exposed(path: Path, found: os.stat_result) -> Exposure | None:
+    if found.st_uid not in _trusted():
+        return Exposure(
+            path, f"belongs to user {found.st_uid}", f"chown {os.geteuid()} '{path}', as root"
+        )
+    if found.st_mode & stat.S_IWOTH:
+        mode = stat.S_IMODE(found.st_mode)
+        return Exposure(
+            path, f"may be written by everybody (mode {mode:04o})", f"chmod o-w '{path}'"
+        )
+    return None
+
+
+def _trusted() -> set[int]:
+    """Give whom a file may belong to: this user, and root, who could do anything anyway."""
+    return {os.geteuid(), 0}
