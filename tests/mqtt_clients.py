@@ -1,22 +1,32 @@
-"""The MQTT client under test, with what it was told and what it lost."""
+"""The MQTT client under test, with what it was told and what it lost, and finals for it to send."""
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from brokers import HOST
+from transcripts import final_of
 from voice_daemon.config import MqttSettings
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.dialler import Patience
-from voice_daemon.mqtt.messages import Topics
+from voice_daemon.mqtt.messages import Topics, for_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from brokers import Mosquitto
     from voice_daemon.mqtt.messages import Command, MqttMessage
     from voice_daemon.mqtt.outbox import Loss
 
+    MakeBroker = Callable[..., Mosquitto]
+    StartDaemon = Callable[..., "Daemon"]
+
 TOPICS = Topics("voice", "den")
+ROOT = "voice/den"
+FINAL = f"{ROOT}/transcript/final"
+AVAILABILITY = f"{ROOT}/availability"
 
 
 class Daemon:
@@ -58,3 +68,17 @@ class Daemon:
 def settings_for(port: int, **changes: Any) -> MqttSettings:  # noqa: ANN401 - any setting
     values = {"reconnect_min_s": 0.1, "reconnect_max_s": 1, **changes}
     return MqttSettings(host=values.pop("host", HOST), port=port, **values)
+
+
+def final(
+    topics: Topics, session_id: str, *, text: str = "Turn on.", ttl_s: float = 30
+) -> MqttMessage:
+    (message,) = for_event(
+        final_of(session_id, text), topics=topics, at=datetime.now(UTC), final_ttl_s=ttl_s
+    )
+    return message
+
+
+def sessions(payloads: list[bytes]) -> list[str]:
+    """The sessions of finals, in the order in which they arrived."""
+    return [json.loads(payload)["session_id"] for payload in payloads]

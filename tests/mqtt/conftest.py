@@ -1,4 +1,4 @@
-"""A real broker, and clients under test that are always stopped."""
+"""A real broker, one who listens to it, and clients under test that are always stopped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from brokers import Mosquitto
+from brokers import Gate, Mosquitto, Observer
 from mqtt_clients import TOPICS, Daemon, settings_for
 
 if TYPE_CHECKING:
@@ -38,6 +38,20 @@ def make_broker(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
 @pytest.fixture
 def broker(make_broker: Callable[..., Mosquitto]) -> Mosquitto:
     return make_broker().start()
+
+
+@pytest.fixture
+def observer(broker: Mosquitto) -> Iterator[Observer]:
+    observer = Observer(broker.port)
+    yield observer
+    observer.close()
+
+
+@pytest.fixture
+def gate(broker: Mosquitto) -> Iterator[Gate]:
+    gate = Gate(broker.port)
+    yield gate
+    gate.shut()
 
 
 @pytest.fixture

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from brokers import Mosquitto
-    from mqtt_clients import Daemon
-
-    StartDaemon = Callable[..., Daemon]
+    from mqtt_clients import Daemon, StartDaemon
 
 
 def test_a_password_is_the_file_without_its_line_end(secret_file: Path) -> None:

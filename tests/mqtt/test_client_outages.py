@@ -1,0 +1,151 @@
+"""What is kept, dropped and told again when the broker was away for a while."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from brokers import Gate, Mosquitto, Observer, eventually
+from mqtt_clients import AVAILABILITY, FINAL, ROOT, final, sessions
+from voice_daemon.events import State, TranscriptPartial
+from voice_daemon.mqtt.messages import (
+    Info,
+    MqttMessage,
+    Topics,
+    for_event,
+    info_message,
+    state_message,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mqtt_clients import StartDaemon
+
+
+PARTIAL = f"{ROOT}/transcript/partial"
+
+
+def test_a_broker_that_lost_everything_is_told_everything_again(
+    broker: Mosquitto, start_daemon: StartDaemon, topics: Topics
+) -> None:
+    info = info_message(Info("0.1.0", "tiny.en", ("hey_jarvis",), "mic"), topics=topics)
+    daemon = start_daemon(
+        broker.port, announcements=(info, state_message(State.IDLE, topics=topics))
+    )
+    eventually(lambda: daemon.client.status().queued == 0 and daemon.is_connected, "announced")
+    broker.kill()
+    eventually(lambda: not daemon.is_connected, "the loss is noticed")
+    daemon.client.publish(final(topics, "while-away"))
+    daemon.announcements = (info, state_message(State.MUTED, topics=topics))
+    broker.start()
+    eventually(lambda: daemon.client.status().reconnects == 1, "reconnected")
+    eventually(lambda: daemon.client.status().queued == 0, "told")
+    later = Observer(broker.port)
+    assert later.wait(f"{ROOT}/state").payload == b"muted"
+    assert later.wait(f"{ROOT}/info").payload == info.payload
+    assert later.wait(AVAILABILITY).payload == b"online"
+    later.close()
+    assert daemon.client.status().finals_lost == 0
+
+
+def test_finals_that_waited_for_the_broker_arrive_in_order(
+    gate: Gate, observer: Observer, start_daemon: StartDaemon, topics: Topics
+) -> None:
+    daemon = start_daemon(gate.port)
+    for name in ("s1", "s2"):
+        daemon.client.publish(final(topics, name))
+    eventually(lambda: daemon.error_code == "mqtt.connection_refused", "the broker is away")
+    gate.open()
+    eventually(lambda: sessions(observer.on(FINAL)) == ["s1", "s2"], "both arrive")
+    assert daemon.losses == []
+
+
+def test_a_state_that_changes_while_it_is_announced_is_the_one_retained(
+    broker: Mosquitto, observer: Observer, start_daemon: StartDaemon, topics: Topics
+) -> None:
+    class Changing(tuple[MqttMessage, ...]):
+        """Gets outdated while it is read."""
+
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[MqttMessage]:
+            daemon.client.publish(state_message(State.LISTENING, topics=topics))
+            return super().__iter__()
+
+    gate = Gate(broker.port)
+    daemon = start_daemon(
+        gate.port, announcements=Changing((state_message(State.IDLE, topics=topics),))
+    )
+    gate.open()
+    observer.wait(f"{ROOT}/state")
+    eventually(lambda: daemon.client.status().queued == 0, "announced")
+    assert observer.on(f"{ROOT}/state") == [b"listening"]
+    gate.shut()
+
+
+def test_a_final_too_old_is_dropped_and_the_loss_is_reported(
+    gate: Gate, observer: Observer, start_daemon: StartDaemon, topics: Topics
+) -> None:
+    daemon = start_daemon(gate.port)
+    daemon.client.publish(final(topics, "late", ttl_s=0.2))
+    eventually(lambda: daemon.client.status().finals_lost == 1, "the loss is counted")
+    daemon.client.publish(final(topics, "fresh"))
+    gate.open()
+    report = json.loads(observer.wait(f"{ROOT}/error").payload)
+    observer.wait(FINAL)
+    assert (report["code"], report["session_id"]) == ("mqtt.final_lost", "late")
+    assert sessions(observer.on(FINAL)) == ["fresh"]
+    status = daemon.client.status()
+    assert (status.expired, status.dropped) == (1, 0)
+    assert [loss.why for loss in daemon.losses] == ["expired"]
+
+
+def test_too_many_finals_keep_the_newest_and_report_the_rest(
+    gate: Gate, observer: Observer, start_daemon: StartDaemon, topics: Topics
+) -> None:
+    daemon = start_daemon(gate.port, offline_max=3)
+    for number in range(5):
+        daemon.client.publish(final(topics, f"s{number}"))
+    gate.open()
+    report = json.loads(observer.wait(f"{ROOT}/error").payload)
+    assert "2 transcripts were not delivered" in report["message"]
+    assert "(session s0, s1)" in report["message"]
+    assert sessions(observer.on(FINAL)) == ["s2", "s3", "s4"]
+    assert daemon.client.status().dropped == 2
+
+
+def test_partials_are_forgotten_while_the_broker_is_away(
+    gate: Gate, observer: Observer, start_daemon: StartDaemon, topics: Topics
+) -> None:
+    daemon = start_daemon(gate.port)
+    partial = TranscriptPartial("s1", 1, "turn", "", "en", 500, 50)
+    for message in for_event(partial, topics=topics, at=datetime.now(UTC)):
+        daemon.client.publish(message)
+    daemon.client.publish(final(topics, "s1"))
+    gate.open()
+    observer.wait(FINAL)
+    assert observer.on(PARTIAL) == []
+    assert daemon.client.status().partials_skipped == 1
+    assert daemon.losses == []
+
+
+def test_a_connection_cut_in_mid_session_delivers_every_final_once_or_again(
+    gate: Gate, observer: Observer, start_daemon: StartDaemon, topics: Topics
+) -> None:
+    gate.open()
+    daemon = start_daemon(gate.port)
+    names = [f"s{number}" for number in range(40)]
+    for number, name in enumerate(names):
+        daemon.client.publish(final(topics, name))
+        if number % 10 == 5:
+            eventually(lambda: daemon.is_connected, "connected")
+            gate.shut()
+            gate.open()
+    eventually(lambda: names[-1] in sessions(observer.on(FINAL)), "the last one arrives")
+    seen = sessions(observer.on(FINAL))
+    # Again is allowed (at least once is what QoS 1 means); a hole or another order is not.
+    assert list(dict.fromkeys(seen)) == names
+    assert daemon.losses == []
+    assert daemon.client.status().reconnects >= 1
