@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from voice_daemon.config import Settings
     from voice_daemon.glance import Glance
     from voice_daemon.intake import Intake
-    from voice_daemon.mqtt.client import MqttClient, MqttStatus
+    from voice_daemon.mqtt.client import MqttClient
+    from voice_daemon.mqtt.status import MqttStatus
     from voice_daemon.worker import Worker
 
 

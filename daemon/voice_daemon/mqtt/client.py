@@ -11,7 +11,6 @@ import logging
 import math
 import random
 import threading
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -20,11 +19,13 @@ import structlog
 from voice_daemon.errors import BrokerError
 from voice_daemon.mqtt.backoff import Backoff
 from voice_daemon.mqtt.dialler import Dialler, Patience
-from voice_daemon.mqtt.faults import Cause, LinkError, access_fault, unacknowledged_fault
+from voice_daemon.mqtt.exchange import Exchange
+from voice_daemon.mqtt.faults import Cause, LinkError, unacknowledged_fault
 from voice_daemon.mqtt.mailbox import Mailbox, steady_s
 from voice_daemon.mqtt.messages import Leaf, availability, for_event
 from voice_daemon.mqtt.paho_client import broker_url
 from voice_daemon.mqtt.reception import Reception
+from voice_daemon.mqtt.status import MqttStatus
 from voice_daemon.mqtt.waker import Waker
 
 if TYPE_CHECKING:
@@ -47,32 +48,6 @@ _STABLE_S: Final = 10.0
 _STOPPING_RETRY_S: Final = 0.25
 _ABANDON_S: Final = 1.0
 """How long `stop` waits for a thread that has nothing left to deliver."""
-
-
-@dataclass(frozen=True, slots=True)
-class MqttStatus:
-    """The client right now, and its counters since the start."""
-
-    url: str
-    client_id: str
-    connected: bool
-    protocol: str
-    """`5` or `3.1.1`; empty before the first connection."""
-    queued: int
-    """Waiting or unacknowledged."""
-    dropped: int
-    """Lost for another reason than age."""
-    expired: int
-    """Lost by age."""
-    finals_lost: int
-    partials_skipped: int
-    """Partials while not connected: forgotten, which is no fault."""
-    reconnects: int
-    commands_ignored: int
-    """Retained messages on command topics."""
-    commands_refused: int
-    last_error: BrokerError | None
-    """Why it is not connected, or what the broker's access rules forbid; None when well."""
 
 
 class MqttClient:
@@ -129,9 +104,6 @@ class MqttClient:
             maximum_s=settings.reconnect_max_s,
             random_unit=random_unit,
         )
-        self._tickets: dict[int, int] = {}
-        self._finals: dict[int, str] = {}
-        """Sessions whose final this connection has sent and the broker not acknowledged."""
         self._has_come_back = False
         """Whether this connection's `online` was heard from the broker."""
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
@@ -197,8 +169,6 @@ class MqttClient:
                 began_s = steady_s()
                 error = self._connect_and_serve()
                 self._is_connected = False
-                self._tickets.clear()
-                self._finals.clear()
                 self._mailbox.link_down()
                 self._account_for_losses()
                 if error is not None and not self._should_end():
@@ -242,18 +212,23 @@ class MqttClient:
 
     def _serve(self, link: Link) -> None:
         """Work until stopped; raises `LinkError` when the connection ends otherwise."""
+        exchange = Exchange(
+            link, self._mailbox, reception=self._reception, user=self._user, blame=self._blame
+        )
         has_said_offline = False
         while (left_s := self._stop_by_s - steady_s()) > 0:
             if math.isfinite(left_s) and not has_said_offline:
                 self._mailbox.put(availability(self._topics, online=False))
                 has_said_offline = True
-            self._hand_over(link)
+            exchange.hand_over()
             if has_said_offline and self._mailbox.is_empty and link.is_flushed:
                 link.close(timeout_s=left_s)
                 self._has_parted = True
                 return
             link.step(min(_TURN_S, left_s))
-            self._settle(link)
+            exchange.take_in()
+            self._account_for_losses()
+            self._insist_on_answers()
 
     def _hear_of_us(self, _topic: str, payload: bytes) -> None:
         """Say again that we are here, when somebody says that we are not.
@@ -269,41 +244,8 @@ class MqttClient:
             log.warning("mqtt.declared_offline", remedy="none: it was said again that we are here")
             self._mailbox.put(online)
 
-    def _hand_over(self, link: Link) -> None:
-        """Give the link what it can take."""
-        while link.is_flushed:
-            outgoing = self._mailbox.take()
-            if outgoing is None:
-                return
-            mid = link.publish(outgoing.message, expiry_s=outgoing.expiry_s)
-            if outgoing.ticket is not None:
-                self._tickets[mid] = outgoing.ticket
-            if outgoing.message.final_of is not None:
-                self._finals[mid] = outgoing.message.final_of
-            link.flush()
-
-    def _settle(self, link: Link) -> None:
-        """Act on what the broker sent; raises `LinkError` when it owes an answer too long."""
-        while link.receipts:
-            receipt = link.receipts.popleft()
-            ticket = self._tickets.pop(receipt.mid, None)
-            if ticket is not None:
-                self._mailbox.acknowledge(ticket, refused=receipt.refusal is not None)
-            final_of = self._finals.pop(receipt.mid, None)
-            if final_of is not None and receipt.refusal is None:
-                log.info("mqtt.final_delivered", session_id=final_of)
-            if receipt.refusal is not None:
-                self._blame(access_fault(self._user, "publishing", receipt.refusal))
-        while link.refused_filters:
-            reason = link.refused_filters.popleft()
-            self._blame(access_fault(self._user, "subscribing to commands", reason))
-        while link.received:
-            message = link.received.popleft()
-            for reply in self._reception.receive(
-                message.topic, message.payload, retain=message.retain, at=datetime.now(UTC)
-            ):
-                self._mailbox.put(reply)
-        self._account_for_losses()
+    def _insist_on_answers(self) -> None:
+        """Raise `LinkError` when the broker owes an acknowledgement too long."""
         owed_s = self._mailbox.oldest_unacknowledged_s
         if owed_s >= self._patience.acknowledge_s:
             raise unacknowledged_fault(self._url, owed_s)
