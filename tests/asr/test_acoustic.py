@@ -17,6 +17,7 @@ from voice_daemon.asr.acoustic import (
 )
 from voice_daemon.asr.decoding import N_SAMPLES, GreedyDecoder
 from voice_daemon.asr.features import log_mel_spectrogram
+from voice_daemon.asr.steps import at_once
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,12 +50,14 @@ def test_frames_encoded_inside_their_own_context_equal_the_reference(
 ) -> None:
     reference, keys = tiny.encoder.with_keys(padded_mel)
     margin = 1 if first else 0
-    frames, grown = tiny.encoder.beside(
-        padded_mel[:, 2 * (first - margin) : 2 * (end + 1)],
-        [(k[:, :, :first], v[:, :, :first]) for k, v in keys] if first else None,
-        [(k[:, :, end:], v[:, :, end:]) for k, v in keys],
-        mx.zeros((1, 1, 1, tiny.dims.n_audio_ctx)),
-        first=first,
+    frames, grown = at_once(
+        tiny.encoder.beside(
+            padded_mel[:, 2 * (first - margin) : 2 * (end + 1)],
+            [(k[:, :, :first], v[:, :, :first]) for k, v in keys] if first else None,
+            [(k[:, :, end:], v[:, :, end:]) for k, v in keys],
+            mx.zeros((1, 1, 1, tiny.dims.n_audio_ctx)),
+            first=first,
+        )
     )
     np.testing.assert_allclose(frames, reference[:, first:end], atol=2e-3)
     for (k, v), (same_k, same_v) in zip(keys, grown, strict=True):

@@ -149,7 +149,7 @@ def test_finishing_early_does_not_disturb_what_follows(
 def test_long_speech_is_settled_window_by_window(
     tiny: WhisperModel, silence: SilentWindow, command_speech: NDArray[np.float32]
 ) -> None:
-    decoder = StreamingDecoder(tiny, replace(CONFIG, window_s=8.0), silence=silence)
+    decoder = StreamingDecoder(tiny, replace(CONFIG, settle_s=6.0, window_s=9.0), silence=silence)
     text = ""
     for _ in range(6):
         for first in range(0, len(command_speech), 16_000):
@@ -168,7 +168,7 @@ def test_long_speech_is_settled_window_by_window(
 def test_more_than_a_window_at_once_loses_nothing(
     tiny: WhisperModel, silence: SilentWindow, command_speech: NDArray[np.float32]
 ) -> None:
-    decoder = StreamingDecoder(tiny, replace(CONFIG, window_s=8.0), silence=silence)
+    decoder = StreamingDecoder(tiny, replace(CONFIG, settle_s=6.0, window_s=9.0), silence=silence)
     decoder.feed(np.tile(command_speech, 4))
     assert len(decoder.step()) > 1
     assert words_of(decoder.finish().text).count("lights") == 4

@@ -14,7 +14,7 @@ import pytest
 
 from voice_daemon.asr import StreamingDecoder, WhisperTranscriber, load_model
 from voice_daemon.asr.acoustic import SilentWindow, silent_window
-from voice_daemon.asr.model import AudioEncoder
+from voice_daemon.asr.encoder import AudioEncoder
 from voice_daemon.asr.projection import MlxPicker, NumpyPicker, token_picker
 from voice_daemon.asr.whisper import default_dtype
 from voice_daemon.errors import ModelError

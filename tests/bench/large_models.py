@@ -23,8 +23,9 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from voice_daemon.asr.acoustic import AcousticContext, silent_window
 from voice_daemon.asr.checkpoint import ModelDimensions
+from voice_daemon.asr.decoder import TextDecoder
+from voice_daemon.asr.encoder import AudioEncoder
 from voice_daemon.asr.features import log_mel_spectrogram
-from voice_daemon.asr.model import AudioEncoder, TextDecoder
 from voice_daemon.asr.whisper import WhisperModel, default_dtype
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ def streamed_times(
 
         def step(first: int = first) -> None:
             if context.n_samples > window_s * RATE:
-                context.trim(context.n_frames * 2 // 3)
+                context.move(context.n_frames * 2 // 3)
+                context.drop_older()
             context.feed(audio[first : first + size])
             context.encode()
             heard_s = min(context.n_samples / RATE, window_s)

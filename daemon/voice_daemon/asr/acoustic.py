@@ -12,6 +12,7 @@ Owns those caches. Knows nothing of tokens, decoding or sessions.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,14 +20,14 @@ import mlx.core as mx
 import numpy as np
 
 from voice_daemon.asr import features
+from voice_daemon.asr.decoder import CrossKeys
 from voice_daemon.asr.features import IncrementalLogMel
-from voice_daemon.asr.model import CrossKeys
 from voice_daemon.asr.steps import at_once
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from voice_daemon.asr.model import KeyValue
+    from voice_daemon.asr.attention import KeyValue
     from voice_daemon.asr.steps import Steps
     from voice_daemon.asr.whisper import WhisperModel
 
@@ -165,6 +166,12 @@ class AcousticContext:
         Only frames newer than the refresh span are computed anew; all, and beside silence in more
         detail, with `everything`.
         """
+        return at_once(self.encoding(everything=everything, padding_frames=padding_frames))
+
+    def encoding(
+        self, *, everything: bool = False, padding_frames: int | None = None
+    ) -> Steps[int]:
+        """Do as `encode` does, in a step for each layer; the context is as it was until the end."""
         # The newest mel frame still misses samples; at the end, silence stands for them.
         n_mel = self._mel.n_samples // features.HOP_SAMPLES if everything else self._mel.n_frames
         n_frames = min((n_mel - self._first_mel) // MEL_PER_FRAME, self._model.dims.n_audio_ctx)
@@ -175,9 +182,10 @@ class AcousticContext:
         end = self._padded_end(n_frames + padding, silent.pool)
         silence, silence_cross = silent.after(end)
         mask = self._mask(end, silent)
-        frames, self._keys = self._model.encoder.beside(
+        frames, keys = yield from self._model.encoder.beside(
             self._mel_frames(first, end), _cut(self._keys, first), silence, mask, first=first
         )
+        self._keys = keys
         audio = _joined(
             _cut(self._cross_layers, first), self._model.decoder.cross_keys(frames).layers
         )
@@ -187,12 +195,24 @@ class AcousticContext:
         self._encoded = n_frames
         return n_frames
 
-    def trim(self, n_frames: int) -> None:
-        """Forget the oldest frames; what is left moves to the window's start, to be encoded."""
+    def behind(self, n_frames: int) -> AcousticContext:
+        """Make a context of the same audio without its oldest frames, with nothing encoded.
+
+        Both hear what is fed to either.
+        """
+        context = copy(self)
+        context.move(n_frames)
+        return context
+
+    def move(self, n_frames: int) -> None:
+        """Begin `n_frames` later in the audio, with nothing encoded."""
         self._first_mel += MEL_PER_FRAME * n_frames
-        self._mel.trim(self._first_mel)
         self._keys, self._cross_layers, self._cross = None, (), None
         self._encoded = 0
+
+    def drop_older(self) -> None:
+        """Let go of the audio before this context's; the contexts that held it are over."""
+        self._mel.trim(self._first_mel)
 
     def _padded_end(self, n_frames: int, pool: int) -> int:
         """`n_frames` rounded up to a whole pooled key, inside the window."""

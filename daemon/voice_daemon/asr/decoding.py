@@ -17,14 +17,17 @@ from voice_daemon.asr import alignatt
 from voice_daemon.asr.features import log_mel_spectrogram
 from voice_daemon.asr.guesses import Rest, common_prefix
 from voice_daemon.asr.projection import Picked, token_picker
+from voice_daemon.asr.steps import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from voice_daemon.asr.model import CrossKeys, DecoderOutput, KeyValue
+    from voice_daemon.asr.attention import KeyValue
+    from voice_daemon.asr.decoder import CrossKeys, DecoderOutput
     from voice_daemon.asr.projection import Watched
+    from voice_daemon.asr.steps import Steps
     from voice_daemon.asr.whisper import WhisperModel
 
 Task = Literal["transcribe", "translate"]
@@ -107,6 +110,30 @@ class GreedyDecoder:
         prefix that greedy decoding agrees with costs one pass instead of one a token, and the
         result does not depend on it. Alignment scores are cut to `n_frames` frames.
         """
+        return at_once(
+            self.decoding(
+                cross,
+                opening,
+                text,
+                guess=guess,
+                max_tokens=max_tokens,
+                n_frames=n_frames,
+                want_no_speech=want_no_speech,
+            )
+        )
+
+    def decoding(
+        self,
+        cross: CrossKeys,
+        opening: Sequence[int],
+        text: Sequence[int] = (),
+        *,
+        guess: Sequence[int] = (),
+        max_tokens: int,
+        n_frames: int,
+        want_no_speech: bool = False,
+    ) -> Steps[Decoded]:
+        """Do as `decode` does, in a step for each call of the decoder."""
         decoder = self._model.decoder
         guess = list(guess)[:max_tokens]
         start = len(opening) + len(text)
@@ -120,6 +147,7 @@ class GreedyDecoder:
         cache = _trimmed(out.cache, start + agreed)
         rest = Rest(guess[agreed:])
         while not run.stopped(max_tokens):
+            yield
             tail = rest.after(run.tokens[-1])[: max_tokens - len(run.tokens) - 1]
             out, n_read = self._continue(run, tail, cache, cross)
             rest.drop(n_read - 1 if tail else 0)

@@ -46,8 +46,10 @@ class StreamingConfig:
     """Silence encoded behind the audio at every step."""
     final_padding_s: float = 2.0
     """The same for the final."""
-    window_s: float = 20.0
-    """Longest audio that is held: beyond it the older part is settled and dropped."""
+    settle_s: float = 14.0
+    """Audio from which on the older part is settled, a little in every step, and dropped."""
+    window_s: float = 26.0
+    """Longest audio that is held: settling is done by then, whatever it costs."""
     rules: CommitRules = field(default_factory=CommitRules)
 
 

@@ -14,6 +14,18 @@ Steps = Generator[None, None, T]
 """Work that gives its result at its end."""
 
 
+def grouped(steps: Steps[T], n_together: int) -> Steps[T]:
+    """Do the same with `n_together` steps in one."""
+    while True:
+        for _ in range(n_together):
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+        yield
+
+
 def at_once(steps: Steps[T]) -> T:
     """Do all steps, one after another, and return the result."""
     while True:

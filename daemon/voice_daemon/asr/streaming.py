@@ -8,13 +8,14 @@ shared. Knows nothing of microphones, sessions or MQTT.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from voice_daemon.asr.acoustic import silent_window
-from voice_daemon.asr.commits import DraftWord, committable, cut_point, leaves_out
+from voice_daemon.asr.commits import DraftWord, committable
 from voice_daemon.asr.decoding import GreedyDecoder
 from voice_daemon.asr.results import (
     StreamingConfig,
@@ -24,6 +25,7 @@ from voice_daemon.asr.results import (
     tokens_of,
     word_times,
 )
+from voice_daemon.asr.settling import Settled, Streamed, settling
 from voice_daemon.asr.window import Reading, Window
 from voice_daemon.events import SAMPLE_RATE
 
@@ -33,7 +35,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voice_daemon.asr.acoustic import SilentWindow
+    from voice_daemon.asr.steps import Steps
     from voice_daemon.asr.whisper import WhisperModel
+
+SETTLING_TURN_S = 0.5
+"""Audio for each turn of settling."""
 
 __all__ = ["StreamingConfig", "StreamingDecoder", "StreamingResult", "generate_streaming"]
 
@@ -57,6 +63,8 @@ class StreamingDecoder:
         self._greedy = greedy or GreedyDecoder(model)
         self._window = Window(model, self._config, silence=self._silence, greedy=self._greedy)
         self._window_samples = round(self._config.window_s * SAMPLE_RATE)
+        self._settle_samples = round(self._config.settle_s * SAMPLE_RATE)
+        self._turn_samples = round(SETTLING_TURN_S * SAMPLE_RATE)
         self.reset()
 
     def reset(self, *, spoken_prefix: str = "") -> None:
@@ -71,6 +79,8 @@ class StreamingDecoder:
         self._settled: tuple[DraftWord, ...] = ()
         self._committed: list[DraftWord] = []
         self._n_behind = 0
+        self._settling: Steps[Settled] | None = None
+        self._untaken_turns = 0.0
         self._draft: tuple[DraftWord, ...] = ()
         self._newest: Reading | None = None
         self._waiting: list[NDArray[np.float32]] = []
@@ -131,7 +141,9 @@ class StreamingDecoder:
             self._take_audio()
         if self._window.encode(everything=True) == self._window.first_frame:
             return replace(self._result(self._settled), is_final=True)
-        reading = self._free_reading()
+        streamed = self._streamed()
+        free = self._window.read(self._spoken, guess=tokens_of(streamed.words), want_no_speech=True)
+        reading = streamed.or_instead(free)
         words = (*self._settled, *reading.words)
         return replace(
             self._result(words),
@@ -142,7 +154,7 @@ class StreamingDecoder:
         )
 
     def _take_audio(self) -> None:
-        """Move audio into the window, settling its older part when it is full."""
+        """Move audio into the window, settling its older part as it fills."""
         room = self._window_samples - self._window.n_samples
         if room <= 0:
             self._settle()
@@ -150,6 +162,10 @@ class StreamingDecoder:
         audio = np.concatenate(self._waiting)
         self._window.feed(audio[:room])
         self._waiting = [audio[room:]] if len(audio) > room else []
+        if self._settling or self._window.n_samples >= self._settle_samples:
+            self._untaken_turns += min(room, len(audio)) / self._turn_samples
+            self._settle(int(self._untaken_turns))
+            self._untaken_turns %= 1
 
     def _advance(self) -> None:
         """Decode on from the committed text, commit what is safe, draft the rest."""
@@ -173,30 +189,33 @@ class StreamingDecoder:
         self._draft = reading.words[n_safe:]
         self._newest = reading
 
-    def _settle(self) -> None:
-        """Read the window once more, freely, and drop its older part for good."""
-        self._window.encode(everything=True)
-        words = self._free_reading().words
-        n_words, frame = cut_point(
-            words, first_frame=self._window.first_frame, end_frame=self._window.end_frame
-        )
-        self._settled += words[:n_words]
-        self._n_behind = sum(word.frame < frame for word in self._committed)
-        self._draft = ()
+    def _settle(self, n_turns: float = math.inf) -> None:
+        """Take `n_turns` at dropping the older part of the window; all that are left by default."""
+        if self._settling is None:
+            self._settling = settling(
+                self._window, self._streamed(), n_layers=self._model.dims.n_audio_layer
+            )
+        done = 0
+        while done < n_turns:
+            try:
+                next(self._settling)
+            except StopIteration as end:
+                self._settling = None
+                self._drop(end.value)
+                return
+            done += 1
+
+    def _drop(self, settled: Settled) -> None:
+        """Let go of what was settled, and go on in the window behind it."""
+        self._settled += settled.words
+        self._n_behind = sum(word.frame < settled.frame for word in self._committed)
+        self._draft = tuple(word for word in self._draft if word.frame >= settled.frame)
         self._spoken = ()
-        self._window.trim(frame)
+        self._window.move(settled.frame, settled.acoustic)
 
-    def _free_reading(self) -> Reading:
-        """Decode the encoded window without forcing what was committed.
-
-        A loop, and a reading that jumps over a sentence, give way to what was streamed.
-        """
-        in_window = self._committed[self._n_behind :]
-        streamed = (*in_window, *self._draft)
-        reading = self._window.read(self._spoken, guess=tokens_of(streamed), want_no_speech=True)
-        if in_window and (reading.looped or leaves_out(reading.words, streamed)):
-            return replace(reading, words=streamed)
-        return reading
+    def _streamed(self) -> Streamed:
+        """Collect what the window said so far."""
+        return Streamed(self._spoken, tuple(self._committed[self._n_behind :]), self._draft)
 
     def _forced(self) -> tuple[int, ...]:
         return (*self._spoken, *tokens_of(self._committed[self._n_behind :]))

@@ -15,7 +15,8 @@ from mlx import nn
 from mlx.utils import tree_flatten
 
 from voice_daemon.asr.checkpoint import batched_by_size
-from voice_daemon.asr.model import AudioEncoder, TextDecoder
+from voice_daemon.asr.decoder import TextDecoder
+from voice_daemon.asr.encoder import AudioEncoder
 from voice_daemon.asr.steps import at_once
 from voice_daemon.asr.tokenizer import WhisperTokenizer
 from voice_daemon.asr.weights import CheckpointData, ModelDimensions, loading_weights

@@ -16,6 +16,7 @@ from voice_daemon.asr.acoustic import FRAMES_PER_SECOND, AcousticContext
 from voice_daemon.asr.alignatt import attended_frames
 from voice_daemon.asr.commits import DraftWord
 from voice_daemon.asr.decoding import guess_language
+from voice_daemon.asr.steps import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from voice_daemon.asr.acoustic import SilentWindow
     from voice_daemon.asr.decoding import Decoded, GreedyDecoder
     from voice_daemon.asr.results import StreamingConfig
+    from voice_daemon.asr.steps import Steps
     from voice_daemon.asr.whisper import WhisperModel
 
 TOKENS_PER_SECOND = 12
@@ -49,6 +51,15 @@ class Reading:
     confidence: float
     """Geometric mean probability of the new tokens; 0 without any."""
     no_speech_prob: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked of an encoded window."""
+
+    forced: tuple[int, ...]
+    guess: tuple[int, ...]
+    want_no_speech: bool
 
 
 class Window:
@@ -95,6 +106,10 @@ class Window:
         return self._fixed_language or self._detected
 
     @property
+    def _final_padding_frames(self) -> int:
+        return round(self._config.final_padding_s * FRAMES_PER_SECOND)
+
+    @property
     def language_decided(self) -> bool:
         """False while more speech may still change the language."""
         if self._fixed_language:
@@ -114,7 +129,7 @@ class Window:
 
     def encode(self, *, everything: bool = False) -> int:
         """Encode what is new, or all of it for a final; returns `end_frame`."""
-        padding = round(self._config.final_padding_s * FRAMES_PER_SECOND) if everything else None
+        padding = self._final_padding_frames if everything else None
         undecided = not self.language_decided or not self.language
         n_frames = self._acoustic.encode(everything=everything, padding_frames=padding)
         self.end_frame = self.first_frame + n_frames
@@ -135,38 +150,69 @@ class Window:
         utterance once it has bred a loop, and where nobody seems to speak, which is where its
         own words come back as text.
         """
-        if not self._prompt:
-            return self._read(forced, "", guess=guess, want_no_speech=want_no_speech)
-        reading = self._read(forced, self._prompt, guess=guess, want_no_speech=want_no_speech)
-        if reading.looped:
-            self._prompt = ""
-        elif reading.no_speech_prob <= NO_SPEECH:
-            return reading
-        return self._read(forced, "", guess=guess, want_no_speech=want_no_speech)
+        return at_once(
+            self.reading(self._acoustic, forced, guess=guess, want_no_speech=want_no_speech)
+        )
 
-    def _read(
+    def reading(
         self,
-        forced: Sequence[int],
-        prompt: str,
+        acoustic: AcousticContext,
+        forced: Sequence[int] = (),
         *,
-        guess: Sequence[int],
-        want_no_speech: bool,
-    ) -> Reading:
-        n_frames = max(1, self.end_frame - self.first_frame)
+        guess: Sequence[int] = (),
+        want_no_speech: bool = True,
+    ) -> Steps[Reading]:
+        """Do as `read` does, in a step for each call of the decoder, over any encoding."""
+        question = _Question(tuple(forced), tuple(guess), want_no_speech=want_no_speech)
+        if self._prompt:
+            reading = yield from self._answer(acoustic, question, self._prompt)
+            if reading.looped:
+                self._prompt = ""
+            elif reading.no_speech_prob <= NO_SPEECH:
+                return reading
+        return (yield from self._answer(acoustic, question, ""))
+
+    def encoding_anew(self) -> Steps[AcousticContext]:
+        """Encode all audio so far as for a final, in a step for each layer.
+
+        Meanwhile the window may be fed, encoded and read as ever.
+        """
+        acoustic = self._acoustic.behind(0)
+        yield from acoustic.encoding(everything=True, padding_frames=self._final_padding_frames)
+        return acoustic
+
+    def moving(self, frame: int) -> Steps[AcousticContext]:
+        """Encode the audio from `frame` on at its new place, in such steps too: see `move`."""
+        acoustic = self._acoustic.behind(frame - self.first_frame)
+        yield from acoustic.encoding()
+        return acoustic
+
+    def move(self, frame: int, acoustic: AcousticContext) -> None:
+        """Forget the audio before `frame`, where `acoustic`, which `moving` made, begins."""
+        self._acoustic = acoustic
+        self.first_frame = frame
+        acoustic.drop_older()
+
+    def _answer(
+        self, acoustic: AcousticContext, question: _Question, prompt: str
+    ) -> Steps[Reading]:
+        forced = question.forced
+        n_frames = max(1, acoustic.n_frames)
+        first_frame = self.first_frame
         opening = self._model.opening(self.language, self._config.task, prompt)
         room = self._model.dims.n_text_ctx - len(opening) - len(forced) - 1
         by_rate = 8 + TOKENS_PER_SECOND * n_frames // FRAMES_PER_SECOND - len(forced)
-        decoded = self._greedy.decode(
-            self._acoustic.cross,
+        decoded = yield from self._greedy.decoding(
+            acoustic.cross,
             opening,
             forced,
-            guess=guess,
+            guess=question.guess,
             max_tokens=max(1, min(room, by_rate)),
             n_frames=n_frames,
-            want_no_speech=want_no_speech,
+            want_no_speech=question.want_no_speech,
         )
         return Reading(
-            words=self._words(decoded, n_frames, n_forced=len(forced)),
+            words=self._words(decoded, n_frames, first_frame=first_frame, n_forced=len(forced)),
             ended=decoded.ended,
             looped=decoded.looped,
             confidence=float(np.exp(np.mean(decoded.logprobs))) if decoded.logprobs else 0.0,
@@ -179,18 +225,15 @@ class Window:
         if guess.no_speech_prob > NO_SPEECH and guess.probability < SURE:
             self._silent_frames = self.end_frame
 
-    def trim(self, frame: int) -> None:
-        """Forget the audio before `frame`; the rest is encoded anew, at its new place."""
-        self._acoustic.trim(frame - self.first_frame)
-        self.first_frame = frame
-
-    def _words(self, decoded: Decoded, n_frames: int, *, n_forced: int) -> tuple[DraftWord, ...]:
+    def _words(
+        self, decoded: Decoded, n_frames: int, *, first_frame: int, n_forced: int
+    ) -> tuple[DraftWord, ...]:
         """Group the new tokens into words, with the frames they attend to."""
         if decoded.scores.shape[0] and decoded.tokens:
             frames = attended_frames(decoded.scores, smoothing=self._config.smoothing)[n_forced:]
-            frames += self.first_frame
+            frames += first_frame
         else:
-            frames = np.full(len(decoded.tokens), self.first_frame + n_frames)
+            frames = np.full(len(decoded.tokens), first_frame + n_frames)
         words: list[DraftWord] = []
         at = 0
         for text, tokens in self._model.tokenizer.split_words(
