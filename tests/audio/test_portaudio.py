@@ -1,0 +1,71 @@
+"""Which inputs there are, which one a name finds, and a driver that is missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from made_up_portaudio import Device, PortAudio
+from voice_daemon.audio.portaudio import AudioDriver, InputDevice, find_device, list_devices
+from voice_daemon.errors import AudioDeviceError
+
+
+def test_a_missing_portaudio_says_how_to_get_it() -> None:
+    def load() -> None:
+        raise AudioDeviceError("audio.no_portaudio", "not there", remedy="install it")
+
+    with pytest.raises(AudioDeviceError, match="not there"):
+        list_devices(AudioDriver(load))
+
+
+def test_inputs_are_listed_with_the_default() -> None:
+    portaudio = PortAudio(
+        Device("Speakers", channels=0), Device("Anker", channels=2), Device("Webcam"), default=2
+    )
+    assert list_devices(AudioDriver(lambda: portaudio)) == (
+        InputDevice(1, "Anker", "Core Audio", channels=2, rate_hz=48_000, is_default=False),
+        InputDevice(2, "Webcam", "Core Audio", channels=1, rate_hz=48_000, is_default=True),
+    )
+
+
+def inputs(*names: str, default: str = "") -> tuple[InputDevice, ...]:
+    return tuple(
+        InputDevice(index, name, "Core Audio", 1, 48_000, is_default=name == default)
+        for index, name in enumerate(names)
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("default", "Webcam"),
+        ("DEFAULT", "Webcam"),
+        ("anker", "Anker PowerConf"),
+        ("PowerConf", "Anker PowerConf"),
+        ("usb mic", "USB Mic"),
+    ],
+)
+def test_a_name_finds_one_input(wanted: str, found: str) -> None:
+    there = inputs("Anker PowerConf", "Webcam", "USB Mic", "USB Mic 2", default="Webcam")
+    assert find_device(wanted, there).name == found
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("usb", '2 audio inputs are named like "usb"'),
+        ("Jabra", 'no audio inputs are named like "Jabra"'),
+        ("default", "no default"),
+    ],
+)
+def test_a_name_that_finds_not_one_input_lists_them_all(wanted: str, message: str) -> None:
+    with pytest.raises(AudioDeviceError, match=message) as caught:
+        find_device(wanted, inputs("USB Mic", "USB Mic 2"))
+    assert '"USB Mic", "USB Mic 2"' in caught.value.remedy
+
+
+def test_a_mac_without_a_microphone_is_told_that_it_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    with pytest.raises(AudioDeviceError, match="Mac mini has none built in"):
+        find_device("default", ())
