@@ -14,27 +14,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from control_servers import PATIENCE_S, echo, refuse
 from voice_daemon.control.client import ControlClient
 from voice_daemon.control.protocol import MAX_LINE_BYTES
 from voice_daemon.control.server import ControlServer
-from voice_daemon.errors import ControlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-PATIENCE_S = 20.0
 REQUESTS_A_CONVERSATION = 20
 VALUES: st.SearchStrategy[Any] = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just([[]])
 )
-
-
-def echo(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"heard": dict(arguments)}
-
-
-def refuse(_arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    raise ControlError("control.muted", "the microphone is muted", remedy="`daemonctl unmute`")
 
 
 @st.composite
