@@ -58,10 +58,7 @@ class AudioSettings(Section):
     )
     gain_db: float = Field(default=0, ge=-30, le=40, description="Gain applied to the input.")
     stall_timeout_s: float = Field(
-        default=3,
-        ge=0.5,
-        le=60,
-        description="Time without audio until the input is reopened.",
+        default=3, ge=0.5, le=60, description="Time without audio until the input is reopened."
     )
     silence_alarm_s: float = Field(
         default=10,
