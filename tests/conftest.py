@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,13 @@ def subscriber(mosquitto_port: int) -> Iterator[Subscriber]:
     client = Subscriber(mosquitto_port)
     yield client
     client.close()
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder for Unix sockets, whose paths must be short: on macOS pytest's own are too long."""
+    with tempfile.TemporaryDirectory(prefix="vd-", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

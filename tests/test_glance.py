@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +21,8 @@ from voice_daemon.status_text import Painter
 from voice_daemon.watch_text import METER_CELLS, change_text, moment_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
+
 
 STARTED = SessionStarted("a1", "hey_jarvis", 0)
 PARTIAL = TranscriptPartial("a1", 1, "turn on", " the", "en", 900, 310)
@@ -94,9 +93,8 @@ def test_a_change_tells_state_words_and_lag() -> None:
 
 
 @pytest.fixture
-def socket_path() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="vd-", dir="/tmp") as folder:
-        yield Path(folder) / "voice-daemon.sock"
+def socket_path(short_folder: Path) -> Path:
+    return short_folder / "voice-daemon.sock"
 
 
 def test_a_running_daemon_shows_what_is_said_to_whoever_watches(

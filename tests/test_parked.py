@@ -6,9 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,16 +20,10 @@ from voice_daemon.parked import files_fingerprint, wait_for_a_change
 from voice_daemon.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
 ERROR = ConfigError("x.y", "threshold = 7: is more than 1", remedy="give at most 1")
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    # pytest's own tmp_path is too long for a Unix socket on macOS.
-    with tempfile.TemporaryDirectory(prefix="vd-", dir="/tmp") as name:
-        yield Path(name)
 
 
 def wait(folder: Path, fingerprint: Callable[[], object]) -> int:
@@ -66,7 +58,7 @@ def _answers(client: ControlClient) -> bool:
     return True
 
 
-def test_it_answers_with_what_is_wrong_until_something_changes(folder: Path) -> None:
+def test_it_answers_with_what_is_wrong_until_something_changes(short_folder: Path) -> None:
     said: list[Status] = []
     refused: list[str] = []
     changed = threading.Event()
@@ -79,39 +71,39 @@ def test_it_answers_with_what_is_wrong_until_something_changes(folder: Path) -> 
             refused.append(error.message)
         changed.set()
 
-    thread = meanwhile(folder, act)
-    assert wait(folder, lambda: int(changed.is_set())) == 78
+    thread = meanwhile(short_folder, act)
+    assert wait(short_folder, lambda: int(changed.is_set())) == 78
     thread.join()
     assert said[0].session.state == "degraded"
     assert [p.message for p in said[0].problems] == [ERROR.message]
     assert refused == [ERROR.message]
     with pytest.raises(NotRunningError):
-        ControlClient(folder / "voice-daemon.sock").request("status")
+        ControlClient(short_folder / "voice-daemon.sock").request("status")
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 78)]
 )
 def test_signals_end_it_as_they_end_a_daemon(
-    folder: Path, number: signal.Signals, code: int
+    short_folder: Path, number: signal.Signals, code: int
 ) -> None:
     before = signal.getsignal(number)
-    thread = meanwhile(folder, lambda _client: os.kill(os.getpid(), number))
-    assert wait(folder, lambda: 0) == code
+    thread = meanwhile(short_folder, lambda _client: os.kill(os.getpid(), number))
+    assert wait(short_folder, lambda: 0) == code
     thread.join()
     assert signal.getsignal(number) == before
 
 
-def test_what_was_mended_before_it_began_to_wait_is_not_missed(folder: Path) -> None:
-    assert wait(folder, lambda: 1) == 78
+def test_what_was_mended_before_it_began_to_wait_is_not_missed(short_folder: Path) -> None:
+    assert wait(short_folder, lambda: 1) == 78
 
 
-def test_beside_another_daemon_it_leaves_at_once(folder: Path) -> None:
-    held = InstanceLock(lock_path(folder / "voice-daemon.sock"))
+def test_beside_another_daemon_it_leaves_at_once(short_folder: Path) -> None:
+    held = InstanceLock(lock_path(short_folder / "voice-daemon.sock"))
     held.acquire()
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(AlreadyRunningError):
-        wait(folder, lambda: 0)
+        wait(short_folder, lambda: 0)
     held.release()
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -139,12 +131,16 @@ def test_without_supervision_a_mistake_ends_it_with_78(voice_home: Path) -> None
     assert done.returncode == 78
 
 
-def test_a_supervised_daemon_ends_with_78_once_its_mistake_is_mended(folder: Path) -> None:
+def test_a_supervised_daemon_ends_with_78_once_its_mistake_is_mended(short_folder: Path) -> None:
     """A file that the configuration names counts as well: here the broker's password."""
-    password = folder / "password"
-    (folder / "config.toml").write_text(f'[mqtt]\nusername = "x"\npassword_file = "{password}"\n')
-    with DaemonProcess(("--supervised",), folder, {}) as daemon:
-        eventually(lambda: _answers(ControlClient(folder / "voice-daemon.sock")), "it answers")
+    password = short_folder / "password"
+    (short_folder / "config.toml").write_text(
+        f'[mqtt]\nusername = "x"\npassword_file = "{password}"\n'
+    )
+    with DaemonProcess(("--supervised",), short_folder, {}) as daemon:
+        eventually(
+            lambda: _answers(ControlClient(short_folder / "voice-daemon.sock")), "it answers"
+        )
         password.write_text("secret\n")
         password.chmod(0o600)
         assert daemon.wait() == 78

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,6 +25,7 @@ from voice_daemon.status import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 NODE = "doctored"
 DEGRADED = Status(
@@ -43,12 +42,10 @@ DEGRADED = Status(
 
 
 @pytest.fixture
-def home(mosquitto_port: int) -> Iterator[Path]:
-    # pytest's own tmp_path is too long for a Unix socket on macOS.
-    with tempfile.TemporaryDirectory(prefix="vd-", dir="/tmp") as folder:
-        config = f'node_id = "{NODE}"\n[audio]\ndevice = "{DEVICE}"\n[mqtt]\n'
-        (Path(folder) / "config.toml").write_text(f"{config}port = {mosquitto_port}\n")
-        yield Path(folder)
+def home(short_folder: Path, mosquitto_port: int) -> Path:
+    config = f'node_id = "{NODE}"\n[audio]\ndevice = "{DEVICE}"\n[mqtt]\n'
+    (short_folder / "config.toml").write_text(f"{config}port = {mosquitto_port}\n")
+    return short_folder
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +13,7 @@ from voice_daemon.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 ANSWER = {"applied": ["wake.threshold"], "loading": [], "restart": ["mqtt.host"]}
 
@@ -37,16 +36,13 @@ class Daemon:
 
 
 @pytest.fixture
-def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
-    # pytest's own tmp_path is too long for a Unix socket on macOS.
-    with tempfile.TemporaryDirectory(prefix="vd-", dir="/tmp") as folder:
-        monkeypatch.setenv("VOICE_DAEMON_HOME", folder)
-        daemon = Daemon()
-        handlers = {"reload": daemon.reload, "reload-progress": daemon.tell}
-        server = ControlServer(Path(folder) / "voice-daemon.sock", handlers)
-        server.start()
-        yield daemon
-        server.stop()
+def daemon(home: Path) -> Iterator[Daemon]:
+    daemon = Daemon()
+    handlers = {"reload": daemon.reload, "reload-progress": daemon.tell}
+    server = ControlServer(home / "voice-daemon.sock", handlers)
+    server.start()
+    yield daemon
+    server.stop()
 
 
 @pytest.mark.usefixtures("daemon")

@@ -11,8 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,6 +35,7 @@ from voice_daemon.status_text import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 HEALTHY = Status(
     version=__version__,
@@ -51,14 +50,6 @@ HEALTHY = Status(
 DEGRADED = dataclasses.replace(
     HEALTHY, problems=(Problem("mqtt", "connection refused", "start the broker"),)
 )
-
-
-@pytest.fixture
-def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    # pytest's own tmp_path is too long for a Unix socket on macOS.
-    with tempfile.TemporaryDirectory(prefix="vd-", dir="/tmp") as folder:
-        monkeypatch.setenv("VOICE_DAEMON_HOME", folder)
-        yield Path(folder)
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import stat
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +13,8 @@ from voice_daemon.control.socket_file import listen, make_private_folder
 from voice_daemon.errors import ControlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
+
 
 SOMEBODY_ELSE = 12_345
 
@@ -25,10 +24,8 @@ needs_root = pytest.mark.skipif(
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    # pytest's own tmp_path is too long for a Unix socket on macOS.
-    with tempfile.TemporaryDirectory(prefix="vd-", dir="/tmp") as made:
-        yield Path(made).resolve()
+def folder(short_folder: Path) -> Path:
+    return short_folder.resolve()
 
 
 def refusal(folder: Path) -> ControlError:
