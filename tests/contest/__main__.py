@@ -34,6 +34,8 @@ def play(folder: Path, scenario: Scenario, *, n_devices: int, window_ms: int) ->
             house.begin()
             codes = house.end()
         listener.wait(f"voice/n{n_devices - 1}/availability", b"offline")
+        crashes = [c for number in range(n_devices) for c in house.logged(number, "mqtt.crashed")]
+        assert not crashes, f"the MQTT client failed: {crashes}"
         assert codes == [0] * n_devices, f"exit codes {codes}: {house.complaints()}"
         return listener.tries(every_s=scenario.every_s)
     finally:

@@ -20,7 +20,7 @@ from voice_daemon.errors import BrokerError
 from voice_daemon.mqtt.backoff import Backoff
 from voice_daemon.mqtt.dialler import Dialler, Patience
 from voice_daemon.mqtt.exchange import Exchange
-from voice_daemon.mqtt.faults import Cause, LinkError, unacknowledged_fault
+from voice_daemon.mqtt.faults import Cause, LinkError, internal_fault, unacknowledged_fault
 from voice_daemon.mqtt.mailbox import Mailbox, steady_s
 from voice_daemon.mqtt.messages import Leaf, availability, for_event
 from voice_daemon.mqtt.paho_client import broker_url
@@ -187,14 +187,10 @@ class MqttClient:
                 link.abort()
         except BrokerError as error:
             return error
-        except Exception:
+        except Exception as error:
             # A thread's top: a fault here is shown, and must not end MQTT for good.
             log.exception("mqtt.crashed")
-            return BrokerError(
-                "mqtt.internal",
-                "a fault in the MQTT client ended the connection",
-                remedy="report it with the traceback in the log",
-            )
+            return internal_fault(error)
         return None
 
     def _introduce(self, link: Link) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from voice_daemon.errors import BrokerError
     from voice_daemon.mqtt.link import Link, Receipt
-    from voice_daemon.mqtt.mailbox import Mailbox
+    from voice_daemon.mqtt.mailbox import Mailbox, Outgoing
     from voice_daemon.mqtt.reception import Reception
 
 log = structlog.get_logger()
@@ -52,12 +52,22 @@ class Exchange:
             outgoing = self._mailbox.take()
             if outgoing is None:
                 return
-            mid = self._link.publish(outgoing.message, expiry_s=outgoing.expiry_s)
+            try:
+                mid = self._link.publish(outgoing.message, expiry_s=outgoing.expiry_s)
+            except ValueError as error:
+                self._give_up(outgoing, error)
+                continue
             if outgoing.ticket is not None:
                 self._tickets[mid] = outgoing.ticket
             if outgoing.message.final_of is not None:
                 self._finals[mid] = outgoing.message.final_of
             self._link.flush()
+
+    def _give_up(self, outgoing: Outgoing, why: ValueError) -> None:
+        """Drop what no connection could carry: each would end over it, one after the other."""
+        log.error("mqtt.unsendable", topic=outgoing.message.topic, reason=str(why))
+        if outgoing.ticket is not None:
+            self._mailbox.acknowledge(outgoing.ticket, refused=True)
 
     def take_in(self) -> None:
         """Act on what the broker sent."""

@@ -11,7 +11,9 @@ import re
 import socket
 import ssl
 import sys
+import traceback
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from voice_daemon.errors import BrokerError
@@ -180,6 +182,24 @@ def unacknowledged_fault(url: str, waited_s: float) -> LinkError:
         "mqtt.no_acknowledgement",
         f"{url}: a message was not acknowledged for {waited_s:.0f} s; the connection is dead",
         remedy="check the network and the broker's load",
+    )
+
+
+def internal_fault(error: Exception) -> BrokerError:
+    """Name a fault of ours by its kind and the last place of ours on its way; never its words.
+
+    The log has the rest. A fault that comes once in a thousand hours is found by its place.
+    """
+    places = [
+        f"{Path(frame.filename).name}:{frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "voice_daemon" in Path(frame.filename).parts
+    ]
+    return BrokerError(
+        "mqtt.internal",
+        "a fault in the MQTT client ended the connection: "
+        f"{type(error).__name__} at {places[-1] if places else 'an unknown place'}",
+        remedy="report it with the traceback in the log",
     )
 
 

@@ -254,8 +254,10 @@ class Link:
         self.refused_filters += [str(reason) for reason in reasons if reason.is_failure]
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
-        payload = bytes(message.payload)
-        self.received.append(Received(message.topic, payload, message.retain))
+        # MQTT wants topics in UTF-8, and ours are; a broker that does not care may pass others on.
+        with contextlib.suppress(UnicodeDecodeError):
+            topic, payload = message.topic, bytes(message.payload)
+            self.received.append(Received(topic, payload, message.retain))
 
     def _on_log(self, _client: Client, _userdata: object, level: int, text: str) -> None:
         if level == LogLevel.MQTT_LOG_ERR:
