@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from voice_daemon.endpoint import Endpointer, Phase, Signal, is_complete
 from voice_daemon.events import EndReason, SpeechEnded, SpeechStarted, ms_to_samples
 from voice_daemon.evidence import was_spoken
+from voice_daemon.pace import Pace
 from voice_daemon.parts import transcribing
 from voice_daemon.utterance import Utterance
 
@@ -60,9 +61,8 @@ class OpenSession:
         self._utterance: Utterance | None = None
         self._prepared: Transcript | None = None
         self._concluded = False
-        self._first_step_from = 0
+        self._pace = Pace(self._options.step_s)
         self._next_step_from = 0
-        self._steps_passed = 0
         self._history = self._read_history()
         self._endpointer = Endpointer(
             self._options.endpoint(),
@@ -128,7 +128,7 @@ class OpenSession:
             self._prepare(self._read_all())
         elif signal is Signal.RESUMED:
             self._prepared = None
-            self._steps_passed = self._steps_until(self._heard_to)
+            self._pace.passed(self._heard_to, has_words=utterance.has_text)
             self._around.tally.add(early_finals_dropped=1)
         elif signal is Signal.ENDED:
             yield from self._conclude(utterance, EndReason.SILENCE)
@@ -171,8 +171,8 @@ class OpenSession:
             audio_from=audio_from,
             speech_from=speech_from,
         )
-        self._first_step_from = speech_from
-        self._steps_passed = self._steps_until(self._heard_to)
+        self._pace.start(speech_from)
+        self._pace.passed(self._heard_to, has_words=False)
         return SpeechStarted(self.opening.session_id, speech_from)
 
     def _start_reading(self, samples: NDArray[np.int16], *, with_wake_word: bool) -> None:
@@ -203,25 +203,24 @@ class OpenSession:
         return self._heard_to - samples.size, samples
 
     def _step_when_due(self, utterance: Utterance) -> Iterator[Event]:
-        """Take a step of the recogniser every `step_s` of audio, while somebody speaks.
+        """Take a step of the recogniser at its pace, while somebody speaks.
 
         Behind the live input by more than a step, it waits until it has caught up: the steps
         that fall due meanwhile become one. Where a step takes longer than the audio between
         two, they are spread so that some time is left over: for the end of the speech to be
         heard in, and for the machine's other work.
         """
-        due = self._steps_until(self._heard_to) - self._steps_passed
+        due = self._pace.due(self._heard_to)
         speaking = self._endpointer.phase is Phase.SPEAKING
         if not (self._options.partials and speaking and due):
             return
-        if self._lag() > self._step_samples() or self._heard_to < self._next_step_from:
+        if self._lag() > self._pace.step_samples or self._heard_to < self._next_step_from:
             return
         begun = self._around.now_sample()
         with transcribing():
             hypothesis = self._around.transcriber.step()
         took = self._around.now_sample() - begun
         self._next_step_from = self._heard_to + round(STEP_SPREAD * took)
-        self._steps_passed += due
         violated = utterance.retracts(hypothesis)
         partial = None
         text = hypothesis.text + hypothesis.draft
@@ -229,6 +228,7 @@ class OpenSession:
             partial = utterance.partial(
                 hypothesis, heard_to=self._heard_to, now=self._around.now_sample()
             )
+        self._pace.passed(self._heard_to, has_words=utterance.has_text)
         self._around.tally.add(
             steps=1,
             merged_steps=due - 1,
@@ -271,13 +271,6 @@ class OpenSession:
         after_wake = self.opening.wake_word is not None
         wake_lead_ms = self._options.wake_lead_ms if after_wake else 0
         return ms_to_samples(max(self._options.preroll_ms, wake_lead_ms))
-
-    def _step_samples(self) -> int:
-        return ms_to_samples(self._options.step_s * 1000)
-
-    def _steps_until(self, sample: int) -> int:
-        """Return how many steps fall due from the start of speech until `sample`."""
-        return (sample - self._first_step_from) // self._step_samples()
 
     def _lag(self) -> int:
         """Return the samples by which the live input is ahead."""

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def streaming_config(settings: AsrSettings) -> StreamingConfig:
-    """Return how to stream for a caller that paces the steps itself, every `step_s`.
+    """Return how to stream for a caller that paces the steps itself, as `Pace` does.
 
-    Such steps fall on whole blocks of audio, so some come a little sooner than `step_s` after
-    the last one; half of it is the least that the decoder insists on.
+    The first ones come sooner, and all fall on whole blocks of audio: a quarter of `step_s` is
+    the least that the decoder insists on.
     """
     return StreamingConfig(
         frame_threshold=settings.frame_threshold,
-        min_chunk_duration=settings.step_s / 2,
+        min_chunk_duration=settings.step_s / 4,
         emit_partial=settings.partials,
         language=settings.language,
         task=settings.task,

@@ -20,6 +20,7 @@ from voice_daemon.audio import BLOCK_SAMPLES
 from voice_daemon.audio.resample import to_int16
 from voice_daemon.events import SAMPLE_RATE, Word
 from voice_daemon.evidence import was_spoken
+from voice_daemon.pace import Pace
 from voice_daemon.recogniser_settings import decoding_options, streaming_config
 from voice_daemon.speech_gate import SpeechGate, in_recording
 from voice_daemon.vad import SileroVad
@@ -78,7 +79,7 @@ class Streaming:
     def __init__(
         self, model: WhisperModel, settings: AsrSettings, options: PipelineOptions
     ) -> None:
-        self._step_samples = round(settings.step_s * SAMPLE_RATE)
+        self._step_s = settings.step_s
         self._rules = options.spoken()
         self._gate = SpeechGate(SileroVad(), options)
         self._decoder = StreamingDecoder(model, streaming_config(settings))
@@ -123,22 +124,24 @@ class Streaming:
     ) -> Iterator[tuple[int, list[StreamingResult]]]:
         """Go through the file; give the samples heard and what was read, every step.
 
-        Steps fall every `step_s` from the start of the first speech, and are left out while
-        nobody speaks.
+        Steps are paced from the start of the first speech, and left out while nobody speaks.
         """
         pcm = to_int16(samples)
-        n_steps = 0
+        pace: Pace | None = None
         for first in range(0, len(pcm), BLOCK_SAMPLES):
             block = pcm[first : first + BLOCK_SAMPLES]
             heard = first + len(block)
             with watch:
                 for span in self._gate.feed(block):
                     self._decoder.feed(samples[span.first : span.end])
-                speech_from = self._gate.speech_from
-                n_due = 0 if speech_from is None else (heard - speech_from) // self._step_samples
-                due = n_due > n_steps and self._gate.speaking
-                n_steps = max(n_due, n_steps)
-                results = self._decoder.step() if due else []
+                if pace is None and self._gate.speech_from is not None:
+                    pace = Pace(self._step_s)
+                    pace.start(self._gate.speech_from)
+                results = []
+                if pace is not None and pace.due(heard):
+                    results = self._decoder.step() if self._gate.speaking else []
+                    has_words = any(result.text or result.draft for result in results)
+                    pace.passed(heard, has_words=has_words)
             yield heard, results
 
     def _is_spoken(self, text: str, result: StreamingResult) -> bool:

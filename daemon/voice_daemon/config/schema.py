@@ -137,7 +137,8 @@ class AsrSettings(Section):
         default=0.5,
         ge=STEP_S_MIN,
         le=STEP_S_MAX,
-        description="Audio between two steps of the recogniser; less shows words sooner.",
+        description="Audio between two steps of the recogniser once there are words; less shows "
+        "words sooner.",
     )
     frame_threshold: int = Field(
         default=25,
