@@ -71,6 +71,7 @@ def test_what_a_daemon_publishes_is_in_the_document(
         assert (message.expiry_s is None) == (longest_s is None), name
         assert message.expiry_s is None or message.expiry_s <= longest_s, name
     announced = [m for m in subscriber.seen if m.topic == f"homeassistant/device/{NODE}/config"]
+    assert announced
     assert all(reader.message(m.topic, m.payload) for m in announced)
 
 

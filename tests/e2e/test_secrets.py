@@ -289,7 +289,9 @@ def test_no_sound_and_no_file_but_log_lock_and_state_is_left_on_disk(
     loudest = int(np.argmax(np.abs(samples)))
     part = samples[loudest : loudest + 100]
     scaled = (part / 32_768).astype("<f4")
-    for path, content in witness.files().items():
+    files = witness.files()
+    assert "voice-daemon.jsonl" in {path.name for path in files}
+    for path, content in files.items():
         assert path.name.startswith(("voice-daemon.", "state.json")), path
         assert part.astype("<i2").tobytes() not in content
         assert scaled.tobytes() not in content

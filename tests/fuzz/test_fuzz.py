@@ -41,10 +41,13 @@ def test_any_spoiled_file_is_taken_or_told_by_a_process_with_little_memory(
     assert finding is None, finding
 
 
-@pytest.mark.parametrize("name", sorted(READERS.keys() - NATIVE))
-def test_what_was_found_once_is_taken_or_told(name: str, tmp_path: Path) -> None:
-    for case in cases(name):
-        check(READERS[name], case.read_bytes(), tmp_path)
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [(name, case) for name in sorted(READERS.keys() - NATIVE) for case in cases(name)],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_what_was_found_once_is_taken_or_told(name: str, case: Path, tmp_path: Path) -> None:
+    check(READERS[name], case.read_bytes(), tmp_path)
 
 
 def test_every_case_of_the_corpus_is_some_readers() -> None:

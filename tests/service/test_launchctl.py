@@ -89,7 +89,9 @@ def test_bootstrap_tries_again_while_the_label_is_still_taken() -> None:
 
 
 def test_bootstrap_accepts_that_somebody_else_has_loaded_it() -> None:
-    launchctl(Script(bootstrap=[5], print=[0])).bootstrap("x", FILE)
+    script = Script(bootstrap=[5], print=[0])
+    launchctl(script).bootstrap("x", FILE)
+    assert script.asked == ["bootstrap", "print"]
 
 
 def test_bootstrap_gives_up_and_names_what_it_may_be() -> None:
@@ -99,7 +101,9 @@ def test_bootstrap_gives_up_and_names_what_it_may_be() -> None:
 
 @pytest.mark.parametrize("code", [0, 37])
 def test_what_runs_already_need_not_be_started(code: int) -> None:
-    launchctl(Script(kickstart=[code])).kickstart("x")
+    script = Script(kickstart=[code])
+    launchctl(script).kickstart("x")
+    assert script.asked == ["kickstart"]
 
 
 def test_what_print_says_is_read_where_it_can_be() -> None:

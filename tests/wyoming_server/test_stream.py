@@ -83,6 +83,7 @@ def test_an_utterance_gives_its_text_in_parts_and_then_whole() -> None:
     bench.stream.end()
     bench.work()
     *parts, last = bench.reports
+    assert parts
     assert all(isinstance(part, Committed) for part in parts)
     assert isinstance(last, Finished)
     assert last.transcript.text == COMMAND
