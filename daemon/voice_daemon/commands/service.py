@@ -158,7 +158,9 @@ def _install_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _uninstall_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--purge", action="store_true", help="remove downloaded models, sound, state, measurements and logs as well"
+        "--purge",
+        action="store_true",
+        help="remove downloaded models, sound, state, measurements and logs as well",
     )
     parser.add_argument("--yes", action="store_true", help="do not ask before a purge")
 
