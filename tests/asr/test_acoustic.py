@@ -15,8 +15,9 @@ from voice_daemon.asr.acoustic import (
     encoding_silence,
     silent_window,
 )
-from voice_daemon.asr.decoding import N_SAMPLES, GreedyDecoder
+from voice_daemon.asr.decoding import GreedyDecoder
 from voice_daemon.asr.features import log_mel_spectrogram
+from voice_daemon.asr.offline import N_SAMPLES
 from voice_daemon.asr.steps import at_once
 
 if TYPE_CHECKING:

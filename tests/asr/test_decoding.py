@@ -11,8 +11,9 @@ from faster_whisper import WhisperModel as FasterWhisper
 
 from voice_daemon.asr import DecodingOptions, DecodingTask, GreedyDecoder
 from voice_daemon.asr.decoder import TextDecoder
-from voice_daemon.asr.decoding import N_SAMPLES, compression_ratio, is_loop
+from voice_daemon.asr.decoding import is_loop
 from voice_daemon.asr.features import log_mel_spectrogram
+from voice_daemon.asr.offline import N_SAMPLES, compression_ratio
 from voice_daemon.errors import ModelError
 
 if TYPE_CHECKING:

@@ -30,8 +30,7 @@ from voice_daemon.asr import (
     WhisperModel,
     load_model,
 )
-from voice_daemon.asr.decoding import N_SAMPLES
-from voice_daemon.asr.offline import decode_windows
+from voice_daemon.asr.offline import N_SAMPLES, decode_windows
 from voice_daemon.asr.results import text_of
 from voice_daemon.audio.resample import to_int16
 from voice_daemon.errors import VoiceDaemonError

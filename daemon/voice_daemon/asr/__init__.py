@@ -12,14 +12,14 @@ preload_openblas()  # has to precede the first import of MLX, below
 from voice_daemon.asr.alignatt import get_most_attended_frame, should_emit  # noqa: E402
 from voice_daemon.asr.attention import MultiHeadAttention  # noqa: E402
 from voice_daemon.asr.decoder import TextDecoder  # noqa: E402
-from voice_daemon.asr.decoding import (  # noqa: E402
+from voice_daemon.asr.decoding import GreedyDecoder  # noqa: E402
+from voice_daemon.asr.encoder import AudioEncoder  # noqa: E402
+from voice_daemon.asr.features import log_mel_spectrogram  # noqa: E402
+from voice_daemon.asr.offline import (  # noqa: E402
     DecodingOptions,
     DecodingResult,
     DecodingTask,
-    GreedyDecoder,
 )
-from voice_daemon.asr.encoder import AudioEncoder  # noqa: E402
-from voice_daemon.asr.features import log_mel_spectrogram  # noqa: E402
 from voice_daemon.asr.streaming import (  # noqa: E402
     StreamingConfig,
     StreamingDecoder,

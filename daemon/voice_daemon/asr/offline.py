@@ -6,20 +6,109 @@ is read window by window, each beginning where the last one was cut between two 
 
 from __future__ import annotations
 
+import zlib
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import mlx.core as mx
+import numpy as np
+
+from voice_daemon.asr import alignatt
 from voice_daemon.asr.acoustic import FRAME_SAMPLES
 from voice_daemon.asr.commits import DraftWord, cut_point
-from voice_daemon.asr.decoding import N_SAMPLES, DecodingOptions, DecodingTask
+from voice_daemon.asr.decoding import GreedyDecoder, guess_language
+from voice_daemon.asr.features import log_mel_spectrogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
-    from voice_daemon.asr.decoding import DecodingResult
+    from voice_daemon.asr.decoding import Decoded, Task
     from voice_daemon.asr.whisper import WhisperModel
+
+N_SAMPLES = 480_000
+"""Samples in Whisper's window of 30 s at 16 kHz."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingOptions:
+    """How to decode; the defaults are Whisper's greedy ones without timestamps."""
+
+    task: Task = "transcribe"
+    language: str | None = "en"
+    """A Whisper language code, or None to detect it."""
+    prompt: str = ""
+    """Names and words to expect, given to the model as earlier text."""
+    sample_len: int | None = None
+    """Most tokens to decode; None: half the text context."""
+    suppress_blank: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingResult:
+    """One decoded window."""
+
+    text: str
+    tokens: tuple[int, ...]
+    language: str
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+    frames: tuple[int, ...] = field(default=())
+    """The encoder frame (20 ms) that each token attends to most; empty without heads."""
+
+
+class DecodingTask:
+    """Offline decoding of one window of at most 30 s, as Whisper does it: the reference path."""
+
+    def __init__(self, model: WhisperModel, options: DecodingOptions | None = None) -> None:
+        self._model = model
+        self._options = options or DecodingOptions()
+        self._decoder = GreedyDecoder(model, suppress_blank=self._options.suppress_blank)
+
+    def run(self, samples: NDArray[np.float32]) -> DecodingResult:
+        """Decode (n_samples,) float32 in [-1, 1], zero-padded to 30 s; longer is an error."""
+        if len(samples) > N_SAMPLES:
+            raise ValueError(f"{len(samples)} samples exceed the window of {N_SAMPLES}")
+        model, options = self._model, self._options
+        padded = np.zeros(N_SAMPLES, dtype=np.float32)
+        padded[: len(samples)] = samples
+        mel = log_mel_spectrogram(padded, model.dims.n_mels)
+        audio = model.encoder(mx.array(mel).astype(model.dtype)[None])
+        cross = model.decoder.cross_keys(audio)
+        language = options.language or guess_language(model, cross).language
+        opening = model.opening(language, options.task, options.prompt)
+        n_frames = max(1, min(len(samples) // 320, model.dims.n_audio_ctx))
+        max_tokens = options.sample_len or model.dims.n_text_ctx // 2
+        decoded = self._decoder.decode(
+            cross,
+            opening,
+            max_tokens=min(max_tokens, model.dims.n_text_ctx - len(opening)),
+            n_frames=n_frames,
+            want_no_speech=True,
+        )
+        return self._result(decoded, language)
+
+    def _result(self, decoded: Decoded, language: str) -> DecodingResult:
+        text = self._model.tokenizer.decode(decoded.tokens)
+        aligned = decoded.scores.shape[0] > 0 and bool(decoded.tokens)
+        frames = alignatt.attended_frames(decoded.scores).tolist() if aligned else []
+        return DecodingResult(
+            text=text.strip(),
+            tokens=decoded.tokens,
+            language=language,
+            avg_logprob=float(np.mean(decoded.logprobs)) if decoded.logprobs else 0.0,
+            no_speech_prob=decoded.no_speech_prob,
+            compression_ratio=compression_ratio(text),
+            frames=tuple(frames),
+        )
+
+
+def compression_ratio(text: str) -> float:
+    """Length over zlib length; above about 2.4 the text repeats itself (Whisper's measure)."""
+    data = text.encode()
+    return len(data) / len(zlib.compress(data)) if data else 0.0
 
 
 def decode_windows(

@@ -16,7 +16,6 @@ from voice_daemon.asr.results import tokens_of
 from voice_daemon.asr.steps import Steps, grouped
 
 if TYPE_CHECKING:
-
     from voice_daemon.asr.acoustic import AcousticContext
     from voice_daemon.asr.window import Reading, Window
 
