@@ -66,6 +66,10 @@ make_venv() {
   say "Installing voice-daemon[$extra] and what it needs into .venv (some minutes the first time)"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extra]" ||
     stop "pip could not install voice-daemon[$extra] with $(.venv/bin/python --version)." \
-      "read its last lines above; on Linux openWakeWord's wheels need Python 3.11: rm -r .venv, then PYTHON=python3.11 $0"
+      "read its last lines above; another Python: rm -r .venv, then PYTHON=python3.11 $0"
+  # Linux and Python 3.12 or newer: docs/install.md has the reason.
+  .venv/bin/python -c 'from importlib.util import find_spec; raise SystemExit(find_spec("openwakeword") is None)' ||
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps openwakeword==0.5.1 ||
+    stop "pip could not install the wake words' models." "read its last lines above"
   printf '%s\n' "$wanted" >".venv/.installed-$extra"
 }

@@ -27,6 +27,9 @@ EMBEDDING = "embedding_model"
 _NOT_WAKE_WORDS = frozenset({MELSPECTROGRAM, EMBEDDING, "silero_vad"})
 _VERSION = re.compile(r"_v\d+(\.\d+)*$")
 
+_OPENWAKEWORD = "openwakeword==0.5.1"
+"""Without what it asks for: of that only ONNX Runtime is used, and voice-daemon asks for it too."""
+
 EVERY = "all"
 """Chooses all wake words that are configured."""
 
@@ -138,7 +141,8 @@ def _unusable(path: Path, error: Exception) -> ModelError:
     return ModelError(
         "wake.model_unusable",
         f"the wake word model {path} cannot be loaded: {why}",
-        remedy="get it again; a bundled one: pip install --force-reinstall openwakeword==0.5.1",
+        remedy="get it again; a bundled one: "
+        f"pip install --force-reinstall --no-deps {_OPENWAKEWORD}",
     )
 
 
@@ -152,7 +156,7 @@ def bundled_folder() -> Path:
     raise ModelError(
         "wake.no_models",
         "openWakeWord's models are not installed",
-        remedy="pip install openwakeword==0.5.1 (later versions carry no models)",
+        remedy=f"pip install --no-deps {_OPENWAKEWORD} (later versions carry no models)",
     )
 
 
