@@ -102,22 +102,20 @@ def reference(model: WhisperModel, clip: Clip) -> Reference:
     return Reference(run.final.text, offline.words, speech_end_s(samples))
 
 
-def measured_point(
+def measured(
     model: WhisperModel,
     clips: Sequence[tuple[Clip, Reference]],
-    setting: tuple[str, float],
+    config: StreamingConfig,
     *,
     clock: str,
-) -> Point:
-    """Stream all clips at one value of one setting."""
-    field, value = setting
-    config = with_value(StreamingConfig(), field, value)
+) -> Summary:
+    """Stream all clips with one configuration."""
     ours, step_s, now_s = Ours(model, config), config.min_chunk_duration, CLOCKS[clock]
     scores = []
     for clip, offline in clips:
         run = replay(ours, clip.samples(), step_s=step_s, language=clip.language, now_s=now_s)
         scores.append(score(clip, offline, run, system=OURS, step_s=step_s))
-    return Point(value, value == value_of(StreamingConfig(), field), summarise(scores))
+    return summarise(scores)
 
 
 def tasks(sweeps: Sequence[Sweep]) -> Iterator[tuple[str, float]]:
@@ -132,18 +130,25 @@ def measure(
     model: str, clips: Sequence[Clip], sweeps: Sequence[Sweep], *, clock: str, jobs: int
 ) -> dict[str, list[Point]]:
     """All points of all sweeps, in `jobs` processes."""
-    settings = list(tasks(sweeps))
+    settings = [
+        (field, value, with_value(StreamingConfig(), field, value))
+        for field, value in tasks(sweeps)
+    ]
+    # The defaults are a point of every curve, and are measured once.
+    configs = list(dict.fromkeys(config for _, _, config in settings))
     progress = Progress(console=Console(stderr=True), transient=True)
     context = multiprocessing.get_context("spawn")
     with progress, ProcessPoolExecutor(jobs, context, _start_worker, (model,)) as pool:
         read = pool.map(_reference, clips)
         offline = list(progress.track(read, total=len(clips), description="offline"))
-        work = partial(_point, list(zip(clips, offline, strict=True)), clock=clock)
-        points = list(
-            progress.track(pool.map(work, settings), total=len(settings), description="streaming")
+        work = partial(_measured, list(zip(clips, offline, strict=True)), clock=clock)
+        streamed = progress.track(
+            pool.map(work, configs), total=len(configs), description="streaming"
         )
+        summaries = dict(zip(configs, streamed, strict=True))
     found: dict[str, list[Point]] = {}
-    for (field, _), point in zip(settings, points, strict=True):
+    for field, value, config in settings:
+        point = Point(value, config == StreamingConfig(), summaries[config])
         found.setdefault(field, []).append(point)
     return found
 
@@ -160,10 +165,10 @@ def _reference(clip: Clip) -> Reference:
     return reference(_loaded[0], clip)
 
 
-def _point(
-    clips: Sequence[tuple[Clip, Reference]], setting: tuple[str, float], *, clock: str
-) -> Point:
-    return measured_point(_loaded[0], clips, setting, clock=clock)
+def _measured(
+    clips: Sequence[tuple[Clip, Reference]], config: StreamingConfig, *, clock: str
+) -> Summary:
+    return measured(_loaded[0], clips, config, clock=clock)
 
 
 def table(tried: Sweep, points: Sequence[Point]) -> Table:
