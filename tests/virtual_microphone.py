@@ -91,6 +91,10 @@ class VirtualMicrophone:
             timeout=60,
         )
 
+    def begin(self, clip: Path) -> subprocess.Popen[bytes]:
+        """Do as `play` does, and do not wait: the process ends with the file."""
+        return subprocess.Popen([_program("paplay"), "--device=room", str(clip)], env=self._environ)
+
     def speak(self, clip: Path) -> None:
         """Do as `play` does, into a microphone that may go away meanwhile."""
         with suppress(subprocess.SubprocessError):

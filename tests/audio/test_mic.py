@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from made_up_portaudio import Device, PortAudio, at_desk, ramp, settings
 from voice_daemon.audio.mic import SILENCE_DBFS, MicrophoneCapture
@@ -59,6 +60,15 @@ def test_overflows_that_portaudio_reports_are_counted() -> None:
     desk.stream.deliver(ramp(320), overflowed=True)
     desk.stream.deliver(ramp(320))
     assert desk.mic.overflows == 1
+
+
+def test_overflows_are_told_in_the_log_ever_more_rarely() -> None:
+    desk = at_desk()
+    with capture_logs() as logs:
+        for _ in range(10):
+            desk.stream.deliver(ramp(320), overflowed=True)
+            desk.read_all()
+    assert [entry["so_far"] for entry in logs if entry["event"] == "mic.overflow"] == [1, 2, 4, 8]
 
 
 def test_a_lost_device_is_told_after_the_last_block_was_read() -> None:

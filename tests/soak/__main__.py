@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from soak.recording import MIN_SLOT_S, Recording
 from soak.soak import Plan, endure
+from virtual_microphone import why_not
 
+DAY_HOURS = 24.0
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "soak.png"
 
 if TYPE_CHECKING:
@@ -21,25 +23,43 @@ if TYPE_CHECKING:
 def main() -> int:
     """Run a soak; 1 when something is not as promised."""
     parser = argparse.ArgumentParser(prog="scripts/test-soak", description=__doc__)
-    parser.add_argument("--hours", type=float, default=24, help="of audio (24)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--hours", type=float, help="of audio (24)")
+    length.add_argument("--minutes", type=float, help="the same in minutes")
+    parser.add_argument(
+        "--microphone",
+        action="store_true",
+        help="speak it into a microphone of software, in real time, through PortAudio (Linux)",
+    )
     parser.add_argument("--every-s", type=float, default=30, help="a command each (30)")
     parser.add_argument("--fault-every-s", type=float, default=30, help="rest of the broker (30)")
     parser.add_argument("--seed", type=int, default=1, help="of noise and moments (1)")
-    parser.add_argument("--picture", type=Path, default=PICTURE, help="to be drawn")
+    parser.add_argument(
+        "--picture", type=Path, help=f"to be drawn ({PICTURE.name}; none with --microphone)"
+    )
     parser.add_argument("--json", type=Path, help="write the account to this file")
     arguments = parser.parse_args()
     if arguments.every_s < MIN_SLOT_S:
         parser.error(f"--every-s is at least {MIN_SLOT_S:g}: a command and its session")
-    recording = Recording(arguments.hours, every_s=arguments.every_s, seed=arguments.seed)
+    if arguments.microphone and (why := why_not()):
+        parser.error(why)
+    hours = arguments.minutes / 60 if arguments.minutes else arguments.hours or DAY_HOURS
+    plan = Plan(
+        Recording(hours, every_s=arguments.every_s, seed=arguments.seed),
+        fault_every_s=arguments.fault_every_s,
+        microphone=arguments.microphone,
+    )
     with tempfile.TemporaryDirectory() as folder:
-        soaked = endure(Plan(recording, fault_every_s=arguments.fault_every_s), Path(folder))
+        soaked = endure(plan, Path(folder))
     print(report(soaked.account))  # noqa: T201 - a tool's output
     if arguments.json:
         document = {**soaked.account.to_dict(), "command": " ".join(sys.argv[1:])}
         arguments.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    from soak.pictures import draw  # noqa: PLC0415 - the short version needs no matplotlib
+    picture = arguments.picture or (None if arguments.microphone else PICTURE)
+    if picture is not None:
+        from soak.pictures import draw  # noqa: PLC0415 - the short version needs no matplotlib
 
-    draw(soaked, arguments.picture)
+        draw(soaked, picture)
     return 1 if soaked.account.failures() else 0
 
 
@@ -47,7 +67,7 @@ def report(account: Account) -> str:
     """Write what happened, one fact a line."""
     ends, used = account.fates, account.footprint
     lines = [
-        f"{account.hours:g} h of audio in {account.wall_s / 60:.1f} min",
+        f"{account.hours:.3g} h of audio in {account.wall_s / 60:.1f} min",
         (
             f"  commands spoken, sessions, finals said   "
             f"{account.commands}, {account.sessions}, {ends.said}"
@@ -75,6 +95,12 @@ def report(account: Account) -> str:
         f"  final to subscriber, p50 and p95         {_change(account.delivery_ms)} ms",
         f"  threads, descriptors, first and last     {used.threads_most}, {used.descriptors_most}",
     ]
+    if account.microphone is not None:
+        mic = account.microphone
+        lines.append(
+            f"  samples dropped, overflows, losses       "
+            f"{mic.dropped_samples}, {mic.overflows}, {mic.losses}"
+        )
     return "\n".join([*lines, *(f"  NOT AS PROMISED: {text}" for text in account.failures())])
 
 

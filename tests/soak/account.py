@@ -75,6 +75,10 @@ class Log:
     """The line of each session that ended."""
     errors: tuple[str, ...]
     """Names of events at level error."""
+    overflows: int
+    """How often audio was lost before it reached the daemon, by PortAudio."""
+    inputs_lost: int
+    """How often the input was given up and opened again."""
 
 
 def read_log(lines: Iterable[str]) -> Log:
@@ -84,6 +88,8 @@ def read_log(lines: Iterable[str]) -> Log:
         finals=tuple(r["session_id"] for r in records if r["event"] == "transcript.final"),
         sessions=tuple(r for r in records if r["event"] == "session.done"),
         errors=tuple(r["event"] for r in records if r["level"] == "error"),
+        overflows=max((r["so_far"] for r in records if r["event"] == "mic.overflow"), default=0),
+        inputs_lost=sum(r["event"] == "input.lost" for r in records),
     )
 
 
@@ -166,6 +172,22 @@ def _most(first: Sequence[int | None], last: Sequence[int | None]) -> tuple[int,
 
 
 @dataclass(frozen=True, slots=True)
+class Microphone:
+    """What became of the sound between the room and the daemon."""
+
+    dropped_samples: int
+    """That came while the daemon's queue was full."""
+    overflows: int
+    losses: int
+    """How often the input was given up and opened again."""
+
+    @property
+    def lost_nothing(self) -> bool:
+        """True when the daemon heard everything."""
+        return not (self.dropped_samples or self.overflows or self.losses)
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """The whole soak."""
 
@@ -185,6 +207,8 @@ class Account:
     reconnects: int
     exit_code: int
     errors: tuple[str, ...]
+    microphone: Microphone | None = None
+    """None where it was a file."""
 
     def failures(self) -> tuple[str, ...]:
         """Say what is not as promised; nothing when all is."""
@@ -213,6 +237,10 @@ class Account:
             (_kept(used.threads_most), f"threads grew: {used.threads_most}"),
             (_kept(used.descriptors_most), f"descriptors grew: {used.descriptors_most}"),
             (self.exit_code == 0, f"the daemon's exit code is {self.exit_code}"),
+            (
+                self.microphone is None or self.microphone.lost_nothing,
+                f"the microphone lost sound: {self.microphone}",
+            ),
             (not self.errors, f"errors in the log: {sorted(set(self.errors))}"),
         )
         return tuple(text for is_kept, text in promises if not is_kept)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from brokers import Gate
 from daemon_process import DaemonProcess
-from soak.account import COMMAND, Account, change, fates, footprint, read_log
+from soak.account import COMMAND, Account, Microphone, change, fates, footprint, read_log
 from soak.audience import Audience
 from soak.gauges import Gauges
+from soak.voices import voice_for
 from soak.weather import Weather, lasting_broker
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Plan:
     """`mqtt.final_ttl_s`."""
     read_every_s: float = 2.0
     """Between two looks at the process."""
+    microphone: bool = False
+    """Whether it is spoken into a microphone, in real time, and not replayed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Soaked:
 
 
 def endure(plan: Plan, folder: Path) -> Soaked:
-    """Play the recording through a daemon, as fast as it goes."""
+    """Play the recording to a daemon."""
     sound, home = folder / "soak.flac", folder / "home"
     home.mkdir()
     plan.recording.write(sound)
@@ -63,17 +66,24 @@ def endure(plan: Plan, folder: Path) -> Soaked:
         stack.callback(gate.shut)
         audience = Audience(broker.port, root=f"voice/{NODE}")
         stack.callback(audience.close)
+        voice = stack.enter_context(voice_for(sound, microphone=plan.microphone))
         began_s = time.monotonic()
-        daemon = stack.enter_context(
-            DaemonProcess(("--input", sound, "--fast"), home, _settings(gate.port, plan))
-        )
+        settings = {**_settings(gate.port, plan), **voice.variables}
+        daemon = stack.enter_context(DaemonProcess(voice.arguments, home, settings))
         gauges = Gauges(
             daemon.pid, every_s=plan.read_every_s, n_finals=lambda: len(audience.finals)
         )
         stack.enter_context(gauges)
         weather = Weather(broker, gate, every_s=plan.fault_every_s, ttl_s=plan.ttl_s)
         log_file = home / "logs" / "voice-daemon.jsonl"
-        _let_it_run(plan, daemon, weather, lambda: _n_sessions(log_file))
+        voice.begin(daemon, home)
+        _let_it_run(
+            plan,
+            weather,
+            is_on=lambda: daemon.is_running and voice.is_speaking,
+            n_sessions=lambda: _n_sessions(log_file),
+        )
+        dropped_samples = voice.end(daemon)
         wall_s = time.monotonic() - began_s
         audience.wait(lambda: audience.last_state == b"offline", PATIENCE_S)
         exit_code = daemon.wait()
@@ -95,25 +105,28 @@ def endure(plan: Plan, folder: Path) -> Soaked:
         reconnects=max((h.get("mqtt_reconnects", 0) for h in audience.health), default=0),
         exit_code=exit_code,
         errors=log.errors,
+        microphone=None
+        if dropped_samples is None
+        else Microphone(dropped_samples, log.overflows, log.inputs_lost),
     )
     return Soaked(account, readings, compute_ms, tuple(audience.delays_s))
 
 
 def _let_it_run(
-    plan: Plan, daemon: DaemonProcess, weather: Weather, n_sessions: Callable[[], int]
+    plan: Plan, weather: Weather, *, is_on: Callable[[], bool], n_sessions: Callable[[], int]
 ) -> None:
-    """Wait for the daemon's end; the weather is fair at the first words and at the last."""
+    """Wait until nothing more is to be heard; the weather is fair at the first words and last."""
     n_commands = plan.recording.n_commands
     fair_from = n_commands - max(2, n_commands // 50)
 
     def wait_for(n_wanted: int) -> None:
-        while daemon.is_running and n_sessions() < n_wanted:
+        while is_on() and n_sessions() < n_wanted:
             time.sleep(plan.read_every_s)
 
     wait_for(1)
     with weather:
         wait_for(fair_from)
-    while daemon.is_running:
+    while is_on():
         time.sleep(plan.read_every_s)
 
 

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from soak.__main__ import report
-from soak.account import Account, Footprint, change, fates, footprint, read_log
+from soak.account import Account, Footprint, Microphone, change, fates, footprint, read_log
 from soak.gauges import Reading, _seconds
 from soak.recording import Recording
 from soak.soak import Plan, Soaked, endure
@@ -79,8 +79,11 @@ def test_the_log_is_read_by_its_events() -> None:
             '{"event": "transcript.final", "level": "info", "session_id": "a"}',
             '{"event": "session.done", "level": "info", "session_id": "a", "compute_ms": 7}',
             '{"event": "asr.failed", "level": "error"}',
+            '{"event": "mic.overflow", "level": "warning", "so_far": 2}',
+            '{"event": "input.lost", "level": "warning"}',
         ]
     )
+    assert (log.overflows, log.inputs_lost) == (2, 1)
     assert (log.finals, log.errors) == (("a",), ("asr.failed",))
     assert [session["compute_ms"] for session in log.sessions] == [7]
 
@@ -141,6 +144,9 @@ def test_an_account_of_what_was_promised_has_no_failures_and_is_json() -> None:
         {"sessions": 1},
         {"exit_code": 1},
         {"errors": ("asr.failed",)},
+        {"microphone": Microphone(320, 0, 0)},
+        {"microphone": Microphone(0, 1, 0)},
+        {"microphone": Microphone(0, 0, 1)},
         {"footprint": Footprint(400, 440, 440, 1.0, 1.0, None, None)},
         {"footprint": Footprint(400, 400, 400, 1.0, 2.0, None, None)},
         {"footprint": Footprint(400, 400, 400, 1.0, 1.0, (9, 14), None)},

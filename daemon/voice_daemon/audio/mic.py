@@ -46,6 +46,7 @@ SILENCE_DBFS: Final = -120.0
 _BLOCK_MS: Final = 20
 _LEVEL_BLOCKS: Final = 20
 """The level is that of the last 0.4 s."""
+_OVERFLOW_REMEDY: Final = "words may be missing: the machine is too busy, or the device is at fault"
 _OPEN_TIMEOUT_S: Final = 8.0
 """A Bluetooth microphone takes a few seconds."""
 _CLOSE_TIMEOUT_S: Final = 2.0
@@ -113,6 +114,7 @@ class MicrophoneCapture:
         self._converter = BlockConverter(rate_hz=SAMPLE_RATE, gain_db=0)
         self._clock = LiveClock()
         self._powers: deque[float] = deque(maxlen=_LEVEL_BLOCKS)
+        self._overflows_to_tell = 1
 
     @property
     def description(self) -> str:
@@ -169,6 +171,7 @@ class MicrophoneCapture:
         self._inbox = _Inbox(max(1, math.ceil(self._settings.queue_max_ms / _BLOCK_MS)))
         self._clock = LiveClock()
         self._powers.clear()
+        self._overflows_to_tell = 1
         opened = self._driver.call(
             lambda portaudio: _open(portaudio, self._settings.device, self._inbox),
             timeout_s=_OPEN_TIMEOUT_S,
@@ -189,6 +192,7 @@ class MicrophoneCapture:
             self._clock.observe(end_sample, arrived_at_s=arrival.arrived_at_s)
             block = self._converter.feed(arrival.first_sample, arrival.samples)
             if block is not None:
+                self._tell_of_overflows()
                 self._powers.append(float(np.mean(np.square(to_float(block.samples)))))
                 return block
         return None
@@ -202,6 +206,13 @@ class MicrophoneCapture:
             self._driver.call(lambda _portaudio: _close(opened), timeout_s=_CLOSE_TIMEOUT_S)
         except AudioDeviceError as error:
             log.warning("mic.close_failed", device=opened.device.name, reason=error.message)
+
+    def _tell_of_overflows(self) -> None:
+        """Log that PortAudio lost audio; of many times the 1st, 2nd, 4th and so on."""
+        so_far = self._inbox.overflows
+        if so_far >= self._overflows_to_tell:
+            self._overflows_to_tell = 2 * so_far
+            log.warning("mic.overflow", so_far=so_far, remedy=_OVERFLOW_REMEDY)
 
     def _next_arrival(self, deadline_s: float) -> _Arrival | None:
         try:
