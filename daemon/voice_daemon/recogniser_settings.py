@@ -26,6 +26,7 @@ def streaming_config(settings: AsrSettings) -> StreamingConfig:
         language=settings.language,
         task=settings.task,
         prompt=settings.prompt,
+        no_speech_threshold=settings.no_speech_threshold,
     )
 
 

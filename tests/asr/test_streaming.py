@@ -90,6 +90,21 @@ def test_a_step_without_enough_new_audio_does_nothing(
     assert decoder.step() == []
 
 
+@pytest.mark.parametrize(
+    ("threshold", "committed"), [(CONFIG.no_speech_threshold, ""), (1.0, "you")]
+)
+def test_what_whisper_reads_in_silence_is_not_committed(
+    tiny: WhisperModel, silence: SilentWindow, threshold: float, committed: str
+) -> None:
+    config = replace(CONFIG, no_speech_threshold=threshold)
+    decoder = StreamingDecoder(tiny, config, silence=silence)
+    hush = np.random.default_rng(1).normal(0, 1e-4, RATE // 2).astype(np.float32)
+    for _ in range(6):
+        decoder.feed(hush)
+        decoder.step()
+    assert decoder.text.lower() == committed
+
+
 def test_partials_can_be_turned_off(
     tiny: WhisperModel, silence: SilentWindow, command_speech: NDArray[np.float32]
 ) -> None:

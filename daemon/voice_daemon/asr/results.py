@@ -38,6 +38,8 @@ class StreamingConfig:
     task: Task = "transcribe"
     prompt: str = ""
     """Names to expect, given to the model as earlier text; dropped where it breeds a loop."""
+    no_speech_threshold: float = 0.6
+    """Nothing is committed at first while nobody speaks with more than this probability."""
     smoothing: int = MEDIAN_WIDTH
     """Width of the median filter over attention, in frames; 0: none, nor standardising."""
     refresh_s: float = 2.0

@@ -177,7 +177,9 @@ class StreamingDecoder:
             want_no_speech=not self._committed,
         )
         n_safe = 0
-        if not reading.looped and self._window.language_decided:
+        # Whisper reads "you" in silence; asked whether anybody speaks, it knows better.
+        somebody_speaks = reading.no_speech_prob <= self._config.no_speech_threshold
+        if somebody_speaks and not reading.looped and self._window.language_decided:
             n_safe = committable(
                 reading.words,
                 content_frames=self._window.end_frame,
