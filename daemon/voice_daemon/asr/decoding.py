@@ -14,7 +14,7 @@ import numpy as np
 
 from voice_daemon.asr.guesses import Rest, common_prefix
 from voice_daemon.asr.projection import Picked, token_picker
-from voice_daemon.asr.steps import at_once
+from voice_daemon.asr.steps import eager
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,36 +58,6 @@ class GreedyDecoder:
         self._picker = token_picker(model, suppress_blank=suppress_blank)
         self._full_stop = model.tokenizer.encode(".")[0]
 
-    def decode(
-        self,
-        cross: CrossKeys,
-        opening: Sequence[int],
-        text: Sequence[int] = (),
-        *,
-        guess: Sequence[int] = (),
-        max_tokens: int,
-        n_frames: int,
-        want_no_speech: bool = False,
-    ) -> Decoded:
-        """Continue `opening + text` greedily over encoded audio.
-
-        `opening` is everything up to the first text token (its last element predicts it) and
-        `text` the forced prefix. `guess` is verified in the same parallel pass: its longest
-        prefix that greedy decoding agrees with costs one pass instead of one a token, and the
-        result does not depend on it. Alignment scores are cut to `n_frames` frames.
-        """
-        return at_once(
-            self.decoding(
-                cross,
-                opening,
-                text,
-                guess=guess,
-                max_tokens=max_tokens,
-                n_frames=n_frames,
-                want_no_speech=want_no_speech,
-            )
-        )
-
     def decoding(
         self,
         cross: CrossKeys,
@@ -99,7 +69,13 @@ class GreedyDecoder:
         n_frames: int,
         want_no_speech: bool = False,
     ) -> Steps[Decoded]:
-        """Do as `decode` does, in a step for each call of the decoder."""
+        """Continue `opening + text` greedily over encoded audio, a decoder call in each step.
+
+        `opening` is everything up to the first text token (its last element predicts it) and
+        `text` the forced prefix. `guess` is verified in the same parallel pass: its longest
+        prefix that greedy decoding agrees with costs one pass instead of one a token, and the
+        result does not depend on it. Alignment scores are cut to `n_frames` frames.
+        """
         decoder = self._model.decoder
         guess = list(guess)[:max_tokens]
         start = len(opening) + len(text)
@@ -128,6 +104,8 @@ class GreedyDecoder:
             no_speech_prob=first.watched[0] if first.watched else 0.0,
             scores=_stack(scores, len(text) + len(found), n_frames),
         )
+
+    decode = eager(decoding)
 
     def _continue(
         self, run: _Run, tail: Sequence[int], cache: Sequence[KeyValue], cross: CrossKeys

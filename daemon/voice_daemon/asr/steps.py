@@ -6,9 +6,11 @@ a model and to listen as well can only do both by turns.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TypeVar
+import functools
+from collections.abc import Callable, Generator
+from typing import ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Steps = Generator[None, None, T]
 """Work that gives its result at its end."""
@@ -34,3 +36,13 @@ def at_once(steps: Steps[T]) -> T:
         except StopIteration as end:
             result: T = end.value
             return result
+
+
+def eager(stepwise: Callable[P, Steps[T]]) -> Callable[P, T]:
+    """Make the function that does all of a stepwise one's work in one call."""
+
+    @functools.wraps(stepwise)
+    def in_one_call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return at_once(stepwise(*args, **kwargs))
+
+    return in_one_call
