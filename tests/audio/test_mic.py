@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from structlog.testing import capture_logs
 from made_up_portaudio import Device, PortAudio, at_desk, ramp, settings
 from voice_daemon.audio.mic import SILENCE_DBFS, MicrophoneCapture
 from voice_daemon.audio.portaudio import AudioDriver
+from voice_daemon.config import AudioSettings
 from voice_daemon.errors import AudioDeviceError
 from voice_daemon.events import SAMPLE_RATE
 
@@ -69,6 +71,38 @@ def test_overflows_are_told_in_the_log_ever_more_rarely() -> None:
             desk.stream.deliver(ramp(320), overflowed=True)
             desk.read_all()
     assert [entry["so_far"] for entry in logs if entry["event"] == "mic.overflow"] == [1, 2, 4, 8]
+
+
+@pytest.mark.parametrize("stood_still_s", [2.0, 33.0])
+def test_audio_from_after_a_standstill_does_not_go_on_where_it_ended(
+    stood_still_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a SIGSTOP, whose audio PortAudio does not count."""
+    desk, real_s = at_desk(), time.monotonic
+    desk.stream.deliver(ramp(640))
+    monkeypatch.setattr(time, "monotonic", lambda: real_s() + stood_still_s)
+    desk.stream.deliver(ramp(640))
+    assert [desk.mic.read(0), desk.mic.read(0)] != [None, None]
+    if stood_still_s < AudioSettings().stall_timeout_s:
+        assert desk.mic.read(0) is not None
+    else:
+        with pytest.raises(AudioDeviceError, match=r"delivered nothing for 33\.\d s") as caught:
+            desk.mic.read(0)
+        assert caught.value.code == "audio.stood_still"
+
+
+def test_a_reader_that_slept_finds_no_standstill_in_what_did_not_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk, real_s, slept_s = at_desk(configured=settings(queue_max_ms=500)), time.monotonic, 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: real_s() + slept_s)
+    for _ in range(10):
+        desk.stream.deliver(ramp(16_000))
+        slept_s += 1
+    kept = desk.read_all()
+    desk.stream.deliver(ramp(320))
+    assert len(kept) == 25
+    assert len(desk.read_all()) == 1
 
 
 def test_a_lost_device_is_told_after_the_last_block_was_read() -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import structlog
 
+from voice_daemon.audio.arrivals import Arrival, Inbox
 from voice_daemon.audio.clock import LiveClock
 from voice_daemon.audio.portaudio import (
     AudioDriver,
@@ -33,8 +34,6 @@ from voice_daemon.errors import AudioDeviceError
 from voice_daemon.events import SAMPLE_RATE, AudioBlock
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from voice_daemon.config import AudioSettings
 
 __all__ = ["InputDevice", "MicrophoneCapture", "list_devices"]
@@ -53,48 +52,6 @@ _CLOSE_TIMEOUT_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Arrival:
-    """What one callback delivered; samples are counted at the device's own rate."""
-
-    first_sample: int
-    samples: NDArray[np.int16]
-    arrived_at_s: float
-
-
-class _Inbox:
-    """Between the callback of one stream and its reader.
-
-    Every stream gets its own, so that a late callback of an old one reaches nobody.
-    """
-
-    def __init__(self, max_blocks: int) -> None:
-        self.queue: queue.Queue[_Arrival | None] = queue.Queue(max_blocks)
-        self.delivered_samples = 0
-        self.dropped_samples = 0
-        self.overflows = 0
-        self.arrived_at_s = time.monotonic()
-        self.lost = False
-
-    def on_audio(self, audio: NDArray[np.int16], n_frames: int, _times: Any, status: Any) -> None:  # noqa: ANN401 - sounddevice has no types
-        """Take (n_frames, n_channels): the first channel counts, others may be references."""
-        self.arrived_at_s = time.monotonic()
-        first_sample = self.delivered_samples
-        self.delivered_samples += n_frames
-        if status:
-            self.overflows += 1
-        try:
-            self.queue.put_nowait(_Arrival(first_sample, audio[:, 0].copy(), self.arrived_at_s))
-        except queue.Full:
-            self.dropped_samples += n_frames
-
-    def on_finished(self) -> None:
-        """Take note that the stream ended; wakes a reader that waits."""
-        self.lost = True
-        with suppress(queue.Full):
-            self.queue.put_nowait(None)
-
-
-@dataclass(frozen=True, slots=True)
 class _Opened:
     """An input stream that runs."""
 
@@ -110,7 +67,7 @@ class MicrophoneCapture:
         self._settings = settings
         self._driver = driver or process_driver()
         self._opened: _Opened | None = None
-        self._inbox = _Inbox(1)
+        self._inbox = Inbox(1)
         self._converter = BlockConverter(rate_hz=SAMPLE_RATE, gain_db=0)
         self._clock = LiveClock()
         self._powers: deque[float] = deque(maxlen=_LEVEL_BLOCKS)
@@ -168,7 +125,7 @@ class MicrophoneCapture:
     def start(self) -> None:
         """Open the device, counting from 0; raises `AudioDeviceError`."""
         self.stop()
-        self._inbox = _Inbox(max(1, math.ceil(self._settings.queue_max_ms / _BLOCK_MS)))
+        self._inbox = Inbox(max(1, math.ceil(self._settings.queue_max_ms / _BLOCK_MS)))
         self._clock = LiveClock()
         self._powers.clear()
         self._overflows_to_tell = 1
@@ -184,10 +141,12 @@ class MicrophoneCapture:
     def read(self, timeout_s: float) -> AudioBlock | None:
         """Wait at most `timeout_s` for the next block, about 20 ms; None when none came.
 
-        Raises `AudioDeviceError` once the device is gone and all that it delivered was read.
+        Raises `AudioDeviceError` once the device is gone and all that it delivered was read, and
+        where it stood still: what comes afterwards does not go on where the audio ended.
         """
         deadline_s = time.monotonic() + timeout_s
         while (arrival := self._next_arrival(deadline_s)) is not None:
+            self._refuse_a_standstill(arrival)
             end_sample = self._converter.at_output_rate(arrival.first_sample + len(arrival.samples))
             self._clock.observe(end_sample, arrived_at_s=arrival.arrived_at_s)
             block = self._converter.feed(arrival.first_sample, arrival.samples)
@@ -207,6 +166,19 @@ class MicrophoneCapture:
         except AudioDeviceError as error:
             log.warning("mic.close_failed", device=opened.device.name, reason=error.message)
 
+    def _refuse_a_standstill(self, arrival: Arrival) -> None:
+        """Raise when nothing came for longer than a stall, without anybody waiting for it.
+
+        So it is when this process was stopped: nobody counts the audio of that time, and a command
+        from before it would go on after it as if nothing had been.
+        """
+        if arrival.after_s >= self._settings.stall_timeout_s:
+            raise AudioDeviceError(
+                "audio.stood_still",
+                f"{self.description} delivered nothing for {arrival.after_s:.1f} s",
+                remedy="it is opened again; the device or the machine stood still",
+            )
+
     def _tell_of_overflows(self) -> None:
         """Log that PortAudio lost audio; of many times the 1st, 2nd, 4th and so on."""
         so_far = self._inbox.overflows
@@ -214,7 +186,7 @@ class MicrophoneCapture:
             self._overflows_to_tell = 2 * so_far
             log.warning("mic.overflow", so_far=so_far, remedy=_OVERFLOW_REMEDY)
 
-    def _next_arrival(self, deadline_s: float) -> _Arrival | None:
+    def _next_arrival(self, deadline_s: float) -> Arrival | None:
         try:
             arrival = self._inbox.queue.get(timeout=max(0.0, deadline_s - time.monotonic()))
         except queue.Empty:
@@ -228,7 +200,7 @@ class MicrophoneCapture:
         return arrival
 
 
-def _open(portaudio: Any, wanted: str, inbox: _Inbox) -> _Opened:  # noqa: ANN401 - no types
+def _open(portaudio: Any, wanted: str, inbox: Inbox) -> _Opened:  # noqa: ANN401 - no types
     """Open an input and start it; if that fails, once more after looking for devices again."""
     try:
         return _open_once(portaudio, wanted, inbox)
@@ -237,7 +209,7 @@ def _open(portaudio: Any, wanted: str, inbox: _Inbox) -> _Opened:  # noqa: ANN40
     return _open_once(portaudio, wanted, inbox)
 
 
-def _open_once(portaudio: Any, wanted: str, inbox: _Inbox) -> _Opened:  # noqa: ANN401 - no types
+def _open_once(portaudio: Any, wanted: str, inbox: Inbox) -> _Opened:  # noqa: ANN401 - no types
     device = find_device(wanted, input_devices(portaudio))
     try:
         channels, rate_hz = _choose_format(portaudio, device)
