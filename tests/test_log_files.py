@@ -142,6 +142,23 @@ def test_skipping_leaves_out_what_is_there(path: Path, files: LogFiles) -> None:
     assert list(files.news()) == ["new"]
 
 
+def test_a_rotation_between_listing_and_opening_hides_no_file(
+    path: Path, writer: Writer, files: LogFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = writer.write(10)
+    turns = iter([True, False, True])
+    list_folder = type(path).iterdir
+
+    def rotated_behind_the_list(folder: Path) -> list[Path]:
+        entries = list(list_folder(folder))
+        if next(turns, False):
+            written.extend(writer.write(20))
+        return entries
+
+    monkeypatch.setattr(type(path), "iterdir", rotated_behind_the_list)
+    assert list(files.history()) == written
+
+
 def test_a_process_that_writes_and_rotates_meanwhile_loses_nothing(
     path: Path, files: LogFiles
 ) -> None:

@@ -124,21 +124,31 @@ class LogFiles:
     def _open_all(self) -> list[_Open]:
         """Open every file, the oldest first.
 
-        The newest is opened first: a rotation meanwhile renames upwards, so that a file may be
-        met twice, and is then taken once, but none is missed.
+        A rotation meanwhile renames upwards, so that a file may slip past a look at all names.
+        So it looks until two looks find the same: then none came between them.
         """
         found: dict[int, _Open] = {}
+        order: list[int] | None = None
+        while (newest_first := self._open_new(found)) != order:
+            order = newest_first
+        gone = [inode for inode in found if inode not in newest_first]
+        return [found[inode] for inode in (*gone, *reversed(newest_first))]
+
+    def _open_new(self, found: dict[int, _Open]) -> list[int]:
+        """Open the files that are not `found` yet; the inodes of all that are there now."""
+        inodes: dict[int, None] = {}
         for path in (self._file, *self._backups()):
             try:
                 stream = path.open("rb", buffering=0)
             except OSError:
                 continue
             inode = os.fstat(stream.fileno()).st_ino
+            inodes[inode] = None
             if inode in found:
                 stream.close()
             else:
                 found[inode] = _Open(stream, inode)
-        return list(reversed(found.values()))
+        return list(inodes)
 
     def _backups(self) -> list[Path]:
         """Give the rotated files, the newest first."""
