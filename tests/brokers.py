@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import getpass
 import os
 import shutil
@@ -12,7 +11,6 @@ import socket
 import subprocess
 import threading
 import time
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -63,16 +61,6 @@ def eventually(condition: Callable[[], object], what: str) -> None:
         if time.monotonic() > give_up_s:
             pytest.fail(f"never came true: {what}")
         time.sleep(0.01)
-
-
-def collect_what_amqtt_left() -> None:
-    """Collect the connection that an amqtt that stops may leave open, which it warns of.
-
-    Without this the warning fails whichever later test happens to be running by then.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @dataclass

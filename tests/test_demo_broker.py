@@ -9,7 +9,6 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from brokers import collect_what_amqtt_left
 from voice_daemon import demo_broker as module
 from voice_daemon.demo_broker import AmqttBroker, DemoBroker, demo_broker
 from voice_daemon.errors import UsageError
@@ -43,7 +42,6 @@ def test_without_mosquitto_amqtt_delivers(monkeypatch: pytest.MonkeyPatch) -> No
     with demo_broker() as broker:
         assert isinstance(broker, AmqttBroker)
         assert received(broker) == b"hello"
-    collect_what_amqtt_left()
 
 
 def test_a_taken_port_is_a_usage_error() -> None:

@@ -6,15 +6,13 @@ it accepts everybody, and amqtt speaks MQTT 3.1.1 only.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -22,12 +20,10 @@ from typing import TYPE_CHECKING, Protocol
 from voice_daemon.errors import BrokerError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from amqtt.broker import Broker
+    from collections.abc import Iterator, Sequence
 
 LOOPBACK = "127.0.0.1"
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 20.0
 _SBIN = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 """Where packages put mosquitto without it being on everybody's PATH."""
 
@@ -78,8 +74,41 @@ def _claim(port: int | None) -> int:
         return free
 
 
+class _ProcessBroker:
+    """A broker as a child process."""
+
+    def __init__(self, command: Sequence[str], *, remedy: str) -> None:
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C must not take the broker before `offline` is sent
+        )
+        self._remedy = remedy
+
+    def wait_until_it_answers(self, port: int, name: str) -> None:
+        """Return once it accepts connections; raises `BrokerError` when it does not."""
+        give_up = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < give_up and self._process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), 1):
+                return
+            time.sleep(0.02)
+        self.stop()
+        raise BrokerError("demo.broker", f"{name} did not start", remedy=self._remedy)
+
+    def stop(self) -> None:
+        """Stop the process and wait until it is gone."""
+        self._process.terminate()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
 class MosquittoBroker:
-    """mosquitto as a child process with a configuration of its own."""
+    """mosquitto with a configuration of its own."""
 
     description = "mosquitto"
 
@@ -90,85 +119,34 @@ class MosquittoBroker:
         config.write_text(
             f"listener {port} {LOOPBACK}\nallow_anonymous true\npersistence false\nlog_type error\n"
         )
-        self._process = subprocess.Popen(
-            [program, "-c", str(config)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C must not take the broker before `offline` is sent
+        self._process = _ProcessBroker(
+            [program, "-c", str(config)], remedy="try `mosquitto -p 18830` by hand"
         )
-        self._wait_until_it_answers()
-
-    def _wait_until_it_answers(self) -> None:
-        give_up = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < give_up and self._process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, self.port), 1):
-                return
-            time.sleep(0.02)
-        self.stop()
-        raise BrokerError(
-            "demo.broker", "mosquitto did not start", remedy="try `mosquitto -p 18830` by hand"
-        )
+        try:
+            self._process.wait_until_it_answers(port, "mosquitto")
+        except BrokerError:
+            self._folder.cleanup()
+            raise
 
     def stop(self) -> None:
         """Stop the process and remove its folder."""
-        self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.stop()
         self._folder.cleanup()
 
 
 class AmqttBroker:
-    """amqtt in a thread of this process."""
+    """amqtt, which comes with the demo."""
 
-    description = "amqtt (embedded)"
+    description = "amqtt"
 
     def __init__(self, port: int) -> None:
         self.port = port
-        self._loop = asyncio.new_event_loop()
-        # A client that leaves ends a task of amqtt with an error that nobody takes.
-        self._loop.set_exception_handler(lambda _loop, _context: None)
-        self._broker: Broker | None = None
-        # Its log calls every client that leaves an error too.
-        logging.getLogger("amqtt").setLevel(logging.CRITICAL)
-        logging.getLogger("transitions").setLevel(logging.CRITICAL)
-        self._thread = threading.Thread(target=self._run, name="demo-broker", daemon=True)
-        self._thread.start()
-        try:
-            asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(START_TIMEOUT_S)
-        except (OSError, TimeoutError, ImportError) as error:
-            self.stop()
-            raise BrokerError(
-                "demo.broker",
-                f"no broker for the demo: {error}",
-                remedy="pip install 'voice-daemon[demo]', or install mosquitto",
-            ) from error
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-        self._loop.close()
-
-    async def _start(self) -> None:
-        from amqtt.broker import Broker  # noqa: PLC0415 - of an optional extra
-
-        self._broker = Broker(
-            {
-                "listeners": {"default": {"type": "tcp", "bind": f"{LOOPBACK}:{self.port}"}},
-                "plugins": {
-                    "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}
-                },
-            }
+        self._process = _ProcessBroker(
+            [sys.executable, "-P", "-m", "voice_daemon.demo_amqtt", str(port)],
+            remedy="pip install 'voice-daemon[demo]', or install mosquitto",
         )
-        await self._broker.start()
+        self._process.wait_until_it_answers(port, "amqtt")
 
     def stop(self) -> None:
-        """Shut the broker down and end its thread."""
-        if self._broker is not None:
-            with contextlib.suppress(TimeoutError):
-                asyncio.run_coroutine_threadsafe(self._broker.shutdown(), self._loop).result(5)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        """Stop the process."""
+        self._process.stop()

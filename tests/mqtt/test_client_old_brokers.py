@@ -11,7 +11,7 @@ import pytest
 from paho.mqtt.enums import MQTTProtocolVersion
 from structlog.testing import capture_logs
 
-from brokers import HOST, Observer, collect_what_amqtt_left, eventually, free_port
+from brokers import HOST, Observer, eventually, free_port
 from mqtt_clients import AVAILABILITY, FINAL, final
 from voice_daemon.demo_broker import AmqttBroker
 
@@ -110,7 +110,6 @@ def amqtt() -> Iterator[AmqttBroker]:
     broker = AmqttBroker(free_port())
     yield broker
     broker.stop()
-    collect_what_amqtt_left()
 
 
 def test_it_works_with_amqtt(amqtt: AmqttBroker, start_daemon: StartDaemon, topics: Topics) -> None:
