@@ -160,8 +160,15 @@ class Observer:
         protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5,
         login: tuple[str, str] | None = None,
         topic_filter: str = "#",
+        hears_retained: bool = True,
     ) -> None:
+        """`hears_retained`: what others left at the broker before, too (always in 3.1.1)."""
         self._seen: list[Seen] = []
+        handling = (
+            SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+            if hears_retained
+            else SubscribeOptions.RETAIN_DO_NOT_SEND
+        )
         self._change = threading.Condition()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=protocol)
         if login is not None:
@@ -172,7 +179,7 @@ class Observer:
         self._client.on_connect = lambda client, *_: client.subscribe(
             topic_filter,
             **(
-                {"options": SubscribeOptions(qos=1)}
+                {"options": SubscribeOptions(qos=1, retainHandling=handling)}
                 if protocol is MQTTProtocolVersion.MQTTv5
                 else {"qos": 1}
             ),

@@ -58,8 +58,8 @@ def mosquitto_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 @pytest.fixture
 def subscriber(mosquitto_port: int) -> Iterator[Subscriber]:
-    """A subscriber to everything, connected before the test begins."""
-    client = Subscriber(mosquitto_port)
+    """A subscriber to everything from now on; what other tests left retained is not for it."""
+    client = Subscriber(mosquitto_port, hears_retained=False)
     yield client
     client.close()
 
