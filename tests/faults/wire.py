@@ -90,7 +90,10 @@ class Wire:
         self._traps.append(_Trap(leaf, act, at_acknowledgement=False))
 
     def at_acknowledgement(self, leaf: str, act: Callable[[], None]) -> None:
-        """Have `act` done when the broker has the daemon's next publish, before that one knows."""
+        """Have `act` done when the broker has the daemon's next publish, which never learns of it.
+
+        The connection ends then.
+        """
         self._traps.append(_Trap(leaf, act, at_acknowledgement=True))
 
     def on(self, leaf: str) -> list[Passed]:
@@ -137,13 +140,14 @@ class Wire:
         with self._lock:
             self._sockets.update(sockets)
 
-    def spring(self, topic: str, *, at_acknowledgement: bool) -> None:
-        """Do what was planned for this moment."""
+    def spring(self, topic: str, *, at_acknowledgement: bool) -> bool:
+        """Do what was planned for this moment; tell whether anything was."""
         for trap in self._traps:
             if trap.at_acknowledgement is at_acknowledgement and topic.endswith(f"/{trap.leaf}"):
                 self._traps.remove(trap)
                 trap.act()
-                return
+                return True
+        return False
 
     def carry(self, packet: bytes, sink: socket.socket) -> None:
         """Pass a packet on, as the network is now."""
@@ -186,8 +190,8 @@ class _Connection:
                 passed = None
                 if kind == _PUBACK:
                     passed = self._unacknowledged.get(struct.unpack_from("!H", body)[0])
-                if passed is not None:
-                    self._wire.spring(passed.topic, at_acknowledgement=True)
+                if passed is not None and self._wire.spring(passed.topic, at_acknowledgement=True):
+                    raise _Cut  # the daemon must not learn of it, however soon the broker is gone
                 self._wire.carry(packet, self._daemon)
                 if passed is not None:
                     passed.is_acknowledged = True
