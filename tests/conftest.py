@@ -16,8 +16,8 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from brokers import Mosquitto
-from subscriber import Subscriber
+from rigs.brokers import Mosquitto
+from support.subscriber import Subscriber
 from voice_daemon.assets import DEMO_CLIP
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from apps import (
+from support.apps import (
     NODE,
     WAIT_S,
     EndlessRoom,
@@ -21,7 +21,7 @@ from apps import (
     on,
     replay_of,
 )
-from fakes import Scene
+from support.fakes import Scene
 from voice_daemon.app import Input
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import (
@@ -37,7 +37,7 @@ from voice_daemon.exit_codes import EXIT_CONFIG, EXIT_FAULT, exit_code
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from subscriber import Subscriber
+    from support.subscriber import Subscriber
     from voice_daemon.events import AudioBlock
 
 

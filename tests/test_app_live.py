@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from apps import NODE, EndlessRoom, Running, command, make_app, on, replay_of
-from brokers import DEADLINE_S, Mosquitto, eventually
-from fakes import Scene
-from subscriber import Subscriber
+from rigs.brokers import DEADLINE_S, Mosquitto, eventually
+from support.apps import NODE, EndlessRoom, Running, command, make_app, on, replay_of
+from support.fakes import Scene
+from support.subscriber import Subscriber
 from voice_daemon.app import Input
 from voice_daemon.config import AudioSettings, HomeAssistantSettings, Settings
+from voice_daemon.config.state import read_memory
 from voice_daemon.control.client import ControlClient
-from voice_daemon.settings_store import read_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from brokers import Seen
+    from rigs.brokers import Seen
 
 ROOT = f"voice/{NODE}"
 CONFIG = f"homeassistant/device/{NODE}/config"
@@ -54,7 +54,7 @@ def changes(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voice_daemon.homeassistant.lifecycle.DELAY_S", (0.05, 0.1))
+    monkeypatch.setattr("voice_daemon.homeassistant.announce.DELAY_S", (0.05, 0.1))
 
 
 def is_state(name: str, value: str) -> Any:  # noqa: ANN401 - a predicate

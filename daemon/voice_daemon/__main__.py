@@ -2,7 +2,7 @@
 
 import sys
 
-from voice_daemon.cli import main
+from voice_daemon.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

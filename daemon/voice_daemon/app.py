@@ -1,7 +1,7 @@
 """The daemon: starts its parts, stops them in order, and watches.
 
 Run by the main thread. It owns signals, exit codes and deadlines, and touches neither audio nor
-models; `voice_daemon.assembly` builds the parts, and docs/adr/0001-threads.md says which thread
+models; `voice_daemon.runtime.assembly` builds the parts; docs/adr/0001-threads.md says which thread
 does what.
 """
 
@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from voice_daemon import __version__
-from voice_daemon.assembly import Assembly, Hooks, Input, Places
-from voice_daemon.chores import Chores
-from voice_daemon.commands import print_error
+from voice_daemon.cli.context import print_error
 from voice_daemon.errors import BrokerError, VoiceDaemonError, crash
 from voice_daemon.events import EndReason
 from voice_daemon.exit_codes import exit_code
-from voice_daemon.live_settings import LiveSettings
 from voice_daemon.mqtt.messages import error_event
-from voice_daemon.wake_models import wake_choices
-from voice_daemon.worker import Outcome
+from voice_daemon.runtime.assembly import Assembly, Hooks, Input, Places
+from voice_daemon.runtime.chores import Chores
+from voice_daemon.runtime.live_settings import LiveSettings
+from voice_daemon.runtime.worker import Outcome
+from voice_daemon.wake.models import wake_choices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from voice_daemon.config import Settings
-    from voice_daemon.reload import Configuration
-    from voice_daemon.worker import Engine
+    from voice_daemon.runtime.reload import Configuration
+    from voice_daemon.runtime.worker import Engine
 
 __all__ = ["App", "Input"]
 

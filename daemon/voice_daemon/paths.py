@@ -35,12 +35,12 @@ class Paths:
 
     @property
     def changes_file(self) -> Path:
-        """What the daemon remembers from run to run: see `voice_daemon.settings_store`."""
+        """What the daemon remembers from run to run: see `voice_daemon.config.state`."""
         return self.state_dir / "state.json"
 
     @property
     def audio_dir(self) -> Path:
-        """The sound of sessions, where the owner wants it: see `voice_daemon.session_audio`."""
+        """The sound of sessions, where the owner wants it: see `voice_daemon.session.recorder`."""
         return self.state_dir / "audio"
 
     @property

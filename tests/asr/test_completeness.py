@@ -8,10 +8,10 @@ import pytest
 
 from voice_daemon.asr import WhisperTranscriber
 from voice_daemon.asr.commits import DraftWord
-from voice_daemon.asr.results import completeness
+from voice_daemon.asr.types import completeness
 from voice_daemon.audio.resample import to_int16
-from voice_daemon.endpoint import is_complete
-from voice_daemon.pipeline import PipelineOptions
+from voice_daemon.endpoint.endpointer import is_complete
+from voice_daemon.session.pipeline import PipelineOptions
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from bench.alignment import edits
-from bench.clips import load_clips
-from bench.languages import from_first_voice
-from bench.text import words_of
-from random_whispers import KINDS, random_folder
+from support.random_whispers import KINDS, random_folder
+from tools.bench.alignment import edits
+from tools.bench.clips import load_clips
+from tools.bench.languages import from_first_voice
+from tools.bench.text import words_of
 from voice_daemon.asr import (
     DecodingOptions,
     DecodingTask,
@@ -31,13 +31,13 @@ from voice_daemon.asr import (
     window,
 )
 from voice_daemon.asr.decoding import LanguageGuess
-from voice_daemon.asr.whisper import PROMPT_TOKENS
+from voice_daemon.asr.load import PROMPT_TOKENS
 from voice_daemon.errors import ModelError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bench.clips import Clip
+    from tools.bench.clips import Clip
     from voice_daemon.asr.decoding import Task
 
 RATE = 16_000

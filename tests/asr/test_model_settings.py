@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from voice_daemon.asr.alignment_heads import published_heads
-from voice_daemon.asr.weights import ModelDimensions, load_weights
-from whisper_files import SMALL, load_fault, small_tensors, write_mlx
+from support.whisper_files import SMALL, load_fault, small_tensors, write_mlx
+from voice_daemon.asr.checkpoints.alignment_heads import published_heads
+from voice_daemon.asr.checkpoints.load import ModelDimensions, load_weights
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from random_whispers import ENGLISH, KINDS, random_folder
+from support.random_whispers import ENGLISH, KINDS, random_folder
 from voice_daemon.asr import (
     DecodingOptions,
     DecodingTask,

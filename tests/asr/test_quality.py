@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from bench.text import words_of
+from tools.bench.text import words_of
 from voice_daemon.asr import (
     DecodingTask,
     StreamingConfig,

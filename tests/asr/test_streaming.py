@@ -16,9 +16,9 @@ from voice_daemon.asr import (
     StreamingResult,
     generate_streaming,
 )
-from voice_daemon.asr.acoustic import SilentWindow, silent_window
 from voice_daemon.asr.commits import DraftWord, cut_point
-from voice_daemon.asr.results import text_of, word_times
+from voice_daemon.asr.incremental_encoder import SilentWindow, silent_window
+from voice_daemon.asr.types import text_of, word_times
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

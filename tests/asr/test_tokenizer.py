@@ -13,10 +13,10 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.whisper_files import tiny_en, tiny_en_folder
+from voice_daemon.asr.checkpoints.vocabulary import Vocabulary, read_vocabulary
 from voice_daemon.asr.tokenizer import LANGUAGES, WhisperTokenizer
-from voice_daemon.asr.vocabulary import Vocabulary, read_vocabulary
 from voice_daemon.errors import ModelError
-from whisper_files import tiny_en, tiny_en_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

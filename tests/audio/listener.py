@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
-from voice_daemon.audio.mic import MicrophoneCapture, list_devices
+from voice_daemon.audio.microphone import MicrophoneCapture, list_devices
 from voice_daemon.config import AudioSettings
 from voice_daemon.errors import AudioDeviceError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hand_clock import HandClock
+from support.manual_clock import HandClock
 from voice_daemon.audio.clock import LiveClock, ReplayClock
 from voice_daemon.events import SAMPLE_RATE
 

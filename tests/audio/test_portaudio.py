@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from made_up_portaudio import Device, PortAudio
+from rigs.fake_portaudio import Device, PortAudio
 from voice_daemon.audio.portaudio import AudioDriver, InputDevice, find_device, list_devices
 from voice_daemon.errors import AudioDeviceError
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from virtual_microphone import DEVICE, VirtualMicrophone, why_not
+from rigs.virtual_microphone import DEVICE, VirtualMicrophone, why_not
 from voice_daemon.assets import DEMO_CLIP
 from voice_daemon.events import SAMPLE_RATE
 

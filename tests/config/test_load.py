@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from config_files import problems_of
+from support.config_files import problems_of
 from voice_daemon.config import AsrSettings, MqttSettings, Settings, load_effective, load_settings
 from voice_daemon.config.sources import all_keys, variable
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from config_files import entry
+from support.config_files import entry
 from voice_daemon.config import ConfigProblems, Problem, load_settings
 from voice_daemon.config.sources import all_keys, variable
 from voice_daemon.config.text import toml_value

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from config_files import entry, mistakes, problems_of
+from support.config_files import entry, mistakes, problems_of
 from voice_daemon.config import load_effective
 from voice_daemon.config.sources import all_keys, model_of, variable
 from voice_daemon.config.text import bounds

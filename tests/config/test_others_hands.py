@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from config_files import problems_of
+from support.config_files import problems_of
 from voice_daemon.config import load_effective
 
 if TYPE_CHECKING:

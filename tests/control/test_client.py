@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from control_servers import PATIENCE_S, serving
+from support.control_servers import PATIENCE_S, serving
 from voice_daemon.control.client import ControlClient
 from voice_daemon.control.lock import lock_path
 from voice_daemon.errors import ControlError, NotRunningError

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from control_servers import PATIENCE_S, echo, refuse
+from support.control_servers import PATIENCE_S, echo, refuse
 from voice_daemon.control.client import ControlClient
 from voice_daemon.control.protocol import MAX_LINE_BYTES
 from voice_daemon.control.server import ControlServer

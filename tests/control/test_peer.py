@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from control_servers import PATIENCE_S, serving
+from support.control_servers import PATIENCE_S, serving
 from voice_daemon.control.client import ControlClient
 from voice_daemon.control.peer import peer_uid, uid_of_xucred
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from control_servers import PATIENCE_S, connect, read_line, serving
+from support.control_servers import PATIENCE_S, connect, read_line, serving
 from voice_daemon.control import protocol
 from voice_daemon.control.client import ControlClient
 from voice_daemon.control.server import MAX_CLIENTS

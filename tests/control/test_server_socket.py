@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from control_servers import HANDLERS, connect, read_line, serving
+from support.control_servers import HANDLERS, connect, read_line, serving
 from voice_daemon.control.client import ControlClient
 from voice_daemon.control.server import ControlServer
 from voice_daemon.errors import AlreadyRunningError, ControlError, NotRunningError

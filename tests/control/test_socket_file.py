@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from voice_daemon.control.socket_file import listen, make_private_folder
+from voice_daemon.control.socket import listen, make_private_folder
 from voice_daemon.errors import ControlError
 
 if TYPE_CHECKING:

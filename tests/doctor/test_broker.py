@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from brokers import HOST, Mosquitto, Observer, free_port, password_program
+from rigs.brokers import HOST, Mosquitto, Observer, free_port, password_program
 from voice_daemon.config import MqttSettings, Settings
 from voice_daemon.doctor.broker import BrokerCheck
-from voice_daemon.doctor.findings import Finding, Verdict
+from voice_daemon.doctor.checks import Finding, Verdict
 
 if TYPE_CHECKING:
     import socket
@@ -138,7 +138,7 @@ def test_macos_refusing_the_local_network_is_told_apart(monkeypatch: pytest.Monk
         raise OSError(errno.EHOSTUNREACH, "No route to host")
 
     monkeypatch.setattr("voice_daemon.doctor.broker.socket.create_connection", refused)
-    monkeypatch.setattr("voice_daemon.mqtt.faults.sys.platform", "darwin")
+    monkeypatch.setattr("voice_daemon.mqtt.errors.sys.platform", "darwin")
     assert "Local Network" in look(1883)["broker port"].remedy
 
 

@@ -12,9 +12,9 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from brokers import HOST, Mosquitto, Observer, eventually, password_program
-from daemon_process import run_daemonctl
-from subscriber import Subscriber
+from rigs.brokers import HOST, Mosquitto, Observer, eventually, password_program
+from support.daemon_process import run_daemonctl
+from support.subscriber import Subscriber
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from brokers import Mosquitto, eventually
-from contest.__main__ import play
-from contest.house import House
-from contest.record import Listener
-from contest.recordings import Scenario
+from rigs.brokers import Mosquitto, eventually
+from tools.arbitration.__main__ import play
+from tools.arbitration.house import House
+from tools.arbitration.record import Listener
+from tools.arbitration.recordings import Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from brokers import Seen
+    from rigs.brokers import Seen
 
 RECONNECTING = {
     "VOICE_DAEMON_MQTT__RECONNECT_MIN_S": "0.1",

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from asyncapi_document.catalogue import SETTINGS, VERBS
-from asyncapi_document.reader import Reader
-from daemon_process import DaemonProcess
+from support.daemon_process import DaemonProcess
+from tools.asyncapi.catalogue import SETTINGS, VERBS
+from tools.asyncapi.reader import Reader
 
 if TYPE_CHECKING:
-    from brokers import Seen
-    from subscriber import Subscriber
+    from rigs.brokers import Seen
+    from support.subscriber import Subscriber
 
 NODE = "asyncapi-e2e"
 ROOT = f"voice/{NODE}"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from daemon_process import run_daemonctl
+from support.daemon_process import run_daemonctl
 from voice_daemon.control.lock import InstanceLock, lock_path
 from voice_daemon.models import resolve
 from voice_daemon.paths import default_paths

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from voice_daemon.asr import WhisperTranscriber, load_model
-from voice_daemon.audio.wav import load_audio
+from voice_daemon.audio.file import load_audio
 from voice_daemon.models import resolve
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import json
 import socket
 from typing import TYPE_CHECKING
 
-from daemon_process import run_daemonctl
-from voice_daemon.cli import main
+from support.daemon_process import run_daemonctl
+from voice_daemon.cli.main import main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ def test_the_demo_shows_the_whole_path(voice_home: Path) -> None:
 def test_without_mosquitto_the_demo_runs_as_quietly_on_amqtt(
     voice_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("voice_daemon.demo_broker.find_mosquitto", lambda: None)
+    monkeypatch.setattr("voice_daemon.demo.broker.find_mosquitto", lambda: None)
     monkeypatch.setenv("VOICE_DAEMON_HOME", str(voice_home))
     assert main(["demo"]) == 0
     shown = capfd.readouterr()

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from daemon_process import DaemonProcess, run_daemonctl
+from support.daemon_process import DaemonProcess, run_daemonctl
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from brokers import Seen
-    from subscriber import Subscriber
+    from rigs.brokers import Seen
+    from support.subscriber import Subscriber
 
 NODE = "hermes-e2e"
 COMMAND = ["turn", "on", "the", "kitchen", "lights"]

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from brokers import eventually
-from daemon_process import DaemonProcess, run_daemonctl
+from rigs.brokers import eventually
+from support.daemon_process import DaemonProcess, run_daemonctl
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from subscriber import Subscriber
+    from support.subscriber import Subscriber
 
 NODE = "e2e-live"
 ROOT = f"voice/{NODE}"

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from daemon_process import DaemonProcess
+from support.daemon_process import DaemonProcess
 
 if TYPE_CHECKING:
-    from subscriber import Subscriber
+    from support.subscriber import Subscriber
 
 MINUTES = 10
 COMMANDS_EVERY_S = 60

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from daemon_process import DaemonProcess, run_daemonctl
+from support.daemon_process import DaemonProcess, run_daemonctl
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from brokers import Seen
-    from subscriber import Subscriber
+    from rigs.brokers import Seen
+    from support.subscriber import Subscriber
 
 NODE = "e2e"
 COMMAND = ["turn", "on", "the", "kitchen", "lights"]

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from bench.clips import load_clips
-from daemon_process import run_daemonctl
+from support.daemon_process import run_daemonctl
+from tools.bench.clips import load_clips
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from subscriber import Subscriber
+    from support.subscriber import Subscriber
 
 NODE = "settings"
 ODD_NAME_CLIP = Path(__file__).parent.parent / "asr" / "clips" / "turn_on_the_lights_in_zuberi.flac"

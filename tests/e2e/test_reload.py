@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from brokers import Mosquitto, eventually
-from daemon_process import DaemonProcess
-from subscriber import Subscriber
+from rigs.brokers import Mosquitto, eventually
+from support.daemon_process import DaemonProcess
+from support.subscriber import Subscriber
+from support.whisper_files import tiny_en_folder
+from voice_daemon.audio.file import load_audio
 from voice_daemon.audio.resample import to_int16
-from voice_daemon.audio.wav import load_audio
-from whisper_files import tiny_en_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

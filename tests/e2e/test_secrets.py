@@ -21,17 +21,17 @@ import pytest
 import soundfile
 import trustme
 
-from brokers import HOST, Mosquitto, eventually, free_port, password_program
-from daemon_process import DaemonProcess, run_daemonctl
-from heard_file import CRASH_VARIABLE, with_microphone
-from subscriber import Subscriber
+from rigs.brokers import HOST, Mosquitto, eventually, free_port, password_program
+from support.daemon_process import DaemonProcess, run_daemonctl
+from support.heard_file import CRASH_VARIABLE, with_microphone
+from support.subscriber import Subscriber
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import ControlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from brokers import Seen
+    from rigs.brokers import Seen
 
 PASSWORD, WRONG_PASSWORD = "hunter2-correct-horse", "hunter3-battery-staple"
 BAD_KEY = "hunter4-no-key-at-all"

@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from brokers import free_port
-from daemon_process import DaemonProcess, run_daemonctl
-from wyoming_process import wyoming_process
-from wyoming_rig import connected, dictate
+from rigs.brokers import free_port
+from rigs.wyoming_servers import connected, dictate
+from support.daemon_process import DaemonProcess, run_daemonctl
+from support.wyoming_process import wyoming_process
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from brokers import Seen
-    from subscriber import Subscriber
+    from rigs.brokers import Seen
+    from support.subscriber import Subscriber
 
 NODE = "wyoming"
 COMMAND = "turn on the kitchen lights"

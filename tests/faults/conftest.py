@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from faults.house import House
-from virtual_microphone import VirtualMicrophone, why_not
+from faults.rig import House
+from rigs.virtual_microphone import VirtualMicrophone, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -63,7 +63,7 @@ FAULTS: dict[str, Callable[[], None]] = {
 
 def main(fault: str, *arguments: str) -> int:
     FAULTS[fault]()
-    from voice_daemon.cli import main as daemonctl  # noqa: PLC0415 - after it is broken
+    from voice_daemon.cli.main import main as daemonctl  # noqa: PLC0415 - after it is broken
 
     return daemonctl(list(arguments))
 

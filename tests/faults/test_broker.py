@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from faults.house import NODE, Footprint
+from faults.rig import NODE, Footprint
 from faults.sabotage import with_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from faults.house import House
+    from faults.rig import House
 
 FINAL = "transcript/final"
 SHORT_LIFE = {"VOICE_DAEMON_MQTT__FINAL_TTL_S": "2"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from faults.house import Footprint
+from faults.rig import Footprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from faults.house import House
+    from faults.rig import House
 
 FAULT = 75
 GIVE_UP_S = 60

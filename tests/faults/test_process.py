@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from daemon_process import run_daemonctl
-from faults.house import Footprint
+from faults.rig import Footprint
 from faults.sabotage import CLOCK_VARIABLE, HANG_VARIABLE, with_fault
+from support.daemon_process import run_daemonctl
 
 if TYPE_CHECKING:
-    from daemon_process import DaemonProcess
-    from faults.house import House
+    from faults.rig import House
+    from support.daemon_process import DaemonProcess
 
 FAULT = 75
 LONGER_THAN_THE_WATCHDOG_WAITS_S = 33

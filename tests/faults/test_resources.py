@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-import fake_hub
-from daemon_process import daemon_environment
-from faults.house import Footprint
+from faults.rig import Footprint
+from rigs import fake_hub
+from support.daemon_process import daemon_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from daemon_process import DaemonProcess
-    from faults.house import House
+    from faults.rig import House
+    from support.daemon_process import DaemonProcess
 
 FAULT = 75
 DISK_KB: Final = 512

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from brokers import HOST
+from rigs.brokers import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,8 +8,8 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
-import fake_hub
-from pulls import REPOS, Bench
+from rigs import fake_hub
+from support.pulls import REPOS, Bench
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

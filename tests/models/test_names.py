@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voice_daemon.errors import ModelError
-from voice_daemon.models.names import CATALOGUE, folder_name, is_repo_id, repo_of, repo_of_folder
+from voice_daemon.models.catalogue import (
+    CATALOGUE,
+    folder_name,
+    is_repo_id,
+    repo_of,
+    repo_of_folder,
+)
 
 
 def test_every_short_name_stands_for_a_repository() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from pulls import COMPANION, INSTALLED, REPO, REPOS, WEIGHTS, Bench, refused
+from support.pulls import COMPANION, INSTALLED, REPO, REPOS, WEIGHTS, Bench, refused
 from voice_daemon.models import list_models, resolve, store, verify
 
 

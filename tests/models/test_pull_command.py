@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from pulls import REPO, WEIGHTS, Bench
+from support.pulls import REPO, WEIGHTS, Bench
 from voice_daemon.errors import ModelError
 from voice_daemon.models import list_models, resolve, verify
 

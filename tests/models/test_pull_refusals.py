@@ -9,9 +9,9 @@ import shutil
 import pytest
 from huggingface_hub import constants
 
-from pulls import REPO, WEIGHTS, Bench, refused
+from support.pulls import REPO, WEIGHTS, Bench, refused
 from voice_daemon.errors import ModelError
-from voice_daemon.models import installer
+from voice_daemon.models import pull as installer
 
 
 def test_a_folder_that_no_pull_made_is_never_replaced(bench: Bench) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pulls import INSTALLED, REPO, WEIGHTS, Bench, refused
+from support.pulls import INSTALLED, REPO, WEIGHTS, Bench, refused
 from voice_daemon.models import list_models, verify
 from voice_daemon.models.transfer import ATTEMPTS
 

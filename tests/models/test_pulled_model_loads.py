@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from huggingface_hub import constants
 
-import fake_hub
-from voice_daemon.asr.weights import load_weights
-from voice_daemon.models import pull, resolve, store
+from rigs import fake_hub
+from voice_daemon.asr.checkpoints.load import load_weights
+from voice_daemon.models import resolve, store
 from voice_daemon.models.progress import LineProgress
+from voice_daemon.models.pull import pull
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from voice_daemon.errors import ModelError
-from voice_daemon.models.selection import (
+from voice_daemon.models.repo_files import (
     Companion,
     check_config,
     companion_of,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from brokers import Gate, Mosquitto, Observer
-from mqtt_clients import TOPICS, Daemon, settings_for
+from rigs.brokers import Gate, Mosquitto, Observer
+from support.mqtt_clients import TOPICS, Daemon, settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from brokers import HOST, Observer, eventually, free_port
-from mqtt_clients import TOPICS
+from rigs.brokers import HOST, Observer, eventually, free_port
+from support.mqtt_clients import TOPICS
 from voice_daemon.mqtt.messages import Leaf, MqttMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from brokers import Mosquitto
-    from mqtt_clients import Daemon
+    from rigs.brokers import Mosquitto
+    from support.mqtt_clients import Daemon
 
 AVAILABILITY = TOPICS.path(Leaf.AVAILABILITY)
 STATE = MqttMessage(TOPICS.path(Leaf.STATE), b"idle", retain=True)

@@ -17,9 +17,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from brokers import DEADLINE_S, Mosquitto, Observer, eventually
-from mqtt_clients import AVAILABILITY, FINAL, ROOT, final, sessions
-from transcripts import final_of
+from rigs.brokers import DEADLINE_S, Mosquitto, Observer, eventually
+from support.mqtt_clients import AVAILABILITY, FINAL, ROOT, final, sessions
+from support.transcripts import final_of
 from voice_daemon.events import (
     EndReason,
     Event,
@@ -32,7 +32,7 @@ from voice_daemon.events import (
 from voice_daemon.mqtt.messages import Info, Topics, for_event, info_message, state_message
 
 if TYPE_CHECKING:
-    from mqtt_clients import StartDaemon
+    from support.mqtt_clients import StartDaemon
 
 
 def test_it_says_online_and_who_it_is_before_anything_else(

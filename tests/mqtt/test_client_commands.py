@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from brokers import Mosquitto, Observer, eventually
-from mqtt_clients import AVAILABILITY, ROOT
+from rigs.brokers import Mosquitto, Observer, eventually
+from support.mqtt_clients import AVAILABILITY, ROOT
 from voice_daemon.mqtt.messages import Command, Kind, Topics, response_message
 
 if TYPE_CHECKING:
-    from mqtt_clients import StartDaemon
+    from support.mqtt_clients import StartDaemon
 
 
 def test_commands_and_settings_are_heard(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from brokers import Mosquitto, Observer, eventually, free_port, password_program
-from mqtt_clients import AVAILABILITY, FINAL, final, settings_for
+from rigs.brokers import Mosquitto, Observer, eventually, free_port, password_program
+from support.mqtt_clients import AVAILABILITY, FINAL, final, settings_for
 from voice_daemon.events import ErrorRaised
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.messages import Topics, for_event
@@ -21,7 +21,7 @@ from voice_daemon.mqtt.messages import Topics, for_event
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mqtt_clients import MakeBroker, StartDaemon
+    from support.mqtt_clients import MakeBroker, StartDaemon
 
 
 def test_a_client_without_file_descriptors_says_so_and_connects_once_it_has_some(

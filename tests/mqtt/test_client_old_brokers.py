@@ -11,15 +11,15 @@ import pytest
 from paho.mqtt.enums import MQTTProtocolVersion
 from structlog.testing import capture_logs
 
-from brokers import HOST, Observer, eventually, free_port
-from mqtt_clients import AVAILABILITY, FINAL, final
-from voice_daemon.demo_broker import AmqttBroker
+from rigs.brokers import HOST, Observer, eventually, free_port
+from support.mqtt_clients import AVAILABILITY, FINAL, final
+from voice_daemon.demo.broker import AmqttBroker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from mqtt_clients import StartDaemon
+    from support.mqtt_clients import StartDaemon
     from voice_daemon.mqtt.messages import Topics
 
 

@@ -6,8 +6,8 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from brokers import Gate, Mosquitto, Observer, eventually
-from mqtt_clients import AVAILABILITY, FINAL, ROOT, final, sessions
+from rigs.brokers import Gate, Mosquitto, Observer, eventually
+from support.mqtt_clients import AVAILABILITY, FINAL, ROOT, final, sessions
 from voice_daemon.events import State, TranscriptPartial
 from voice_daemon.mqtt.messages import (
     Info,
@@ -21,7 +21,7 @@ from voice_daemon.mqtt.messages import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mqtt_clients import StartDaemon
+    from support.mqtt_clients import StartDaemon
 
 
 PARTIAL = f"{ROOT}/transcript/partial"

@@ -9,9 +9,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self
 
-from brokers import HOST, Mosquitto, Observer, eventually
-from mqtt_clients import AVAILABILITY, FINAL, final
-from voice_daemon.mqtt.dialler import Patience
+from rigs.brokers import HOST, Mosquitto, Observer, eventually
+from support.mqtt_clients import AVAILABILITY, FINAL, final
+from voice_daemon.mqtt.connect import Patience
 from voice_daemon.mqtt.messages import MqttMessage, Topics
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from mqtt_clients import MakeBroker, StartDaemon
+    from support.mqtt_clients import MakeBroker, StartDaemon
 
 
 HASTY = Patience(connect_s=1, probe_s=0.3, answer_s=0.3, acknowledge_s=0.5, stall_s=0.2)

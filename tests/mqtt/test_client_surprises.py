@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Self
 import pytest
 from structlog.testing import capture_logs
 
-from brokers import HOST, Observer, eventually
-from mqtt_clients import AVAILABILITY, TOPICS, final
-from voice_daemon.mqtt.faults import LinkError
-from voice_daemon.mqtt.link import Link
+from rigs.brokers import HOST, Observer, eventually
+from support.mqtt_clients import AVAILABILITY, TOPICS, final
+from voice_daemon.mqtt.connection import Link
+from voice_daemon.mqtt.errors import LinkError
 from voice_daemon.mqtt.messages import MqttMessage, Topics, availability
 from voice_daemon.mqtt.paho_client import Protocol, Target
 from voice_daemon.mqtt.waker import Waker
 
 if TYPE_CHECKING:
-    from brokers import Mosquitto
-    from mqtt_clients import StartDaemon
+    from rigs.brokers import Mosquitto
+    from support.mqtt_clients import StartDaemon
 
 WELCOME = b"\x20\x03\x00\x00\x00"
 COMMAND = b"voice/den/cmd/listen"
@@ -130,7 +130,7 @@ def test_a_fault_of_the_client_is_named_by_its_place_and_not_by_its_words(
         eventually(lambda: daemon.error_code == "mqtt.internal", "it is told")
     error = daemon.client.status().last_error
     assert error is not None
-    assert "KeyError at reception.py:" in error.message
+    assert "KeyError at router.py:" in error.message
     assert "somebody" not in error.message
     assert "mqtt.crashed" in {entry["event"] for entry in logs}
     observer.close()

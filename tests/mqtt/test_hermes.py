@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import transcripts
+from support import transcripts
 from voice_daemon.events import (
     EndReason,
     ErrorRaised,

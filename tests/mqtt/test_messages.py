@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import pytest
 
-from transcripts import FINAL
+from support.transcripts import FINAL
 from voice_daemon.errors import ConfigError
 from voice_daemon.events import (
     Claim,

@@ -5,7 +5,7 @@ for result in generate_streaming(model, samples):
     print(result.text, result.draft)
 """
 
-from voice_daemon.asr.blas import preload_openblas
+from voice_daemon.asr.openblas import preload_openblas
 
 preload_openblas()  # has to precede the first import of MLX, below
 
@@ -13,8 +13,9 @@ from voice_daemon.asr.alignatt import get_most_attended_frame, should_emit  # no
 from voice_daemon.asr.attention import MultiHeadAttention  # noqa: E402
 from voice_daemon.asr.decoder import TextDecoder  # noqa: E402
 from voice_daemon.asr.decoding import GreedyDecoder  # noqa: E402
-from voice_daemon.asr.encoder import AudioEncoder  # noqa: E402
 from voice_daemon.asr.features import log_mel_spectrogram  # noqa: E402
+from voice_daemon.asr.load import WhisperModel, load_model  # noqa: E402
+from voice_daemon.asr.model import AudioEncoder  # noqa: E402
 from voice_daemon.asr.offline import (  # noqa: E402
     DecodingOptions,
     DecodingResult,
@@ -28,7 +29,6 @@ from voice_daemon.asr.streaming import (  # noqa: E402
 )
 from voice_daemon.asr.tokenizer import WhisperTokenizer  # noqa: E402
 from voice_daemon.asr.transcriber import WhisperTranscriber  # noqa: E402
-from voice_daemon.asr.whisper import WhisperModel, load_model  # noqa: E402
 
 __all__ = [
     "AudioEncoder",

@@ -10,7 +10,7 @@ import math
 import mlx.core as mx
 from mlx import nn
 
-from voice_daemon.asr.kernels import attention
+from voice_daemon.asr.cpu_kernels import attention
 
 KeyValue = tuple[mx.array, mx.array]
 """Keys and values, each (B, H, T, D)."""

@@ -17,13 +17,13 @@ import mlx.core as mx
 from mlx import nn
 
 from voice_daemon.asr.attention import MultiHeadAttention, head_scores
-from voice_daemon.asr.kernels import gelu
+from voice_daemon.asr.cpu_kernels import gelu
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from voice_daemon.asr.attention import KeyValue
-    from voice_daemon.asr.weights import ModelDimensions
+    from voice_daemon.asr.checkpoints.load import ModelDimensions
 
 
 class DecoderBlock(nn.Module):

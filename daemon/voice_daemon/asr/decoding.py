@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 import mlx.core as mx
 import numpy as np
 
+from voice_daemon.asr.cooperative import eager
 from voice_daemon.asr.guesses import Rest, common_prefix
-from voice_daemon.asr.projection import Picked, token_picker
-from voice_daemon.asr.steps import eager
+from voice_daemon.asr.sampler import Picked, token_picker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voice_daemon.asr.attention import KeyValue
+    from voice_daemon.asr.cooperative import Steps
     from voice_daemon.asr.decoder import CrossKeys, DecoderOutput
-    from voice_daemon.asr.projection import Watched
-    from voice_daemon.asr.steps import Steps
-    from voice_daemon.asr.whisper import WhisperModel
+    from voice_daemon.asr.load import WhisperModel
+    from voice_daemon.asr.sampler import Watched
 
 Task = Literal["transcribe", "translate"]
 

@@ -14,10 +14,10 @@ import mlx.core as mx
 import numpy as np
 
 from voice_daemon.asr import alignatt
-from voice_daemon.asr.acoustic import FRAME_SAMPLES
 from voice_daemon.asr.commits import DraftWord, cut_point
 from voice_daemon.asr.decoding import GreedyDecoder, guess_language
 from voice_daemon.asr.features import log_mel_spectrogram
+from voice_daemon.asr.incremental_encoder import FRAME_SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voice_daemon.asr.decoding import Decoded, Task
-    from voice_daemon.asr.whisper import WhisperModel
+    from voice_daemon.asr.load import WhisperModel
 
 N_SAMPLES = 480_000
 """Samples in Whisper's window of 30 s at 16 kHz."""

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from voice_daemon.asr.commits import DraftWord, cut_point, leaves_out
-from voice_daemon.asr.results import tokens_of
-from voice_daemon.asr.steps import Steps, grouped
+from voice_daemon.asr.cooperative import Steps, grouped
+from voice_daemon.asr.types import tokens_of
 
 if TYPE_CHECKING:
-    from voice_daemon.asr.acoustic import AcousticContext
+    from voice_daemon.asr.incremental_encoder import AcousticContext
     from voice_daemon.asr.window import Reading, Window
 
 ENCODING_TURNS = 4

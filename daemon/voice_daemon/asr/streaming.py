@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voice_daemon.asr.acoustic import silent_window
 from voice_daemon.asr.commits import DraftWord, committable
 from voice_daemon.asr.decoding import GreedyDecoder
-from voice_daemon.asr.results import (
+from voice_daemon.asr.incremental_encoder import silent_window
+from voice_daemon.asr.settling import Settled, Streamed, settling
+from voice_daemon.asr.types import (
     StreamingConfig,
     StreamingResult,
     completeness,
@@ -25,7 +26,6 @@ from voice_daemon.asr.results import (
     tokens_of,
     word_times,
 )
-from voice_daemon.asr.settling import Settled, Streamed, settling
 from voice_daemon.asr.window import Reading, Window
 from voice_daemon.events import SAMPLE_RATE
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from voice_daemon.asr.acoustic import SilentWindow
-    from voice_daemon.asr.steps import Steps
-    from voice_daemon.asr.whisper import WhisperModel
+    from voice_daemon.asr.cooperative import Steps
+    from voice_daemon.asr.incremental_encoder import SilentWindow
+    from voice_daemon.asr.load import WhisperModel
 
 SETTLING_TURN_S = 0.5
 """Audio for each turn of settling."""

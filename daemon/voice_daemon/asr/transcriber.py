@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from voice_daemon.asr.steps import at_once
+from voice_daemon.asr.cooperative import at_once
 from voice_daemon.asr.streaming import StreamingConfig, StreamingDecoder
 from voice_daemon.asr.wake_phrase import after_phrase, last_words
 from voice_daemon.events import SAMPLE_RATE, Hypothesis, Transcript
@@ -19,9 +19,9 @@ from voice_daemon.events import SAMPLE_RATE, Hypothesis, Transcript
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from voice_daemon.asr.steps import Steps
+    from voice_daemon.asr.cooperative import Steps
+    from voice_daemon.asr.load import WhisperModel
     from voice_daemon.asr.streaming import StreamingResult
-    from voice_daemon.asr.whisper import WhisperModel
 
 
 class WhisperTranscriber:

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from voice_daemon.asr.acoustic import FRAMES_PER_SECOND, AcousticContext
 from voice_daemon.asr.alignatt import attended_frames
 from voice_daemon.asr.commits import DraftWord
+from voice_daemon.asr.cooperative import at_once
 from voice_daemon.asr.decoding import guess_language
-from voice_daemon.asr.steps import at_once
+from voice_daemon.asr.incremental_encoder import FRAMES_PER_SECOND, AcousticContext
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from voice_daemon.asr.acoustic import SilentWindow
+    from voice_daemon.asr.cooperative import Steps
     from voice_daemon.asr.decoding import Decoded, GreedyDecoder
-    from voice_daemon.asr.results import StreamingConfig
-    from voice_daemon.asr.steps import Steps
-    from voice_daemon.asr.whisper import WhisperModel
+    from voice_daemon.asr.incremental_encoder import SilentWindow
+    from voice_daemon.asr.load import WhisperModel
+    from voice_daemon.asr.types import StreamingConfig
 
 TOKENS_PER_SECOND = 12
 """No language is spoken faster in Whisper's tokens; more is a loop."""

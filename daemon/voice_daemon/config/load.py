@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, get_origin
 
 from pydantic import ValidationError
 
+from voice_daemon._lib.ownership import exposed_file, shared_with_a_group
 from voice_daemon.config import text
 from voice_daemon.config.problems import ENVIRONMENT, ConfigProblems, Problem, closest, key_name
 from voice_daemon.config.rules import RULES, WARNINGS
@@ -32,7 +33,6 @@ from voice_daemon.config.sources import (
     variable,
 )
 from voice_daemon.config.values import names_a_path
-from voice_daemon.ownership import exposed_file, shared_with_a_group
 from voice_daemon.paths import default_paths, expand
 
 if TYPE_CHECKING:

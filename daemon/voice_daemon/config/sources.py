@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
+from voice_daemon._lib.ownership import exposed_file, exposed_way
 from voice_daemon.config.problems import ENVIRONMENT, Problem, closest, key_name
 from voice_daemon.config.schema import ENV_DELIMITER, ENV_PREFIX, Section, Settings
 from voice_daemon.config.text import MASK, is_secret, shown
-from voice_daemon.ownership import exposed_file, exposed_way
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

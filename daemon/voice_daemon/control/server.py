@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from voice_daemon.control import protocol, socket_file
+from voice_daemon.control import protocol
+from voice_daemon.control import socket as socket_file
 from voice_daemon.control.lock import InstanceLock, lock_path
 from voice_daemon.control.peer import peer_uid
 from voice_daemon.errors import ControlError, VoiceDaemonError

@@ -15,14 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from voice_daemon.doctor.findings import Finding, Verdict, fail, failed, ok, skip, warn
+from voice_daemon.doctor.checks import Finding, Verdict, fail, failed, ok, skip, warn
 from voice_daemon.errors import BrokerError
 from voice_daemon.homeassistant.discovery import config_topic
-from voice_daemon.mqtt.dialler import Dialler, Patience
-from voice_daemon.mqtt.faults import connect_fault
+from voice_daemon.mqtt.connect import Dialler, Patience
+from voice_daemon.mqtt.errors import connect_fault
 from voice_daemon.mqtt.messages import availability
 from voice_daemon.mqtt.paho_client import broker_url
-from voice_daemon.mqtt.security import tls_context
+from voice_daemon.mqtt.tls import tls_context
 from voice_daemon.mqtt.topics import Leaf, MqttMessage, Topics, default_client_id
 from voice_daemon.mqtt.waker import Waker
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from voice_daemon.config import HomeAssistantSettings, MqttSettings, Settings
-    from voice_daemon.mqtt.link import Link
+    from voice_daemon.mqtt.connection import Link
 
 NETWORK_TIMEOUT_S: Final = 5.0
 ANSWER_S: Final = 3.0

@@ -3,8 +3,7 @@
 Fetching loads `huggingface_hub`, finding does not: the daemon needs no network code to start.
 """
 
-from voice_daemon.models.installer import PullResult, pull
-from voice_daemon.models.names import CATALOGUE, CatalogueEntry
+from voice_daemon.models.catalogue import CATALOGUE, CatalogueEntry
 from voice_daemon.models.store import (
     InstalledModel,
     Verification,
@@ -18,11 +17,9 @@ __all__ = [
     "CATALOGUE",
     "CatalogueEntry",
     "InstalledModel",
-    "PullResult",
     "Verification",
     "list_models",
     "locate",
-    "pull",
     "resolve",
     "verify",
 ]

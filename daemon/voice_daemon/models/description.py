@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from voice_daemon.models.small_files import read_json, read_small
+from voice_daemon._lib.small_files import read_json, read_small
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from voice_daemon.errors import ModelError
-from voice_daemon.models.description import describe
-from voice_daemon.models.names import (
+from voice_daemon.models.catalogue import (
     CATALOGUE,
     folder_name,
     is_repo_id,
     repo_of,
     repo_of_folder,
 )
+from voice_daemon.models.description import describe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from voice_daemon.models.hub import Hub
-    from voice_daemon.models.selection import RemoteFile
+    from voice_daemon.models.download import Hub
+    from voice_daemon.models.repo_files import RemoteFile
 
 ATTEMPTS: Final = 5
 """Attempts in a row that bring no new byte before a transfer is given up."""

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from voice_daemon.errors import BrokerError
-from voice_daemon.mqtt.backoff import Backoff
-from voice_daemon.mqtt.dialler import Dialler, Patience
+from voice_daemon.mqtt.connect import Dialler, Patience
+from voice_daemon.mqtt.errors import Cause, LinkError, internal_fault, unacknowledged_fault
 from voice_daemon.mqtt.exchange import Exchange
-from voice_daemon.mqtt.faults import Cause, LinkError, internal_fault, unacknowledged_fault
 from voice_daemon.mqtt.mailbox import Mailbox, steady_s
 from voice_daemon.mqtt.messages import Leaf, availability, for_event
 from voice_daemon.mqtt.paho_client import broker_url
-from voice_daemon.mqtt.reception import Reception
+from voice_daemon.mqtt.rate import Backoff
+from voice_daemon.mqtt.router import Reception
 from voice_daemon.mqtt.status import MqttStatus
 from voice_daemon.mqtt.waker import Waker
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from voice_daemon.config import MqttSettings
-    from voice_daemon.mqtt.link import Link
+    from voice_daemon.mqtt.connection import Link
     from voice_daemon.mqtt.messages import Command, MqttMessage, Topics
     from voice_daemon.mqtt.outbox import Loss
-    from voice_daemon.mqtt.reception import Interpreter, Listener
+    from voice_daemon.mqtt.router import Interpreter, Listener
 
 log = structlog.get_logger()
 

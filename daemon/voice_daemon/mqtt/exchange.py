@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from voice_daemon.mqtt.faults import access_fault
+from voice_daemon.mqtt.errors import access_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from voice_daemon.errors import BrokerError
-    from voice_daemon.mqtt.link import Link, Receipt
+    from voice_daemon.mqtt.connection import Link, Receipt
     from voice_daemon.mqtt.mailbox import Mailbox, Outgoing
-    from voice_daemon.mqtt.reception import Reception
+    from voice_daemon.mqtt.router import Reception
 
 log = structlog.get_logger()
 

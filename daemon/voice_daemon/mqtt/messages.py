@@ -27,7 +27,7 @@ from voice_daemon.events import (
     WakeDetected,
     Word,
 )
-from voice_daemon.mqtt.claims import claim_message
+from voice_daemon.mqtt.arbitration import claim_message
 from voice_daemon.mqtt.commands import (
     Command,
     CommandError,

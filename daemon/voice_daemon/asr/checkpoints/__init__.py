@@ -1,0 +1,1 @@
+"""Weights on disk: reads and checks every supported layout."""

@@ -1,0 +1,145 @@
+"""From hidden states to the next token: the vocabulary projection under Whisper's rules.
+
+Owns the suppression rules and the choice of how the largest matrix of the model is read. Knows
+nothing of audio or of when decoding stops.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import mlx.core as mx
+import numpy as np
+from mlx import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from voice_daemon.asr.load import WhisperModel
+
+
+Watched = tuple[tuple[int, int], ...]
+"""Rows of the hidden states, and a token at each."""
+
+
+class Picked(NamedTuple):
+    """What was chosen, a row each."""
+
+    tokens: list[int]
+    logprobs: list[float]
+    watched: list[float]
+    """Probabilities of the watched tokens, before any rule."""
+
+
+class TokenPicker(Protocol):
+    """Chooses greedily from hidden states."""
+
+    def pick(
+        self, hidden: mx.array, rows: Sequence[int], *, at_start: bool, watched: Watched = ()
+    ) -> Picked:
+        """Choose at some rows of (1, L, C).
+
+        `at_start` says that the first of the rows chooses the first token of the text. The
+        probabilities of the `watched` come along.
+        """
+
+
+def token_picker(model: WhisperModel, *, suppress_blank: bool = True) -> TokenPicker:
+    """The picker that suits the device and the weights."""
+    never, at_start = _masks(model, suppress_blank=suppress_blank)
+    plain = isinstance(model.decoder.token_embedding, nn.Embedding)
+    if plain and model.dtype == mx.float32 and mx.default_device() == mx.Device(mx.cpu):
+        return NumpyPicker(model.decoder.token_embedding.weight, never, at_start)
+    return MlxPicker(model, never, at_start)
+
+
+def _masks(
+    model: WhisperModel, *, suppress_blank: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Whisper's suppression as additive masks (n_vocab,): for any token, for the first."""
+    tokenizer = model.tokenizer
+    never = np.zeros(model.dims.n_vocab, dtype=np.float32)
+    never[tokenizer.eot + 1 :] = -np.inf
+    never[list(model.suppress_tokens)] = -np.inf
+    never[tokenizer.eot] = 0.0
+    at_start = never.copy()
+    if suppress_blank:
+        at_start[[*tokenizer.encode(" "), tokenizer.eot]] = -np.inf
+    return never, at_start
+
+
+class MlxPicker:
+    """Everything on the device, one synchronisation a call."""
+
+    def __init__(
+        self, model: WhisperModel, never: NDArray[np.float32], at_start: NDArray[np.float32]
+    ) -> None:
+        self._decoder = model.decoder
+        self._never = mx.array(never)
+        self._at_start = mx.array(at_start)
+
+    def pick(
+        self, hidden: mx.array, rows: Sequence[int], *, at_start: bool, watched: Watched = ()
+    ) -> Picked:
+        """See `TokenPicker`."""
+        read = [*rows, *(row for row, _ in watched)]
+        all_logits = self._decoder.logits(hidden[:, mx.array(read)])
+        totals = mx.logsumexp(all_logits, axis=-1)
+        logits = all_logits[: len(rows)]
+        allowed = logits + self._never
+        if at_start:
+            allowed = mx.concatenate([logits[:1] + self._at_start, allowed[1:]])
+        best = mx.argmax(allowed, axis=-1)
+        seen = mx.concatenate([best, mx.array([token for _, token in watched], dtype=best.dtype)])
+        logprobs = mx.take_along_axis(all_logits, seen[:, None], axis=-1)[:, 0] - totals
+        mx.eval(best, logprobs)
+        found: list[float] = np.array(logprobs).tolist()
+        return Picked(
+            np.array(best).tolist(), found[: len(rows)], np.exp(found[len(rows) :]).tolist()
+        )
+
+
+class NumpyPicker:
+    """The projection by numpy's BLAS on a transposed copy of the embedding.
+
+    On a CPU a token costs what reading this matrix costs: MLX reads it three times as slowly
+    for one row, and the untransposed layout twice as slowly.
+    """
+
+    def __init__(
+        self,
+        embedding: mx.array,
+        never: NDArray[np.float32],
+        at_start: NDArray[np.float32],
+    ) -> None:
+        self._table = np.ascontiguousarray(np.array(embedding, copy=False).T)
+        self.never, self.at_start = never, at_start
+
+    def pick(
+        self, hidden: mx.array, rows: Sequence[int], *, at_start: bool, watched: Watched = ()
+    ) -> Picked:
+        """See `TokenPicker`."""
+        read = [*rows, *(row for row, _ in watched)]
+        logits = self._logits(np.array(hidden[0])[read])
+        picked = Picked([], [], [])
+        for index, row in enumerate(logits[: len(rows)]):
+            mask = self.at_start if at_start and index == 0 else self.never
+            best = int((row + mask).argmax())
+            picked.tokens.append(best)
+            picked.logprobs.append(float(row[best]) - _total(row))
+        for (_, token), row in zip(watched, logits[len(rows) :], strict=True):
+            picked.watched.append(float(np.exp(row[token] - _total(row))))
+        return picked
+
+    def _logits(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n_rows, C) -> (n_rows, n_vocab)."""
+        logits: NDArray[np.float32] = hidden @ self._table
+        return logits
+
+
+def _total(logits: NDArray[np.float32]) -> float:
+    """Log of the sum of the exponentials of (n_vocab,)."""
+    top = logits.max()
+    return float(top + np.log(np.exp(logits - top).sum()))

@@ -1,0 +1,101 @@
+"""Audio for the commands that test what is heard: the configured microphone, or a file.
+
+Beside a running daemon the microphone is opened once more, which the system allows or refuses;
+either is said. What the audio is for is the commands' own.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from voice_daemon.errors import AudioDeviceError, AudioFileError, UsageError, VoiceDaemonError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from voice_daemon.audio import AudioSource
+    from voice_daemon.cli.context import Context
+    from voice_daemon.events import AudioBlock
+
+MAX_S: Final = 3600.0
+_READ_TIMEOUT_S: Final = 0.2
+
+
+def check_seconds(seconds: float | None) -> None:
+    """Raise `UsageError` for a length of time that makes no sense."""
+    if seconds is not None and not 0 < seconds <= MAX_S:
+        raise UsageError(
+            "test.seconds",
+            f"--seconds {seconds:g} is out of bounds",
+            remedy=f"give a number above 0, up to {MAX_S:g}",
+        )
+
+
+def open_file(path: Path) -> AudioSource:
+    """Open a file to be read as fast as it goes; raises `UsageError` where it is no audio."""
+    from voice_daemon.audio.file import WavSource  # noqa: PLC0415 - loads the sound libraries
+
+    source = WavSource(path, realtime=False)
+    try:
+        source.start()
+    except AudioFileError as error:
+        raise UsageError(error.code, error.message, remedy=error.remedy) from error
+    return source
+
+
+def open_microphone(context: Context) -> AudioSource:
+    """Open the configured microphone, and say so where the daemon listens to it as well.
+
+    Raises `AudioDeviceError`.
+    """
+    from voice_daemon.audio.microphone import MicrophoneCapture  # noqa: PLC0415 - loads PortAudio
+
+    settings = context.settings().audio
+    beside = daemon_runs(context)
+    if beside:
+        context.err.write("the daemon is running: both listen to the microphone meanwhile\n")
+    source = MicrophoneCapture(settings)
+    try:
+        source.start()
+    except AudioDeviceError as error:
+        if not beside:
+            raise
+        raise AudioDeviceError(
+            error.code,
+            error.message,
+            remedy=f"the daemon may hold it: `daemonctl stop` for the test; else {error.remedy}",
+        ) from error
+    return source
+
+
+@contextmanager
+def listening(source: AudioSource) -> Iterator[AudioSource]:
+    """Close the input at the end."""
+    try:
+        yield source
+    finally:
+        source.stop()
+
+
+def blocks(source: AudioSource, seconds: float | None) -> Iterator[AudioBlock | None]:
+    """Yield blocks until the file is over or so many seconds have passed; None while there is none.
+
+    A microphone's seconds are the clock's: one that delivers nothing is not waited for.
+    """
+    end_s = None if seconds is None else time.monotonic() + seconds
+    while not source.exhausted and (end_s is None or time.monotonic() < end_s):
+        yield source.read(_READ_TIMEOUT_S)
+
+
+def daemon_runs(context: Context) -> bool:
+    """Tell whether a daemon answers."""
+    from voice_daemon.control.ask import ask  # noqa: PLC0415 - only when it is run
+
+    try:
+        ask(context.paths().socket_path, "status", err=None)
+    except VoiceDaemonError:
+        return False
+    return True

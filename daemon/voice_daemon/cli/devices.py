@@ -1,0 +1,66 @@
+"""`daemonctl devices`: the audio inputs of this machine, and which one the daemon would take.
+
+What an input is, and which one a name means, belongs to `voice_daemon.audio`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from voice_daemon.cli.context import print_error
+from voice_daemon.errors import AudioDeviceError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Sequence
+
+    from voice_daemon.audio.portaudio import InputDevice
+    from voice_daemon.cli.context import Context
+
+NAME = "devices"
+HELP = "list the audio inputs"
+EXAMPLE = "daemonctl devices"
+
+USABLE = 0
+UNUSABLE = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """List the inputs; 1 when the configured one is not among them."""
+    from voice_daemon.audio.portaudio import (  # noqa: PLC0415 - loads PortAudio
+        find_device,
+        list_devices,
+    )
+
+    wanted = context.settings().audio.device
+    devices = list_devices()
+    chosen: InputDevice | None = None
+    try:
+        chosen = find_device(wanted, devices)
+    except AudioDeviceError as error:
+        print_error(error, context.err)
+    if args.json:
+        rows = [{**asdict(device), "is_chosen": device == chosen} for device in devices]
+        context.print_json({"configured": wanted, "devices": rows})
+    else:
+        context.out.writelines(f"{line}\n" for line in table(devices, chosen))
+    return UNUSABLE if chosen is None else USABLE
+
+
+def table(devices: Sequence[InputDevice], chosen: InputDevice | None) -> Iterator[str]:
+    """Give a line for each input; a star marks the one that the daemon would take."""
+    width = max((len(device.name) for device in devices), default=0)
+    for device in devices:
+        star = "*" if device == chosen else " "
+        default = "  system default" if device.is_default else ""
+        channels = f"{device.channels} channel{'' if device.channels == 1 else 's'}"
+        yield (
+            f"{star} {device.name:{width}}  {device.host_api}, {channels}, "
+            f"{device.rate_hz} Hz{default}"
+        )

@@ -1,0 +1,238 @@
+"""What can be seen of the daemon from outside: its own answer, or why there is none.
+
+Asks the control socket first, then the lock, launchd and the files that a dead daemon left
+behind. What that means is `voice_daemon.cli.absence`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from voice_daemon import __version__
+from voice_daemon.cli.absence import (
+    FAILED,
+    Absence,
+    Condition,
+    Evidence,
+    LastError,
+    ServiceView,
+    explain,
+)
+from voice_daemon.runtime.status import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from voice_daemon.cli.context import Context
+    from voice_daemon.errors import ControlError
+    from voice_daemon.launchd import Machine
+    from voice_daemon.runtime.status import Status
+
+GOOD: Final = 0
+_FAULTS: Final = frozenset({"worker.failed", "worker.crashed", "daemon.parked", "problem.raised"})
+"""Log events that say why a daemon ended or cannot work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """The daemon as it was found: `status` where it answered, else `absence`."""
+
+    status: Status | None
+    absence: Absence | None
+    service: ServiceView | None
+    daemon_version: str = ""
+    last_error: LastError | None = None
+
+    @property
+    def condition(self) -> Condition:
+        """How it is, in one word."""
+        if self.absence is not None:
+            return self.absence.condition
+        if self.is_failing:
+            return Condition.CRASH_LOOPING
+        if self.status is None or not self.status.healthy:
+            return Condition.DEGRADED
+        starting = self.status.session.state == "starting"
+        return Condition.STARTING if starting else Condition.RUNNING
+
+    @property
+    def absence_or_raise(self) -> Absence:
+        """Why there is no status; raises ValueError where there is one."""
+        if self.absence is None:
+            raise ValueError("the daemon answered")
+        return self.absence
+
+    @property
+    def command_version(self) -> str:
+        """Our own version."""
+        return __version__
+
+    @property
+    def is_failing(self) -> bool:
+        """True while a daemon that failed again and again is being started once more."""
+        starting = self.status is not None and self.status.session.state == "starting"
+        return starting and self.service is not None and self.service.is_looping
+
+    @property
+    def other_version(self) -> str | None:
+        """The daemon's version, where it is not this command's."""
+        if self.status is None or self.daemon_version == __version__:
+            return None
+        return self.daemon_version or "unknown"
+
+    @property
+    def notes(self) -> tuple[Problem, ...]:
+        """What is wrong beside what the daemon says itself."""
+        notes = []
+        if self.is_failing and self.service is not None:
+            about = f"it ended with {self.service.last_exit} and is being started again"
+            if self.last_error is not None:
+                about += f"; last error ({self.last_error.at}): {self.last_error.message}"
+            remedy = self.last_error.remedy if self.last_error else "daemonctl logs"
+            notes.append(Problem("daemon", about, remedy))
+        if self.other_version is not None:
+            about = f"the daemon is version {self.other_version}, this command {__version__}"
+            notes.append(Problem("version", about, "restart the daemon: `daemonctl restart`"))
+        return tuple(notes)
+
+    @property
+    def exit_code(self) -> int:
+        """What `daemonctl status` ends with."""
+        if self.absence is not None:
+            return self.absence.exit_code
+        good = self.condition in {Condition.RUNNING, Condition.STARTING}
+        return GOOD if good else FAILED
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; the schema's version is added by whoever prints them."""
+        about: dict[str, Any] = {
+            "condition": self.condition.value,
+            "command_version": __version__,
+            "version_mismatch": self.other_version is not None,
+            "service": None if self.service is None else self.service.to_dict(),
+            "last_error": None if self.last_error is None else asdict(self.last_error),
+        }
+        if self.status is not None:
+            return {**self.status.to_dict(), **about}
+        absence = self.absence_or_raise
+        running = absence.condition in {Condition.STARTING, Condition.NOT_ANSWERING}
+        error = {"code": absence.code, "message": absence.message, "remedy": absence.remedy}
+        return {"running": running, "healthy": False, "error": error, **about}
+
+
+def look(
+    context: Context,
+    machine_of: Callable[[Mapping[str, str]], Machine] | None = None,
+    *,
+    always_service: bool = True,
+) -> Sight:
+    """Look at the daemon, and at the agent where there is a launchd.
+
+    `always_service`: also when the daemon answers.
+    """
+    from voice_daemon.control.client import ControlClient  # noqa: PLC0415 - only when it is run
+    from voice_daemon.errors import ControlError, NotRunningError  # noqa: PLC0415 - as above
+    from voice_daemon.runtime.status import Status  # noqa: PLC0415 - as above
+
+    try:
+        reply = ControlClient(context.paths().socket_path).exchange("status")
+        status = Status.from_dict(reply.result)
+    except ControlError as error:
+        service = service_view(context, machine_of)
+        if isinstance(error, NotRunningError) or error.code == "control.starting":
+            return _absent(context, service)
+        return Sight(None, _unanswered(error), service)
+    service = service_view(context, machine_of) if always_service else None
+    seen = Sight(status, None, service, reply.version)
+    return replace(seen, last_error=last_error(context)) if seen.is_failing else seen
+
+
+def service_view(
+    context: Context, machine_of: Callable[[Mapping[str, str]], Machine] | None = None
+) -> ServiceView | None:
+    """Look at the launchd agent; None where there is no launchd, or none for this user."""
+    from voice_daemon.cli.service import installation_of, machine_here  # noqa: PLC0415 - only when it is run
+    from voice_daemon.errors import ServiceError  # noqa: PLC0415 - as above
+    from voice_daemon.launchd.launchctl import NoSessionError  # noqa: PLC0415 - as above
+
+    try:
+        machine = (machine_of or machine_here)(context.environ)
+        installation = installation_of(machine, context)
+        installed = installation.installed
+        try:
+            state = installation.state()
+        except NoSessionError:
+            return ServiceView(installed, loaded=False, logged_in=False)
+    except ServiceError:
+        return None
+    if state is None:
+        return ServiceView(installed, loaded=False)
+    return ServiceView(
+        installed, loaded=True, pid=state.pid, last_exit=state.last_exit, runs=state.runs
+    )
+
+
+def last_error(context: Context) -> LastError | None:
+    """Find the newest error that a daemon left: in launchd's file, or in the log."""
+    from voice_daemon.logs.format import printable  # noqa: PLC0415 - only when it is run
+
+    found = [error for error in (_last_crash(context), _last_fault(context)) if error is not None]
+    newest = max(found, key=lambda error: error.at, default=None)
+    if newest is None:
+        return None
+    return LastError(newest.at, printable(newest.message), printable(newest.remedy))
+
+
+def _absent(context: Context, service: ServiceView | None) -> Sight:
+    from voice_daemon.control.lock import holder_pid, lock_path  # noqa: PLC0415 - as above
+
+    socket_path = context.paths().socket_path
+    found = Evidence(
+        str(socket_path),
+        service,
+        holder_pid=holder_pid(lock_path(socket_path)),
+        socket_left=socket_path.is_socket(),
+    )
+    absence = explain(found)
+    ended_badly = {Condition.CRASH_LOOPING, Condition.STALE_SOCKET, Condition.STOPPED}
+    left = last_error(context) if absence.condition in ended_badly else None
+    return Sight(None, absence, service, last_error=left)
+
+
+def _unanswered(error: ControlError) -> Absence:
+    return Absence(
+        Condition.NOT_ANSWERING, error.code, error.message, error.remedy, error.exit_code
+    )
+
+
+def _last_crash(context: Context) -> LastError | None:
+    from voice_daemon.cli.service_files import crash_files  # noqa: PLC0415 - as above
+    from voice_daemon.logs.crashes import Kind, read_crashes  # noqa: PLC0415 - as above
+
+    path, _ = crash_files(context)
+    crashes = [crash for crash in read_crashes(path) if crash.kind is not Kind.TEXT]
+    if not crashes:
+        return None
+    written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    remedy = crashes[-1].remedy or "`daemonctl logs` shows it in full; please report it"
+    return LastError(_rfc3339(written), crashes[-1].summary, remedy)
+
+
+def _last_fault(context: Context) -> LastError | None:
+    from voice_daemon.logs.reader import tail  # noqa: PLC0415 - only when it is run
+    from voice_daemon.logs.records import read_record  # noqa: PLC0415 - as above
+
+    records = [read_record(line) for line in tail(context.paths().log_file)]
+    faults = [record for record in records if record is not None and record.event in _FAULTS]
+    if not faults or faults[-1].at is None:
+        return None
+    fields = faults[-1].fields
+    message = fields.get("problem") or fields.get("message") or faults[-1].event
+    remedy = fields.get("remedy") or "`daemonctl logs` shows what was before it"
+    return LastError(_rfc3339(faults[-1].at), str(message), str(remedy))
+
+
+def _rfc3339(at: datetime) -> str:
+    return at.isoformat(timespec="seconds").replace("+00:00", "Z")

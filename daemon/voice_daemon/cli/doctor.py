@@ -1,0 +1,166 @@
+"""`daemonctl doctor`: everything that may be wrong, a line each, with what to do about it.
+
+Works without a daemon, beside one that runs and beside one that is degraded. Exit codes: 0 when
+nothing failed, 1 otherwise. What is looked at is `voice_daemon.doctor`'s.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator, Mapping
+
+    from voice_daemon.cli.context import Context
+    from voice_daemon.cli.diagnosis import Sight
+    from voice_daemon.config import Settings
+    from voice_daemon.doctor.checks import Check, Finding
+    from voice_daemon.launchd import Machine
+
+NAME = "doctor"
+HELP = "look for what is wrong, and say what to do"
+EXAMPLE = "daemonctl doctor"
+
+GOOD: Final = 0
+FAILED: Final = 1
+_COLOURS: Final = {"ok": "32", "warn": "33", "fail": "31", "skip": "2"}
+_NAME_WIDTH: Final = 16
+_BROKER_TIMEOUT_S: Final = 45.0
+_SLOW_TIMEOUT_S: Final = 60.0
+"""For what computes: loading the wake models, hashing the recogniser's files."""
+_BORN: Final = "homeassistant.started"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(
+    args: argparse.Namespace,
+    context: Context,
+    *,
+    machine_of: Callable[[Mapping[str, str]], Machine] | None = None,
+) -> int:
+    """Look at everything. `machine_of`: where launchd is looked for; None: on this machine."""
+    from voice_daemon.cli.diagnosis import look  # noqa: PLC0415 - only when it is run
+    from voice_daemon.doctor.checks import examine  # noqa: PLC0415 - as above
+
+    found: list[Finding] = []
+    for finding in examine(_checks(context, look(context, machine_of))):
+        found.append(finding)
+        if not args.json:
+            _print(finding, context)
+    counts = Counter(finding.verdict.value for finding in found)
+    if args.json:
+        checks = [finding.to_dict() for finding in found]
+        context.print_json({"healthy": not counts["fail"], "checks": checks})
+    else:
+        told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _COLOURS if counts[verdict])
+        context.out.write(f"\n{told}\n")
+    return FAILED if counts["fail"] else GOOD
+
+
+def _print(finding: Finding, context: Context) -> None:
+    from voice_daemon.cli.status_view import Painter  # noqa: PLC0415 - only when it is run
+
+    paint = Painter(colour=context.wants_colour)
+    verdict = paint(finding.verdict.value.ljust(4), _COLOURS[finding.verdict.value])
+    first, *more = finding.message.splitlines()
+    remedy = [f"-> {finding.remedy}"] if finding.remedy else []
+    context.out.write(f"{verdict}  {finding.check:{_NAME_WIDTH}}{first}\n")
+    context.out.writelines(f"      {'':{_NAME_WIDTH}}{line}\n" for line in (*more, *remedy))
+    context.out.flush()
+
+
+def _checks(context: Context, sight: Sight) -> Iterator[Check]:
+    """List what there is to look at; without a readable configuration, what needs none."""
+    from voice_daemon.doctor import system as surroundings  # noqa: PLC0415 - only when it is run
+    from voice_daemon.doctor.checks import Check, fail, skip  # noqa: PLC0415 - as above
+    from voice_daemon.errors import ConfigError  # noqa: PLC0415 - as above
+
+    paths = context.paths()
+    yield Check("daemon", lambda: _daemon(sight))
+    try:
+        settings = context.settings()
+    except ConfigError as error:
+        remedy = error.remedy or "mend it: `daemonctl config check` says when it is right"
+        finding = fail("config", error.message, remedy)
+        yield Check("config", lambda: (finding,))
+        message = "microphone, wake words, model and broker: not tried without a configuration"
+        yield Check("config", lambda: (skip("config", message),))
+    else:
+        yield from _configured(settings, context, sight)
+    places = {"models": paths.models_dir, "the log": paths.log_file, "state": paths.state_dir}
+    yield Check("disk", lambda: surroundings.disk(places))
+    yield Check("clock", lambda: surroundings.clock(paths.log_file))
+    yield Check("compute", surroundings.compute, _SLOW_TIMEOUT_S)
+    if sys.platform == "darwin":
+        yield Check("login", surroundings.automatic_login)
+
+
+def _configured(settings: Settings, context: Context, sight: Sight) -> Iterator[Check]:
+    from voice_daemon.cli.service_files import config_file  # noqa: PLC0415 - as above
+    from voice_daemon.doctor import audio as hearing  # noqa: PLC0415 - loads models
+    from voice_daemon.doctor import system as surroundings  # noqa: PLC0415 - as above
+    from voice_daemon.doctor.broker import BrokerCheck  # noqa: PLC0415 - loads paho
+    from voice_daemon.doctor.checks import Check  # noqa: PLC0415 - as above
+
+    models_dir = context.paths().models_dir
+    yield Check("files", lambda: surroundings.files(config_file(context), settings.mqtt))
+    yield Check("device", lambda: hearing.device(settings.audio), 20.0)
+    yield Check("microphone", lambda: hearing.microphone(settings.audio, sight.status), 30.0)
+    yield Check("wake", lambda: hearing.wake_words(settings.wake), _SLOW_TIMEOUT_S)
+    yield Check("model", lambda: hearing.model(settings.asr, models_dir), _SLOW_TIMEOUT_S)
+    broker = BrokerCheck(settings, is_running=_has_a_daemon(sight), born_at=_born_at(context))
+    yield Check("broker", broker.look, _BROKER_TIMEOUT_S)
+
+
+def _daemon(sight: Sight) -> Iterator[Finding]:
+    from voice_daemon.cli.absence import Condition  # noqa: PLC0415 - only when it is run
+    from voice_daemon.doctor.checks import fail, ok, warn  # noqa: PLC0415 - as above
+
+    if sight.status is None:
+        absence = sight.absence_or_raise
+        worst = {Condition.CRASH_LOOPING, Condition.NOT_ANSWERING}
+        tell = fail if absence.condition in worst else warn
+        yield tell("daemon", absence.message, absence.remedy)
+        if sight.last_error is not None:
+            last = sight.last_error
+            yield tell("daemon", f"last error ({last.at}): {last.message}", last.remedy)
+        return
+    problems = sight.status.problems
+    if not problems:
+        state = sight.status.session.state
+        yield ok("daemon", f"it runs (pid {sight.status.pid}) and is {state}")
+    for problem in problems:
+        yield fail("daemon", f"{problem.part}: {problem.message}", problem.remedy)
+    for note in sight.notes:
+        yield warn("daemon", note.message, note.remedy)
+
+
+def _has_a_daemon(sight: Sight) -> bool:
+    """Tell whether a daemon may be on the broker, and not only one that cannot start."""
+    from voice_daemon.cli.absence import Condition  # noqa: PLC0415 - only when it is run
+
+    return sight.condition in {
+        Condition.RUNNING,
+        Condition.DEGRADED,
+        Condition.STARTING,
+        Condition.NOT_ANSWERING,
+    }
+
+
+def _born_at(context: Context) -> str | None:
+    """Find when Home Assistant last said that it starts."""
+    from voice_daemon.logs.reader import tail  # noqa: PLC0415 - only when it is run
+    from voice_daemon.logs.records import read_record  # noqa: PLC0415 - as above
+
+    for line in reversed(tail(context.paths().log_file)):
+        record = read_record(line) if _BORN in line else None
+        if record is not None and record.event == _BORN and record.at is not None:
+            return record.at.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return None

@@ -1,0 +1,237 @@
+"""`daemonctl logs`: the JSON log for people, over its rotations, followed, or one session's story.
+
+Works without a daemon. launchd's own two files, which hold crashes, are shown after it. What a
+record looks like is `logs.format`'s, and which are wanted `logs.log_choice`'s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from voice_daemon.logs.records import LEVELS, read_record
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from voice_daemon.cli.context import Context
+    from voice_daemon.logs.crashes import Crash
+    from voice_daemon.logs.log_choice import Choice
+    from voice_daemon.logs.reader import LogFiles
+    from voice_daemon.logs.records import Record
+
+NAME = "logs"
+HELP = "show the log, or one session as a story"
+EXAMPLE = "daemonctl logs --session last"
+
+GOOD: Final = 0
+DEFAULT_LINES: Final = 200
+CRASHES_SHOWN: Final = 5
+FOLLOW_INTERVAL_S: Final = 0.25
+_BOLD, _RED, _DIM = "1", "31", "2"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="go on with what is added, until Ctrl-C"
+    )
+    parser.add_argument(
+        "--session",
+        metavar="ID",
+        help="tell one session: its id or the beginning of it, or `last` for the newest",
+    )
+    parser.add_argument(
+        "--level", choices=LEVELS[:-1], default="debug", help="the least important level shown"
+    )
+    parser.add_argument(
+        "-n",
+        "--lines",
+        type=int,
+        metavar="N",
+        help=f"the newest N records (default {DEFAULT_LINES}; all with --json or --session)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, a line for each record")
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Show what is wanted; raises `UsageError` for a session that is not there."""
+    from voice_daemon.logs.reader import LogFiles  # noqa: PLC0415 - only when it is run
+
+    _refuse_odd_numbers(args)
+    files = LogFiles(context.paths().log_file)
+    printer = _Printer(args, context)
+    try:
+        if args.session is not None:
+            choice, show = _tell_session(args, context, printer, files)
+        else:
+            choice, show = _show_newest(args, context, printer, files)
+        if args.follow:
+            _follow(choice, show, files, () if args.session else printer.crash_followers())
+    finally:
+        files.close()
+    return GOOD
+
+
+def _refuse_odd_numbers(args: argparse.Namespace) -> None:
+    from voice_daemon.errors import UsageError  # noqa: PLC0415 - only when it is run
+
+    if args.lines is not None and args.lines < 0:
+        raise UsageError(
+            "usage.arguments", f"--lines {args.lines} is less than none", remedy="give 0 or more"
+        )
+
+
+def _show_newest(
+    args: argparse.Namespace, context: Context, printer: _Printer, files: LogFiles
+) -> tuple[Choice, Callable[[Record], None]]:
+    from voice_daemon.logs.log_choice import Choice  # noqa: PLC0415 - only when it is run
+
+    choice = Choice(args.level)
+    most = None if args.json and args.lines is None else args.lines
+    if most is None and not args.json:
+        most = DEFAULT_LINES
+    shown = deque((r for r in _records(files.history()) if choice.takes(r)), maxlen=most)
+    for record in shown:
+        printer.show(record)
+    n_crashes = printer.show_crashes()
+    if not shown and not n_crashes:
+        context.err.write(f"daemonctl: nothing of this kind is in {context.paths().log_file}\n")
+    return choice, printer.show
+
+
+def _tell_session(
+    args: argparse.Namespace, context: Context, printer: _Printer, files: LogFiles
+) -> tuple[Choice, Callable[[Record], None]]:
+    from voice_daemon.errors import UsageError  # noqa: PLC0415 - only when it is run
+    from voice_daemon.logs.format import Story  # noqa: PLC0415 - as above
+    from voice_daemon.logs.log_choice import Choice, find_session  # noqa: PLC0415 - as above
+
+    found = find_session(_records(files.history()), args.session)
+    if found is None:
+        raise UsageError(
+            "logs.no_such_session",
+            f"there is no session {args.session!r} in {context.paths().log_file}",
+            remedy="`daemonctl logs` shows which there are; old ones go with the log's rotation",
+        )
+    session_id, records = found
+    choice, story = Choice(args.level, session_id), Story(session_id, printer.paint)
+
+    def show(record: Record) -> None:
+        if args.json:
+            context.print_json(record.to_dict())
+        else:
+            printer.print(story.lines(record))
+
+    kept = [record for record in records if choice.takes(record)]
+    for record in kept[-args.lines :] if args.lines else kept:
+        show(record)
+    return choice, show
+
+
+def _follow(
+    choice: Choice,
+    show: Callable[[Record], None],
+    files: LogFiles,
+    others: Iterable[Callable[[], None]],
+) -> None:
+    """Go on until Ctrl-C, which the caller turns into 130."""
+    followers = tuple(others)
+    while True:
+        for record in _records(files.news()):
+            if choice.takes(record):
+                show(record)
+        for follower in followers:
+            follower()
+        time.sleep(FOLLOW_INTERVAL_S)
+
+
+def _records(lines: Iterable[str]) -> Iterator[Record]:
+    return (record for line in lines if (record := read_record(line)) is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Printer:
+    """Writes records and crashes as JSON, or as text that is coloured on a terminal."""
+
+    args: argparse.Namespace
+    context: Context
+
+    def paint(self, text: str, code: str) -> str:
+        """Colour text on a terminal."""
+        return f"\x1b[{code}m{text}\x1b[0m" if self.context.wants_colour else text
+
+    def print(self, lines: Iterable[str]) -> None:
+        """Write lines now."""
+        self.context.out.writelines(f"{line}\n" for line in lines)
+        self.context.out.flush()
+
+    def show(self, record: Record) -> None:
+        """Write a record."""
+        from voice_daemon.logs.format import record_lines  # noqa: PLC0415 - only when it is run
+
+        if self.args.json:
+            self.context.print_json(record.to_dict())
+        else:
+            self.print(record_lines(record, self.paint))
+
+    def show_crashes(self) -> int:
+        """Write the newest entries of launchd's files, and give how many there were."""
+        from voice_daemon.logs.crashes import read_crashes  # noqa: PLC0415 - only when it is run
+
+        n_shown = 0
+        for path in self._crash_files():
+            crashes = read_crashes(path)[-CRASHES_SHOWN:]
+            if crashes and not self.args.json:
+                self.print(("", self.paint(_heading(path), _BOLD)))
+            for crash in crashes:
+                self._show_crash(path, crash)
+            n_shown += len(crashes)
+        return n_shown
+
+    def crash_followers(self) -> list[Callable[[], None]]:
+        """Give, for each of launchd's files, what writes the news of it."""
+        from voice_daemon.logs.crashes import entries_of  # noqa: PLC0415 - only when it is run
+        from voice_daemon.logs.reader import LogFiles  # noqa: PLC0415 - as above
+
+        def follower(path: Path) -> Callable[[], None]:
+            files = LogFiles(path)
+            files.skip()
+
+            def show_news() -> None:
+                for crash in entries_of(files.news()):
+                    self._show_crash(path, crash)
+
+            return show_news
+
+        return [follower(path) for path in self._crash_files()]
+
+    def _show_crash(self, path: Path, crash: Crash) -> None:
+        from voice_daemon.logs.format import printable  # noqa: PLC0415 - only when it is run
+
+        if self.args.json:
+            told = {"file": str(path), "kind": crash.kind.value, "text": "\n".join(crash.lines)}
+            level = "info" if crash.kind.value == "text" else "error"
+            self.context.print_json({"at": None, "level": level, "event": "launchd.entry", **told})
+            return
+        first, *more = map(printable, crash.lines)
+        self.print((f"  {self.paint(first, _RED)}", *(f"  {line}" for line in more)))
+
+    def _crash_files(self) -> tuple[Path, ...]:
+        from voice_daemon.cli.service_files import crash_files  # noqa: PLC0415 - as above
+
+        return crash_files(self.context)
+
+
+def _heading(path: Path) -> str:
+    from datetime import datetime  # noqa: PLC0415 - only when it is run
+
+    try:
+        at = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
+    except OSError:
+        return f"{path.name}:"
+    return f"{path.name}, last written {at.isoformat(sep=' ', timespec='seconds')[:19]}:"

@@ -1,0 +1,139 @@
+"""`daemonctl test-mic`: a few seconds of the microphone, measured, with a verdict.
+
+What is measured, and what is wrong with it, is `voice_daemon.doctor.microphone`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from voice_daemon.cli import audio_input as hearing
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Sequence
+
+    from voice_daemon.audio import AudioSource
+    from voice_daemon.cli.context import Context
+    from voice_daemon.doctor.microphone import Finding, MicReport, MicTrial
+
+NAME = "test-mic"
+HELP = "measure the microphone: level, clipping, noise, speech"
+EXAMPLE = "daemonctl test-mic --seconds 5"
+
+GOOD: Final = 0
+FAULTY: Final = 1
+DEFAULT_S: Final = 5.0
+_METER_BLOCKS: Final = 10
+_METER_CELLS: Final = 30
+_METER_FLOOR_DBFS: Final = -60.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        metavar="N",
+        help=f"how long to listen (default: {DEFAULT_S:g}; a file: all of it)",
+    )
+    parser.add_argument(
+        "--input", type=Path, metavar="FILE", help="measure a sound file in its place"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Listen and judge; 1 when something is wrong, raises `AudioDeviceError` without an input."""
+    from voice_daemon.doctor.microphone import MicTrial, findings  # noqa: PLC0415 - numpy
+    from voice_daemon.endpoint.vad import SileroVad  # noqa: PLC0415 - loads the voice detector
+
+    hearing.check_seconds(args.seconds)
+    is_file = args.input is not None
+    gain_db = 0.0 if is_file else context.settings().audio.gain_db
+    trial = MicTrial(SileroVad())  # before the microphone is opened: loading takes a moment
+    opened = hearing.open_file(args.input) if is_file else hearing.open_microphone(context)
+    with hearing.listening(opened) as source:
+        if not is_file:
+            context.err.write("say something, as you would to the daemon\n")
+        if is_file:
+            _measure_file(trial, source, args.seconds)
+        else:
+            _measure_live(trial, source, args.seconds or DEFAULT_S, context)
+        report = trial.report(lost_samples=source.dropped_samples)
+        name = source.description
+    found = findings(report, gain_db=gain_db)
+    if args.json:
+        context.print_json(_document(name, report, found))
+    else:
+        context.out.writelines(f"{line}\n" for line in lines(name, report, found))
+    return FAULTY if found else GOOD
+
+
+def _measure_file(trial: MicTrial, source: AudioSource, seconds: float | None) -> None:
+    """Measure a file's first seconds: its own time, as it is read far faster."""
+    from voice_daemon.events import SAMPLE_RATE  # noqa: PLC0415 - with numpy
+
+    end_sample = None if seconds is None else round(seconds * SAMPLE_RATE)
+    for block in hearing.blocks(source, None):
+        if block is not None:
+            left = None if end_sample is None else max(0, end_sample - block.first_sample)
+            trial.feed(block.samples[:left])
+            if left is not None and left <= block.samples.size:
+                return
+
+
+def _measure_live(trial: MicTrial, source: AudioSource, seconds: float, context: Context) -> None:
+    """Measure, with a meter where somebody may watch it."""
+    is_watched = context.err.isatty()
+    n_blocks = 0
+    for block in hearing.blocks(source, seconds):
+        if block is None:
+            continue
+        trial.feed(block.samples)
+        n_blocks += 1
+        if is_watched and n_blocks % _METER_BLOCKS == 0:
+            context.err.write(f"\r{meter(trial.take_level_dbfs())}")
+            context.err.flush()
+    if is_watched:
+        context.err.write("\r\x1b[K")
+
+
+def meter(level_dbfs: float) -> str:
+    """Draw a level as a bar."""
+    share = 1 - max(_METER_FLOOR_DBFS, min(0.0, level_dbfs)) / _METER_FLOOR_DBFS
+    return f"[{'#' * round(share * _METER_CELLS):{_METER_CELLS}}] {level_dbfs:6.1f} dBFS"
+
+
+def lines(name: str, report: MicReport, found: Sequence[Finding]) -> Iterator[str]:
+    """Tell a report: the verdict first, then the measures."""
+    yield f"{name}: {'good' if not found else 'not good'}"
+    for finding in found:
+        yield f"  ! {finding.message}"
+        yield f"    -> {finding.remedy}"
+    yield f"heard    {report.seconds:.1f} s, lost {report.lost_samples} samples"
+    yield f"level    {_dbfs(report.level_dbfs)}, peak {_dbfs(report.peak_dbfs)}"
+    yield f"noise    {_dbfs(report.noise_dbfs)}"
+    yield f"speech   {_dbfs(report.speech_dbfs)}"
+    yield "s/n      " + ("unknown" if report.snr_db is None else f"{report.snr_db:.0f} dB")
+    yield f"clipped  {report.clipped_share:.2%}"
+
+
+def _dbfs(level: float | None) -> str:
+    return "not heard" if level is None else f"{level:.1f} dBFS"
+
+
+def _document(name: str, report: MicReport, found: Sequence[Finding]) -> dict[str, object]:
+    measures = {
+        key: round(value, 5) if isinstance(value, float) else value
+        for key, value in asdict(report).items()
+    }
+    return {
+        "input": name,
+        "good": not found,
+        "findings": [asdict(finding) for finding in found],
+        **measures,
+        "snr_db": None if report.snr_db is None else round(report.snr_db, 2),
+    }

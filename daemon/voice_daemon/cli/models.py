@@ -1,0 +1,297 @@
+"""`daemonctl models list|measure|pull|verify`: the recogniser models on this disk.
+
+Shows what `voice_daemon.models` finds and does; decides nothing about models itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+from voice_daemon.cli.context import print_error
+from voice_daemon.errors import ModelError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from voice_daemon.cli.context import Context
+    from voice_daemon.models import CatalogueEntry, InstalledModel
+    from voice_daemon.models.benchmark import Measurement
+
+NAME = "models"
+HELP = "list, measure, download or verify recogniser models"
+EXAMPLE = "daemonctl models pull small.en"
+
+GOOD: Final = 0
+DAMAGED: Final = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the four actions."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listed = actions.add_parser("list", help="show the models on this disk and those to download")
+    measured = actions.add_parser(
+        "measure", help="measure how fast a model is on this machine, and what memory it takes"
+    )
+    listed.add_argument(
+        "--measure", action="store_true", help="measure those that were not measured yet"
+    )
+    pulled = actions.add_parser("pull", help="download a model from the Hugging Face hub")
+    verified = actions.add_parser("verify", help="compare a model's files with their checksums")
+    pulled.add_argument("--force", action="store_true", help="fetch it even if it is there")
+    for action in (pulled, verified, measured):
+        action.add_argument(
+            "name",
+            metavar="NAME",
+            help="a short name (see `models list`) or a repository id, owner/name",
+        )
+    for action in (listed, measured, pulled, verified):
+        action.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Do one action; raises `ModelError`."""
+    if args.action == "pull":
+        return _pull(context, args.name, force=args.force, as_json=args.json)
+    if args.action == "verify":
+        return _verify(context, args.name, as_json=args.json)
+    if args.action == "measure":
+        return _measure(context, args.name, as_json=args.json)
+    return _list(context, measure=args.measure, as_json=args.json)
+
+
+def _measure(context: Context, name: str, *, as_json: bool) -> int:
+    from voice_daemon.models import resolve  # noqa: PLC0415 - only when it is run
+
+    folder = resolve(name, models_dir=context.paths().models_dir)
+    result = _measure_folder(context, folder)
+    if as_json:
+        context.print_json({"model": name, "folder": str(folder), **asdict(result)})
+    else:
+        context.out.write(
+            f"{name}: RTF {result.rtf:.3f}, {result.memory_mb:.0f} MB of memory, "
+            f"warm after {result.load_s:.1f} s\n"
+        )
+    return GOOD
+
+
+def _measure_folder(context: Context, folder: Path) -> Measurement:
+    """Measure a model and keep the result; raises `ModelError`."""
+    from voice_daemon.models.benchmark import remember  # noqa: PLC0415 - only when it is run
+    from voice_daemon.models.model_speed import measure  # noqa: PLC0415 - loads the recogniser
+
+    # The configured language may not be one of this model's; a clip in English is heard.
+    settings = context.settings().asr.model_copy(update={"language": "en", "task": "transcribe"})
+    result = measure(folder, settings)
+    try:
+        remember(context.paths().state_dir, folder, result)
+    except OSError as error:
+        context.err.write(f"daemonctl: the result could not be kept: {error}\n")
+    return result
+
+
+def _measurements(
+    context: Context, models: Sequence[InstalledModel], *, measure: bool
+) -> dict[Path, Measurement]:
+    """Give what is known of installed models; with `measure` the rest is found out."""
+    from voice_daemon.models.benchmark import read_measurements  # noqa: PLC0415 - as above
+
+    known = read_measurements(context.paths().state_dir)
+    found: dict[Path, Measurement] = {}
+    for model in models:
+        kept = known.get(str(model.folder))
+        if kept is not None and kept.size_bytes == model.size_bytes:
+            found[model.folder] = kept
+        elif measure:
+            context.err.write(f"measuring {model.name}\n")
+            try:
+                found[model.folder] = _measure_folder(context, model.folder)
+            except ModelError as error:
+                print_error(error, context.err)
+    return found
+
+
+def _pull(context: Context, name: str, *, force: bool, as_json: bool) -> int:
+    from voice_daemon.models.progress import progress_to  # noqa: PLC0415 - loads rich
+    from voice_daemon.models.pull import pull  # noqa: PLC0415 - only when it is run
+
+    result = pull(
+        name,
+        models_dir=context.paths().models_dir,
+        progress=progress_to(context.err),
+        force=force,
+    )
+    if as_json:
+        context.print_json(
+            {
+                "model": result.name,
+                "folder": str(result.folder),
+                "size_bytes": result.size_bytes,
+                "revision": result.revision,
+                "already_installed": result.already_installed,
+            }
+        )
+        return GOOD
+    what = "is already here and intact" if result.already_installed else "installed and verified"
+    context.out.write(f"{result.name}: {what} ({size_text(result.size_bytes)})\n")
+    context.out.write(f'use it with: asr.model = "{name}"\n')
+    return GOOD
+
+
+def _verify(context: Context, name: str, *, as_json: bool) -> int:
+    from voice_daemon.models import verify  # noqa: PLC0415 - only when it is run
+
+    result = verify(name, models_dir=context.paths().models_dir)
+    if as_json:
+        context.print_json(
+            {
+                "model": result.name,
+                "folder": str(result.folder),
+                "files": result.n_files,
+                "intact": not result.problems,
+                "problems": list(result.problems),
+            }
+        )
+    elif result.problems:
+        context.out.writelines(f"{result.name}: {problem}\n" for problem in result.problems)
+        context.err.write(f"  -> {result.remedy}\n")
+    else:
+        context.out.write(f"{result.name}: intact, {result.n_files} files\n")
+    return DAMAGED if result.problems else GOOD
+
+
+def _list(context: Context, *, measure: bool, as_json: bool) -> int:
+    from voice_daemon.models import list_models, locate  # noqa: PLC0415 - only when it is run
+
+    models_dir = context.paths().models_dir
+    configured = context.settings().asr.model
+    in_use = locate(configured, models_dir=models_dir)
+    show = _list_as_json if as_json else _list_as_text
+    models = list_models(models_dir=models_dir)
+    measured = _measurements(context, models, measure=measure)
+    show(context, models, measured, configured=configured, in_use=in_use)
+    return GOOD
+
+
+def _suited(context: Context) -> CatalogueEntry | None:
+    """Give the download that suits this machine's memory and the configured language."""
+    from voice_daemon.models.benchmark import machine_memory_mb, recommended  # noqa: PLC0415 - only when it is run
+
+    language = context.settings().asr.language
+    return recommended(machine_memory_mb(), multilingual=language != "en")
+
+
+def _list_as_json(
+    context: Context,
+    models: Sequence[InstalledModel],
+    measured: Mapping[Path, Measurement],
+    *,
+    configured: str,
+    in_use: Path | None,
+) -> None:
+    from voice_daemon.models import CATALOGUE  # noqa: PLC0415 - only when it is run
+
+    suited = _suited(context)
+    context.print_json(
+        {
+            "configured": configured,
+            "configured_folder": None if in_use is None else str(in_use),
+            "models": [
+                {
+                    **_as_json(model, in_use=model.folder == in_use),
+                    "measured": asdict(measured[model.folder])
+                    if model.folder in measured
+                    else None,
+                }
+                for model in models
+            ],
+            "recommended": [asdict(entry) for entry in CATALOGUE],
+            "suits_this_machine": None if suited is None else suited.name,
+        }
+    )
+
+
+def _list_as_text(
+    context: Context,
+    models: Sequence[InstalledModel],
+    measured: Mapping[Path, Measurement],
+    *,
+    configured: str,
+    in_use: Path | None,
+) -> None:
+    from voice_daemon.models import CATALOGUE  # noqa: PLC0415 - only when it is run
+
+    rows = [
+        (
+            "*" if model.folder == in_use else "",
+            model.name,
+            size_text(model.size_bytes),
+            model.layout,
+            model.languages,
+            *_cost(measured.get(model.folder)),
+            "bundled" if model.bundled else "",
+        )
+        for model in models
+    ]
+    head = ("", "installed", "size", "layout", "languages", "RTF", "memory", "")
+    _write_table(context, head, rows)
+    if in_use is None:
+        context.out.write(f'asr.model = "{configured}" is not on this disk\n')
+    elif all(model.folder != in_use for model in models):
+        context.out.write(f"asr.model is the folder {in_use}\n")
+    suited = _suited(context)
+    offers = [
+        (
+            "+" if entry == suited else "",
+            entry.name,
+            f"{entry.approx_mb} MB",
+            entry.languages,
+            entry.advice,
+        )
+        for entry in CATALOGUE
+        if entry.advice
+    ]
+    context.out.write("\n")
+    _write_table(context, ("", "to download", "about", "languages", "for"), offers)
+    others = ", ".join(entry.name for entry in CATALOGUE if not entry.advice)
+    if suited is not None:
+        context.out.write(f"   + suits this machine's memory: {suited.name}\n")
+    context.out.write(f"   also: {others}, and any Whisper repository by its id\n")
+    context.out.write("   daemonctl models pull NAME\n")
+
+
+def _cost(measured: Measurement | None) -> tuple[str, str]:
+    """Write what a model was measured to cost; a dash where it was not."""
+    if measured is None:
+        return "-", "-"
+    return f"{measured.rtf:.3f}", f"{measured.memory_mb:.0f} MB"
+
+
+def _as_json(model: InstalledModel, *, in_use: bool) -> dict[str, object]:
+    return {
+        "name": model.name,
+        "folder": str(model.folder),
+        "size_bytes": model.size_bytes,
+        "layout": model.layout,
+        "languages": model.languages,
+        "bundled": model.bundled,
+        "revision": model.revision,
+        "configured": in_use,
+    }
+
+
+def _write_table(context: Context, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write columns as wide as their widest cell; the first one is a mark."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    widths[0] = 1
+    for row in (head, *rows):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        context.out.write("  ".join(cells).rstrip() + "\n")
+
+
+def size_text(n_bytes: int) -> str:
+    """Bytes as people read them, in decimal units as disks are sold."""
+    mb = n_bytes / 1e6
+    return f"{mb / 1000:.2f} GB" if mb >= 1000 else f"{mb:.1f} MB"  # noqa: PLR2004 - a unit

@@ -1,0 +1,241 @@
+"""`daemonctl run`: the daemon in the foreground, on a microphone or on a file in its place.
+
+Reads the configuration, sets up the log and hands over to `voice_daemon.app`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from voice_daemon.app import Input
+    from voice_daemon.audio import AudioSource
+    from voice_daemon.audio.replay import Replay
+    from voice_daemon.cli.context import Context
+    from voice_daemon.config import Effective, Settings
+    from voice_daemon.errors import VoiceDaemonError
+    from voice_daemon.runtime.reload import Configuration
+
+NAME = "run"
+HELP = "run the daemon in the foreground"
+EXAMPLE = "daemonctl run --input command.wav"
+
+MICROPHONE = "mic"
+CLOSE_MARGIN_S = 5.0
+"""Added to the longest session, for the silence that follows a replayed file."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "--input",
+        default=MICROPHONE,
+        metavar="mic|FILE",
+        help="a sound file to hear in the place of the microphone; ends with it",
+    )
+    parser.add_argument(
+        "--fast", action="store_true", help="do not replay in real time, but as fast as it goes"
+    )
+    parser.add_argument(
+        "--supervised",
+        action="store_true",
+        help="what the launchd agent says: a wrong configuration is waited out instead of ending "
+        "with 78 every ten seconds",
+    )
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Run until stopped, or until the file is over; raises `VoiceDaemonError` for a fault."""
+    from voice_daemon.errors import (  # noqa: PLC0415 - only when it is run
+        ConfigError,
+        UsageError,
+        VoiceDaemonError,
+    )
+    from voice_daemon.exit_codes import EXIT_CONFIG  # noqa: PLC0415 - as above
+
+    if args.fast and args.input == MICROPHONE:
+        raise UsageError(
+            "run.fast_microphone",
+            "--fast is for files: a microphone is as fast as it is",
+            remedy="add --input FILE, or leave --fast out",
+        )
+    before = _fingerprint(context) if args.supervised else None
+    try:
+        return _run(args, context)
+    except VoiceDaemonError as error:
+        if isinstance(error, ConfigError):
+            error.exit_code = EXIT_CONFIG
+        if not args.supervised or error.exit_code != EXIT_CONFIG:
+            raise
+        return _park(error, context, before)
+
+
+def _park(error: VoiceDaemonError, context: Context, before: object) -> int:
+    """Wait until the configuration, or a model that it may name, is another."""
+    from voice_daemon.cli.context import print_error  # noqa: PLC0415 - as above
+    from voice_daemon.config import LogSettings  # noqa: PLC0415 - as above
+    from voice_daemon.errors import ConfigError  # noqa: PLC0415 - as above
+    from voice_daemon.logs import setup as logs  # noqa: PLC0415 - only when it is run
+    from voice_daemon.runtime import safe_mode as parked  # noqa: PLC0415 - only when it is run
+
+    print_error(error, context.err)
+    paths = context.paths()
+    with contextlib.suppress(ConfigError):  # a log that cannot be written may be the error
+        logs.configure(LogSettings(), log_file=paths.log_file, console=False)
+    return parked.wait_for_a_change(
+        error,
+        before=before,
+        fingerprint=lambda: _fingerprint(context),
+        socket_path=paths.socket_path,
+        log_file=paths.log_file,
+    )
+
+
+def _fingerprint(context: Context) -> object:
+    """Give what tells whether the configuration, or a model that it may name, is another."""
+    from voice_daemon.cli.service_files import config_file  # noqa: PLC0415 - loads pydantic
+    from voice_daemon.runtime.safe_mode import files_fingerprint  # noqa: PLC0415 - only when it is run
+
+    files = (config_file(context), context.paths().models_dir)
+    return files_fingerprint(files), _mistakes(context)
+
+
+def _mistakes(context: Context) -> str:
+    """Say what is wrong with the configuration now, files that it names included."""
+    from voice_daemon.errors import ConfigError  # noqa: PLC0415 - only when it is run
+
+    try:
+        context.settings()
+    except ConfigError as error:
+        return error.message
+    return ""
+
+
+def _run(args: argparse.Namespace, context: Context) -> int:
+    effective, paths = context.effective(), context.paths()
+    settings = effective.settings
+    from voice_daemon._lib import core_dumps  # noqa: PLC0415 - only when it is run
+    from voice_daemon.app import App  # noqa: PLC0415 - as above
+    from voice_daemon.config.state import SettingsStore  # noqa: PLC0415 - as above
+    from voice_daemon.runtime.build import build_engine  # noqa: PLC0415 - loads the recogniser
+    from voice_daemon.runtime.live_settings import LiveSettings  # noqa: PLC0415 - only when it is run
+    from voice_daemon.wake.models import wake_choices  # noqa: PLC0415 - as above
+
+    if args.supervised:
+        from voice_daemon.runtime.safe_mode import empty_full_crash_files  # noqa: PLC0415 - only under launchd
+
+        empty_full_crash_files()
+    core_dumps.forbid()
+    is_replay = args.input != MICROPHONE
+    audio = (
+        file_input(Path(args.input), settings, realtime=not args.fast)[0]
+        if is_replay
+        else microphone_input(settings)
+    )
+    _set_up_log(settings, context)
+    _log_warnings(effective)
+    live = LiveSettings(
+        settings,
+        wake_choices=wake_choices(settings.wake.models),
+        store=SettingsStore(paths.changes_file),
+    )
+    app = App(
+        settings,
+        audio,
+        build_engine=lambda now_sample: build_engine(
+            live.settings,
+            models_dir=paths.models_dir,
+            now_sample=now_sample,
+            audio_dir=paths.audio_dir,
+        ),
+        socket_path=None if is_replay else paths.socket_path,
+        log_file=paths.log_file,
+        live=live,
+        configuration=_configuration(settings, context),
+    )
+    return app.run()
+
+
+def _configuration(settings: Settings, context: Context) -> Configuration:
+    """Give what it takes to read the configuration again while the daemon runs."""
+    from voice_daemon.models import resolve  # noqa: PLC0415 - only when it is run
+    from voice_daemon.runtime.reload import Configuration  # noqa: PLC0415 - as above
+    from voice_daemon.wake.detector import check_models  # noqa: PLC0415 - with numpy
+
+    models_dir = context.paths().models_dir
+
+    def check(new: Settings) -> None:
+        check_models(new.wake)
+        resolve(new.asr.model, models_dir=models_dir)
+
+    return Configuration(
+        settings=settings,
+        read=context.settings,
+        check=check,
+        relog=lambda new: _set_up_log(new, context),
+    )
+
+
+def _set_up_log(settings: Settings, context: Context) -> None:
+    from voice_daemon.logs import setup as logs  # noqa: PLC0415 - only when it is run
+
+    logs.configure(
+        settings.log,
+        log_file=context.paths().log_file,
+        console=context.err.isatty(),
+        log_transcripts=settings.privacy.log_transcripts,
+    )
+
+
+def _log_warnings(effective: Effective) -> None:
+    """Say in the log what `config check` warns of."""
+    import structlog  # noqa: PLC0415 - only when it is run
+
+    for warning in effective.warnings:
+        structlog.get_logger().warning(
+            "config.warning",
+            file=warning.file,
+            key=warning.key,
+            reason=warning.message,
+            remedy=warning.remedy,
+        )
+
+
+def microphone_input(settings: Settings) -> Input:
+    """Give the configured microphone, unopened."""
+    from voice_daemon.app import Input  # noqa: PLC0415 - only when it is run
+    from voice_daemon.audio.microphone import MicrophoneCapture  # noqa: PLC0415 - loads PortAudio
+
+    def name_of(source: AudioSource) -> str:
+        return source.device_name if isinstance(source, MicrophoneCapture) else source.description
+
+    return Input(lambda: MicrophoneCapture(settings.audio), name_of)
+
+
+def file_input(path: Path, settings: Settings, *, realtime: bool) -> tuple[Input, Replay]:
+    """Give a file in the place of a microphone, and its replay.
+
+    Raises `UsageError` for one that cannot be read as audio: it is an argument.
+    """
+    from voice_daemon.app import Input  # noqa: PLC0415 - only when it is run
+    from voice_daemon.audio.file import WavSource  # noqa: PLC0415 - loads the sound libraries
+    from voice_daemon.audio.replay import Replay  # noqa: PLC0415 - as above
+    from voice_daemon.errors import AudioFileError, UsageError  # noqa: PLC0415 - as above
+
+    try:
+        probe = WavSource(path, realtime=False)
+        probe.start()  # long before the models are loaded
+        probe.stop()
+    except AudioFileError as error:
+        raise UsageError(error.code, error.message, remedy=error.remedy) from error
+    session = settings.session
+    replay = Replay(
+        WavSource(path, realtime=realtime),
+        realtime=realtime,
+        max_silence_s=session.no_speech_timeout_s + session.max_s + CLOSE_MARGIN_S,
+    )
+    return Input(lambda: replay, replay=replay), replay

@@ -1,0 +1,302 @@
+"""`daemonctl install|uninstall|start|stop|restart`: the daemon as an agent of launchd.
+
+Brings together what `voice_daemon.launchd` would do, the configuration that the agent is to
+read, and the running daemon's own answer. What is written where is `voice_daemon.launchd`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from voice_daemon.cli import service_files
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Mapping, Sequence
+
+    from voice_daemon.cli.context import Context
+    from voice_daemon.launchd import Installation, Machine, Step
+    from voice_daemon.runtime.status import Status
+
+GOOD: Final = 0
+FAILED: Final = 1
+READY_S: Final = 60.0
+_PAUSE_S: Final = 0.2
+NEW_CONFIGURATION: Final = (
+    "# Every key has a default. `daemonctl config example` shows them all, and\n"
+    "# `daemonctl config check` says whether this file is right.\n"
+)
+
+
+def machine_here(environ: Mapping[str, str]) -> Machine:
+    """Describe the machine that this process runs on."""
+    from voice_daemon.launchd import Machine  # noqa: PLC0415 - only when it is run
+
+    return Machine.here(environ)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCommand:
+    """A command about the agent: `plan` says what is to be done, and `done` that it was."""
+
+    NAME: str
+    HELP: str
+    EXAMPLE: str
+    plan: Callable[[argparse.Namespace, Context, Installation], list[Step]]
+    done: str
+    starts: bool = False
+    """Whether a daemon runs afterwards, which is then waited for."""
+    declare: Callable[[argparse.ArgumentParser], None] = lambda _parser: None
+    afterwards: Callable[[argparse.Namespace, Context, Installation], None] = (
+        lambda _args, _context, _installation: None
+    )
+    machine: Callable[[Mapping[str, str]], Machine] = machine_here
+    ready_s: float = READY_S
+    """How long a started daemon may take to load its models and answer."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare what all five know, and the command's own."""
+        self.declare(parser)
+        parser.add_argument(
+            "--dry-run", action="store_true", help="show every file and command, and do nothing"
+        )
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def run(self, args: argparse.Namespace, context: Context) -> int:
+        """Do it step by step; raises `ServiceError` with a remedy where a step fails."""
+        installation = installation_of(self.machine(context.environ), context)
+        steps = self.plan(args, context, installation)
+        _take(steps, args, context)
+        status = None
+        if not args.dry_run:
+            status = _await_daemon(context, self.ready_s) if self.starts else None
+            self.afterwards(args, context, installation)
+        return self._report(args, context, steps, status)
+
+    def _report(
+        self,
+        args: argparse.Namespace,
+        context: Context,
+        steps: Sequence[Step],
+        status: Status | None,
+    ) -> int:
+        code = FAILED if self.starts and not args.dry_run and status is None else GOOD
+        if args.json:
+            document = {"command": self.NAME, "dry_run": args.dry_run}
+            document |= {"steps": [step.text for step in steps]}
+            context.print_json(document | {"pid": status.pid if status else None})
+        elif args.dry_run:
+            context.out.write("nothing was changed\n")
+        elif status is not None:
+            _show(status, context)
+        elif self.starts:
+            context.err.write(
+                f"daemonctl: it was started, and does not answer after {self.ready_s:g} s\n"
+                "  -> `daemonctl status` and `daemonctl logs` say why\n"
+            )
+        else:
+            context.out.write(f"{self.done}\n")
+        return code
+
+
+def installation_of(machine: Machine, context: Context) -> Installation:
+    """Give the service of this user; raises `ServiceError` off macOS and for root."""
+    from voice_daemon.launchd import Installation, Places  # noqa: PLC0415 - only when it is run
+
+    log_folder = context.paths().log_file.parent
+    return Installation(machine, Places(home=machine.home, log_folder=log_folder))
+
+
+def _take(steps: Sequence[Step], args: argparse.Namespace, context: Context) -> None:
+    for step in steps:
+        if not args.json:
+            context.out.write(f"{'would ' if args.dry_run else ''}{step.text}\n")
+            context.out.flush()
+        if not args.dry_run:
+            step.do()
+
+
+def _install(args: argparse.Namespace, context: Context, installation: Installation) -> list[Step]:
+    from voice_daemon.launchd.agent import Agent  # noqa: PLC0415 - only when it is run
+    from voice_daemon.launchd.app_bundle import AD_HOC, Bundle  # noqa: PLC0415 - as above
+    from voice_daemon.launchd.steps import write_file  # noqa: PLC0415 - as above
+
+    context.settings()  # a mistake in it is better told now than by a log
+    _refuse_a_second(context, installation)
+    config_file, places = service_files.config_file(context), installation.places
+    agent = Agent(
+        program=places.program,
+        config_file=config_file,
+        working_folder=places.home,
+        out_log=places.out_log,
+        err_log=places.err_log,
+        variables=service_files.variables(context),
+    )
+    bundle = Bundle(installation.machine.interpreter, identity=args.sign or AD_HOC)
+    restart = _answering(context) not in {None, _own_version()}
+    steps = installation.install_steps(agent, bundle, restart=restart)
+    if not config_file.exists():
+        steps.insert(0, write_file(config_file, NEW_CONFIGURATION.encode(), mode=0o600))
+    return steps
+
+
+def _start(_args: argparse.Namespace, context: Context, installation: Installation) -> list[Step]:
+    steps = installation.start_steps()
+    _refuse_a_second(context, installation)
+    return steps
+
+
+def _install_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sign",
+        metavar="IDENTITY",
+        help="sign the app with this identity of your keychain, so that macOS keeps its "
+        "permissions when Python is upgraded (default: an ad-hoc signature)",
+    )
+
+
+def _uninstall_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--purge",
+        action="store_true",
+        help="remove downloaded models, sound, state, measurements and logs as well",
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask before a purge")
+
+
+def _uninstall(
+    args: argparse.Namespace, context: Context, installation: Installation
+) -> list[Step]:
+    from voice_daemon.launchd.steps import remove  # noqa: PLC0415 - only when it is run
+
+    steps = installation.uninstall_steps()
+    if not args.purge:
+        return steps
+    _refuse_a_second(context, installation)
+    kept = [path for path in service_files.belongings(context, installation) if path.exists()]
+    if kept and not args.yes and not args.dry_run:
+        service_files.ask_before_removing(kept, context)
+    return [*steps, *map(remove, kept)]
+
+
+def _tell_what_stays(
+    args: argparse.Namespace, context: Context, installation: Installation
+) -> None:
+    from voice_daemon.launchd import LABEL  # noqa: PLC0415 - only when it is run
+
+    if args.purge:
+        service_files.drop_empty_folders(context)
+    if args.json:
+        return
+    stays = [service_files.config_file(context), *service_files.belongings(context, installation)]
+    context.out.writelines(f"stays: {path}\n" for path in stays if path.exists())
+    context.out.write(f"stays: macOS' answers; `tccutil reset All {LABEL}` forgets them\n")
+
+
+def _own_version() -> str:
+    from voice_daemon import __version__  # noqa: PLC0415 - beside its only use
+
+    return __version__
+
+
+def _answering(context: Context) -> str | None:
+    """Give the version of the daemon that answers now; None when none does."""
+    from voice_daemon.control.client import ControlClient  # noqa: PLC0415 - only when it is run
+    from voice_daemon.errors import ControlError, NotRunningError  # noqa: PLC0415 - as above
+
+    try:
+        return ControlClient(context.paths().socket_path).exchange("status").version
+    except NotRunningError:
+        return None
+    except ControlError:
+        return "unknown"
+
+
+def _refuse_a_second(context: Context, installation: Installation) -> None:
+    """Raise where a daemon runs that launchd did not start.
+
+    The agent's would leave at once beside it, and a purge would take its files away.
+    """
+    from voice_daemon.errors import ServiceError  # noqa: PLC0415 - only when it is run
+
+    if not installation.loaded and _answering(context) is not None:
+        raise ServiceError(
+            "service.already_running",
+            "a daemon is running that launchd did not start",
+            remedy="end it first: Ctrl-C in its terminal; `daemonctl status` names its process",
+        )
+
+
+def _await_daemon(context: Context, ready_s: float) -> Status | None:
+    """Wait until the daemon has its models and answers; None when it does not in time."""
+    import time  # noqa: PLC0415 - only when it is run
+
+    from voice_daemon.control.client import ControlClient  # noqa: PLC0415 - as above
+    from voice_daemon.errors import ControlError  # noqa: PLC0415 - as above
+    from voice_daemon.runtime.status import Status  # noqa: PLC0415 - as above
+
+    client, give_up_s = ControlClient(context.paths().socket_path), time.monotonic() + ready_s
+    status = None
+    while time.monotonic() < give_up_s:
+        try:
+            status = Status.from_dict(client.request("status"))
+        except ControlError:
+            status = None
+        if status is not None and status.session.state != "starting":
+            return status
+        time.sleep(_PAUSE_S)
+    return status
+
+
+def _show(status: Status, context: Context) -> None:
+    """Say that it runs, and what ails it."""
+    context.out.write(f"voice-daemon {status.version} is running (pid {status.pid})\n")
+    for problem in status.problems:
+        context.out.write(f"  ! {problem.part}: {problem.message}\n    -> {problem.remedy}\n")
+
+
+COMMANDS: Final = (
+    ServiceCommand(
+        NAME="install",
+        HELP="install the launchd agent and its app, and start it",
+        EXAMPLE="daemonctl install --dry-run",
+        plan=_install,
+        done="installed",
+        starts=True,
+        declare=_install_arguments,
+    ),
+    ServiceCommand(
+        NAME="uninstall",
+        HELP="stop and remove the agent and its app",
+        EXAMPLE="daemonctl uninstall --purge",
+        plan=_uninstall,
+        done="uninstalled",
+        declare=_uninstall_arguments,
+        afterwards=_tell_what_stays,
+    ),
+    ServiceCommand(
+        NAME="start",
+        HELP="start the installed agent",
+        EXAMPLE="daemonctl start",
+        plan=_start,
+        done="started",
+        starts=True,
+    ),
+    ServiceCommand(
+        NAME="stop",
+        HELP="stop the agent until the next login or `daemonctl start`",
+        EXAMPLE="daemonctl stop",
+        plan=lambda _args, _context, installation: installation.stop_steps(),
+        done="stopped until the next login, or `daemonctl start`",
+    ),
+    ServiceCommand(
+        NAME="restart",
+        HELP="stop the agent in its own time and start it again",
+        EXAMPLE="daemonctl restart",
+        plan=lambda _args, _context, installation: installation.restart_steps(),
+        done="restarted",
+        starts=True,
+    ),
+)
+"""All five, for the registry."""

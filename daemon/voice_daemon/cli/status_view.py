@@ -1,0 +1,179 @@
+"""The daemon's status as text for people: one screen, problems first, each with its remedy.
+
+Pure. Knows nothing of where the status is from or of terminals beyond colour.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from voice_daemon.cli.absence import Condition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from voice_daemon.cli.absence import Absence, LastError, ServiceView
+    from voice_daemon.runtime.status import (
+        AsrStatus,
+        BrokerStatus,
+        MicStatus,
+        Problem,
+        Status,
+        WakeStatus,
+    )
+
+_LABEL_WIDTH: Final = 8
+_BOLD, _RED, _YELLOW, _GREEN, _DIM = "1", "31", "33", "32", "2"
+_LIGHTS: Final = {
+    Condition.RUNNING: ("healthy", _GREEN),
+    Condition.STARTING: ("starting", _YELLOW),
+    Condition.DEGRADED: ("degraded", _RED),
+    Condition.CRASH_LOOPING: ("crash-looping", _RED),
+    Condition.NOT_ANSWERING: ("not answering", _RED),
+    Condition.STALE_SOCKET: ("not running", _RED),
+    Condition.STOPPED: ("not running", _RED),
+    Condition.NOT_LOADED: ("not loaded", _RED),
+    Condition.NOT_INSTALLED: ("not installed", _RED),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Painter:
+    """Wraps text in ANSI colour, or leaves it as it is."""
+
+    colour: bool
+
+    def __call__(self, text: str, code: str) -> str:
+        """Colour text; `code` is what stands in the escape sequence."""
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
+
+
+def render(status: Status, *, colour: bool) -> str:
+    """Write the status of a daemon that answers; no newline at the end."""
+    healthy = Condition.RUNNING if status.healthy else Condition.DEGRADED
+    starting = status.healthy and status.session.state == "starting"
+    condition = Condition.STARTING if starting else healthy
+    paint = Painter(colour=colour)
+    head = headlines(status, condition, paint)
+    return "\n".join((*head, *part_lines(status, paint)))
+
+
+def headlines(
+    status: Status,
+    condition: Condition,
+    paint: Painter,
+    *,
+    service: ServiceView | None = None,
+    notes: Sequence[Problem] = (),
+) -> list[str]:
+    """Write what comes first: who it is, how it is, and what is wrong. `notes`: more of that."""
+    word, colour = _LIGHTS[condition]
+    name = paint(f"voice-daemon {status.version}", _BOLD)
+    about = [f"pid {status.pid}", f"up {duration_text(status.uptime_s)}"]
+    if service is not None and (service.runs or 0) > 1:
+        about.append(f"started {service.runs} times, last end {service.last_exit}")
+    return [
+        f"{name}  {paint(f'● {word}', colour)}  ({', '.join(about)})",
+        *(problem_line(problem, paint) for problem in (*notes, *status.problems, *status.notes)),
+    ]
+
+
+def problem_line(problem: Problem, paint: Painter) -> str:
+    """Write a problem and its remedy."""
+    return f"  {paint('!', _YELLOW)} {problem.part}: {problem.message} — {problem.remedy}"
+
+
+def absence_lines(
+    absence: Absence, last_error: LastError | None, paint: Painter, *, version: str, log_file: str
+) -> list[str]:
+    """Write why no daemon answers, and the last that was heard of it."""
+    word, colour = _LIGHTS[absence.condition]
+    mark = paint("!", _YELLOW)
+    lines = [
+        f"{paint(f'voice-daemon {version}', _BOLD)}  {paint(f'● {word}', colour)}",
+        f"  {mark} {absence.message} — {absence.remedy}",
+    ]
+    if last_error is not None:
+        told = (
+            f"{last_error.message} — {last_error.remedy}"
+            if last_error.remedy
+            else (last_error.message)
+        )
+        lines.append(f"  {mark} last error ({last_error.at}): {told}")
+    return [*lines, f"{label('logs', paint)}{log_file}"]
+
+
+def part_lines(status: Status, paint: Painter) -> list[str]:
+    """Write a line for each part of the daemon."""
+    parts = {
+        "mic": _mic_line(status.mic),
+        "wake": _wake_line(status.wake),
+        "asr": _asr_line(status.asr),
+        "mqtt": _mqtt_line(status.mqtt),
+        "session": _session_line(status),
+    }
+    return [label(name, paint) + text for name, text in parts.items()]
+
+
+def label(name: str, paint: Painter) -> str:
+    """Write what stands before a part's line."""
+    return paint(name.ljust(_LABEL_WIDTH), _DIM)
+
+
+def _mic_line(mic: MicStatus) -> str:
+    channels = {1: "mono", 2: "stereo"}.get(mic.channels, f"{mic.channels} channels")
+    level = f"{mic.level_dbfs:.0f}" if math.isfinite(mic.level_dbfs) else "-inf"
+    age = "never" if mic.last_block_age_ms is None else f"{mic.last_block_age_ms} ms ago"
+    dropped = f"  dropped {mic.dropped_samples} samples" if mic.dropped_samples else ""
+    return (
+        f'"{mic.device}" {mic.sample_rate_hz / 1000:g} kHz {channels}  level {level} dBFS  '
+        f"last block {age}  reopens {mic.reopens}{dropped}"
+    )
+
+
+def _wake_line(wake: WakeStatus) -> str:
+    words = ", ".join(wake.wake_words)
+    text = f"{words}  threshold {wake.threshold:.2f}  self-test {wake.self_test}"
+    if wake.last_at is None:
+        return f"{text}  last never"
+    score = "" if wake.last_score is None else f" ({wake.last_score:.2f})"
+    return f"{text}  last {wake.last_at}{score}"
+
+
+def _asr_line(asr: AsrStatus) -> str:
+    warmth = "warm" if asr.warm else "cold"
+    rtf = "-" if asr.rtf_p95 is None else f"{asr.rtf_p95:.2f}"
+    return (
+        f"{asr.model}  {warmth}  rtf p95 {rtf}  sessions {asr.sessions}  "
+        f"(finals {asr.finals}, no-speech {asr.no_speech}, failed {asr.failed})"
+    )
+
+
+def _mqtt_line(mqtt: BrokerStatus) -> str:
+    protocol = f" (MQTT {mqtt.protocol})" if mqtt.protocol and mqtt.connected else ""
+    state = "connected" if mqtt.connected else "not connected"
+    last_error = f"  last error: {mqtt.last_error}" if mqtt.last_error else ""
+    return (
+        f"{state} {mqtt.url} as {mqtt.client_id}{protocol}  queued {mqtt.queued}  "
+        f"dropped {mqtt.dropped + mqtt.expired}  reconnects {mqtt.reconnects}{last_error}"
+    )
+
+
+def _session_line(status: Status) -> str:
+    session = status.session
+    current = f" {session.session_id}" if session.session_id else ""
+    last = f"  last ended {session.last_end_reason}" if session.last_end_reason else ""
+    logs = f"  logs {status.log_file}" if status.log_file else ""
+    return f"{session.state}{current}  muted {'yes' if session.muted else 'no'}{last}{logs}"
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as the two largest of days, hours, minutes and seconds: `1d 2h`, `4m 9s`."""
+    minutes, whole_seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = ((days, "d"), (hours, "h"), (minutes, "m"), (whole_seconds, "s"))
+    first = next((at for at, (value, _) in enumerate(units) if value), len(units) - 1)
+    return " ".join(f"{value}{unit}" for value, unit in units[first : first + 2])

@@ -1,0 +1,245 @@
+"""`daemonctl test-wake`: wake word scores, live on a meter or of recordings, and a threshold.
+
+What the scores say about a threshold is `voice_daemon.wake.threshold`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from voice_daemon.cli import audio_input as hearing
+from voice_daemon.cli.context import print_error
+from voice_daemon.errors import AudioFileError, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from voice_daemon.audio import AudioSource
+    from voice_daemon.cli.context import Context
+    from voice_daemon.config import WakeSettings
+    from voice_daemon.events import WakeDetection
+    from voice_daemon.wake.detector import OpenWakeWord, WakeDetector
+    from voice_daemon.wake.threshold import Scored
+
+NAME = "test-wake"
+HELP = "show live wake word scores, or find a threshold from recordings"
+EXAMPLE = "daemonctl test-wake said/ --not television.wav --picture wake.png"
+
+GOOD: Final = 0
+UNREADABLE: Final = 1
+SOUND_SUFFIXES: Final = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff"})
+"""What is taken from a folder; a file that is named may have any."""
+SHOW_EVERY_S: Final = 0.4
+_METER_CELLS: Final = 30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="recordings of the wake word, or folders of them; without any: live",
+    )
+    parser.add_argument(
+        "--not",
+        dest="others",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="recordings, or folders, in which nobody says the wake word",
+    )
+    parser.add_argument(
+        "--wake-word", metavar="NAME", help="a bundled name or a model's path (default: configured)"
+    )
+    parser.add_argument(
+        "--picture", type=Path, metavar="OUT.png", help="draw misses against false accepts"
+    )
+    parser.add_argument("--seconds", type=float, metavar="N", help="how long to listen, live")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document (live: a line each 0.4 s)"
+    )
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Score; 1 when a recording could not be read, raises `ModelError` without the models."""
+    hearing.check_seconds(args.seconds)
+    settings = context.settings().wake
+    if args.wake_word is not None:
+        settings = settings.model_copy(update={"models": (args.wake_word,)})
+    if args.files or args.others:
+        return _score_files(args, context, settings)
+    if args.picture is not None:
+        raise UsageError(
+            "wake.picture_of_nothing",
+            "--picture needs recordings",
+            remedy="name recordings of the wake word, and others after --not",
+        )
+    return _listen(args, context, settings)
+
+
+def _score_files(args: argparse.Namespace, context: Context, settings: WakeSettings) -> int:
+    from voice_daemon.cli import wake_report  # noqa: PLC0415 - numpy
+    from voice_daemon.events import SAMPLE_RATE  # noqa: PLC0415 - numpy
+    from voice_daemon.wake import threshold as wake_trial  # noqa: PLC0415 - numpy
+
+    if args.picture is not None:
+        wake_report.check_picture(args.picture)
+    scorer = _scorer(settings)
+    faults: list[AudioFileError] = []
+    said = tuple(_score(args.files, scorer, faults))
+    other = tuple(_score(args.others, scorer, faults))
+    for fault in faults:
+        print_error(fault, context.err)
+    rules = wake_trial.GateRules(settings.trigger_level, round(settings.refractory_s * SAMPLE_RATE))
+    trial = wake_trial.try_thresholds(said, other, rules)
+    now = settings.threshold
+    suggested = wake_trial.suggest(trial, now=now)
+    if args.json:
+        context.print_json(
+            {
+                "wake_words": list(scorer.wake_words),
+                "recordings": [*_rows(said, is_other=False), *_rows(other, is_other=True)],
+                **wake_report.document(trial, now=now, suggested=suggested),
+            }
+        )
+    else:
+        told = (
+            *wake_report.recording_lines((*said, *other), now),
+            "",
+            *wake_report.trial_lines(trial, now=now, suggested=suggested),
+        )
+        context.out.writelines(f"{line}\n" for line in told)
+    if args.picture is not None:
+        title = f"Wake word {', '.join(scorer.wake_words)}"
+        wake_report.draw(trial, args.picture, title=title, now=now, suggested=suggested)
+    return UNREADABLE if faults else GOOD
+
+
+def _scorer(settings: WakeSettings) -> OpenWakeWord:
+    from voice_daemon.wake.detector import OpenWakeWord, choose_backend  # noqa: PLC0415 - numpy
+
+    return OpenWakeWord(
+        settings.models,
+        backend=choose_backend(settings.backend, settings.models),
+        vad_threshold=settings.vad_threshold,
+    )
+
+
+def _score(
+    places: Iterable[Path], scorer: OpenWakeWord, faults: list[AudioFileError]
+) -> Iterator[Scored]:
+    """Score every recording in these places; those that cannot be read become `faults`."""
+    from voice_daemon.audio.file import decode  # noqa: PLC0415 - as above
+    from voice_daemon.audio.resample import to_int16  # noqa: PLC0415 - loads the sound libraries
+    from voice_daemon.wake.threshold import score_recording  # noqa: PLC0415 - numpy
+
+    for file in _sound_files(places):
+        try:
+            yield score_recording(str(file), (to_int16(piece) for piece in decode(file)), scorer)
+        except AudioFileError as error:
+            faults.append(error)
+
+
+def _sound_files(places: Iterable[Path]) -> Iterator[Path]:
+    for place in places:
+        if not place.is_dir():
+            yield place
+            continue
+        found = [p for p in sorted(place.rglob("*")) if p.suffix.lower() in SOUND_SUFFIXES]
+        if not found:
+            raise UsageError(
+                "wake.no_recordings",
+                f"the folder {place} holds no recordings",
+                remedy=f"known are {', '.join(sorted(SOUND_SUFFIXES))}",
+            )
+        yield from found
+
+
+def _rows(recordings: Sequence[Scored], *, is_other: bool) -> Iterator[dict[str, object]]:
+    for recording in recordings:
+        word, score = recording.best()
+        yield {
+            "file": recording.name,
+            "other": is_other,
+            "seconds": round(recording.seconds, 3),
+            "score": round(score, 4),
+            "wake_word": word,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What was heard since the last one."""
+
+    at_s: float
+    peaks: Mapping[str, float]
+    """The highest score of each wake word."""
+    wake: WakeDetection | None
+
+
+def _listen(args: argparse.Namespace, context: Context, settings: WakeSettings) -> int:
+    """Show scores until the time is over, or until Ctrl-C, which the caller turns into 130."""
+    from voice_daemon.wake.detector import WakeDetector  # noqa: PLC0415 - numpy
+
+    detector = WakeDetector.from_settings(settings)
+    with hearing.listening(hearing.open_microphone(context)) as source:
+        words = " or ".join(f'"{detector.phrase(word)}"' for word in detector.wake_words)
+        context.err.write(f"say {words}; it counts from {settings.threshold:g}; Ctrl-C ends\n")
+        for moment in _moments(source, detector, args.seconds):
+            _show(moment, context, settings.threshold, as_json=args.json)
+    if not args.json and context.out.isatty():
+        context.out.write("\n")
+    return GOOD
+
+
+def _moments(
+    source: AudioSource, detector: WakeDetector, seconds: float | None
+) -> Iterator[Moment]:
+    """Follow the scores; a wake is told at once, everything else a few times a second."""
+    from voice_daemon.events import SAMPLE_RATE  # noqa: PLC0415 - numpy
+
+    peaks: dict[str, float] = {}
+    shown_s = 0.0
+    for block in hearing.blocks(source, seconds):
+        if block is None:
+            continue
+        wakes = detector.feed(block.samples)
+        for word, score in detector.last_scores.items():
+            peaks[word] = max(score, peaks.get(word, 0.0))
+        at_s = (block.first_sample + block.samples.size) / SAMPLE_RATE
+        if wakes or at_s - shown_s >= SHOW_EVERY_S:
+            yield Moment(at_s, dict(peaks), wakes[0] if wakes else None)
+            peaks, shown_s = {}, at_s
+
+
+def _show(moment: Moment, context: Context, threshold: float, *, as_json: bool) -> None:
+    if as_json:
+        scores = {word: round(score, 4) for word, score in moment.peaks.items()}
+        woken = None if moment.wake is None else moment.wake.wake_word
+        context.print_json({"at_s": round(moment.at_s, 2), "scores": scores, "wake": woken})
+    elif context.out.isatty():
+        end = "\n" if moment.wake is not None else ""
+        context.out.write(f"\r\x1b[K{meter(moment, threshold)}{end}")
+        context.out.flush()
+    elif moment.wake is not None:
+        context.out.write(f"{meter(moment, threshold)}\n")
+        context.out.flush()
+
+
+def meter(moment: Moment, threshold: float) -> str:
+    """Draw each wake word's score as a bar with the threshold in it."""
+    mark = min(_METER_CELLS - 1, int(threshold * _METER_CELLS))
+    bars = []
+    for word, score in moment.peaks.items():
+        cells = ["#" if at < score * _METER_CELLS else " " for at in range(_METER_CELLS)]
+        cells[mark] = "#" if score >= threshold else "|"
+        bars.append(f"{word} [{''.join(cells)}] {score:.2f}")
+    woken = f"  heard {moment.wake.wake_word}" if moment.wake is not None else ""
+    return f"{moment.at_s:6.1f} s  {'  '.join(bars)}{woken}"

@@ -1,0 +1,1 @@
+"""The demonstration: a broker on loopback, a bundled clip, and what a subscriber receives."""

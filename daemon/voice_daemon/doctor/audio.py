@@ -1,0 +1,106 @@
+"""Checks of what the daemon hears with: input, microphone, wake words, model.
+
+A daemon that runs is asked; only without one is the microphone opened, as it has to be shared
+otherwise. Knows nothing of the machine around or of MQTT.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Final
+
+from voice_daemon.audio.input import SilenceMeter
+from voice_daemon.audio.microphone import MicrophoneCapture
+from voice_daemon.audio.portaudio import find_device, list_devices
+from voice_daemon.doctor.checks import Finding, fail, ok
+from voice_daemon.doctor.microphone import PERMISSION_REMEDY
+from voice_daemon.errors import ModelError
+from voice_daemon.events import SAMPLE_RATE
+from voice_daemon.models import resolve, verify
+from voice_daemon.wake.detector import choose_backend, self_test
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from voice_daemon.config import AsrSettings, AudioSettings, WakeSettings
+    from voice_daemon.runtime.status import Status
+
+LISTEN_S: Final = 1.0
+PATIENCE_S: Final = 5.0
+_UNCHECKED: Final = frozenset({"models.no_manifest"})
+
+
+def device(settings: AudioSettings) -> Iterator[Finding]:
+    """Look for the configured input."""
+    found = find_device(settings.device, list_devices())
+    yield ok("device", f'"{found.name}" ({found.host_api}, {found.rate_hz} Hz)')
+
+
+def microphone(settings: AudioSettings, status: Status | None) -> Iterator[Finding]:
+    """Listen whether there is sound: macOS gives perfect zeros to whom it gives no permission."""
+    if status is not None and status.mic.last_block_age_ms is not None:
+        yield from _of_the_daemon(status)
+        return
+    source = MicrophoneCapture(settings)
+    source.start()
+    try:
+        silence, heard = SilenceMeter(), 0
+        give_up_s = time.monotonic() + PATIENCE_S
+        while heard < LISTEN_S * SAMPLE_RATE and time.monotonic() < give_up_s:
+            block = source.read(0.1)
+            if block is not None:
+                silence.feed(block.samples)
+                heard += len(block.samples)
+        level_dbfs = source.level_dbfs
+    finally:
+        source.stop()
+    if heard < LISTEN_S * SAMPLE_RATE:
+        message = f"only {heard / SAMPLE_RATE:.2f} s of sound came in {PATIENCE_S:g} s"
+        yield fail("microphone", message, "unplug it and plug it in again; restart the Mac")
+    elif silence.silent_s >= LISTEN_S:
+        yield fail("microphone", "nothing but digital silence", PERMISSION_REMEDY)
+    else:
+        level = f"{level_dbfs:.0f} dBFS" if math.isfinite(level_dbfs) else "very low"
+        whose = "for this terminal; the agent is asked for on its own"
+        yield ok("microphone", f"it hears; level {level} ({whose})")
+
+
+def _of_the_daemon(status: Status) -> Iterator[Finding]:
+    problems = [problem for problem in status.problems if problem.part == "mic"]
+    for problem in problems:
+        yield fail("microphone", problem.message, problem.remedy)
+    if not problems:
+        level = status.mic.level_dbfs
+        said = f"{level:.0f} dBFS" if math.isfinite(level) else "silent just now"
+        yield ok("microphone", f'the daemon hears by "{status.mic.device}"; level {said}')
+
+
+def wake_words(settings: WakeSettings) -> Iterator[Finding]:
+    """Let the wake words' models hear the bundled recording."""
+    backend = choose_backend(settings.backend, settings.models)
+    result = self_test(settings.models, backend=backend)
+    about = f"{result.score:.2f} on a recording of hey_jarvis, by {result.backend}"
+    if result.passed:
+        yield ok("wake", f"the self-test passes: {about}")
+    else:
+        remedy = "set wake.backend to the other one (onnx, tflite), or reinstall onnxruntime"
+        yield fail("wake", f"the self-test fails: {about}", remedy)
+
+
+def model(settings: AsrSettings, models_dir: Path) -> Iterator[Finding]:
+    """Look whether the recogniser is there, whole, and every byte as it should be."""
+    folder = resolve(settings.model, models_dir=models_dir)
+    try:
+        verification = verify(settings.model, models_dir=models_dir)
+    except ModelError as error:
+        if error.code not in _UNCHECKED:
+            raise
+        yield ok("model", f"{settings.model} is at {folder}; it has no checksums to compare")
+        return
+    if verification.problems:
+        problems = "; ".join(verification.problems)
+        yield fail("model", f"{settings.model} is damaged: {problems}", verification.remedy)
+    else:
+        yield ok("model", f"{settings.model}: {verification.n_files} files as they should be")

@@ -1,0 +1,1 @@
+"""Speech start and end: voice activity, the endpoint rule, and the hallucination filter."""

@@ -1,0 +1,263 @@
+"""When speech starts and ends in a session, from voice probabilities and what was read.
+
+Knows nothing of models or wall time: everything is a sample index.
+
+An utterance ends after `silence_samples` without voice, or after `complete_samples` when what
+was read when silence was first suspected is a whole sentence (`is_complete`).
+
+A session that a wake word opened has a question to settle first. Voice right at the
+detection may be the end of the wake word, or a command that follows without a pause:
+
+* voice that goes on past `wake_tail_samples` after the detection is a **continuous command**;
+* voice that ends for `pause_samples` before `command_min_samples` was the **wake word alone**;
+* voice that ends between the two is **doubtful**: whoever reads the audio must `accept` it as
+  a command, else it counts as the wake word too.
+
+After the wake word alone, the next voice that lasts `speech_start_samples` is a **command
+after a pause**; without one for `no_speech_samples`, **nobody spoke**.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from voice_daemon.endpoint.hallucination import VoiceEvidence
+
+if TYPE_CHECKING:
+    from voice_daemon.events import Transcript
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointOptions:
+    """When to call it speech and when to call it over; lengths in samples."""
+
+    voice_on: float
+    """Probability at which voice begins."""
+    voice_off: float
+    """Probability under which voice ends; lower than `voice_on`, so that it does not flutter."""
+    speech_start_samples: int
+    """Voice that lasts this long is speech."""
+    command_min_samples: int
+    """Voice that ends sooner than this after a detection was the wake word alone."""
+    wake_tail_samples: int
+    """Voice that lasts longer than this after a detection is a command."""
+    pause_samples: int
+    """Silence that parts the wake word from a command; shorter gaps are bridged."""
+    suspect_samples: int
+    """Silence after which the end of speech is suspected."""
+    silence_samples: int
+    """Silence that ends the utterance."""
+    complete_samples: int
+    """Silence that ends it when its text is complete; at most `silence_samples`."""
+    no_speech_samples: int
+    """From the opening of the session: give up when nobody has spoken."""
+    max_samples: int
+    """From the opening of the session: the longest that it may last."""
+
+
+class Phase(Enum):
+    """Where a session stands between its opening and its endpoint."""
+
+    WAKE_TAIL = auto()
+    """Voice may still be the wake word."""
+    WAITING = auto()
+    """Nobody has spoken yet."""
+    SPEAKING = auto()
+    SUSPECTED = auto()
+    """Silent, but perhaps only a breath."""
+    OVER = auto()
+
+
+class Signal(Enum):
+    """What a frame of audio decided."""
+
+    STARTED = auto()
+    DOUBTFUL = auto()
+    """A pause, but after too little voice for a command and too much for a wake word."""
+    SUSPECTED = auto()
+    RESUMED = auto()
+    ENDED = auto()
+    NO_SPEECH = auto()
+    MAX_LENGTH = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Voice activity up to `now`, all in absolute samples."""
+
+    now: int
+    active: bool
+    rose_at: int
+    """Start of the newest stretch of voice, gaps not bridged."""
+    run_from: int
+    """Start of the newest stretch of voice, gaps under `pause_samples` bridged."""
+    last: int
+    """End of the last frame with voice; where listening began when there was none."""
+
+    @classmethod
+    def silent(cls, at_sample: int) -> Voice:
+        """Nothing heard yet at `at_sample`."""
+        return cls(
+            now=at_sample, active=False, rose_at=at_sample, run_from=at_sample, last=at_sample
+        )
+
+    @property
+    def silence(self) -> int:
+        """Samples since the last voice."""
+        return self.now - self.last
+
+    def after(self, probability: float, n_samples: int, *, options: EndpointOptions) -> Voice:
+        """Hear one frame of `n_samples` more, by hysteresis between the two thresholds."""
+        now = self.now + n_samples
+        active = probability >= (options.voice_off if self.active else options.voice_on)
+        if not active:
+            return replace(self, now=now, active=False)
+        if self.active:
+            return replace(self, now=now, last=now)
+        bridged = self.silence < options.pause_samples and self.last > self.run_from
+        run_from = self.run_from if bridged else self.now
+        return Voice(now=now, active=True, rose_at=self.now, run_from=run_from, last=now)
+
+
+def is_complete(transcript: Transcript, *, least: float) -> bool:
+    """Tell whether a reading is a whole sentence, of which nothing more is to be expected.
+
+    The model ended the text, and was sure of the sign that ends its sentence: by `least`, 0..1.
+    A text that stops in the middle ends without such a sign, or with one that the model doubts.
+    Measured: docs/endpoint.md.
+    """
+    sure = transcript.completeness >= least
+    return bool(transcript.text) and transcript.ended and sure
+
+
+def decide(
+    phase: Phase,
+    voice: Voice,
+    *,
+    opened_at: int,
+    options: EndpointOptions,
+    complete: bool = False,
+) -> tuple[Phase, Signal | None]:
+    """Return the phase after a frame, and what it decided: the whole endpoint policy.
+
+    `opened_at`: the sample of the wake detection, or of the command to listen. `complete`:
+    what was said before this silence is a whole sentence.
+    """
+    elapsed = voice.now - opened_at
+    if phase in (Phase.WAKE_TAIL, Phase.WAITING):
+        voiced_for = voice.now - max(voice.rose_at, opened_at)
+        return _await_speech(phase, voice, elapsed=elapsed, voiced_for=voiced_for, options=options)
+    return _await_end(phase, voice, elapsed=elapsed, options=options, complete=complete)
+
+
+def _await_speech(
+    phase: Phase, voice: Voice, *, elapsed: int, voiced_for: int, options: EndpointOptions
+) -> tuple[Phase, Signal | None]:
+    may_be_wake_word = phase is Phase.WAKE_TAIL and elapsed < options.wake_tail_samples
+    if voice.active and voiced_for >= options.speech_start_samples and not may_be_wake_word:
+        return Phase.SPEAKING, Signal.STARTED
+    if elapsed >= min(options.no_speech_samples, options.max_samples) and not voice.active:
+        return Phase.OVER, Signal.NO_SPEECH
+    if phase is Phase.WAKE_TAIL and voice.silence >= options.pause_samples:
+        doubtful = elapsed - voice.silence >= options.command_min_samples
+        return Phase.WAITING, Signal.DOUBTFUL if doubtful else None
+    return phase, None
+
+
+def _await_end(
+    phase: Phase, voice: Voice, *, elapsed: int, options: EndpointOptions, complete: bool
+) -> tuple[Phase, Signal | None]:
+    if voice.silence >= (options.complete_samples if complete else options.silence_samples):
+        return Phase.OVER, Signal.ENDED
+    if elapsed >= options.max_samples:
+        return Phase.OVER, Signal.MAX_LENGTH
+    if phase is Phase.SPEAKING and voice.silence >= options.suspect_samples:
+        return Phase.SUSPECTED, Signal.SUSPECTED
+    if phase is Phase.SUSPECTED and voice.active:
+        return Phase.SPEAKING, Signal.RESUMED
+    return phase, None
+
+
+class Endpointer:
+    """Follows one session from its opening to its endpoint, one probability a frame."""
+
+    def __init__(
+        self,
+        options: EndpointOptions,
+        *,
+        frame_samples: int,
+        heard_from: int,
+        opened_at: int,
+        after_wake: bool,
+    ) -> None:
+        """Listen from `heard_from`; nothing is decided before `opened_at`."""
+        self._options = options
+        self._frame_samples = frame_samples
+        self._opened_at = opened_at
+        self._voice = Voice.silent(heard_from)
+        self._phase = Phase.WAKE_TAIL if after_wake else Phase.WAITING
+        self._complete = False
+        self.continuous = False
+        """True when the command followed the wake word without a pause."""
+        self.command_from = opened_at
+        """Earliest sample of a command after a pause: the wake word has ended by then."""
+        self.evidence = VoiceEvidence()
+        """The voice of the utterance; until speech has started, of the newest stretch alone."""
+
+    @property
+    def phase(self) -> Phase:
+        """Where the session stands."""
+        return self._phase
+
+    @property
+    def voice(self) -> Voice:
+        """Voice activity up to the last whole frame."""
+        return self._voice
+
+    @property
+    def speech_from(self) -> int:
+        """Sample at which the newest stretch of voice began, within the session."""
+        return max(self._voice.rose_at, self._opened_at)
+
+    def accept(self) -> None:
+        """Take the voice that was `DOUBTFUL` for a command, which may be over."""
+        self._phase = Phase.SUSPECTED
+        self.continuous = True
+
+    def expect_nothing_more(self) -> None:
+        """Take note that what was said before this silence is a whole sentence."""
+        self._complete = True
+
+    def feed(self, probability: float) -> Signal | None:
+        """Take the voice probability of the next frame; return what that decided, until over."""
+        self._hear(probability)
+        if self._voice.now <= self._opened_at or self._phase is Phase.OVER:
+            return None
+        before = self._phase
+        self._phase, signal = decide(
+            before,
+            self._voice,
+            opened_at=self._opened_at,
+            options=self._options,
+            complete=self._complete,
+        )
+        if signal is Signal.RESUMED:
+            self._complete = False
+        if signal is Signal.STARTED:
+            self.continuous = before is Phase.WAKE_TAIL
+        elif before is Phase.WAKE_TAIL and self._phase is Phase.WAITING:
+            self.command_from = max(self._opened_at, self._voice.last)
+        return signal
+
+    def _hear(self, probability: float) -> None:
+        """Follow the voice, and count as evidence what may belong to the utterance."""
+        before = self._voice
+        self._voice = before.after(probability, self._frame_samples, options=self._options)
+        if not self._voice.active:
+            return
+        speaking = self._phase in (Phase.SPEAKING, Phase.SUSPECTED)
+        if self._voice.run_from != before.run_from and not speaking:
+            self.evidence = VoiceEvidence()
+        self.evidence = self.evidence.after(probability, self._frame_samples)

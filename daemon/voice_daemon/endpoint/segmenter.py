@@ -1,0 +1,166 @@
+"""Which parts of a recording somebody speaks in: the rest is kept from the recogniser.
+
+The same rules as in a session (`endpoint`), over a recording of any length and any number of
+utterances. On a silence the recogniser would write " you", on music a whole sentence. Pure but
+for the voice detector; knows nothing of the recogniser.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from voice_daemon.endpoint.endpointer import Endpointer, Phase, Signal
+from voice_daemon.endpoint.hallucination import VoiceEvidence
+from voice_daemon.events import SAMPLE_RATE, ms_to_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from voice_daemon.events import Word
+    from voice_daemon.session.options import PipelineOptions, VoiceActivityDetector
+
+KEPT_PAUSE_MS = 1000
+"""A pause up to this long is passed on whole; of a longer one, only its ends."""
+SURE_MS = 500
+"""Voice that is not clear is passed on once it is this long: a door is shorter."""
+PRIMING_MS = 500
+"""Silence for the voice detector before and after the recording. Without it, it misses the
+voice of every tenth clip that is cut close around one word."""
+_NEVER = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Samples [first, end) of the recording."""
+
+    first: int
+    end: int
+
+
+class SpeechGate:
+    """Takes a recording as it comes; gives the spans that the recogniser is to be fed."""
+
+    def __init__(self, vad: VoiceActivityDetector, options: PipelineOptions) -> None:
+        self._vad = vad
+        self._rules = options.spoken()
+        self._lead = ms_to_samples(options.speech_lead_ms)
+        self._tail = ms_to_samples(options.suspect_ms)
+        self._endpoint = replace(
+            options.endpoint(),
+            silence_samples=ms_to_samples(KEPT_PAUSE_MS),
+            no_speech_samples=_NEVER,
+            max_samples=_NEVER,
+        )
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin another recording."""
+        self.passed: list[Span] = []
+        """All that was passed on so far, in order; neighbours are joined."""
+        self.speech_from: int | None = None
+        """Sample at which the first speech began; None before."""
+        self._heard = self._next = self._began_at = 0
+        self._earlier = VoiceEvidence()
+        self._open = False
+        self._vad.reset()
+        n_frames = -(-ms_to_samples(PRIMING_MS) // self._vad.frame_samples)
+        priming = np.zeros(n_frames * self._vad.frame_samples, np.int16)
+        self._endpointer = self._listen_from(-priming.size, opened_at=0)
+        self._follow(priming)
+
+    @property
+    def speaking(self) -> bool:
+        """True while somebody speaks, and in the first moment of a pause."""
+        return self._open and self._endpointer.phase is Phase.SPEAKING
+
+    @property
+    def evidence(self) -> VoiceEvidence:
+        """The voice in all that was passed on."""
+        return self._earlier + self._endpointer.evidence if self._open else self._earlier
+
+    def feed(self, samples: NDArray[np.int16]) -> list[Span]:
+        """Take the next (n,) samples; return what is to be passed on now, in order."""
+        self._heard += samples.size
+        return self._follow(samples)
+
+    def finish(self) -> list[Span]:
+        """End the recording; return the rest that is to be passed on."""
+        return self._follow(np.zeros(ms_to_samples(PRIMING_MS), np.int16))
+
+    def _follow(self, samples: NDArray[np.int16]) -> list[Span]:
+        spans = []
+        for probability in self._vad.feed(samples):
+            signal = self._endpointer.feed(probability)
+            if signal is Signal.STARTED:
+                self._began_at = self._endpointer.speech_from
+                self._next = max(self._next, self._began_at - self._lead)
+            if self._endpointer.phase in (Phase.SPEAKING, Phase.SUSPECTED):
+                self._open = self._open or self._is_speech()
+                span = self._span()
+                if self._open and span.first < span.end:
+                    if self.speech_from is None:
+                        self.speech_from = self._began_at
+                    self._pass_on(span)
+                    spans.append(span)
+            elif signal is Signal.ENDED:
+                self._close()
+        return spans
+
+    def _is_speech(self) -> bool:
+        evidence = self._endpointer.evidence
+        clear = evidence.mean_probability >= self._rules.clear_probability
+        return clear or evidence.voiced_samples >= ms_to_samples(SURE_MS)
+
+    def _span(self) -> Span:
+        """Return what is due: up to now, or in a pause up to the tail behind the voice."""
+        voice = self._endpointer.voice
+        suspected = self._endpointer.phase is Phase.SUSPECTED
+        end = min(voice.last + self._tail, voice.now) if suspected else voice.now
+        return Span(self._next, min(end, self._heard))
+
+    def _pass_on(self, span: Span) -> None:
+        joined = self.passed and self.passed[-1].end == span.first
+        first = self.passed.pop().first if joined else span.first
+        self.passed.append(Span(first, span.end))
+        self._next = span.end
+
+    def _close(self) -> None:
+        """Wait for another utterance after a long pause."""
+        self._earlier = self.evidence
+        self._open = False
+        now = self._endpointer.voice.now
+        self._endpointer = self._listen_from(now, opened_at=now)
+
+    def _listen_from(self, sample: int, *, opened_at: int) -> Endpointer:
+        return Endpointer(
+            self._endpoint,
+            frame_samples=self._vad.frame_samples,
+            heard_from=sample,
+            opened_at=opened_at,
+            after_wake=False,
+        )
+
+
+def in_recording(words: Iterable[Word], passed: Iterable[Span]) -> Iterator[Word]:
+    """Turn times from the first sample passed on into times from the recording's first.
+
+    A word lies wholly in the span that it ends in.
+    """
+    spans = iter(passed)
+    span = next(spans, Span(0, 0))
+    before = 0
+    for word in words:
+        while word.end_s * SAMPLE_RATE > before + span.end - span.first:
+            after = next(spans, None)
+            if after is None:
+                break
+            before += span.end - span.first
+            span = after
+        shift_s = (span.first - before) / SAMPLE_RATE
+        start_s = max(word.start_s, before / SAMPLE_RATE)
+        yield replace(word, start_s=start_s + shift_s, end_s=max(start_s, word.end_s) + shift_s)

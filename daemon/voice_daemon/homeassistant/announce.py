@@ -1,0 +1,137 @@
+"""When the device is announced to Home Assistant, and what has to be taken back.
+
+Announced after each connect, and again a moment after Home Assistant says that it has started.
+What was announced before under another name, or with components that are no more, is taken back;
+it is remembered until the broker has confirmed that. Knows nothing of connections, of files or of
+what an announcement says. Callable from any thread.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from voice_daemon.config.state import Announcement
+from voice_daemon.homeassistant.discovery import announcement, components
+from voice_daemon.mqtt.topics import Leaf, MqttMessage, Topics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from voice_daemon.config.state import SettingsStore
+    from voice_daemon.homeassistant.discovery import Device
+
+log = structlog.get_logger()
+
+BIRTH: Final = b"online"
+"""What Home Assistant publishes on its status topic when it has started."""
+DELAY_S: Final = (1.0, 5.0)
+"""Not all devices of a house at once."""
+
+_RETAINED: Final = (Leaf.AVAILABILITY, Leaf.INFO, Leaf.STATE, Leaf.HEALTH)
+
+
+class Lifecycle:
+    """`device` None: nothing is announced, and what was is taken back.
+
+    `settings`: names of those whose value is retained. `wake` is called when `due_s` has changed.
+    """
+
+    def __init__(
+        self,
+        device: Device | None,
+        *,
+        topics: Topics,
+        settings: Sequence[str],
+        store: SettingsStore,
+        wake: Callable[[], None],
+        clock_s: Callable[[], float] = time.monotonic,
+        delay_s: Callable[[], float] = lambda: random.uniform(*DELAY_S),  # noqa: S311 - no secret
+    ) -> None:
+        self._device = device
+        self._topics = topics
+        self._settings = tuple(settings)
+        self._store = store
+        self._wake = wake
+        self._clock_s = clock_s
+        self._delay_s = delay_s
+        self._lock = threading.Lock()
+        self._due_s: float | None = None
+        self._is_unconfirmed = False
+
+    @property
+    def due_s(self) -> float | None:
+        """When to announce again, on the clock; None when nothing calls for it."""
+        return self._due_s
+
+    def on_status(self, _topic: str, payload: bytes) -> None:
+        """Take note of what Home Assistant says of itself."""
+        if payload != BIRTH or self._device is None:
+            return
+        with self._lock:
+            if self._due_s is not None:
+                return
+            self._due_s = self._clock_s() + self._delay_s()
+        log.info("homeassistant.started")
+        self._wake()
+
+    def describe(self, device: Device) -> None:
+        """Announce another description, as soon as may be; nothing where there was none."""
+        with self._lock:
+            if self._device is None or device == self._device:
+                return
+            self._device = device
+            self._due_s = self._clock_s()
+        self._wake()
+
+    def messages(self) -> list[MqttMessage]:
+        """Give what to publish now, and remember it as announced."""
+        with self._lock:
+            self._due_s = None
+            earlier = self._store.memory.announced
+            current = self._current()
+            messages = [
+                message for old in earlier for message in self._removal(old, current=current)
+            ]
+            if current is not None and self._device is not None:
+                same = [a for a in earlier if a.topic == current.topic]
+                dropped = {
+                    name: platform
+                    for a in same
+                    for name, platform in a.components.items()
+                    if name not in current.components
+                }
+                messages.append(announcement(self._device, dropped=dropped))
+                if current not in earlier:
+                    self._store.announce((*earlier, current))
+            self._is_unconfirmed = True
+            return messages
+
+    def confirmed(self) -> None:
+        """Forget what was taken back: the broker has everything that `messages` gave."""
+        with self._lock:
+            if self._is_unconfirmed:
+                self._is_unconfirmed = False
+                current = self._current()
+                self._store.announce(() if current is None else (current,))
+
+    def _current(self) -> Announcement | None:
+        if self._device is None:
+            return None
+        message = announcement(self._device)
+        platforms = {name: c["platform"] for name, c in components(self._device).items()}
+        return Announcement(message.topic, self._topics.root, platforms)
+
+    def _removal(self, old: Announcement, *, current: Announcement | None) -> list[MqttMessage]:
+        """Take back what is no more: an announcement, or all that is retained below a root."""
+        topics = [old.topic] if current is None or old.topic != current.topic else []
+        if old.root != self._topics.root:
+            topics += [f"{old.root}/{leaf.value}" for leaf in _RETAINED]
+            topics += [f"{old.root}/{name}/state" for name in self._settings]
+        if topics:
+            log.info("homeassistant.taken_back", topic=old.topic, root=old.root)
+        return [MqttMessage(topic, b"", retain=True) for topic in topics]

@@ -1,0 +1,15 @@
+"""The daemon as a service of macOS: its launchd agent, its app bundle, and `launchctl`.
+
+Owns what is written where for launchd, and the words spoken with it. Knows nothing of what the
+daemon does, of its configuration or of its control socket: `voice_daemon.cli.service`
+brings these together.
+"""
+
+from voice_daemon.launchd.agent import LABEL
+from voice_daemon.launchd.installation import Installation
+from voice_daemon.launchd.launchctl import AgentState, Launchctl
+from voice_daemon.launchd.machine import Machine
+from voice_daemon.launchd.places import Places
+from voice_daemon.launchd.steps import Step
+
+__all__ = ["LABEL", "AgentState", "Installation", "Launchctl", "Machine", "Places", "Step"]

@@ -1,0 +1,157 @@
+"""The words spoken with launchd: bootstrap, enable, kickstart, bootout and print.
+
+Never the deprecated `load` and `unload`, which report success whatever happens; never
+`kickstart -k`, which kills without asking and loses the sentence that is being spoken. What
+`print` writes is for people and not promised to stay, so that only its exit code decides
+anything here. Knows nothing of files.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from voice_daemon.errors import ServiceError
+from voice_daemon.launchd import codes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from voice_daemon.launchd.steps import Outcome
+
+BOOTOUT_PATIENCE_S: Final = 25.0
+"""Longer than the agent's ExitTimeOut: launchd kills what has not ended by then."""
+BOOTSTRAP_PATIENCE_S: Final = 8.0
+"""A label can stay reserved for about five seconds after its agent has gone."""
+_PAUSE_S: Final = 0.2
+
+_GONE: Final = frozenset({codes.NO_SUCH_PROCESS, codes.NO_SUCH_SERVICE})
+_PASSING: Final = frozenset({codes.IO_ERROR, codes.IN_PROGRESS, codes.ALREADY_IN_PROGRESS})
+_RUNNING_ALREADY: Final = codes.ALREADY_IN_PROGRESS
+_NO_SESSION: Final = frozenset({codes.NO_SUCH_DOMAIN, codes.NO_SESSION})
+
+
+class NoSessionError(ServiceError):
+    """The user is not logged in at the screen: there is no launchd to speak with."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentState:
+    """A loaded agent. All but its being loaded is decoration, None where it cannot be read."""
+
+    pid: int | None
+    last_exit: str | None
+    """`75: EX_TEMPFAIL`, `Killed: 9` or `(never exited)`, as launchd has it."""
+    runs: int | None
+
+
+class Launchctl:
+    """Speaks with the launchd of one user's login session.
+
+    `run` runs the program with some arguments.
+    """
+
+    def __init__(
+        self,
+        uid: int,
+        run: Callable[[tuple[str | Path, ...]], Outcome],
+        *,
+        bootstrap_patience_s: float = BOOTSTRAP_PATIENCE_S,
+    ) -> None:
+        self._domain = f"gui/{uid}"
+        self._run = run
+        self._bootstrap_patience_s = bootstrap_patience_s
+
+    @property
+    def domain(self) -> str:
+        """The login session: `gui/501`."""
+        return self._domain
+
+    def target(self, label: str) -> str:
+        """Name an agent of this session: `gui/501/label`."""
+        return f"{self._domain}/{label}"
+
+    def state(self, label: str) -> AgentState | None:
+        """Look at an agent; None when it is not loaded. Raises `NoSessionError`."""
+        done = self._run(("print", self.target(label)))
+        if done.code == 0:
+            return read_state(done.out)
+        if done.code in _GONE:
+            return None
+        raise self._refusal("print", done)
+
+    def enable(self, label: str) -> None:
+        """Lift a ban that `launchctl disable` or the system settings put on the agent."""
+        self._ask("enable", self.target(label))
+
+    def bootstrap(self, label: str, agent_file: Path) -> None:
+        """Load the agent; one that is loaded already stays as it is."""
+        give_up_s = time.monotonic() + self._bootstrap_patience_s
+        while True:
+            done = self._run(("bootstrap", self._domain, agent_file))
+            if done.code == 0 or (done.code in _PASSING and self.state(label) is not None):
+                return
+            if done.code not in _PASSING or time.monotonic() >= give_up_s:
+                raise self._refusal("bootstrap", done)
+            time.sleep(_PAUSE_S)
+
+    def kickstart(self, label: str) -> None:
+        """Start the agent's program now; one that runs already goes on."""
+        done = self._run(("kickstart", self.target(label)))
+        if done.code not in {0, _RUNNING_ALREADY}:
+            raise self._refusal("kickstart", done)
+
+    def bootout(self, label: str) -> None:
+        """Stop the agent's program, unload the agent, and wait until both have gone.
+
+        launchctl returns before that, and whoever loads it again too early is refused.
+        """
+        done = self._run(("bootout", self.target(label)))
+        if done.code in _GONE:
+            return
+        if done.code not in {0, *_PASSING}:
+            raise self._refusal("bootout", done)
+        give_up_s = time.monotonic() + BOOTOUT_PATIENCE_S
+        while self.state(label) is not None:
+            if time.monotonic() >= give_up_s:
+                raise ServiceError(
+                    "service.does_not_stop",
+                    f"{label} is still loaded {BOOTOUT_PATIENCE_S:g} s after it was told to go",
+                    remedy="try again; `daemonctl logs` may say what it waits for",
+                )
+            time.sleep(_PAUSE_S)
+
+    def _ask(self, verb: str, *arguments: str | Path) -> None:
+        done = self._run((verb, *arguments))
+        if done.code != 0:
+            raise self._refusal(verb, done)
+
+    def _refusal(self, verb: str, done: Outcome) -> ServiceError:
+        known = codes.meaning(done.code)
+        said = " ".join((done.err or done.out).split())[:200]
+        kind = NoSessionError if done.code in _NO_SESSION else ServiceError
+        return kind(
+            f"service.launchctl_{done.code}",
+            f"launchctl {verb} failed with {done.code}: {known.what} ({said})",
+            remedy=known.remedy,
+        )
+
+
+def read_state(text: str) -> AgentState:
+    """Take from `launchctl print` what can be recognised."""
+    pid, runs = _field(text, "pid"), _field(text, "runs")
+    last_exit = _field(text, "last terminating signal") or _field(text, "last exit code")
+    return AgentState(
+        pid=int(pid) if pid and pid.isdigit() else None,
+        last_exit=last_exit,
+        runs=int(runs) if runs and runs.isdigit() else None,
+    )
+
+
+def _field(text: str, name: str) -> str | None:
+    """Find `name = value` at the first level of indentation."""
+    found = re.search(rf"^(?:\t| {{1,8}}){re.escape(name)} = (.+)$", text, re.MULTILINE)
+    return found.group(1).strip() if found else None

@@ -1,0 +1,80 @@
+"""The Mac that a service is installed on, and the user it is for: checked before anything else.
+
+Knows the system by a few values, so that a test can name others. Knows nothing of launchd.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from voice_daemon.errors import ServiceError
+from voice_daemon.launchd.interpreter import Interpreter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MACOS = "darwin"
+_PASSED_ON = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "TMPDIR", "USER")
+"""What a program that we run is given of our own environment, beside PATH."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where this process runs, for whom, and with which Python."""
+
+    platform: str
+    """`sys.platform`."""
+    uid: int
+    home: Path
+    search_path: str
+    """Where programs are found: `PATH`."""
+    variables: Mapping[str, str]
+    """What programs are given beside `PATH`."""
+    interpreter: Interpreter
+
+    @classmethod
+    def here(cls, environ: Mapping[str, str]) -> Machine:
+        """Describe this machine and the user of this process."""
+        return cls(
+            platform=sys.platform,
+            uid=os.getuid(),
+            home=Path.home(),
+            search_path=environ.get("PATH", os.defpath),
+            variables={name: environ[name] for name in _PASSED_ON if name in environ},
+            interpreter=Interpreter.running(),
+        )
+
+    def check(self) -> None:
+        """Raise `ServiceError` where there is no launchd, or where the user is the wrong one."""
+        if self.platform != MACOS:
+            raise ServiceError(
+                "service.not_macos",
+                f"launchd is part of macOS, and this is {self.platform}",
+                remedy="on Linux let systemd run `daemonctl run`: docs/install.md has a unit",
+            )
+        if self.uid == 0:
+            raise ServiceError(
+                "service.root",
+                "the service belongs to the user who logs in, and this is root",
+                remedy="run it again without sudo: nothing here needs root",
+            )
+
+    def program(self, name: str) -> Path:
+        """Find a program of macOS; raises `ServiceError` where it is missing."""
+        found = shutil.which(name, path=self.search_path)
+        if found is None:
+            raise ServiceError(
+                "service.program_missing",
+                f"{name} is not on the PATH: {self.search_path}",
+                remedy="it is part of macOS: add /bin and /usr/bin to PATH",
+            )
+        return Path(found)
+
+    def program_variables(self) -> dict[str, str]:
+        """Give the environment for a program that we run: nothing that could lead it astray."""
+        return {**self.variables, "PATH": self.search_path}

@@ -1,0 +1,1 @@
+"""The log: how it is written, found, read and shown."""

@@ -1,0 +1,109 @@
+"""What launchd caught of the daemon's standard output and error: crashes, entry by entry.
+
+These files have no times and no format: an entry is a traceback, an error with its remedy, what
+the interpreter wrote as it died, or other lines. Pure but for reading the file's end.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from voice_daemon.logs.reader import tail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+_TRACEBACK: Final = "Traceback (most recent call last):"
+_FATAL: Final = "Fatal Python error:"
+_ERROR: Final = "daemonctl: "
+_REMEDY: Final = "  -> "
+_WARNING: Final = "daemonctl: warning: "
+_RAISED: Final = re.compile(r"[A-Za-z_][\w.]*(: .*)?")
+"""The line that ends a traceback: the exception."""
+
+
+class Kind(StrEnum):
+    """What an entry is."""
+
+    TRACEBACK = "traceback"
+    FATAL = "fatal"
+    """The interpreter itself failed."""
+    ERROR = "error"
+    """The daemon ended with an error that it told."""
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """One entry."""
+
+    kind: Kind
+    lines: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """The one line that says most."""
+        if self.kind is Kind.TRACEBACK:
+            return self.lines[-1]
+        return self.lines[0].removeprefix(_ERROR)
+
+    @property
+    def remedy(self) -> str:
+        """What the daemon said to do about it; empty where it could not."""
+        last = self.lines[-1]
+        return last.removeprefix(_REMEDY) if last.startswith(_REMEDY) else ""
+
+
+def read_crashes(path: Path) -> tuple[Crash, ...]:
+    """Give the entries at the end of a file, the oldest first; none where there is no file."""
+    return entries_of(tail(path))
+
+
+def entries_of(lines: Iterable[str]) -> tuple[Crash, ...]:
+    """Part lines into entries."""
+    entries: list[tuple[Kind, list[str]]] = []
+    for line in lines:
+        kind = _beginning(line)
+        current = entries[-1] if entries else None
+        if current is not None and _belongs(line, kind, *current):
+            current[1].append(line)
+        elif line.strip():
+            entries.append((kind or Kind.TEXT, [line]))
+    return tuple(Crash(kind, _trimmed(kept)) for kind, kept in entries)
+
+
+def _beginning(line: str) -> Kind | None:
+    if line.startswith(_TRACEBACK):
+        return Kind.TRACEBACK
+    if line.startswith(_FATAL):
+        return Kind.FATAL
+    if line.startswith(_ERROR) and not line.startswith(_WARNING):
+        return Kind.ERROR
+    return None
+
+
+def _belongs(line: str, begins: Kind | None, kind: Kind, lines: list[str]) -> bool:
+    """Tell whether a line goes on with the entry before it; `begins`: what it could begin."""
+    if begins is not None:
+        # An error of several lines: each says who speaks, and the remedy comes last.
+        return begins is kind is Kind.ERROR and not lines[-1].startswith(_REMEDY)
+    match kind:
+        case Kind.TRACEBACK:
+            is_over = len(lines) > 1 and not lines[-1].startswith(" ")
+            return not is_over and (line.startswith(" ") or _RAISED.fullmatch(line) is not None)
+        case Kind.FATAL:
+            return True
+        case Kind.ERROR:
+            return not lines[-1].startswith(_REMEDY) and line.startswith(_REMEDY)
+        case Kind.TEXT:
+            return bool(line.strip())
+
+
+def _trimmed(lines: list[str]) -> tuple[str, ...]:
+    while len(lines) > 1 and not lines[-1].strip():
+        lines.pop()
+    return tuple(lines)

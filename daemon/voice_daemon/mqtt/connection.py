@@ -1,0 +1,281 @@
+"""One connection to the broker, from the first packet to the close; never used twice.
+
+Drives paho's client by its own select loop, on the caller's thread alone: nothing here
+blocks past the times given, and nothing in flight survives into the next connection.
+Knows nothing of what is sent, of retries or of back-off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import ssl
+import struct
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from paho.mqtt.enums import LogLevel
+
+from voice_daemon.mqtt.errors import (
+    LinkError,
+    connect_fault,
+    disconnect_fault,
+    no_answer_fault,
+    refusal_fault,
+    stopped_fault,
+)
+from voice_daemon.mqtt.paho_client import (
+    Protocol,
+    Target,
+    build_client,
+    connect_client,
+    publish_with,
+    subscribe_with,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, SocketLike
+    from paho.mqtt.properties import Properties
+    from paho.mqtt.reasoncodes import ReasonCode
+
+    from voice_daemon.mqtt.topics import MqttMessage
+    from voice_daemon.mqtt.waker import Waker
+
+_TURN_S: Final = 0.1
+"""How often opening and closing look whether they should give up."""
+
+_PACKETS_A_TURN: Final = 256
+"""Read at most before others have their turn: what waits to be sent, and keep-alive."""
+
+_UNSPECIFIED: Final = 128
+"""The reason code that paho gives for a connection that simply ended."""
+
+_ABORT: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER value: throw unsent bytes away and reset, so that no stale message leaves later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message from the broker."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The broker's word on a message that we sent."""
+
+    mid: int
+    refusal: str | None
+    """Its reason, when it turned the message down."""
+
+
+class Link:
+    """One connection. After `LinkError`, `close` or `abort` it is of no more use."""
+
+    def __init__(
+        self, target: Target, protocol: Protocol, *, will: MqttMessage, waker: Waker
+    ) -> None:
+        self.protocol = protocol
+        self.url = target.url
+        self.received: deque[Received] = deque()
+        self.receipts: deque[Receipt] = deque()
+        self.refused_filters: deque[str] = deque()
+        """Why the broker refused subscriptions, one entry each."""
+        self.receive_maximum = 65_535
+        """How many unacknowledged messages the broker takes at a time."""
+        self._target = target
+        self._waker = waker
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(waker, selectors.EVENT_READ)
+        self._welcome: ReasonCode | None = None
+        self._broker_reason: ReasonCode | None = None
+        self._last_problem = ""
+        self._is_closing = False
+        self._client = build_client(target, protocol, will)
+        self._client.on_connect = self._on_connect  # type: ignore[assignment] # V2's own form
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_publish = self._on_publish
+        self._client.on_subscribe = self._on_subscribe
+        self._client.on_message = self._on_message
+        self._client.on_log = self._on_log
+        self._client.on_socket_open = self._on_socket_open
+        self._client.on_socket_close = self._on_socket_close
+
+    def open(
+        self, *, connect_timeout_s: float, answer_timeout_s: float, cancelled: Callable[[], bool]
+    ) -> None:
+        """Connect and wait for the broker's welcome; raises `LinkError`."""
+        self._client.connect_timeout = connect_timeout_s
+        try:
+            connect_client(self._client, self._target, self.protocol)
+        except (OSError, UnicodeError) as error:
+            raise connect_fault(error, self.url) from error
+        give_up_s = time.monotonic() + answer_timeout_s
+        while self._welcome is None:
+            if cancelled():
+                raise stopped_fault(self.url)
+            if time.monotonic() >= give_up_s:
+                raise no_answer_fault(self.url, answer_timeout_s)
+            self.step(_TURN_S)
+
+    def step(self, timeout_s: float) -> None:
+        """Read and write what can be, waiting at most `timeout_s` or until woken.
+
+        Raises `LinkError` once the connection is gone.
+        """
+        sock = self._client.socket()
+        if isinstance(sock, socket.socket):
+            self._turn(sock, timeout_s)
+        if self._client.socket() is None and not self._is_closing:
+            raise self._fault()
+
+    def _turn(self, sock: socket.socket, timeout_s: float) -> None:
+        wanted = (
+            selectors.EVENT_READ
+            if self.is_flushed
+            else selectors.EVENT_READ | selectors.EVENT_WRITE
+        )
+        self._selector.modify(sock, wanted)
+        # TLS may hold decrypted bytes that select cannot see.
+        is_readable = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        for key, mask in self._selector.select(0 if is_readable else timeout_s):
+            if key.fileobj is self._waker:
+                self._waker.drain()
+            elif mask & selectors.EVENT_READ:
+                is_readable = True
+        if is_readable:
+            self._read()
+        self.flush()
+        self._client.loop_misc()
+
+    def _read(self) -> None:
+        """Read what is there, up to a bound: acknowledgements must not wait behind a flood."""
+        n_before = -1
+        for _ in range(_PACKETS_A_TURN):
+            n_now = len(self.received) + len(self.receipts)
+            if n_now == n_before or self._client.socket() is None:
+                return
+            n_before = n_now
+            self._client.loop_read()
+
+    def flush(self) -> None:
+        """Write what the socket takes now."""
+        if self._client.want_write():
+            self._client.loop_write()
+
+    @property
+    def is_flushed(self) -> bool:
+        """True when the socket took everything; publish no more while it has not."""
+        return not self._client.want_write()
+
+    def publish(self, message: MqttMessage, *, expiry_s: int | None) -> int:
+        """Hand a message over; gives the id that its `Receipt` will carry."""
+        return publish_with(self._client, self.protocol, message, expiry_s=expiry_s)
+
+    def subscribe(self, filters: tuple[str, ...]) -> None:
+        """Ask for messages; what the broker refuses appears in `refused_filters`."""
+        subscribe_with(self._client, self.protocol, filters)
+
+    def close(self, *, timeout_s: float) -> None:
+        """Say goodbye, so that the broker withholds the will; `abort` must follow."""
+        self._is_closing = True
+        self._client.disconnect()
+        give_up_s = time.monotonic() + timeout_s
+        while self._client.socket() is not None and time.monotonic() < give_up_s:
+            self.step(_TURN_S)
+
+    def abort(self) -> None:
+        """Drop the connection at once, if it is still there, and free everything."""
+        sock = self._client.socket()
+        self._client.on_socket_close = None
+        if sock is not None:
+            _discard_on_close(sock)
+            sock.close()
+        self._selector.close()
+
+    def _fault(self) -> LinkError:
+        """Say why the connection is gone."""
+        if self._welcome is not None and self._welcome.is_failure:
+            return refusal_fault(self._welcome, self.url)
+        return disconnect_fault(
+            self.url,
+            welcomed=self._welcome is not None,
+            from_broker=self._broker_reason,
+            detail=self._last_problem,
+        )
+
+    def _on_connect(
+        self,
+        _client: Client,
+        _userdata: object,
+        _flags: ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties,
+    ) -> None:
+        self._welcome = reason
+        if self.protocol is Protocol.V5 and not reason.is_failure:
+            found = properties.json()  # type: ignore[no-untyped-call] # paho
+            self.receive_maximum = found.get("ReceiveMaximum", self.receive_maximum)
+
+    def _on_disconnect(
+        self,
+        _client: Client,
+        _userdata: object,
+        flags: DisconnectFlags,
+        reason: ReasonCode,
+        _properties: object,
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self._broker_reason = reason
+        elif not self._last_problem and reason.is_failure and reason.value != _UNSPECIFIED:
+            self._last_problem = str(reason)
+
+    def _on_publish(
+        self, _client: Client, _userdata: object, mid: int, reason: ReasonCode, _properties: object
+    ) -> None:
+        self.receipts.append(Receipt(mid, str(reason) if reason.is_failure else None))
+
+    def _on_subscribe(
+        self,
+        _client: Client,
+        _userdata: object,
+        _mid: int,
+        reasons: list[ReasonCode],
+        _properties: object,
+    ) -> None:
+        self.refused_filters += [str(reason) for reason in reasons if reason.is_failure]
+
+    def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
+        # MQTT wants topics in UTF-8, and ours are; a broker that does not care may pass others on.
+        with contextlib.suppress(UnicodeDecodeError):
+            topic, payload = message.topic, bytes(message.payload)
+            self.received.append(Received(topic, payload, message.retain))
+
+    def _on_log(self, _client: Client, _userdata: object, level: int, text: str) -> None:
+        if level == LogLevel.MQTT_LOG_ERR:
+            self._last_problem = text
+
+    def _on_socket_open(self, _client: Client, _userdata: object, sock: SocketLike) -> None:
+        if isinstance(sock, socket.socket):
+            # A partial must not wait in the kernel for the acknowledgement of the one before.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._selector.register(sock, selectors.EVENT_READ)
+
+    def _on_socket_close(self, _client: Client, _userdata: object, sock: SocketLike) -> None:
+        self._selector.unregister(sock)
+        if not self._is_closing:
+            _discard_on_close(sock)
+
+
+def _discard_on_close(sock: SocketLike) -> None:
+    if isinstance(sock, socket.socket):
+        with contextlib.suppress(OSError):  # macOS: EINVAL once the peer has reset it
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)

@@ -1,0 +1,242 @@
+"""What the daemon says about itself: its state, its problems, its sessions, its log lines.
+
+Everything that leaves the daemon as an event passes through here, from any thread. It keeps
+the promise that every `started` gets one `ended`, and that a daemon with a problem is never
+reported as idle or listening. Knows nothing of audio, models or connections.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import structlog
+
+from voice_daemon.events import (
+    EndReason,
+    ErrorRaised,
+    SessionEnded,
+    State,
+    StateChanged,
+    WakeDetected,
+)
+from voice_daemon.logs.events import log_event
+from voice_daemon.mqtt.messages import (
+    Info,
+    MqttMessage,
+    Topics,
+    Wording,
+    for_event,
+    info_message,
+    setting_message,
+    state_message,
+)
+from voice_daemon.session.metrics import Ledger, Totals
+from voice_daemon.session.stopwatch import Effort
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from voice_daemon.events import Event
+    from voice_daemon.runtime.status import Problem
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The daemon as it was last announced."""
+
+    state: State
+    muted: bool
+    session_id: str | None
+    totals: Totals
+    problems: Mapping[str, Problem]
+    """By code, oldest first."""
+    last_wake_at: str | None
+    """RFC 3339 UTC."""
+    wake_threshold: float
+    wake_words: tuple[str, ...]
+    model: str
+    """What the recogniser is called."""
+
+
+class Announcer:
+    """Turns events into messages for `publish`, which must not wait; callable from any thread."""
+
+    def __init__(
+        self,
+        *,
+        publish: Callable[[MqttMessage], None],
+        topics: Topics,
+        info: Info,
+        settings: Mapping[str, float | str],
+        final_ttl_s: float,
+        wording: Wording = for_event,
+        on_event: Callable[[Event], None] = lambda _: None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Start silent. `settings`: what is in force and retained on `<name>/state`, by name."""
+        self._publish = publish
+        self._topics = topics
+        self._info = info
+        self._settings = dict(settings)
+        self._final_ttl_s = final_ttl_s
+        self._wording = wording
+        self._on_event = on_event
+        self._now = now
+        self._lock = threading.RLock()
+        self._ledger = Ledger()
+        self._pipeline_state = State.IDLE
+        self._ready = False
+        self._closed = False
+        self._problems: dict[str, Problem] = {}
+        self._state = State.STARTING
+        self._last_wake_at: str | None = None
+
+    def picture(self) -> Picture:
+        """Take a consistent picture."""
+        with self._lock:
+            return Picture(
+                state=self._state,
+                muted=self._pipeline_state is State.MUTED,
+                session_id=self._ledger.open_session_id,
+                totals=self._ledger.totals,
+                problems=MappingProxyType(dict(self._problems)),
+                last_wake_at=self._last_wake_at,
+                wake_threshold=float(self._settings["wake_threshold"]),
+                wake_words=self._info.wake_words,
+                model=self._info.model,
+            )
+
+    def retained(self) -> list[MqttMessage]:
+        """Give what a broker that may have forgotten everything must be told, after `online`."""
+        with self._lock:
+            return [
+                info_message(self._info, topics=self._topics),
+                state_message(self._state, topics=self._topics),
+                *(
+                    setting_message(name, value, topics=self._topics)
+                    for name, value in self._settings.items()
+                ),
+            ]
+
+    def events(self, events: Iterable[Event], take_effort: Callable[[], Effort]) -> None:
+        """Publish the pipeline's events in order; `take_effort` gives an ended session's cost."""
+        with self._lock:
+            if self._closed:
+                return
+            for event in events:
+                self._event(event, take_effort)
+
+    def ready(self) -> None:
+        """Take note that the daemon can do its work: `starting` ends."""
+        with self._lock:
+            self._ready = True
+            self._update_state()
+
+    def input_changed(self, device: str) -> None:
+        """Publish the name of the input that is in use."""
+        with self._lock:
+            self._info = replace(self._info, input_device=device)
+            self._publish(info_message(self._info, topics=self._topics))
+
+    def model_changed(self, model: str) -> None:
+        """Publish the name of the recogniser that is in use."""
+        with self._lock:
+            self._info = replace(self._info, model=model)
+            self._publish(info_message(self._info, topics=self._topics))
+
+    def wake_words_changed(self, wake_words: tuple[str, ...]) -> None:
+        """Publish the names of what is listened for."""
+        with self._lock:
+            self._info = replace(self._info, wake_words=wake_words)
+            self._publish(info_message(self._info, topics=self._topics))
+
+    def setting(self, name: str, value: float | str) -> None:
+        """Publish a setting's value in force."""
+        with self._lock:
+            self._settings[name] = value
+            self._publish(setting_message(name, value, topics=self._topics))
+
+    def raise_problem(self, code: str, problem: Problem) -> None:
+        """Report a problem, once for as long as it lasts; the state becomes `degraded`."""
+        with self._lock:
+            is_new = code not in self._problems
+            self._problems[code] = problem
+            if is_new:
+                log.error("problem.raised", code=code, problem=problem.message)
+                self._send(ErrorRaised(code, problem.message, problem.remedy))
+                self._update_state()
+
+    def clear_problem(self, code: str) -> None:
+        """Take back a problem that is over."""
+        with self._lock:
+            if self._problems.pop(code, None) is not None:
+                log.info("problem.cleared", code=code)
+                self._update_state()
+
+    def error(self, error: ErrorRaised) -> None:
+        """Publish an error that is no lasting problem."""
+        with self._lock:
+            self._send(error)
+
+    def close(self, reason: EndReason) -> None:
+        """End the open session in the pipeline's name; nothing it says afterwards is published.
+
+        For a worker that died or does not answer. Harmless when no session is open.
+        """
+        with self._lock:
+            session_id = self._ledger.open_session_id
+            if session_id is not None and not self._closed:
+                self._send(
+                    ErrorRaised(
+                        "session.command_lost",
+                        "the daemon stopped in the middle of a command",
+                        "say it again once the daemon runs",
+                        session_id,
+                    )
+                )
+                started_at = self._ledger.open_started_at
+                self._event(SessionEnded(session_id, reason, 0, started_at), Effort)
+            self._closed = True
+
+    def _event(self, event: Event, take_effort: Callable[[], Effort]) -> None:
+        self._ledger.read(event)
+        self._on_event(event)
+        log_event(event, session_began=self._ledger.open_started_at)
+        match event:
+            case StateChanged():
+                self._pipeline_state = event.state
+                self._update_state()
+                return
+            case WakeDetected():
+                self._last_wake_at = self._now().isoformat(timespec="seconds")
+            case SessionEnded():
+                summary = self._ledger.close(event, take_effort())
+                if summary is not None:
+                    log.info("session.done", **summary.as_fields())
+            case _:
+                pass
+        self._send(event)
+
+    def _update_state(self) -> None:
+        """Publish the state when it is another than before."""
+        if not self._ready:
+            state = State.STARTING
+        elif self._problems:
+            state = State.DEGRADED
+        else:
+            state = self._pipeline_state
+        if state is not self._state:
+            self._state = state
+            self._publish(state_message(state, topics=self._topics))
+
+    def _send(self, event: Event) -> None:
+        for message in self._wording(
+            event, topics=self._topics, at=self._now(), final_ttl_s=self._final_ttl_s
+        ):
+            self._publish(message)

@@ -1,0 +1,1 @@
+"""Threads and live state: the worker, its models, commands, settings and status."""

@@ -1,0 +1,175 @@
+"""The verbs that others may give the daemon, by MQTT and by the control socket.
+
+Checks an order, puts it into the worker's inbox and says that it was accepted. Runs on the
+threads of its callers, so it never waits and never touches a model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from voice_daemon.errors import ControlError, VoiceDaemonError
+from voice_daemon.events import State
+from voice_daemon.mqtt.messages import Command, Kind, Topics, error_event, response_message
+from voice_daemon.runtime.live_settings import AS_CONFIGURED, MUTE, WAKE_WORD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from voice_daemon.config.state import Value
+    from voice_daemon.control.server import Handler
+    from voice_daemon.events import Event
+    from voice_daemon.mqtt.messages import MqttMessage
+    from voice_daemon.mqtt.publisher import Announcer
+    from voice_daemon.runtime.health import Reporter
+    from voice_daemon.runtime.live_settings import LiveSettings
+    from voice_daemon.runtime.worker import Worker
+    from voice_daemon.session.pipeline import Pipeline
+
+log = structlog.get_logger()
+
+
+class Orders:
+    """What can be asked of a running daemon. `changed` is called when a setting has changed."""
+
+    def __init__(
+        self,
+        *,
+        worker: Worker,
+        announcer: Announcer,
+        reporter: Reporter,
+        live: LiveSettings,
+        topics: Topics,
+        publish: Callable[[MqttMessage], None],
+        publish_health: Callable[[], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self._worker = worker
+        self._announcer = announcer
+        self._reporter = reporter
+        self._live = live
+        self._topics = topics
+        self._publish = publish
+        self._publish_health = publish_health
+        self._changed = changed
+        self._verbs: dict[str, Callable[[Callable[[], None]], None]] = {
+            "listen": self._listen,
+            "cancel": lambda done: worker.submit(lambda pipeline: pipeline.cancel(), done=done),
+            "mute": lambda done: self._submit(MUTE, value=True, done=done),
+            "unmute": lambda done: self._submit(MUTE, value=False, done=done),
+        }
+
+    def control_handlers(self) -> dict[str, Handler]:
+        """Give the handlers of the control socket."""
+
+        def handler(verb: str) -> Handler:
+            def handle(_arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+                self._verbs[verb](_nothing)
+                return {}
+
+            return handle
+
+        def status(_arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+            return self._reporter.status().to_dict()
+
+        def reset(_arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {"settings": list(self.reset())}
+
+        def watch(_arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+            return self._reporter.moment().to_dict()
+
+        more = {"status": status, "watch": watch, "reset-settings": reset}
+        return {**more, **{verb: handler(verb) for verb in self._verbs}}
+
+    def on_command(self, command: Command) -> None:
+        """Carry out an MQTT command; raises `CommandError` when it cannot be."""
+        if command.kind is Kind.SETTING:
+            value = self._live.read(command)
+            self._submit(command.verb, value=value, done=_nothing, instead_of=command.verb)
+        elif command.verb == "health":
+            self._publish_health()
+            self._answer(command)
+        elif command.verb in self._verbs:
+            try:
+                self._verbs[command.verb](lambda: self._answer(command))
+            except ControlError as error:
+                raise command.refusal(error.code, error.message, remedy=error.remedy) from error
+        else:
+            raise command.unknown([*self._verbs, "health"])
+
+    def restore(self) -> None:
+        """Put in force what the models are not built with; to be called before the worker starts.
+
+        The rest is in the settings that they are built from.
+        """
+        for name, change in self._live.restored.items():
+            log.info("setting.restored", setting=name, value=change.value)
+        for name, why in self._live.forgotten.items():
+            log.warning("setting.forgotten", setting=name, reason=why)
+        if self._live.values[MUTE]:
+            log.warning("daemon.starts_muted", remedy="daemonctl unmute")
+            self._worker.submit(lambda pipeline: self._live.apply(pipeline, MUTE, value=True))
+
+    def put_in_force(self, name: str, value: Value) -> None:
+        """Set what the configuration says now, in the place of what was changed."""
+        self._submit(name, value=value, done=_nothing, instead_of=name)
+
+    def reset(self) -> tuple[str, ...]:
+        """Put every changed setting back to what is configured; give their names."""
+        changed = tuple(sorted(self._live.store.memory.changes))
+        for name in changed:
+            back = Command(name, value=AS_CONFIGURED, kind=Kind.SETTING)
+            self._submit(name, value=self._live.read(back), done=_nothing, instead_of=name)
+        return changed
+
+    def _submit(
+        self, name: str, *, value: Value, done: Callable[[], None], instead_of: str | None = None
+    ) -> None:
+        """Have a setting put in force, and tell everybody once it is."""
+        faults: list[VoiceDaemonError] = []
+
+        def act(pipeline: Pipeline) -> list[Event]:
+            try:
+                return self._live.apply(pipeline, name, value=value)
+            except VoiceDaemonError as fault:
+                faults.append(fault)
+                return []
+
+        def told() -> None:
+            if faults:
+                log.warning("setting.refused", setting=name, reason=faults[0].message)
+                self._announcer.error(error_event(faults[0]))
+            else:
+                self._in_force(name, value)
+            done()
+
+        self._worker.submit(act, done=told, instead_of=instead_of)
+
+    def _in_force(self, name: str, value: Value) -> None:
+        log.debug("setting.in_force", setting=name, value=value)
+        self._live.keep(name, value)
+        self._changed()
+        self._announcer.setting(name, value)
+        if name == WAKE_WORD:
+            self._announcer.wake_words_changed(self._live.listening_for(value))
+
+    def _listen(self, done: Callable[[], None]) -> None:
+        picture = self._announcer.picture()
+        if picture.muted:
+            raise ControlError(
+                "session.muted", "the daemon is muted", remedy="daemonctl unmute, then listen"
+            )
+        if picture.state is State.STARTING:
+            raise ControlError(
+                "session.starting", "the daemon is still starting", remedy="try again in a moment"
+            )
+        self._worker.submit(lambda pipeline: pipeline.listen(), done=done)
+
+    def _answer(self, command: Command) -> None:
+        self._publish(response_message(command, topics=self._topics))
+
+
+def _nothing() -> None:
+    """Be the answer to an order that nobody waits for."""

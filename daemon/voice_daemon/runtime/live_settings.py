@@ -1,0 +1,225 @@
+"""The settings that can be changed while the daemon runs: what each may be, and what it changes.
+
+Starts from the configuration and what was changed in earlier runs, checks new values, and has
+them remembered. A change made in the configuration afterwards is the newer word, and wins. Knows
+nothing of topics, threads or files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from voice_daemon.config.state import Change, SettingsStore, Value
+from voice_daemon.mqtt.commands import Command, CommandError, Kind
+from voice_daemon.wake.models import wake_word_of_setting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from voice_daemon.config import Settings
+    from voice_daemon.events import Event
+    from voice_daemon.session.pipeline import Pipeline
+
+MUTE: Final = "mute"
+WAKE_THRESHOLD: Final = "wake_threshold"
+SILENCE_MS: Final = "silence_ms"
+WAKE_WORD: Final = "wake_word"
+
+THRESHOLD_RANGE: Final = (0.01, 0.99)
+SILENCE_RANGE_MS: Final = (200, 5000)
+"""As in the configuration."""
+AS_CONFIGURED: Final = "default"
+"""The value that takes a change back."""
+
+CONFIG_KEYS: Final = {
+    WAKE_THRESHOLD: ("wake", "threshold"),
+    SILENCE_MS: ("session", "silence_ms"),
+    WAKE_WORD: ("wake", "models"),
+}
+"""What takes the place of which configuration key; muting has none."""
+
+_THRESHOLD_DIGITS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSetting:
+    """One of them. `read` raises `CommandError` for a value that it cannot have."""
+
+    configured: Value
+    read: Callable[[Command], Value]
+    apply: Callable[[Pipeline, Any], list[Event]]
+    """On the worker's thread; may raise `VoiceDaemonError`, and has then changed nothing."""
+    configure: Callable[[Settings, Any], Settings]
+    """Gives the settings with a value in force."""
+
+
+class LiveSettings:
+    """What is in force. `wake_choices`: models by what can be listened for, configured first.
+
+    Without a store, nothing is remembered.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        wake_choices: Mapping[str, tuple[str, ...]],
+        store: SettingsStore | None = None,
+    ) -> None:
+        self.wake_words = tuple(wake_choices)
+        """What can be listened for."""
+        self.store = store or SettingsStore()
+        self._wake_choices = wake_choices
+        self._known = _settings(settings, wake_choices)
+        self.values: dict[str, Value] = {n: s.configured for n, s in self._known.items()}
+        """In force, by name."""
+        self.settings = settings
+        """In force when the daemon starts."""
+        self.restored: dict[str, Change] = {}
+        """Changes of earlier runs that are in force, by name."""
+        self.forgotten: dict[str, str] = {}
+        """Why others are not, by name."""
+        for name, change in self.store.memory.changes.items():
+            self._restore(name, change)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What can be set."""
+        return tuple(self._known)
+
+    def listening_for(self, wake_word: Value) -> tuple[str, ...]:
+        """Name the wake words behind a choice."""
+        return tuple(wake_word_of_setting(model) for model in self._wake_choices[str(wake_word)])
+
+    def read(self, command: Command) -> Value:
+        """Read the value that a command asks for; raises `CommandError`."""
+        if command.verb not in self._known:
+            raise command.unknown(self.names)
+        setting = self._known[command.verb]
+        is_back = isinstance(command.value, str) and command.value.casefold() == AS_CONFIGURED
+        return setting.configured if is_back else setting.read(command)
+
+    def apply(self, pipeline: Pipeline, name: str, *, value: Value) -> list[Event]:
+        """Put a value in force that `read` gave; raises `VoiceDaemonError` when it cannot be."""
+        return self._known[name].apply(pipeline, value)
+
+    def keep(self, name: str, value: Value) -> None:
+        """Remember that a value is in force."""
+        configured = self._known[name].configured
+        self.values[name] = value
+        self.store.change(name, None if value == configured else Change(value, configured))
+
+    def reconfigure(
+        self, settings: Settings, *, wake_choices: Mapping[str, tuple[str, ...]]
+    ) -> dict[str, Value]:
+        """Take a changed configuration over; give what has to be put in force for it, by name.
+
+        What it changes is the newer word. What was changed here and not there stays, unless it
+        cannot be had any more.
+        """
+        before, known = self._known, _settings(settings, wake_choices)
+        due = {
+            name: setting.configured
+            for name, setting in known.items()
+            if setting.configured != before[name].configured
+        }
+        word = self.values[WAKE_WORD]
+        if self._wake_choices.get(str(word)) != wake_choices.get(str(word)):
+            due[WAKE_WORD] = word if word in wake_choices else known[WAKE_WORD].configured
+        self._known, self._wake_choices = known, wake_choices
+        self.wake_words = tuple(wake_choices)
+        return due
+
+    def _restore(self, name: str, change: Change) -> None:
+        """Put in force what was changed in an earlier run, unless it has become meaningless."""
+        setting = self._known.get(name)
+        if setting is None or change.configured != setting.configured:
+            self._forget(name, "the configuration has changed since")
+            return
+        try:
+            value = setting.read(Command(name, value=change.value, kind=Kind.SETTING))
+        except CommandError as error:
+            self._forget(name, error.message)
+            return
+        self.values[name] = value
+        self.settings = setting.configure(self.settings, value)
+        self.restored[name] = change
+
+    def _forget(self, name: str, why: str) -> None:
+        self.forgotten[name] = why
+        self.store.change(name, None)
+
+
+def _settings(
+    settings: Settings, wake_choices: Mapping[str, tuple[str, ...]]
+) -> dict[str, LiveSetting]:
+    return {
+        MUTE: LiveSetting(
+            configured=False,
+            read=Command.flag,
+            apply=lambda pipeline, on: pipeline.mute() if on else pipeline.unmute(),
+            configure=lambda settings, _: settings,
+        ),
+        WAKE_THRESHOLD: LiveSetting(
+            configured=settings.wake.threshold,
+            read=_threshold,
+            apply=lambda pipeline, threshold: pipeline.set_threshold(threshold),
+            configure=lambda settings, threshold: _with(settings, "wake", threshold=threshold),
+        ),
+        SILENCE_MS: LiveSetting(
+            configured=settings.session.silence_ms,
+            read=_silence_ms,
+            apply=lambda pipeline, silence_ms: pipeline.set_silence(silence_ms),
+            configure=lambda settings, ms: _with(settings, "session", silence_ms=ms),
+        ),
+        WAKE_WORD: LiveSetting(
+            configured=next(iter(wake_choices)),
+            read=lambda command: _one_of(command, tuple(wake_choices)),
+            apply=lambda pipeline, word: pipeline.choose_wake_words(wake_choices[word]),
+            configure=lambda settings, word: _with(settings, "wake", models=wake_choices[word]),
+        ),
+    }
+
+
+def _with(settings: Settings, section: str, **values: object) -> Settings:
+    changed = getattr(settings, section).model_copy(update=values)
+    return settings.model_copy(update={section: changed})
+
+
+def _threshold(command: Command) -> float:
+    return round(_within(command, THRESHOLD_RANGE), _THRESHOLD_DIGITS)
+
+
+def _silence_ms(command: Command) -> int:
+    number = _within(command, SILENCE_RANGE_MS)
+    if not number.is_integer():
+        raise command.refusal(
+            "command.bad_value",
+            f"{number:g} is not a whole number",
+            remedy="send milliseconds, such as 700",
+        )
+    return int(number)
+
+
+def _within(command: Command, limits: tuple[float, float]) -> float:
+    number = command.number()
+    lowest, highest = limits
+    if not lowest <= number <= highest:
+        raise command.refusal(
+            "command.out_of_range",
+            f"{number:g} is not within {lowest:g} to {highest:g}",
+            remedy=f"send a number from {lowest:g} to {highest:g}, or {AS_CONFIGURED}",
+        )
+    return number
+
+
+def _one_of(command: Command, choices: tuple[str, ...]) -> str:
+    wanted = str(command.value)
+    if wanted not in choices:
+        raise command.refusal(
+            "command.bad_value",
+            f"there is no wake word {wanted!r}",
+            remedy=f"send one of {', '.join(choices)}, or {AS_CONFIGURED}",
+        )
+    return wanted

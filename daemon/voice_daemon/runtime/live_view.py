@@ -1,0 +1,78 @@
+"""What somebody who watches the daemon sees of this moment: wake scores, the words, the lag.
+
+Words are kept only while somebody watches, and leave over the control socket, which is its
+owner's alone; never in a log. Callable from any thread. Knows nothing of sockets or of how it
+is shown.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from voice_daemon.events import SessionStarted, TranscriptFinal, TranscriptPartial
+from voice_daemon.runtime.moment import Words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from voice_daemon.events import Event
+
+WATCHED_S: Final = 5.0
+"""Whoever has not looked for this long is gone."""
+PEAK_S: Final = 1.0
+"""A wake word's score is high for an instant: the highest of this long is shown."""
+
+
+class Glance:
+    """Remembers the last second, and the newest session while it is watched."""
+
+    def __init__(self, *, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
+        self._lock = threading.Lock()
+        self._looked_s = -WATCHED_S
+        self._scores: deque[tuple[float, Mapping[str, float]]] = deque(maxlen=64)
+        self._words: Words | None = None
+
+    def scored(self, scores: Mapping[str, float]) -> None:
+        """Take the wake words' scores after a block."""
+        with self._lock:
+            self._scores.append((self._clock_s(), dict(scores)))
+
+    def read(self, event: Event) -> None:
+        """Take an event; what was said is kept only while somebody watches."""
+        with self._lock:
+            if not self._is_watched:
+                self._words = None
+                return
+            match event:
+                case SessionStarted():
+                    self._words = Words(event.session_id)
+                case TranscriptPartial():
+                    self._words = Words(
+                        event.session_id, event.text, event.draft, lag_ms=event.lag_ms
+                    )
+                case TranscriptFinal():
+                    lag_ms = self._words.lag_ms if self._words else None
+                    self._words = Words(event.session_id, event.text, is_final=True, lag_ms=lag_ms)
+                case _:
+                    pass
+
+    def look(self) -> tuple[Mapping[str, float], Words | None]:
+        """Give the highest score of each wake word lately, and the words."""
+        with self._lock:
+            if not self._is_watched:
+                self._words = None
+            now_s = self._looked_s = self._clock_s()
+            peaks: dict[str, float] = {}
+            for at_s, scores in self._scores:
+                for word, score in scores.items():
+                    recent = score if now_s - at_s <= PEAK_S else 0.0
+                    peaks[word] = max(peaks.get(word, 0.0), recent)
+            return peaks, self._words
+
+    @property
+    def _is_watched(self) -> bool:
+        return self._clock_s() - self._looked_s < WATCHED_S

@@ -1,0 +1,285 @@
+"""The one thread that hears and recognises: builds the models, reads the input, feeds the pipeline.
+
+Models live and die on this thread (MLX streams belong to the thread that made them). Knows
+nothing of signals, brokers or sockets: what happens leaves through the announcer, and what
+others want comes in through `submit`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from voice_daemon.audio.input import InputBack, InputLost
+from voice_daemon.errors import VoiceDaemonError, crash
+from voice_daemon.events import AudioBlock
+from voice_daemon.runtime.inbox import Inbox, Request
+from voice_daemon.runtime.model_switch import ModelSwitch
+from voice_daemon.runtime.scheduler import Turns
+from voice_daemon.runtime.status import Problem
+from voice_daemon.session.pipeline import Counters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
+    from voice_daemon.audio.input import Intake
+    from voice_daemon.audio.replay import Replay
+    from voice_daemon.config import Settings
+    from voice_daemon.events import Event
+    from voice_daemon.mqtt.publisher import Announcer
+    from voice_daemon.session.pipeline import Pipeline
+    from voice_daemon.session.recorder import SessionAudio
+    from voice_daemon.session.stopwatch import Stopwatch
+    from voice_daemon.session.transcription import CurrentDictations
+
+log = structlog.get_logger()
+
+READ_TIMEOUT_S: Final = 0.1
+"""How long a request may wait while there is no audio."""
+BETWEEN_TURNS_S: Final = 0.001
+"""The same while somebody else has something to compute."""
+FAULTS_BEFORE_RESTART: Final = 2
+"""Sessions in a row that the recogniser fails before the process is given up."""
+
+MIC_PERMISSION_REMEDY: Final = (
+    "macOS: System Settings > Privacy & Security > Microphone, allow the program that runs the "
+    "daemon; else look for a mute switch, or choose another audio.device"
+)
+
+
+class Tuner(Protocol):
+    """Changes an engine that runs, on its thread."""
+
+    def tune(self, settings: Settings) -> None:
+        """Take over the numbers that govern sessions and the wake word's gate."""
+
+    def switching(self, settings: Settings) -> Generator[None, None, None]:
+        """Load another recogniser in steps; the last one puts it in the old one's place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The models at work; to be used on the thread that built it."""
+
+    pipeline: Pipeline
+    stopwatch: Stopwatch
+    wake_problem: Problem | None
+    """Why the wake words cannot be trusted; None when they passed their self-test."""
+    wake_scores: Callable[[], Mapping[str, float]] = dict
+    """The wake words' newest scores, 0..1."""
+    dictations: CurrentDictations | None = None
+    """The recogniser for others than the microphone, who take `turns`."""
+    tuner: Tuner | None = None
+    """None for one that cannot be changed."""
+    keeper: SessionAudio | None = None
+    """Keeps the sound of sessions; None when nothing is to be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Why the worker ended: `error`, or because it was done or told to."""
+
+    error: VoiceDaemonError | None = None
+
+
+class Worker:
+    """Runs until told to stop, until a replayed file is over, or until something fails.
+
+    `silence_alarm_s`: digital silence that raises `mic.silent`; None for a file, which may be
+    silent. `before_opening` is called when the models are warm, `on_scores` with the wake words'
+    scores after each block, and `on_end` last.
+    `turns`: others who compute with these models, a step whenever no audio waits to be heard.
+    """
+
+    def __init__(
+        self,
+        *,
+        build: Callable[[], Engine],
+        intake: Intake,
+        announcer: Announcer,
+        silence_alarm_s: float | None,
+        replay: Replay | None,
+        before_opening: Callable[[], None],
+        on_end: Callable[[Outcome], None],
+        turns: Turns | None = None,
+        on_scores: Callable[[Mapping[str, float]], None] = lambda _: None,
+    ) -> None:
+        self.counters = Counters()
+        """The pipeline's, as of the last block."""
+        self.engine_ready = False
+        self.beat_s = time.monotonic()
+        """When the worker was last seen alive, on the monotonic clock."""
+        self._build = build
+        self._intake = intake
+        self._announcer = announcer
+        self.silence_alarm_s = silence_alarm_s
+        """May be set at any time."""
+        self._replay = replay
+        self._before_opening = before_opening
+        self._on_end = on_end
+        self._turns = turns or Turns()
+        self._on_scores = on_scores
+        self._inbox = Inbox()
+        self._stopping = threading.Event()
+        self._ended = threading.Event()
+        self._tuner: Tuner | None = None
+        self._switch: ModelSwitch | None = None
+        self._faults_in_a_row = 0
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def submit(
+        self,
+        act: Callable[[Pipeline], list[Event]],
+        *,
+        done: Callable[[], None] = lambda: None,
+        instead_of: str | None = None,
+    ) -> None:
+        """Have something done between two blocks; returns at once.
+
+        `instead_of`: a name under which only the newest of those that wait is done.
+        """
+        self._inbox.put(Request(act, done), instead_of=instead_of)
+
+    def tune(self, settings: Settings) -> None:
+        """Have the engine take over other numbers; returns at once."""
+
+        def act(_pipeline: Pipeline) -> list[Event]:
+            if self._tuner is not None:
+                self._tuner.tune(settings)
+            return []
+
+        self.submit(act, instead_of="tune")
+
+    def switch(
+        self, settings: Settings | None, done: Callable[[VoiceDaemonError | None], None]
+    ) -> None:
+        """Have another recogniser take over in idle moments; returns at once.
+
+        One that is still being loaded is dropped, and its `done` never called: with None, that
+        is all.
+        """
+
+        def act(pipeline: Pipeline) -> list[Event]:
+            if self._switch is not None:
+                self._turns.leave(self._switch)
+                self._switch.drop()
+                self._switch = None
+            if self._tuner is not None and settings is not None:
+                steps = self._tuner.switching(settings)
+                self._switch = ModelSwitch(steps, at_rest=lambda: pipeline.at_rest, done=done)
+                self._turns.join(self._switch)
+            return []
+
+        self.submit(act, instead_of="switch")
+
+    def stop(self, timeout_s: float) -> bool:
+        """Ask it to finish, and wait; False when it is still busy then."""
+        self._stopping.set()
+        return self._ended.wait(timeout_s)
+
+    def _run(self) -> None:
+        """Run the thread; the one place where every failure ends."""
+        outcome = Outcome()
+        try:
+            self._work()
+        except VoiceDaemonError as error:
+            log.error("worker.failed", code=error.code, problem=error.message)  # noqa: TRY400 - an error with a remedy needs no traceback
+            outcome = Outcome(error)
+        except Exception as error:
+            log.exception("worker.crashed")
+            outcome = Outcome(crash(error))
+        finally:
+            self._on_end(outcome)
+            self._ended.set()
+            # Never let the thread go. MLX's thread-local destructors want the interpreter, and
+            # abort the process when they run while that is shutting down.
+            threading.Event().wait()
+
+    def _work(self) -> None:
+        engine = self._build()
+        self._tuner = engine.tuner
+        self.beat_s = time.monotonic()  # however long that took, it does not hang
+        self.engine_ready = True
+        if engine.wake_problem is not None:
+            self._announcer.raise_problem("wake.self_test", engine.wake_problem)
+        self._before_opening()
+        try:
+            self._intake.open()
+            self._announcer.input_changed(self._intake.device)
+            while not self._is_over(engine.pipeline):
+                self.beat_s = time.monotonic()
+                self._obey(engine)
+                self._hear(engine)
+        finally:
+            self._say(engine, engine.pipeline.shutdown())
+
+    def _is_over(self, pipeline: Pipeline) -> bool:
+        if self._stopping.is_set():
+            return True
+        return self._replay is not None and self._replay.is_over(
+            session_open=pipeline.session_id is not None
+        )
+
+    def _obey(self, engine: Engine) -> None:
+        for request in self._inbox.take_all():
+            self._say(engine, request.act(engine.pipeline))
+            request.done()
+
+    def _hear(self, engine: Engine) -> None:
+        """Wait for the next thing that the input has to say, and act on it."""
+        match self._intake.read(BETWEEN_TURNS_S if self._turns.due else READ_TIMEOUT_S):
+            case None:
+                self._turns.step()
+            case AudioBlock() as block:
+                if engine.keeper is not None:
+                    engine.keeper.hear(block)
+                self._say(engine, engine.pipeline.feed(block))
+                self._on_scores(engine.wake_scores())
+                self._announcer.clear_problem("mic.lost")  # not before it delivers
+                self._announcer.ready()
+                self._watch_silence()
+            case InputLost(message):
+                log.warning("input.lost", reason=message)
+                self._say(engine, engine.pipeline.lose_input())
+                self._announcer.clear_problem("mic.silent")
+                self._announcer.raise_problem(
+                    "mic.lost", Problem("mic", message, "it is being reopened; check its cable")
+                )
+            case InputBack(device):
+                log.info("input.back", device=device)
+                self._announcer.input_changed(device)
+
+    def _watch_silence(self) -> None:
+        alarm_s = self.silence_alarm_s
+        if alarm_s is None:
+            return
+        silent_s = self._intake.silence.silent_s
+        if silent_s >= alarm_s:
+            problem = Problem("mic", f"{silent_s:.0f} s of digital silence", MIC_PERMISSION_REMEDY)
+            self._announcer.raise_problem("mic.silent", problem)
+        else:
+            self._announcer.clear_problem("mic.silent")
+
+    def _say(self, engine: Engine, events: list[Event]) -> None:
+        """Announce events; raises when the recogniser fails again and again."""
+        pipeline = engine.pipeline
+        self._announcer.events(events, engine.stopwatch.take)
+        if engine.keeper is not None:
+            engine.keeper.follow(events)
+        before, self.counters = self.counters, pipeline.counters
+        if self.counters.finals > before.finals:
+            self._faults_in_a_row = 0
+        if self.counters.transcriber_faults > before.transcriber_faults:
+            self._faults_in_a_row += 1
+            log.error("asr.failed", exc_info=pipeline.last_fault)
+        if self._faults_in_a_row >= FAULTS_BEFORE_RESTART and pipeline.last_fault is not None:
+            self._faults_in_a_row = 0
+            raise pipeline.last_fault

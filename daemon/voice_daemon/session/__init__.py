@@ -1,0 +1,1 @@
+"""The pure core: from audio blocks to wake words, sessions, partials and finals."""

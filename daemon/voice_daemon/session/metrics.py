@@ -1,0 +1,169 @@
+"""What became of the sessions: the open one, one summary for each that ended, and totals.
+
+Pure: reads events, never the clock and never the text. Knows nothing of MQTT or of the log.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from voice_daemon.events import (
+    EndReason,
+    SessionEnded,
+    SessionStarted,
+    SpeechStarted,
+    Timing,
+    TranscriptFinal,
+    TranscriptPartial,
+    WakeDetected,
+    samples_to_ms,
+)
+
+if TYPE_CHECKING:
+    from voice_daemon.events import Event
+    from voice_daemon.session.stopwatch import Effort
+
+RTF_WINDOW = 100
+"""Sessions that the 95th percentile of the real-time factor is taken over."""
+FAILURES = frozenset({EndReason.OVERLOAD, EndReason.MIC_LOST, EndReason.ERROR})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One session, for one log line."""
+
+    session_id: str
+    wake_word: str | None
+    started_at: int
+    score: float | None = None
+    speech: bool = False
+    reason: EndReason | None = None
+    finals: int = 0
+    partials: int = 0
+    max_lag_ms: int = 0
+    session_ms: int = 0
+    speech_ms: int | None = None
+    timing: Timing | None = None
+    effort: Effort | None = None
+
+    def as_fields(self) -> dict[str, Any]:
+        """Give the keys and values of the log line; unknown ones are left out."""
+        values: dict[str, Any] = {
+            "session_id": self.session_id,
+            "reason": str(self.reason),
+            "wake_word": self.wake_word,
+            "score": None if self.score is None else round(self.score, 3),
+            "finals": self.finals,
+            "partials": self.partials,
+            "session_ms": self.session_ms,
+            "speech_ms": self.speech_ms,
+            "max_lag_ms": self.max_lag_ms,
+        }
+        if self.timing is not None:
+            values["first_draft_ms"] = self.timing.first_draft_ms
+            values["first_committed_ms"] = self.timing.first_committed_ms
+            values["finalize_ms"] = self.timing.finalize_ms
+        if self.effort is not None and self.effort.rtf is not None:
+            values["steps"] = self.effort.steps
+            values["compute_ms"] = round(self.effort.compute_s * 1000)
+            values["audio_ms"] = round(self.effort.audio_s * 1000)
+            values["rtf"] = round(self.effort.rtf, 3)
+        return {key: value for key, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counts since the start."""
+
+    wakes: int = 0
+    sessions: int = 0
+    finals: int = 0
+    no_speech: int = 0
+    failed: int = 0
+    last_lag_ms: int = 0
+    last_score: float | None = None
+    last_end_reason: EndReason | None = None
+    rtf_p95: float | None = None
+
+
+class Ledger:
+    """Reads every event, in order."""
+
+    def __init__(self) -> None:
+        self.totals = Totals()
+        self._open: Summary | None = None
+        self._scores: dict[str, float] = {}
+        self._rtfs: deque[float] = deque(maxlen=RTF_WINDOW)
+
+    @property
+    def open_session_id(self) -> str | None:
+        """The session that has started and not ended."""
+        return self._open.session_id if self._open else None
+
+    @property
+    def open_started_at(self) -> int:
+        """The sample at which the open session started; 0 when there is none."""
+        return self._open.started_at if self._open else 0
+
+    def read(self, event: Event) -> None:
+        """Take one event into account. An ended session is closed by `close`."""
+        match event:
+            case WakeDetected():
+                self._scores = {event.session_id: event.score}
+                self.totals = replace(
+                    self.totals, wakes=self.totals.wakes + 1, last_score=event.score
+                )
+            case SessionStarted():
+                self._open = Summary(
+                    session_id=event.session_id,
+                    wake_word=event.wake_word,
+                    started_at=event.at_sample,
+                    score=self._scores.get(event.session_id),
+                )
+                self.totals = replace(self.totals, sessions=self.totals.sessions + 1)
+            case SpeechStarted() if self._open:
+                self._open = replace(self._open, speech=True)
+            case TranscriptPartial() if self._open:
+                self._open = replace(
+                    self._open,
+                    partials=self._open.partials + 1,
+                    max_lag_ms=max(self._open.max_lag_ms, event.lag_ms),
+                )
+                self.totals = replace(self.totals, last_lag_ms=event.lag_ms)
+            case TranscriptFinal() if self._open:
+                self._open = replace(self._open, speech_ms=event.duration_ms, timing=event.timing)
+                self.totals = replace(self.totals, finals=self.totals.finals + 1)
+            case _:
+                pass
+
+    def close(self, ended: SessionEnded, effort: Effort) -> Summary | None:
+        """Close the open session and give its summary; None when `ended` is not about it."""
+        if self._open is None or self._open.session_id != ended.session_id:
+            return None
+        summary = replace(
+            self._open,
+            reason=ended.reason,
+            finals=ended.finals,
+            session_ms=samples_to_ms(ended.at_sample - self._open.started_at),
+            effort=effort,
+        )
+        self._open = None
+        if effort.rtf is not None:
+            self._rtfs.append(effort.rtf)
+        self.totals = replace(
+            self.totals,
+            no_speech=self.totals.no_speech + (ended.reason is EndReason.NO_SPEECH),
+            failed=self.totals.failed + (ended.reason in FAILURES),
+            last_end_reason=ended.reason,
+            rtf_p95=_percentile_95(self._rtfs),
+        )
+        return summary
+
+
+def _percentile_95(values: deque[float]) -> float | None:
+    """Give the smallest value that 95 % of `values` do not exceed; None when there are none."""
+    if not values:
+        return None
+    return sorted(values)[(95 * len(values) + 99) // 100 - 1]

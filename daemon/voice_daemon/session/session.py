@@ -1,0 +1,277 @@
+"""One open session: from voice to speech to hypotheses to the final.
+
+Owns what lasts as long as a session, and drives the voice detector and the recogniser for
+it. Knows nothing of wake words but the one that opened it, nor of the daemon's state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from voice_daemon.endpoint.endpointer import Endpointer, Phase, Signal, is_complete
+from voice_daemon.endpoint.hallucination import was_spoken
+from voice_daemon.events import EndReason, SpeechEnded, SpeechStarted, ms_to_samples
+from voice_daemon.session.options import transcribing
+from voice_daemon.session.pace import Pace
+from voice_daemon.session.transcript import Utterance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from voice_daemon.endpoint.hallucination import Reading
+    from voice_daemon.events import Event, Transcript
+    from voice_daemon.session.surroundings import Surroundings
+
+STEP_SPREAD = 1.2
+"""Audio between two steps, at least, for each second that the last one took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """How a session came to be."""
+
+    session_id: str
+    at_sample: int
+    """The wake detection, or the command to listen."""
+    wake_word: str | None = None
+    """None when a command opened the session."""
+    wake_phrase: str | None = None
+    """The wake word as it is written."""
+
+
+class OpenSession:
+    """Turns the audio of one session into events, until `over` says why it ends.
+
+    The recogniser is started only when the speaker has started: by then it is known where
+    the audio of the command begins and whether the wake word is a part of it.
+    """
+
+    def __init__(self, opening: Opening, surroundings: Surroundings, *, heard_to: int) -> None:
+        """`heard_to`: end of the audio in the ring."""
+        self.opening = opening
+        self.over: EndReason | None = None
+        self.finals = 0
+        self._around = surroundings
+        self._options = surroundings.options
+        self._heard_to = heard_to
+        self._utterance: Utterance | None = None
+        self._prepared: Transcript | None = None
+        self._concluded = False
+        self._pace = Pace(self._options.step_s)
+        self._next_step_from = 0
+        self._history = self._read_history()
+        self._endpointer = Endpointer(
+            self._options.endpoint(),
+            frame_samples=surroundings.vad.frame_samples,
+            heard_from=heard_to - self._history.size,
+            opened_at=opening.at_sample,
+            after_wake=opening.wake_word is not None,
+        )
+
+    @property
+    def command_open(self) -> bool:
+        """True from the start of speech until what was said has been read."""
+        return self._utterance is not None and not self._concluded
+
+    def hear_history(self) -> Iterator[Event]:
+        """Show the voice detector what came before the opening, so that it is warm."""
+        self._around.vad.reset()
+        history, self._history = self._history, self._history[:0]
+        yield from self._follow_voice(history)
+
+    def hear(self, samples: NDArray[np.int16]) -> Iterator[Event]:
+        """Take the next (n,) samples, which the ring holds already."""
+        self._heard_to += samples.size
+        if self._lag() > ms_to_samples(self._options.queue_max_ms):
+            yield from self._break_off(EndReason.OVERLOAD)
+            return
+        if self._utterance is not None:
+            with transcribing():
+                self._around.transcriber.feed(samples)
+        yield from self._follow_voice(samples)
+        if self._utterance is not None and self.over is None:
+            yield from self._step_when_due(self._utterance)
+
+    def stop(self) -> Iterator[Event]:
+        """Finish early, for the daemon stops."""
+        yield from self._break_off(EndReason.SHUTDOWN)
+
+    def _break_off(self, reason: EndReason) -> Iterator[Event]:
+        """End now: a command that seemed complete is published, any other is not."""
+        if self._utterance is not None and self._endpointer.phase is Phase.SUSPECTED:
+            yield from self._conclude(self._utterance, reason)
+        self.over = reason
+
+    def _follow_voice(self, samples: NDArray[np.int16]) -> Iterator[Event]:
+        """Put samples through voice detector and endpoint, and do what they decide."""
+        for probability in self._around.vad.feed(samples):
+            signal = self._endpointer.feed(probability)
+            if self._utterance is not None and signal is not None:
+                yield from self._act(signal, self._utterance)
+            elif signal is Signal.STARTED:
+                yield from self._begin()
+            elif signal is Signal.DOUBTFUL:
+                yield from self._settle()
+            elif signal is Signal.NO_SPEECH:
+                self.over = EndReason.NO_SPEECH
+            if self.over is not None:
+                return
+
+    def _act(self, signal: Signal, utterance: Utterance) -> Iterator[Event]:
+        """Do what a signal asks for once somebody has spoken."""
+        if signal is Signal.SUSPECTED:
+            # The hangover is time to read it all: the final is ready when it ends.
+            self._prepare(self._read_all())
+        elif signal is Signal.RESUMED:
+            self._prepared = None
+            self._pace.passed(self._heard_to, has_words=utterance.has_text)
+            self._around.tally.add(early_finals_dropped=1)
+        elif signal is Signal.ENDED:
+            yield from self._conclude(utterance, EndReason.SILENCE)
+        elif signal is Signal.MAX_LENGTH:
+            yield from self._conclude(utterance, EndReason.MAX_LENGTH)
+
+    def _prepare(self, transcript: Transcript) -> None:
+        """Keep a final for the end of this silence, which is sooner for a whole sentence."""
+        self._prepared = transcript
+        if is_complete(transcript, least=self._options.least_complete):
+            self._endpointer.expect_nothing_more()
+
+    def _begin(self) -> Iterator[Event]:
+        """Somebody speaks: start the recogniser where the command's audio begins."""
+        continuous = self._endpointer.continuous
+        audio_from, samples = self._command_audio(continuous=continuous)
+        yield self._speech_started(audio_from)
+        self._start_reading(samples, with_wake_word=continuous)
+
+    def _settle(self) -> Iterator[Event]:
+        """Read what followed the detection: text beside the wake phrase is a short command."""
+        audio_from, samples = self._command_audio(continuous=True)
+        self._start_reading(samples, with_wake_word=True)
+        transcript = self._read_all()
+        accepted = self._counts(transcript.text, transcript)
+        self._around.tally.add(doubts=1, doubts_accepted=int(accepted))
+        if accepted:
+            self._endpointer.accept()
+            self._prepare(transcript)
+            yield self._speech_started(audio_from)
+        else:
+            with transcribing():
+                self._around.transcriber.reset()
+
+    def _speech_started(self, audio_from: int) -> SpeechStarted:
+        speech_from = self._endpointer.speech_from
+        self._utterance = Utterance(
+            self.opening.session_id,
+            wake_word=self.opening.wake_word,
+            audio_from=audio_from,
+            speech_from=speech_from,
+        )
+        self._pace.start(speech_from)
+        self._pace.passed(self._heard_to, has_words=False)
+        return SpeechStarted(self.opening.session_id, speech_from)
+
+    def _start_reading(self, samples: NDArray[np.int16], *, with_wake_word: bool) -> None:
+        with transcribing():
+            self._around.transcriber.start(
+                wake_phrase=self.opening.wake_phrase if with_wake_word else None
+            )
+            self._around.transcriber.feed(samples)
+
+    def _command_audio(self, *, continuous: bool) -> tuple[int, NDArray[np.int16]]:
+        """Return the audio of the command so far, (n,), and its first sample.
+
+        A continuous command cannot be parted from its wake word: it begins with the voice that
+        the wake word is in. After a pause the wake word stays outside.
+        """
+        opened_at = self.opening.at_sample
+        lead = ms_to_samples(self._options.speech_lead_ms)
+        preroll = ms_to_samples(self._options.preroll_ms)
+        first = self._endpointer.speech_from - lead
+        if continuous:
+            first = min(self._endpointer.voice.run_from - lead, opened_at - preroll)
+            first = max(first, opened_at - self._history_samples())
+        elif self.opening.wake_word is not None:
+            first = max(first, self._endpointer.command_from)
+        else:
+            first = max(first, opened_at - preroll)
+        samples = self._around.ring.read(first, self._heard_to)
+        return self._heard_to - samples.size, samples
+
+    def _step_when_due(self, utterance: Utterance) -> Iterator[Event]:
+        """Take a step of the recogniser at its pace, while somebody speaks.
+
+        Behind the live input by more than a step, it waits until it has caught up: the steps
+        that fall due meanwhile become one. Where a step takes longer than the audio between
+        two, they are spread so that some time is left over: for the end of the speech to be
+        heard in, and for the machine's other work.
+        """
+        due = self._pace.due(self._heard_to)
+        speaking = self._endpointer.phase is Phase.SPEAKING
+        if not (self._options.partials and speaking and due):
+            return
+        if self._lag() > self._pace.step_samples or self._heard_to < self._next_step_from:
+            return
+        begun = self._around.now_sample()
+        with transcribing():
+            hypothesis = self._around.transcriber.step()
+        took = self._around.now_sample() - begun
+        self._next_step_from = self._heard_to + round(STEP_SPREAD * took)
+        violated = utterance.retracts(hypothesis)
+        partial = None
+        text = hypothesis.text + hypothesis.draft
+        if utterance.has_text or self._counts(text, hypothesis):
+            partial = utterance.partial(
+                hypothesis, heard_to=self._heard_to, now=self._around.now_sample()
+            )
+        self._pace.passed(self._heard_to, has_words=utterance.has_text)
+        self._around.tally.add(
+            steps=1,
+            merged_steps=due - 1,
+            prefix_violations=int(violated),
+            partials=int(partial is not None),
+        )
+        if partial is not None:
+            yield partial
+
+    def _conclude(self, utterance: Utterance, reason: EndReason) -> Iterator[Event]:
+        """End the utterance and publish the final, if it has text."""
+        speech_to = self._endpointer.voice.last
+        yield SpeechEnded(self.opening.session_id, speech_to)
+        if self._prepared is not None:
+            self._around.tally.add(early_finals_used=1)
+        transcript = self._prepared or self._read_all()
+        if self._counts(transcript.text, transcript):
+            now = self._around.now_sample()
+            yield utterance.final(transcript, reason, speech_to=speech_to, now=now)
+            self.finals = 1
+        self._concluded = True
+        self.over = reason
+
+    def _counts(self, text: str, reading: Reading) -> bool:
+        """Tell whether a text was probably spoken."""
+        return was_spoken(
+            text, reading, voice=self._endpointer.evidence, rules=self._options.spoken()
+        )
+
+    def _read_all(self) -> Transcript:
+        with transcribing():
+            return self._around.transcriber.finish()
+
+    def _read_history(self) -> NDArray[np.int16]:
+        first = self.opening.at_sample - self._history_samples()
+        return self._around.ring.read(first, self._heard_to)
+
+    def _history_samples(self) -> int:
+        """Return how much audio before the opening matters: a wake word may begin there."""
+        after_wake = self.opening.wake_word is not None
+        wake_lead_ms = self._options.wake_lead_ms if after_wake else 0
+        return ms_to_samples(max(self._options.preroll_ms, wake_lead_ms))
+
+    def _lag(self) -> int:
+        """Return the samples by which the live input is ahead."""
+        return max(0, self._around.now_sample() - self._heard_to)

@@ -1,0 +1,1 @@
+"""Wake words: detection, model files, thresholds and which device answers."""

@@ -1,0 +1,262 @@
+"""Hears wake words in a stream: scores by openWakeWord's models, and our own gate over them.
+
+Deterministic: the same audio gives the same detections, however it is split. Knows nothing of
+sessions or devices; time is a sample index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import structlog
+
+from voice_daemon.assets import DEMO_CLIP
+from voice_daemon.audio.file import load_audio
+from voice_daemon.audio.resample import to_int16
+from voice_daemon.errors import ModelError
+from voice_daemon.events import SAMPLE_RATE, WakeDetection
+from voice_daemon.wake.models import backends_to_try, find_wake_model
+from voice_daemon.wake.openwakeword import WAKE_FRAME_SAMPLES, OpenWakeWord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from voice_daemon.config import WakeSettings
+
+__all__ = ["OpenWakeWord", "SelfTest", "WakeDetector", "WakeGate"]
+
+log = structlog.get_logger()
+
+_SELF_TEST_WORD: Final = "hey_jarvis"
+"""What the bundled clip says."""
+_SELF_TEST_SCORE: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """Whether the wake models work on this machine."""
+
+    passed: bool
+    score: float
+    """Of "hey_jarvis" on the bundled clip, 0..1; at least 0.5 passes."""
+    backend: str
+    """What ran the models: "onnx" or "tflite"."""
+
+
+class WakeGate:
+    """Decides which scores are wakes: `trigger_level` frames in a row at or over `threshold`.
+
+    For `refractory_samples` after a wake there is no other, of any wake word, as one utterance
+    may please several models. A run of high scores wakes once, however long it is.
+    """
+
+    def __init__(self, *, threshold: float, trigger_level: int, refractory_samples: int) -> None:
+        self.threshold = threshold
+        self._trigger_level = trigger_level
+        self._refractory_samples = refractory_samples
+        self._runs: dict[str, int] = {}
+        self._woke_at: int | None = None
+
+    def feed(self, scores: Mapping[str, float], *, at_sample: int) -> WakeDetection | None:
+        """Take the scores of the frame that ends before `at_sample`; return the best wake."""
+        for word, score in scores.items():
+            self._runs[word] = self._runs.get(word, 0) + 1 if score >= self.threshold else 0
+        due = [word for word in scores if self._runs[word] == self._trigger_level]
+        if not due or self._resting(at_sample):
+            return None
+        self._woke_at = at_sample
+        best = max(due, key=lambda word: scores[word])
+        return WakeDetection(best, scores[best], at_sample)
+
+    def tune(self, *, trigger_level: int, refractory_samples: int) -> None:
+        """Decide by other numbers from now on."""
+        self._trigger_level = trigger_level
+        self._refractory_samples = refractory_samples
+        self._runs.clear()
+
+    def reset(self) -> None:
+        """Forget runs of high scores, but not the last wake: it still must not repeat."""
+        self._runs.clear()
+
+    def _resting(self, at_sample: int) -> bool:
+        return (
+            self._woke_at is not None and 0 <= at_sample - self._woke_at < self._refractory_samples
+        )
+
+
+class WakeDetector:
+    """Wake words over a stream of blocks of any size.
+
+    `models`: bundled names or paths. `backend`: "onnx", "tflite", or "auto", which takes the
+    first that passes the self-test. Raises `ModelError`.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[str],
+        *,
+        gate: WakeGate,
+        backend: str = "auto",
+        vad_threshold: float = 0.0,
+    ) -> None:
+        self._models = tuple(models)
+        self._gate = gate
+        self._scorer = OpenWakeWord(
+            models, backend=choose_backend(backend, models), vad_threshold=vad_threshold
+        )
+        self._pending = np.zeros(0, np.int16)
+        self._at_sample = 0
+        self._last_scores = dict.fromkeys(self._scorer.wake_words, 0.0)
+
+    @classmethod
+    def from_settings(cls, settings: WakeSettings) -> WakeDetector:
+        """Build one from the `[wake]` section; raises `ModelError`."""
+        gate = WakeGate(
+            threshold=settings.threshold,
+            trigger_level=settings.trigger_level,
+            refractory_samples=round(settings.refractory_s * SAMPLE_RATE),
+        )
+        return cls(
+            settings.models,
+            gate=gate,
+            backend=settings.backend,
+            vad_threshold=settings.vad_threshold,
+        )
+
+    @property
+    def threshold(self) -> float:
+        """The score that wakes, 0..1; it may be set at any time."""
+        return self._gate.threshold
+
+    @threshold.setter
+    def threshold(self, threshold: float) -> None:
+        self._gate.threshold = threshold
+
+    def tune(self, settings: WakeSettings) -> None:
+        """Take over what else governs the gate, from now on; the threshold is set by itself."""
+        refractory_samples = round(settings.refractory_s * SAMPLE_RATE)
+        self._gate.tune(trigger_level=settings.trigger_level, refractory_samples=refractory_samples)
+
+    def choose(self, models: Sequence[str]) -> None:
+        """Listen for other wake words from now on, given by bundled names or paths.
+
+        Raises `ModelError`, and goes on as before, when one of them cannot be loaded.
+        """
+        self._scorer.choose(models)
+        self._models = tuple(models)
+        self._gate.reset()
+        self._last_scores = dict.fromkeys(self._scorer.wake_words, 0.0)
+
+    @property
+    def wake_words(self) -> tuple[str, ...]:
+        """Names of the wake words, in the order of `models`."""
+        return self._scorer.wake_words
+
+    @property
+    def backend(self) -> str:
+        """What runs the models: "onnx" or "tflite"."""
+        return self._scorer.backend
+
+    @property
+    def last_scores(self) -> Mapping[str, float]:
+        """Scores of the newest wake frame, 0..1."""
+        return MappingProxyType(self._last_scores)
+
+    def feed(self, samples: NDArray[np.int16]) -> list[WakeDetection]:
+        """Take the next (n,) int16 samples; return what was detected in whole wake frames."""
+        audio = np.concatenate((self._pending, samples))
+        whole = len(audio) - len(audio) % WAKE_FRAME_SAMPLES
+        self._pending = audio[whole:]
+        frames = audio[:whole].reshape(-1, WAKE_FRAME_SAMPLES)
+        detections = (self._hear(frame) for frame in frames)
+        return [detection for detection in detections if detection is not None]
+
+    def reset(self, at_sample: int) -> None:
+        """Forget all audio; the next sample fed is `at_sample`."""
+        self._scorer.reset()
+        self._gate.reset()
+        self._pending = np.zeros(0, np.int16)
+        self._at_sample = at_sample
+        self._last_scores = dict.fromkeys(self._scorer.wake_words, 0.0)
+
+    def self_test(self) -> SelfTest:
+        """Find out whether the models hear the bundled clip on this machine.
+
+        Also whether the configured ones give scores at all. Does not touch the stream.
+        """
+        return self_test(self._models, backend=self.backend)
+
+    def phrase(self, wake_word: str) -> str:
+        """Return how a wake word is written: "hey_jarvis" -> "Hey Jarvis"."""
+        return wake_word.replace("_", " ").replace("-", " ").title()
+
+    def _hear(self, frame: NDArray[np.int16]) -> WakeDetection | None:
+        self._at_sample += WAKE_FRAME_SAMPLES
+        self._last_scores = self._scorer.score(frame)
+        return self._gate.feed(self._last_scores, at_sample=self._at_sample)
+
+
+def self_test(models: Sequence[str], *, backend: str) -> SelfTest:
+    """Score the bundled clip with the bundled model for it, and with `models`.
+
+    openWakeWord's ONNX models are known to give nothing but zeros on some machines; the clip
+    tells. It cannot tell whether other models hear their own wake word: for those any score
+    between 0 and 1 will do. Raises `ModelError` when a model cannot be loaded.
+    """
+    reference = OpenWakeWord(
+        [str(find_wake_model(_SELF_TEST_WORD, backend=backend))], backend=backend
+    )
+    configured = OpenWakeWord(models, backend=backend)
+    audio = to_int16(load_audio(DEMO_CLIP))
+    whole = len(audio) - len(audio) % WAKE_FRAME_SAMPLES
+    best = 0.0
+    for frame in audio[:whole].reshape(-1, WAKE_FRAME_SAMPLES):
+        scores = configured.score(frame)
+        best = max(best, reference.score(frame)[_SELF_TEST_WORD])
+        if not all(0 <= score <= 1 for score in scores.values()):
+            return SelfTest(passed=False, score=best, backend=backend)
+        if best >= _SELF_TEST_SCORE:
+            return SelfTest(passed=True, score=best, backend=backend)
+    return SelfTest(passed=False, score=best, backend=backend)
+
+
+def check_models(settings: WakeSettings) -> None:
+    """Raise `ModelError` where a wake word's file is missing for every backend that may run it."""
+    backends = backends_to_try(settings.backend, settings.models)
+    for name in settings.models:
+        for backend in backends:
+            try:
+                find_wake_model(name, backend=backend)
+            except ModelError:
+                if backend == backends[-1]:
+                    raise
+            else:
+                break
+
+
+def choose_backend(setting: str, models: Sequence[str]) -> str:
+    """Return the backend to use for a setting: for "auto" the first that passes the self-test.
+
+    When none passes it is the first, so that the daemon can start and say so. Raises
+    `ModelError` when the models cannot be loaded at all.
+    """
+    candidates = backends_to_try(setting, models)
+    if len(candidates) == 1:
+        return candidates[0]
+    for backend in candidates:
+        try:
+            result = self_test(models, backend=backend)
+        except ModelError as error:
+            if backend == candidates[0]:
+                raise
+            log.warning("wake.no_fallback", backend=backend, reason=error.message)
+            continue
+        if result.passed:
+            return backend
+        log.warning("wake.backend_fails", backend=backend, score=result.score)
+    return candidates[0]

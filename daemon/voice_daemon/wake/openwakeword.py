@@ -1,0 +1,232 @@
+"""Scores audio for wake words with openWakeWord's models: mel, speech embedding, classifier.
+
+Owns the streaming windows between the three graphs. Deterministic, unlike openWakeWord's own
+streaming, which starts from features of random noise. Knows nothing of thresholds or of what
+a score leads to.
+
+The windows are those of openWakeWord 0.5.1 (`utils.AudioFeatures`): a wake frame of 1280
+samples, with 480 samples before it, becomes 8 mel frames; the newest 76 mel frames become one
+embedding of 96 numbers; a classifier sees the newest 16 or more embeddings.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from voice_daemon.endpoint.vad import SileroVad
+from voice_daemon.errors import ModelError
+from voice_daemon.wake.models import (
+    EMBEDDING,
+    MELSPECTROGRAM,
+    bundled_folder,
+    find_wake_model,
+    load_graph,
+    wake_word_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from voice_daemon.wake.models import Graph
+
+WAKE_FRAME_SAMPLES: Final = 1280
+"""80 ms: the step of openWakeWord's models."""
+_CONTEXT_SAMPLES: Final = 480
+_MEL_FRAMES: Final = 76
+_N_MELS: Final = 32
+_EMBEDDING_SIZE: Final = 96
+_MAX_EMBEDDINGS: Final = 1000
+"""80 s: no wake phrase is that long, and a file's claim must not decide about memory."""
+_WARM_UP_FRAMES: Final = 5
+"""Scores of the first 0.4 s count as 0: no wake phrase is that short. openWakeWord does so too."""
+_VOICE_FRAMES: Final = 10
+"""0.8 s, about a wake phrase: voice must have been heard within it when that is asked for."""
+
+
+class _SpeechEmbedder:
+    """Google's speech embedding over a stream, as if silence had come before its beginning.
+
+    Silence is what openWakeWord's authors pad clips with. Of the starts that were tried (zeros,
+    faint and loud noise) it gave no false wake on audio that begins in the middle of speech.
+    """
+
+    def __init__(self, *, backend: str, history: int) -> None:
+        folder = bundled_folder()
+        self._melspectrogram = load_graph(folder / f"{MELSPECTROGRAM}.{backend}")
+        self._embedding = load_graph(folder / f"{EMBEDDING}.{backend}")
+        self._context = np.zeros(_CONTEXT_SAMPLES, np.int16)
+        silent_mels = self._mel_frames(np.zeros(WAKE_FRAME_SAMPLES, np.int16))
+        self._silent_mels = np.resize(silent_mels, (_MEL_FRAMES, _N_MELS))
+        self._mels = self._silent_mels
+        silent_embedding = self._embed(self._silent_mels)
+        self._silent_embeddings = np.resize(silent_embedding, (history, _EMBEDDING_SIZE))
+        self.embeddings: NDArray[np.float32] = self._silent_embeddings
+        """(history, 96), the newest last."""
+
+    def remember(self, history: int) -> None:
+        """Keep at least so many embeddings from now on; silence stands for those not kept yet."""
+        missing = history - len(self.embeddings)
+        if missing > 0:
+            self._silent_embeddings = np.resize(
+                self._silent_embeddings[0], (history, _EMBEDDING_SIZE)
+            )
+            self.embeddings = np.concatenate((self._silent_embeddings[:missing], self.embeddings))
+
+    def reset(self) -> None:
+        """Forget all audio: silence came before."""
+        self._context = np.zeros(_CONTEXT_SAMPLES, np.int16)
+        self._mels = self._silent_mels
+        self.embeddings = self._silent_embeddings
+
+    def feed(self, frame: NDArray[np.int16]) -> None:
+        """Take (1280,) int16 samples: `embeddings` moves on by one."""
+        mels = self._mel_frames(frame)
+        self._mels = np.concatenate((self._mels[len(mels) :], mels))
+        newest = self._embed(self._mels)
+        self.embeddings = np.concatenate((self.embeddings[1:], newest[np.newaxis]))
+
+    def _mel_frames(self, frame: NDArray[np.int16]) -> NDArray[np.float32]:
+        """(1280,) int16 samples -> (8, 32) mel frames in the scale that the embedding wants."""
+        audio = np.concatenate((self._context, frame))
+        self._context = audio[-_CONTEXT_SAMPLES:]
+        # The graph takes int16 values as floats, unscaled.
+        decibels = self._melspectrogram.run(audio.astype(np.float32)[np.newaxis])
+        mels: NDArray[np.float32] = decibels.reshape(-1, _N_MELS) / np.float32(10) + np.float32(2)
+        return mels
+
+    def _embed(self, mels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(76, 32) mel frames -> (96,)."""
+        return self._embedding.run(mels[np.newaxis, :, :, np.newaxis]).reshape(_EMBEDDING_SIZE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Classifier:
+    """One wake word's model."""
+
+    graph: Graph
+    n_embeddings: int
+
+    @classmethod
+    def load(cls, name: str, *, backend: str) -> tuple[str, _Classifier]:
+        """Return a wake word and its model, given by name or path; raises `ModelError`."""
+        path = find_wake_model(name, backend=backend)
+        graph = load_graph(path)
+        match graph.input_shape:
+            case (_, int(n_embeddings), int(size)) if (
+                size == _EMBEDDING_SIZE and 1 <= n_embeddings <= _MAX_EMBEDDINGS
+            ):
+                classifier = cls(graph, n_embeddings)
+                classifier.try_out(path)
+                return wake_word_of(path), classifier
+        raise ModelError(
+            "wake.not_a_wake_model",
+            f"{path} takes input of shape {graph.input_shape}, "
+            f"not (1, n, {_EMBEDDING_SIZE}) with n up to {_MAX_EMBEDDINGS}",
+            remedy="give a model that was trained with openWakeWord",
+        )
+
+    def try_out(self, path: Path) -> None:
+        """Score nothing once; raises `ModelError` for a graph that only loads."""
+        try:
+            self.score(np.zeros((self.n_embeddings, _EMBEDDING_SIZE), np.float32))
+        except Exception as error:
+            raise ModelError(
+                "wake.not_a_wake_model",
+                f"{path} gives no scores: {next(iter(str(error).splitlines()), error)}",
+                remedy="give a model that was trained with openWakeWord",
+            ) from error
+
+    def score(self, embeddings: NDArray[np.float32]) -> float:
+        """Score the newest of (n, 96) embeddings, 0..1.
+
+        A model with several classes (the bundled timer: 1 minute, 5 minutes...) is one wake
+        word: its first class is "nothing", and any other counts.
+        """
+        scores = self.graph.run(embeddings[np.newaxis, -self.n_embeddings :]).ravel()
+        return float(scores[0] if scores.size == 1 else scores[1:].max())
+
+
+class OpenWakeWord:
+    """Wake words' scores over a stream of wake frames.
+
+    `models`: bundled names or paths of files; a wake word is named after its file. `backend`:
+    "onnx" or "tflite". With `vad_threshold` above 0 a score counts only if the probability of
+    voice passed it within the last 0.8 s. Raises `ModelError`.
+    """
+
+    def __init__(
+        self, models: Sequence[str], *, backend: str = "onnx", vad_threshold: float = 0.0
+    ) -> None:
+        self.backend = backend
+        self._classifiers = _load_classifiers(models, backend=backend)
+        self._embedder = _SpeechEmbedder(backend=backend, history=_history(self._classifiers))
+        self._vad_threshold = vad_threshold
+        self._vad = SileroVad() if vad_threshold > 0 else None
+        self._voice: deque[float] = deque(maxlen=_VOICE_FRAMES)
+        self._frames_heard = 0
+
+    @property
+    def wake_words(self) -> tuple[str, ...]:
+        """The wake words, in the order of `models`."""
+        return tuple(self._classifiers)
+
+    def choose(self, models: Sequence[str]) -> None:
+        """Listen for others from now on, with what was heard so far still in the ear.
+
+        Raises `ModelError` and leaves everything as it was when one of them cannot be loaded.
+        """
+        classifiers = _load_classifiers(models, backend=self.backend)
+        self._embedder.remember(_history(classifiers))
+        self._classifiers = classifiers
+
+    def score(self, samples: NDArray[np.int16]) -> dict[str, float]:
+        """Take the next wake frame, (1280,) int16; return every wake word's score, 0..1."""
+        self._embedder.feed(samples)
+        self._frames_heard += 1
+        voice = self._voice_heard(samples)
+        if not voice or self._frames_heard <= _WARM_UP_FRAMES:
+            return dict.fromkeys(self._classifiers, 0.0)
+        embeddings = self._embedder.embeddings
+        return {word: model.score(embeddings) for word, model in self._classifiers.items()}
+
+    def reset(self) -> None:
+        """Forget all audio."""
+        self._embedder.reset()
+        self._frames_heard = 0
+        self._voice.clear()
+        if self._vad is not None:
+            self._vad.reset()
+
+    def _voice_heard(self, samples: NDArray[np.int16]) -> bool:
+        """Tell whether there was voice lately; True when nobody asked for that."""
+        if self._vad is None:
+            return True
+        self._voice.append(max(self._vad.feed(samples), default=0.0))
+        return max(self._voice) >= self._vad_threshold
+
+
+def _load_classifiers(models: Sequence[str], *, backend: str) -> dict[str, _Classifier]:
+    """Load the models of wake words, by wake word; raises `ModelError`."""
+    classifiers: dict[str, _Classifier] = {}
+    for name in models:
+        wake_word, classifier = _Classifier.load(name, backend=backend)
+        if wake_word in classifiers:
+            raise ModelError(
+                "wake.twice",
+                f"two of wake.models are for {wake_word!r}",
+                remedy="keep one of them, or rename its file",
+            )
+        classifiers[wake_word] = classifier
+    return classifiers
+
+
+def _history(classifiers: dict[str, _Classifier]) -> int:
+    """Return how many embeddings the longest look back takes."""
+    return max((c.n_embeddings for c in classifiers.values()), default=1)

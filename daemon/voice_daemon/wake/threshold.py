@@ -1,0 +1,176 @@
+"""What wake word scores on recordings say about a threshold: misses against false accepts.
+
+A recording is scored once; every threshold is then tried on its scores with the gate that the
+daemon itself uses. Knows nothing of microphones, of how results are shown, or of what the daemon
+is configured to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from voice_daemon.events import SAMPLE_RATE
+from voice_daemon.wake.detector import WakeGate
+from voice_daemon.wake.openwakeword import WAKE_FRAME_SAMPLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from voice_daemon.wake.openwakeword import OpenWakeWord
+
+THRESHOLDS: Final = tuple(round(step / 100, 2) for step in (1, *range(5, 100, 5), 99))
+"""The configuration's range, in steps that a person would take."""
+AFTER_SAMPLES: Final = SAMPLE_RATE
+"""Silence added to a recording: a wake word that ends with it is scored a moment later."""
+TOLERABLE_PER_HOUR: Final = 0.5
+"""False accepts an hour that openWakeWord's own models are chosen by."""
+_ZERO_BOUND: Final = 3.0
+"""Nothing in h hours leaves up to 3 / h an hour possible (95 %, the rule of three)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One recording's scores."""
+
+    name: str
+    seconds: float
+    scores: tuple[dict[str, float], ...]
+    """By wake word, for each wake frame of 80 ms."""
+
+    def best(self) -> tuple[str, float]:
+        """Return the wake word that scored highest anywhere, and its score."""
+        peaks = {
+            word: max(frame[word] for frame in self.scores)
+            for word in (self.scores[0] if self.scores else ())
+        }
+        return max(peaks.items(), key=lambda peak: peak[1], default=("", 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class GateRules:
+    """What besides the threshold decides when a score is a wake."""
+
+    trigger_level: int = 1
+    refractory_samples: int = 2 * SAMPLE_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What one threshold would do."""
+
+    threshold: float
+    misses: int
+    """Recordings of the wake word that would not wake."""
+    false_accepts: int
+    """Wakes in the recordings of something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What every threshold would do."""
+
+    points: tuple[Point, ...]
+    """By rising threshold."""
+    n_said: int
+    """Recordings of the wake word."""
+    other_hours: float
+    """Audio that holds something else."""
+
+    def at(self, threshold: float) -> Point:
+        """Return the point of the threshold nearest to this one."""
+        return min(self.points, key=lambda point: abs(point.threshold - threshold))
+
+    def miss_rate(self, point: Point) -> float | None:
+        """Return misses a wake word, 0..1; None without recordings of it."""
+        return point.misses / self.n_said if self.n_said else None
+
+    def per_hour(self, point: Point) -> float | None:
+        """Return false accepts an hour; None without audio of anything else."""
+        return point.false_accepts / self.other_hours if self.other_hours else None
+
+    @property
+    def resolution_per_hour(self) -> float | None:
+        """Rate that is possible although not one false accept was seen; None without audio."""
+        return _ZERO_BOUND / self.other_hours if self.other_hours else None
+
+
+def score_recording(name: str, pieces: Iterable[NDArray[np.int16]], scorer: OpenWakeWord) -> Scored:
+    """Score a recording, (n,) int16 piece by piece, from a fresh start to a second after it."""
+    scorer.reset()
+    n_samples = 0
+    pending = np.zeros(0, np.int16)
+    scores: list[dict[str, float]] = []
+    for piece in chain(pieces, (np.zeros(AFTER_SAMPLES, np.int16),)):
+        n_samples += piece.size
+        audio = np.concatenate((pending, piece))
+        whole = audio.size - audio.size % WAKE_FRAME_SAMPLES
+        pending = audio[whole:]
+        scores += [scorer.score(frame) for frame in audio[:whole].reshape(-1, WAKE_FRAME_SAMPLES)]
+    return Scored(name, (n_samples - AFTER_SAMPLES) / SAMPLE_RATE, tuple(scores))
+
+
+def wakes(scored: Scored, threshold: float, rules: GateRules) -> int:
+    """Count the wakes that a recording would cause."""
+    gate = WakeGate(
+        threshold=threshold,
+        trigger_level=rules.trigger_level,
+        refractory_samples=rules.refractory_samples,
+    )
+    return sum(
+        gate.feed(frame, at_sample=(index + 1) * WAKE_FRAME_SAMPLES) is not None
+        for index, frame in enumerate(scored.scores)
+    )
+
+
+def try_thresholds(
+    said: Sequence[Scored],
+    other: Sequence[Scored],
+    rules: GateRules,
+    *,
+    thresholds: Iterable[float] = THRESHOLDS,
+) -> Trial:
+    """Try every threshold on recordings of the wake word and of anything else."""
+    points = tuple(
+        Point(
+            threshold,
+            misses=sum(wakes(recording, threshold, rules) == 0 for recording in said),
+            false_accepts=sum(wakes(recording, threshold, rules) for recording in other),
+        )
+        for threshold in sorted(thresholds)
+    )
+    return Trial(points, len(said), sum(recording.seconds for recording in other) / 3600)
+
+
+def suggest(trial: Trial, *, now: float) -> Point | None:
+    """Return the threshold to take; None where there is nothing to choose by.
+
+    Of those with at most `TOLERABLE_PER_HOUR` false accepts, one that misses fewest; where no
+    threshold is that quiet, one with the fewest false accepts. Several that do equally well are a
+    plateau: the one in force if it lies there, else the plateau's middle, far from both edges.
+    Without audio of anything else a rise cannot be justified: then no more than is in force.
+    """
+    if not trial.n_said:
+        return None
+    candidates = trial.points
+    if trial.other_hours:
+        quiet = [p for p in candidates if _per_hour(trial, p) <= TOLERABLE_PER_HOUR]
+        least = min(p.false_accepts for p in candidates)
+        candidates = tuple(quiet or [p for p in candidates if p.false_accepts == least])
+    else:
+        candidates = tuple(p for p in candidates if p.threshold <= now) or candidates[:1]
+    fewest = min(p.misses for p in candidates)
+    plateau = [p for p in candidates if p.misses == fewest]
+    in_force = trial.at(now)
+    if in_force in plateau:
+        return in_force
+    return plateau[len(plateau) // 2] if trial.other_hours else plateau[-1]
+
+
+def _per_hour(trial: Trial, point: Point) -> float:
+    return trial.per_hour(point) or 0.0

@@ -1,0 +1,126 @@
+"""The server's thread: an event loop with a socket that listens, and its clients.
+
+Knows nothing of what clients say. Clients cost a bounded amount of memory each, and there is a
+bounded number of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+import structlog
+from wyoming.error import Error
+
+from voice_daemon.errors import WyomingError
+from voice_daemon.wyoming import framing as frames
+from voice_daemon.wyoming.connection import Connection
+from voice_daemon.wyoming.parts import Limits
+
+if TYPE_CHECKING:
+    from voice_daemon.wyoming.parts import Recogniser, Schedule
+
+log = structlog.get_logger()
+
+
+class WyomingServer:
+    """Serves a recogniser on `host` and `port` (0: any), from `start` to `stop`."""
+
+    def __init__(
+        self, host: str, port: int, *, schedule: Schedule, limits: Limits | None = None
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._schedule = schedule
+        self._limits = limits or Limits()
+        self._clients: set[asyncio.Task[None]] = set()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+
+    def start(self, recogniser: Recogniser) -> int:
+        """Serve from now on; returns the port. Raises `WyomingError` when it is taken."""
+        bound: Future[int] = Future()
+        self._thread = threading.Thread(
+            target=self._run, args=(recogniser, bound), name="wyoming", daemon=True
+        )
+        self._thread.start()
+        port = bound.result()
+        log.info("wyoming.started", host=self._host, port=port)
+        return port
+
+    def stop(self, timeout_s: float) -> None:
+        """Hang up on all clients and end the thread; harmless when it was never started."""
+        if self._thread is None or self._loop is None:
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        except RuntimeError:
+            log.debug("wyoming.ended_before")
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            log.error("wyoming.stop_timed_out", timeout_s=timeout_s)
+
+    def _run(self, recogniser: Recogniser, bound: Future[int]) -> None:
+        """Run the thread; a bug in it is logged and leaves the daemon without this server."""
+        try:
+            asyncio.run(self._serve(recogniser, bound))
+        except Exception:
+            log.exception("wyoming.server_failed")
+
+    async def _serve(self, recogniser: Recogniser, bound: Future[int]) -> None:
+        self._loop = asyncio.get_running_loop()
+
+        async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self._serve_client(reader, writer, recogniser)
+
+        try:
+            server = await asyncio.start_server(
+                serve_client, self._host, self._port, limit=frames.MAX_HEADER_BYTES
+            )
+        except (OSError, ValueError) as error:
+            bound.set_exception(self._cannot_listen(error))
+            return
+        bound.set_result(server.sockets[0].getsockname()[1])
+        await self._stopping.wait()
+        server.close()
+        for client in self._clients:
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+
+    async def _serve_client(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, recogniser: Recogniser
+    ) -> None:
+        """Serve one client; a bug that it finds is logged, and stays its own."""
+        task = asyncio.current_task()
+        if task is None or len(self._clients) >= self._limits.max_clients:
+            log.warning("wyoming.too_many_clients", most=self._limits.max_clients)
+            full = Error(f"{self._limits.max_clients} clients are connected", "wyoming.full")
+            writer.write(frames.encode(full.event()))
+            writer.close()
+            return
+        self._clients.add(task)
+        try:
+            await Connection(
+                reader,
+                writer,
+                recogniser=recogniser,
+                schedule=self._schedule,
+                limits=self._limits,
+            ).run()
+        except asyncio.CancelledError:
+            # By `stop` alone. Python 3.11 complains about a client's task that was cancelled.
+            log.debug("wyoming.client_dismissed")
+        except Exception:
+            log.exception("wyoming.client_failed")
+        finally:
+            self._clients.discard(task)
+
+    def _cannot_listen(self, error: Exception) -> WyomingError:
+        return WyomingError(
+            "wyoming.cannot_listen",
+            f"the Wyoming server cannot listen on {self._host}:{self._port}: {error}",
+            remedy="choose another wyoming.port, or stop what uses it",
+        )

@@ -1,0 +1,145 @@
+"""Encoding beside cached silence, against the padded reference encoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from voice_daemon.asr.cooperative import at_once
+from voice_daemon.asr.decoding import GreedyDecoder
+from voice_daemon.asr.features import log_mel_spectrogram
+from voice_daemon.asr.incremental_encoder import (
+    FRAME_SAMPLES,
+    AcousticContext,
+    SilentWindow,
+    encoding_silence,
+    silent_window,
+)
+from voice_daemon.asr.offline import N_SAMPLES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from voice_daemon.asr import WhisperModel
+
+
+@pytest.fixture(scope="module")
+def silence(tiny: WhisperModel) -> SilentWindow:
+    """The silent window, encoded once."""
+    return silent_window(tiny)
+
+
+@pytest.fixture(scope="module")
+def padded_mel(tiny: WhisperModel, command_speech: NDArray[np.float32]) -> mx.array:
+    """(1, 3000, n_mels): the clip as the reference path sees it."""
+    padded = np.pad(command_speech, (0, N_SAMPLES - len(command_speech)))
+    return mx.array(log_mel_spectrogram(padded, tiny.dims.n_mels))[None]
+
+
+def context(
+    tiny: WhisperModel, silence: SilentWindow, *, refresh_frames: int = 50
+) -> AcousticContext:
+    return AcousticContext(tiny, silence, refresh_frames=refresh_frames, padding_frames=10)
+
+
+@pytest.mark.parametrize(("first", "end"), [(0, 60), (37, 90), (1000, 1010)])
+def test_frames_encoded_inside_their_own_context_equal_the_reference(
+    tiny: WhisperModel, padded_mel: mx.array, first: int, end: int
+) -> None:
+    reference, keys = tiny.encoder.with_keys(padded_mel)
+    margin = 1 if first else 0
+    frames, grown = at_once(
+        tiny.encoder.beside(
+            padded_mel[:, 2 * (first - margin) : 2 * (end + 1)],
+            [(k[:, :, :first], v[:, :, :first]) for k, v in keys] if first else None,
+            [(k[:, :, end:], v[:, :, end:]) for k, v in keys],
+            mx.zeros((1, 1, 1, tiny.dims.n_audio_ctx)),
+            first=first,
+        )
+    )
+    np.testing.assert_allclose(frames, reference[:, first:end], atol=2e-3)
+    for (k, v), (same_k, same_v) in zip(keys, grown, strict=True):
+        np.testing.assert_allclose(same_k, k[:, :, :end], atol=2e-3)
+        np.testing.assert_allclose(same_v, v[:, :, :end], atol=2e-3)
+
+
+def test_the_text_beside_cached_silence_is_that_of_the_padded_encoder(
+    tiny: WhisperModel,
+    silence: SilentWindow,
+    padded_mel: mx.array,
+    command_speech: NDArray[np.float32],
+) -> None:
+    greedy, opening = GreedyDecoder(tiny), tiny.opening("en", "transcribe")
+    audio = context(tiny, silence)
+    audio.feed(command_speech)
+    n_frames = audio.encode(everything=True, padding_frames=25)
+    ours = greedy.decode(audio.cross, opening, max_tokens=60, n_frames=n_frames)
+    cross = tiny.decoder.cross_keys(tiny.encoder(padded_mel))
+    reference = greedy.decode(cross, opening, max_tokens=60, n_frames=n_frames)
+    assert ours.tokens == reference.tokens
+    np.testing.assert_allclose(ours.logprobs, reference.logprobs, atol=0.5)
+
+
+def test_pooled_silence_covers_the_rest_of_the_window(
+    tiny: WhisperModel, silence: SilentWindow
+) -> None:
+    encoder, cross = silence.after(3 * silence.pool)
+    n_keys = tiny.dims.n_audio_ctx // silence.pool - 3
+    assert {k.shape[2] for k, _ in (*encoder, *cross)} == {n_keys}
+
+
+def test_the_end_of_the_window_leaves_no_silence(tiny: WhisperModel, silence: SilentWindow) -> None:
+    audio = context(tiny, silence)
+    audio.feed(np.zeros(N_SAMPLES, dtype=np.float32))
+    assert audio.encode(everything=True) == tiny.dims.n_audio_ctx
+    assert {k.shape[2] for k, _ in audio.cross.layers} == {tiny.dims.n_audio_ctx}
+
+
+def test_the_audio_is_counted_in_whole_frames(tiny: WhisperModel, silence: SilentWindow) -> None:
+    audio = context(tiny, silence)
+    audio.feed(np.zeros(10 * FRAME_SAMPLES + 7, dtype=np.float32))
+    assert audio.encode(everything=True) == 10
+    assert audio.n_samples == 10 * FRAME_SAMPLES + 7
+
+
+def test_encoding_in_steps_ends_near_encoding_at_once(
+    tiny: WhisperModel, silence: SilentWindow, command_speech: NDArray[np.float32]
+) -> None:
+    whole = context(tiny, silence)
+    whole.feed(command_speech)
+    n_frames = whole.encode(everything=True, padding_frames=10)
+    steps = context(tiny, silence, refresh_frames=1500)
+    for first in range(0, len(command_speech), 8000):
+        steps.feed(command_speech[first : first + 8000])
+        steps.encode()
+    steps.encode(everything=True, padding_frames=10)
+    for (k, _), (same_k, _) in zip(whole.cross.layers, steps.cross.layers, strict=True):
+        np.testing.assert_allclose(same_k[:, :, :n_frames], k[:, :, :n_frames], atol=5e-2)
+
+
+def test_silence_is_encoded_a_layer_at_a_time_for_whoever_has_to_listen_meanwhile(
+    tiny: WhisperModel, silence: SilentWindow
+) -> None:
+    steps = encoding_silence(tiny)
+    n_steps = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found = end.value
+            break
+        n_steps += 1
+    assert n_steps > tiny.dims.n_audio_layer
+    np.testing.assert_allclose(found.cross[0][0], silence.cross[0][0], atol=1e-4)
+
+
+def test_a_step_takes_the_silence_in_less_detail(silence: SilentWindow) -> None:
+    coarse = silence.coarser(4)
+    fine = np.array(silence.encoder[1][0])[:, :, :4]
+    assert coarse.pool == 4 * silence.pool
+    np.testing.assert_allclose(
+        np.array(coarse.encoder[1][0])[:, :, 0], fine.mean(axis=2), atol=1e-5
+    )

@@ -1,0 +1,82 @@
+"""Settling the older part of a long utterance in turns, while the window goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from voice_daemon.asr import StreamingConfig, WhisperModel
+from voice_daemon.asr.cooperative import at_once
+from voice_daemon.asr.decoding import GreedyDecoder
+from voice_daemon.asr.incremental_encoder import FRAME_SAMPLES, silent_window
+from voice_daemon.asr.settling import ENCODING_TURNS, Streamed, settling
+from voice_daemon.asr.types import text_of
+from voice_daemon.asr.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from voice_daemon.asr.cooperative import Steps
+    from voice_daemon.asr.settling import Settled
+
+NOTHING_STREAMED = Streamed(spoken=(), committed=(), draft=())
+
+
+@pytest.fixture
+def window(tiny: WhisperModel, command_speech: NDArray[np.float32]) -> Window:
+    """A window that holds the command three times."""
+    window = Window(
+        tiny, StreamingConfig(), silence=silent_window(tiny), greedy=GreedyDecoder(tiny)
+    )
+    window.feed(np.tile(command_speech, 3))
+    window.encode()
+    return window
+
+
+def turns(steps: Steps[Settled], between: Callable[[], object]) -> tuple[Settled, int]:
+    """Do all steps and something between them; also their number."""
+    n_turns = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value, n_turns
+        n_turns += 1
+        between()
+
+
+def test_what_is_fed_meanwhile_changes_nothing_of_what_is_settled(
+    tiny: WhisperModel, window: Window, command_speech: NDArray[np.float32]
+) -> None:
+    n_layers = tiny.dims.n_audio_layer
+    alone = at_once(settling(window, NOTHING_STREAMED, n_layers=n_layers))
+
+    def go_on() -> None:
+        window.feed(command_speech[:8000])
+        window.encode()
+        assert window.read().words
+
+    beside, n_turns = turns(settling(window, NOTHING_STREAMED, n_layers=n_layers), go_on)
+    assert n_turns >= 2 * ENCODING_TURNS
+    assert (beside.words, beside.frame) == (alone.words, alone.frame)
+    assert 1 <= text_of(alone.words).lower().count("kitchen") <= 2
+
+
+def test_the_new_window_holds_all_that_was_not_settled(
+    tiny: WhisperModel, window: Window, command_speech: NDArray[np.float32]
+) -> None:
+    settled = at_once(settling(window, NOTHING_STREAMED, n_layers=tiny.dims.n_audio_layer))
+    n_kitchens = text_of(settled.words).lower().count("kitchen")
+    window.move(settled.frame, settled.acoustic)
+    assert window.first_frame == settled.frame
+    assert window.n_samples == 3 * len(command_speech) - settled.frame * FRAME_SAMPLES
+    window.feed(command_speech)
+    end_frame = window.encode()
+    reading = window.read()
+    assert end_frame == 4 * len(command_speech) // FRAME_SAMPLES - 1
+    assert text_of(reading.words).lower().count("kitchen") == 4 - n_kitchens
+    assert all(settled.frame <= word.frame < end_frame for word in reading.words)

@@ -1,0 +1,239 @@
+"""Audio files of all kinds, written and read by libsndfile."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import tracemalloc
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import soundfile
+
+from voice_daemon.audio import BLOCK_SAMPLES
+from voice_daemon.audio.file import WavSource, load_audio
+from voice_daemon.errors import AudioFileError
+from voice_daemon.events import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from voice_daemon.events import AudioBlock
+
+
+def tone(rate_hz: int, seconds: float) -> NDArray[np.float64]:
+    return 0.5 * np.sin(2 * np.pi * 300 * np.arange(round(rate_hz * seconds)) / rate_hz)
+
+
+def read_all(source: WavSource) -> list[AudioBlock]:
+    source.start()
+    blocks = []
+    while not source.exhausted:
+        block = source.read(10)
+        if block is not None:
+            blocks.append(block)
+    source.stop()
+    return blocks
+
+
+def read_on(source: WavSource) -> None:
+    while not source.exhausted:
+        source.read(1)
+
+
+def joined(blocks: list[AudioBlock]) -> NDArray[np.int16]:
+    return np.concatenate([block.samples for block in blocks])
+
+
+def test_a_plain_wav_comes_through_bit_for_bit(tmp_path: Path) -> None:
+    samples = np.random.default_rng(1).integers(-32_768, 32_768, 10_000).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", samples, SAMPLE_RATE)
+    blocks = read_all(WavSource(tmp_path / "a.wav", realtime=False))
+    assert np.array_equal(joined(blocks), samples)
+    assert {len(block.samples) for block in blocks[:-1]} == {BLOCK_SAMPLES}
+    for earlier, later in pairwise(blocks):
+        assert later.first_sample == earlier.first_sample + BLOCK_SAMPLES
+
+
+@pytest.mark.parametrize(
+    ("name", "rate_hz", "channels", "subtype", "within"),
+    [
+        ("a.wav", 44_100, 2, "PCM_U8", 0.01),
+        ("a.wav", 48_000, 6, "PCM_24", 1e-3),
+        ("a.wav", 8_000, 1, "ULAW", 0.02),
+        ("a.wav", 96_000, 2, "FLOAT", 1e-3),
+        ("a.flac", 22_050, 1, "PCM_16", 1e-3),
+        ("a.ogg", 44_100, 2, "VORBIS", 0.05),
+        ("a.aiff", 11_025, 1, "PCM_16", 1e-3),
+    ],
+)
+def test_any_rate_channels_and_format_are_converted(  # noqa: PLR0917 - pytest names them
+    tmp_path: Path, name: str, rate_hz: int, channels: int, subtype: str, within: float
+) -> None:
+    path = tmp_path / name
+    audio = np.repeat(tone(rate_hz, 1.0)[:, np.newaxis], channels, axis=1)
+    soundfile.write(path, audio, rate_hz, subtype=subtype)
+    loaded = load_audio(path)
+    assert loaded.dtype == np.float32
+    assert len(loaded) == pytest.approx(SAMPLE_RATE, rel=0.1)
+    middle = slice(4000, 12_000)
+    assert loaded[middle] == pytest.approx(tone(SAMPLE_RATE, 1.0)[middle], abs=within)
+
+
+def test_an_mp3_is_read_in_pieces_as_it_is_read_whole(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.mp3", tone(SAMPLE_RATE, 2.0), SAMPLE_RATE)
+    whole, _rate_hz = soundfile.read(tmp_path / "a.mp3", dtype="float32")
+    assert load_audio(tmp_path / "a.mp3") == pytest.approx(whole, abs=1e-6)
+
+
+def test_channels_are_mixed(tmp_path: Path) -> None:
+    left_and_right = np.array([[1000, 3000], [-1000, -3000]] * 400, np.int16)
+    soundfile.write(tmp_path / "a.wav", left_and_right, SAMPLE_RATE)
+    blocks = read_all(WavSource(tmp_path / "a.wav", realtime=False))
+    assert set(joined(blocks).tolist()) == {2000, -2000}
+
+
+def test_a_float_file_that_is_too_loud_is_clipped(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", [3.0, -3.0] * 200, SAMPLE_RATE, subtype="FLOAT")
+    blocks = read_all(WavSource(tmp_path / "a.wav", realtime=False))
+    assert set(joined(blocks).tolist()) == {32_767, -32_768}
+
+
+def test_what_is_not_a_number_harms_only_itself(tmp_path: Path) -> None:
+    audio = tone(8_000, 1.0)
+    audio[4000] = np.nan
+    soundfile.write(tmp_path / "a.wav", audio, 8_000, subtype="DOUBLE")
+    loaded = load_audio(tmp_path / "a.wav")
+    assert loaded[10_000:14_000] == pytest.approx(tone(SAMPLE_RATE, 1.0)[10_000:14_000], abs=0.01)
+
+
+def test_a_wav_that_was_cut_short_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.wav", tmp_path / "cut.wav"
+    soundfile.write(whole, tone(SAMPLE_RATE, 1.0), SAMPLE_RATE)
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    loaded = load_audio(cut)
+    assert 0 < len(loaded) < SAMPLE_RATE
+    assert np.array_equal(loaded, load_audio(whole)[: len(loaded)])
+
+
+def test_a_damaged_flac_is_played_up_to_the_damage(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.flac", tmp_path / "cut.flac"
+    noise = np.random.default_rng(1).normal(0, 0.1, 10 * SAMPLE_RATE)
+    soundfile.write(whole, noise, SAMPLE_RATE)
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    source = WavSource(cut, realtime=False)
+    source.start()
+    with pytest.raises(AudioFileError, match=r"cut.flac is damaged after \d\.\d s"):
+        read_on(source)
+    assert 3 * SAMPLE_RATE < source.clock.now_sample() < 5 * SAMPLE_RATE
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot be read as audio"),
+        (b"turn on the kitchen lights\n" * 20, "cannot be read as audio"),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "cannot be read as audio"),
+    ],
+)
+def test_what_is_not_audio_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "words.wav"
+    path.write_bytes(content)
+    with pytest.raises(AudioFileError, match=message) as caught:
+        WavSource(path, realtime=False).start()
+    assert str(path) in caught.value.message
+    assert "WAV" in caught.value.remedy
+
+
+def test_a_wav_without_samples_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(0), SAMPLE_RATE)
+    with pytest.raises(AudioFileError, match="holds no audio"):
+        WavSource(tmp_path / "a.wav", realtime=False).start()
+    with pytest.raises(AudioFileError, match="holds no audio"):
+        load_audio(tmp_path / "a.wav")
+
+
+def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
+    with pytest.raises(AudioFileError, match="No such file"):
+        load_audio(tmp_path / "missing.wav")
+    with pytest.raises(AudioFileError, match="directory"):
+        load_audio(tmp_path)
+
+
+def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
+    file, pipe = tmp_path / "tone.flac", tmp_path / "pipe"
+    soundfile.write(file, tone(44_100, 1.0), 44_100)
+    os.mkfifo(pipe)
+    writing = threading.Thread(target=lambda: pipe.write_bytes(file.read_bytes()))
+    writing.start()
+    piped = load_audio(pipe)
+    writing.join()
+    np.testing.assert_array_equal(piped, load_audio(file))
+
+
+def test_a_pipe_without_an_end_is_refused() -> None:
+    with pytest.raises(AudioFileError, match="/dev/zero is no file, and more than 512 MiB"):
+        load_audio(Path("/dev/zero"))
+
+
+def test_a_rate_that_nobody_records_at_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(100), 100)
+    with pytest.raises(AudioFileError, match="sample rate of 100 Hz"):
+        load_audio(tmp_path / "a.wav")
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    peaks = []
+    for seconds in (5, 60):
+        path = tmp_path / f"{seconds}.wav"
+        soundfile.write(path, np.zeros((seconds * 44_100, 2)), 44_100)
+        source = WavSource(path, realtime=False)
+        source.start()
+        tracemalloc.start()
+        read_on(source)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_it_can_be_played_again(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(SAMPLE_RATE, 0.1), SAMPLE_RATE)
+    source = WavSource(tmp_path / "a.wav", realtime=False)
+    assert source.exhausted
+    assert np.array_equal(joined(read_all(source)), joined(read_all(source)))
+
+
+def test_a_fast_replay_stands_where_its_reader_does(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(SAMPLE_RATE, 0.1), SAMPLE_RATE)
+    source = WavSource(tmp_path / "a.wav", realtime=False)
+    source.start()
+    source.read(1)
+    source.read(1)
+    assert source.clock.now_sample() == 2 * BLOCK_SAMPLES
+
+
+def test_in_real_time_no_block_comes_before_it_was_spoken(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(SAMPLE_RATE, 0.2), SAMPLE_RATE)
+    source = WavSource(tmp_path / "a.wav", realtime=True)
+    started_s = time.monotonic()
+    source.start()
+    while not source.exhausted:
+        block = source.read(1)
+        assert block is not None
+        spoken = block.first_sample + len(block.samples)
+        assert time.monotonic() - started_s >= spoken / SAMPLE_RATE
+        assert source.clock.now_sample() >= spoken
+
+
+def test_in_real_time_a_short_wait_ends_without_a_block(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(SAMPLE_RATE, 0.2), SAMPLE_RATE)
+    source = WavSource(tmp_path / "a.wav", realtime=True)
+    source.start()
+    states = [(source.read(0), source.exhausted)]
+    source.stop()
+    states.append((source.read(1), source.exhausted))
+    assert states == [(None, False), (None, True)]

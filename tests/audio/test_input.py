@@ -1,0 +1,229 @@
+"""The audio input's life, with sources and clocks that do what the test says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from voice_daemon.audio.input import InputBack, InputLost, Intake, SilenceMeter, SystemClock
+from voice_daemon.errors import AudioDeviceError
+from voice_daemon.events import AudioBlock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from voice_daemon.audio import AudioSource
+
+SECOND = 16_000
+
+
+@dataclass(slots=True)
+class HandClock:
+    """Time that moves when it is told to, and when somebody sleeps."""
+
+    monotonic_s: float = 1000.0
+    wall_s: float = 5000.0
+
+    def advance(self, seconds: float) -> None:
+        self.monotonic_s += seconds
+        self.wall_s += seconds
+
+    def as_clock(self) -> SystemClock:
+        return SystemClock(
+            monotonic=lambda: self.monotonic_s, wall=lambda: self.wall_s, sleep=self.advance
+        )
+
+
+@dataclass(slots=True)
+class ScriptedClock:
+    """A source's clock that stands where the source's reading does."""
+
+    sample: int = 0
+
+    def now_sample(self) -> int:
+        return self.sample
+
+
+@dataclass(slots=True)
+class ScriptedSource:
+    """Delivers the blocks that it holds; a read without one takes as long as it may."""
+
+    clock_of_test: HandClock
+    blocks: list[AudioBlock] = field(default_factory=list)
+    failure: Exception | None = None
+    exhausted: bool = False
+    description: str = "a scripted microphone"
+    dropped_samples: int = 0
+    clock: ScriptedClock = field(default_factory=ScriptedClock)
+    stops: int = 0
+
+    def start(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def read(self, timeout_s: float) -> AudioBlock | None:
+        if self.blocks:
+            block = self.blocks.pop(0)
+            self.clock.sample = block.first_sample + len(block.samples)
+            return block
+        self.clock_of_test.advance(timeout_s)
+        return None
+
+    def stop(self) -> None:
+        self.stops += 1
+
+
+def block(first_sample: int, n_samples: int = 1280, value: int = 7) -> AudioBlock:
+    return AudioBlock(first_sample, np.full(n_samples, value, np.int16))
+
+
+def no_device() -> AudioDeviceError:
+    return AudioDeviceError("mic.none", "no such device", remedy="plug one in")
+
+
+def one_after_another(*sources: ScriptedSource) -> Callable[[], AudioSource]:
+    waiting = list(sources)
+    return lambda: waiting.pop(0)
+
+
+def read_until(intake: Intake, kind: type) -> object:
+    """Read on in fake time until a `kind` comes."""
+    for _ in range(1000):
+        got = intake.read(0.25)
+        if isinstance(got, kind):
+            return got
+    raise AssertionError(kind)
+
+
+def open_intake(clock: HandClock, *sources: ScriptedSource) -> Intake:
+    intake = Intake(one_after_another(*sources), stall_timeout_s=3, clock=clock.as_clock())
+    intake.open()
+    return intake
+
+
+def test_blocks_pass_and_count_on() -> None:
+    clock = HandClock()
+    intake = open_intake(clock, ScriptedSource(clock, [block(0), block(1280)]))
+    assert [type(intake.read(1)), type(intake.read(1))] == [AudioBlock, AudioBlock]
+    assert intake.end_sample == 2560
+
+
+def test_a_pause_shorter_than_the_stall_timeout_is_no_loss() -> None:
+    clock = HandClock()
+    source = ScriptedSource(clock, [block(0)])
+    intake = open_intake(clock, source)
+    intake.read(1)
+    assert [intake.read(1), intake.read(1)] == [None, None]
+    source.blocks.append(block(1280))
+    assert isinstance(intake.read(1), AudioBlock)
+    assert [intake.read(1), intake.read(1)] == [None, None]
+
+
+def test_a_stall_loses_the_input_and_a_new_source_brings_it_back() -> None:
+    clock = HandClock()
+    first = ScriptedSource(clock, [block(0, SECOND)])
+    second = ScriptedSource(clock, [block(0)], description="the new one")
+    intake = open_intake(clock, first, second)
+    intake.read(1)
+    assert isinstance(read_until(intake, InputLost), InputLost)
+    assert intake.source is None
+    assert read_until(intake, InputBack) == InputBack("the new one")
+    assert first.stops == 1
+    assert intake.reopens == 1
+
+
+def test_the_time_without_sound_is_a_gap_in_the_samples() -> None:
+    clock = HandClock()
+    second = ScriptedSource(clock, [block(0)])
+    intake = open_intake(clock, ScriptedSource(clock, [block(0, SECOND)]), second)
+    intake.read(1)
+    before_s = clock.monotonic_s
+    read_until(intake, InputBack)
+    away_s = clock.monotonic_s - before_s
+    after = intake.read(1)
+    assert isinstance(after, AudioBlock)
+    assert after.first_sample == SECOND + round(away_s * SECOND)
+    assert intake.now_sample() == intake.end_sample == after.first_sample + 1280
+
+
+def test_an_input_that_does_not_come_back_is_given_up_after_three_attempts() -> None:
+    clock = HandClock()
+    gone = [ScriptedSource(clock, failure=no_device()) for _ in range(3)]
+    intake = open_intake(clock, ScriptedSource(clock), *gone)
+    read_until(intake, InputLost)
+    lost_s = clock.monotonic_s
+    with pytest.raises(AudioDeviceError, match="no such device"):
+        read_until(intake, InputBack)
+    assert clock.monotonic_s - lost_s == pytest.approx(1 + 2 + 5, abs=0.5)
+
+
+def test_an_input_back_at_the_second_attempt_gets_three_more_the_next_time() -> None:
+    clock = HandClock()
+    gone = ScriptedSource(clock, failure=no_device())
+    intake = open_intake(clock, ScriptedSource(clock), gone, ScriptedSource(clock), gone, gone)
+    read_until(intake, InputLost)
+    read_until(intake, InputBack)
+    read_until(intake, InputLost)
+    with pytest.raises(IndexError):  # the third new attempt finds no source left in the script
+        read_until(intake, InputBack)
+
+
+def test_a_device_error_while_reading_loses_the_input_at_once() -> None:
+    class Torn(ScriptedSource):
+        def read(self, timeout_s: float) -> AudioBlock | None:
+            raise AudioDeviceError("mic.gone", f"unplugged within {timeout_s}", remedy="plug it in")
+
+    clock = HandClock()
+    intake = open_intake(clock, Torn(clock))
+    assert intake.read(1) == InputLost("unplugged within 1")
+
+
+def test_a_machine_that_slept_reopens_its_input() -> None:
+    clock = HandClock()
+    source = ScriptedSource(clock, [block(0), block(1280)])
+    intake = open_intake(clock, source, ScriptedSource(clock))
+    intake.read(1)
+    clock.wall_s += 3600
+    lost = intake.read(1)
+    assert isinstance(lost, InputLost)
+    assert "3600" in lost.message
+    read_until(intake, InputBack)
+    assert intake.read(1) is None
+
+
+def test_a_file_at_its_end_is_not_lost() -> None:
+    clock = HandClock()
+    intake = open_intake(clock, ScriptedSource(clock, exhausted=True))
+    assert [intake.read(1) for _ in range(5)] == [None] * 5
+    assert intake.exhausted
+
+
+def test_the_first_opening_fails_with_the_sources_own_error() -> None:
+    clock = HandClock()
+    intake = Intake(
+        one_after_another(ScriptedSource(clock, failure=no_device())), stall_timeout_s=3
+    )
+    with pytest.raises(AudioDeviceError, match="no such device"):
+        intake.open()
+
+
+def test_closing_an_open_input_stops_it() -> None:
+    clock = HandClock()
+    source = ScriptedSource(clock)
+    intake = open_intake(clock, source)
+    intake.close()
+    intake.close()
+    assert source.stops == 1
+
+
+def test_only_exact_zeros_count_as_digital_silence() -> None:
+    meter = SilenceMeter()
+    meter.feed(np.zeros(SECOND, np.int16))
+    assert meter.silent_s == 1.0
+    meter.feed(np.concatenate([np.ones(100, np.int16), np.zeros(8000, np.int16)]))
+    assert meter.silent_s == 0.5
+    meter.feed(np.ones(1, np.int16))
+    assert meter.silent_s == 0.0

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voice_daemon.endpoint.hallucination import SpokenRules, VoiceEvidence, was_spoken
+
+SECOND = 16_000
+RULES = SpokenRules()
+CLEAR, UNCLEAR = VoiceEvidence().after(0.9, SECOND), VoiceEvidence().after(0.6, SECOND)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a recogniser says of its text."""
+
+    confidence: float = 0.9
+    no_speech_prob: float = 0.1
+    ended: bool = True
+
+
+def test_evidence_is_the_mean_probability_over_the_voice() -> None:
+    voice = VoiceEvidence().after(0.9, 300).after(0.5, 100)
+    assert voice.voiced_samples == 400
+    assert voice.mean_probability == pytest.approx(0.8)
+    assert (voice + VoiceEvidence().after(0.0, 400)).mean_probability == pytest.approx(0.4)
+    assert VoiceEvidence().mean_probability == 0
+
+
+@pytest.mark.parametrize("voice", [CLEAR, UNCLEAR])
+def test_a_text_without_a_doubt_was_spoken(voice: VoiceEvidence) -> None:
+    assert was_spoken("Stop.", Said(), voice=voice, rules=RULES)
+
+
+@pytest.mark.parametrize(
+    "doubt", [Said(confidence=0.3), Said(no_speech_prob=0.7), Said(ended=False)]
+)
+def test_one_doubt_is_enough_unless_the_voice_is_clear(doubt: Said) -> None:
+    assert was_spoken("Stop.", doubt, voice=CLEAR, rules=RULES)
+    assert not was_spoken("Stop.", doubt, voice=UNCLEAR, rules=RULES)
+
+
+def test_two_doubts_are_enough_for_any_voice() -> None:
+    doubts = Said(confidence=0.3, no_speech_prob=0.7)
+    assert not was_spoken("you", doubts, voice=CLEAR, rules=RULES)
+
+
+def test_where_the_voice_is_not_clear_the_words_must_be_likelier_than_not() -> None:
+    said = Said(confidence=0.45)
+    assert was_spoken("The man is so good.", said, voice=CLEAR, rules=RULES)
+    assert not was_spoken("The man is so good.", said, voice=UNCLEAR, rules=RULES)
+
+
+def test_nobody_speaks_faster_than_words_can_be_said() -> None:
+    voice = replace(CLEAR, voiced_samples=SECOND // 2)
+    assert was_spoken("one two three four", Said(), voice=voice, rules=RULES)
+    assert not was_spoken("one two three four five", Said(), voice=voice, rules=RULES)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.booleans(), st.floats(0, 1))
+def test_blank_text_was_never_spoken_and_a_clearer_voice_never_hurts(
+    confidence: float,
+    no_speech: float,
+    ended: bool,  # noqa: FBT001 - hypothesis gives it
+    probability: float,
+) -> None:
+    said = Said(confidence, no_speech, ended)
+    voice = VoiceEvidence().after(probability, SECOND)
+    assert not was_spoken(" ", said, voice=voice, rules=RULES)
+    if was_spoken("Stop.", said, voice=voice, rules=RULES):
+        assert was_spoken("Stop.", said, voice=CLEAR, rules=RULES)

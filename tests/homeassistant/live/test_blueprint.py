@@ -1,0 +1,187 @@
+"""The shipped blueprint, imported and instantiated: what was said is done, and answered."""
+
+from __future__ import annotations
+
+import json
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rigs.homeassistant.hub import soon
+from rigs.homeassistant.lights import light_in
+from rigs.homeassistant.names import named
+from rigs.homeassistant.rooms import spoken_commands
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rigs.brokers import Mosquitto, Observer
+    from rigs.homeassistant.environment import StartDaemon
+    from rigs.homeassistant.hub import Hub
+
+    Automate = Callable[..., None]
+
+BLUEPRINTS = Path(__file__).parents[3] / "docs" / "blueprints"
+BLUEPRINT = "voice_daemon_commands.yaml"
+NODE = named("blueprint")
+FINAL = f"voice/{NODE}/transcript/final"
+ANSWERS = "livetest/answers"
+COMMAND = "Turn on the kitchen lights."
+
+
+@pytest.fixture(scope="module")
+def blueprint(hub: Hub) -> Iterator[str]:
+    """Import the blueprint by its address, as the import button does; where it was put."""
+    handler = partial(SimpleHTTPRequestHandler, directory=BLUEPRINTS)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/{BLUEPRINT}"
+        found = hub.ask("blueprint/import", url=address)
+        server.shutdown()
+    assert found["validation_errors"] is None
+    path = f"{found['suggested_filename']}.yaml"
+    hub.ask(
+        "blueprint/save",
+        domain="automation",
+        path=path,
+        yaml=found["raw_data"],
+        source_url=address,
+        allow_override=True,
+    )
+    yield path
+    hub.ask("blueprint/delete", domain="automation", path=path)
+
+
+@pytest.fixture
+def automate(hub: Hub, broker: Mosquitto, blueprint: str) -> Iterator[Automate]:
+    """Give what makes an automation from the blueprint, and waits until it hears."""
+    publish = {
+        "action": "mqtt.publish",
+        "data": {
+            "topic": ANSWERS,
+            "payload": "{{ dict(answer=answer, understood=understood, node=node, text=heard.text)"
+            " | to_json }}",
+        },
+    }
+
+    def subscriptions() -> int:
+        return broker.log_text().count(f"{FINAL} (QoS")
+
+    def make(**inputs: object) -> None:
+        before = subscriptions()
+        given = {"final_topic": FINAL, "answer_actions": [publish], **inputs}
+        hub.automate(NODE, {"use_blueprint": {"path": blueprint, "input": given}})
+        soon(lambda: subscriptions() > before, "the automation listens")
+
+    yield make
+    hub.forget_automation(NODE)
+
+
+def say(listener: Observer, text: str, **more: object) -> None:
+    """Publish a final as the daemon would."""
+    message = {"text": text, "language": "en", "confidence": 0.9, "session_id": "s", **more}
+    listener.publish(FINAL, json.dumps(message))
+
+
+def answers(listener: Observer, count: int) -> list[Any]:
+    soon(lambda: len(listener.on(ANSWERS)) >= count, f"{count} commands are answered")
+    return [json.loads(payload) for payload in listener.on(ANSWERS)]
+
+
+def test_a_spoken_command_switches_the_light_and_is_answered(
+    hub: Hub, automate: Automate, start_daemon: StartDaemon, listener: Observer, tmp_path: Path
+) -> None:
+    automate()
+    spoken = spoken_commands(tmp_path / "command.wav", pauses_s=(1,))
+    with (
+        light_in("Kitchen", hub=hub, listener=listener) as kitchen,
+        light_in("Bedroom", hub=hub, listener=listener) as bedroom,
+        start_daemon(NODE, recording=spoken),
+    ):
+        answered = answers(listener, 1)
+        assert [(a["text"], a["understood"], a["node"]) for a in answered] == [
+            (COMMAND, True, NODE)
+        ]
+        assert answered[0]["answer"]
+        assert (kitchen.orders, bedroom.orders) == ([b"ON"], [])
+
+
+def test_every_command_of_a_quick_series_is_carried_out_in_order(
+    automate: Automate, listener: Observer
+) -> None:
+    automate()
+    texts = [f"please do number {number}" for number in range(8)]
+    for text in texts:
+        say(listener, text)
+    assert [answer["text"] for answer in answers(listener, len(texts))] == texts
+
+
+@pytest.mark.parametrize("text", ["1, 2, 3.", "20.", "{'a': 1}", "true", '"quoted" \\ text'])
+def test_a_text_that_looks_like_something_else_stays_a_text(
+    text: str, automate: Automate, listener: Observer
+) -> None:
+    automate()
+    say(listener, text)
+    assert not answers(listener, 1)[0]["understood"]
+
+
+def test_doubtful_and_empty_finals_do_nothing(automate: Automate, listener: Observer) -> None:
+    automate(min_confidence=0.6)
+    say(listener, "turn everything off", confidence=0.59)
+    say(listener, "  ")
+    listener.publish(FINAL, "no JSON at all")
+    say(listener, "sure enough", confidence=0.6)
+    say(listener, "nobody knows how sure", confidence=None)
+    heard = [answer["text"] for answer in answers(listener, 2)]
+    assert heard == ["sure enough", "nobody knows how sure"]
+
+
+def spoken(calls: list[dict[str, Any]]) -> dict[str, Any]:
+    """Give what each of both ways was told, once both were."""
+    made = {call["domain"]: call["service_data"] for call in calls}
+    return made if {"tts", "assist_satellite"} <= made.keys() else {}
+
+
+def test_the_answer_goes_to_satellites_and_players(
+    hub: Hub, automate: Automate, listener: Observer
+) -> None:
+    needed = {"tts", "assist_satellite"}
+    if not needed <= set(hub.request("GET", "/api/config")["components"]):
+        pytest.skip("this Home Assistant has no `assist_satellite:`, so it cannot speak")
+    automate(
+        satellites=["assist_satellite.nowhere"],
+        speech=["tts.nobody"],
+        players=["media_player.nowhere", "media_player.elsewhere"],
+    )
+    with hub.watch("call_service") as calls:
+        say(listener, "flurb the wobble")
+        answered = answers(listener, 1)[0]["answer"]
+        made = soon(lambda: spoken(calls.data()), "it is spoken")
+    assert made["assist_satellite"] == {
+        "entity_id": ["assist_satellite.nowhere"],
+        "message": answered,
+        "preannounce": False,
+    }
+    assert made["tts"] == {
+        "entity_id": ["tts.nobody"],
+        "media_player_entity_id": ["media_player.nowhere", "media_player.elsewhere"],
+        "message": answered,
+    }
+    hub.mark_log()  # it complains that nobody is there, rightly
+
+
+def test_what_was_not_understood_need_not_be_spoken(
+    hub: Hub, automate: Automate, listener: Observer
+) -> None:
+    if "assist_satellite" not in hub.request("GET", "/api/config")["components"]:
+        pytest.skip("this Home Assistant has no `assist_satellite:`, so it cannot speak")
+    automate(satellites=["assist_satellite.nowhere"], speak_failures=False)
+    with hub.watch("call_service") as calls:
+        say(listener, "flurb the wobble")
+        assert not answers(listener, 1)[0]["understood"]
+        soon(lambda: ANSWERS in str(calls.data()), "the last action was seen")
+        assert "assist_satellite" not in {call["domain"] for call in calls.data()}

@@ -1,0 +1,51 @@
+"""The card of the documentation, rendered by Home Assistant while somebody speaks."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from rigs.homeassistant.hub import soon
+from rigs.homeassistant.names import named
+from rigs.homeassistant.rooms import spoken_commands
+
+if TYPE_CHECKING:
+    from rigs.homeassistant.environment import StartDaemon
+    from rigs.homeassistant.hub import Hub
+
+PAGE = Path(__file__).parents[3] / "docs" / "home-assistant.md"
+NODE = named("screen")
+COMMAND = "Turn on the kitchen lights."
+
+
+def card() -> str:
+    """Give the template of the documented card, for our device."""
+    block = re.search(r"```yaml\n(type: markdown\n.*?)```", PAGE.read_text(), re.DOTALL)
+    assert block is not None
+    return str(yaml.safe_load(block[1])["content"]).replace("kitchen", NODE.replace("-", "_"))
+
+
+def test_the_card_shows_the_words_while_they_are_spoken_and_then_the_command(
+    hub: Hub, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    with start_daemon(NODE, forget=False):  # so that Home Assistant hears it from the start
+        state = hub.entity(NODE, "sensor", "State")
+        soon(lambda: hub.state(state) == "idle", "the daemon is idle")
+        template = card()
+        assert hub.render(template).strip() == "Nothing said yet."
+    spoken = spoken_commands(tmp_path / "one.wav", pauses_s=(3,))
+    shown: list[str] = []
+
+    def says_the_command() -> bool:
+        shown.append(hub.render(template).strip())
+        return shown[-1] == COMMAND
+
+    with start_daemon(NODE, recording=spoken):
+        soon(says_the_command, "the card shows the command")
+    assert "## …" in shown
+    speaking = [text for text in shown if text.startswith("## ") and "<font" in text]
+    assert any("Turn on" in text for text in speaking)
+    assert not any("None" in text for text in shown)

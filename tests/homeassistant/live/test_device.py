@@ -1,0 +1,190 @@
+"""The device that appears, and what can be done with it from Home Assistant."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import voice_daemon
+from rigs.homeassistant.hub import soon
+from rigs.homeassistant.names import named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rigs.brokers import Observer
+    from rigs.homeassistant.environment import StartDaemon
+    from rigs.homeassistant.hub import Hub
+
+NODE = named("den")
+ENABLE_S = 90.0
+"""Home Assistant waits half a minute before it loads what was enabled."""
+
+SHOWN = {
+    ("event", "Transcript"): None,
+    ("event", "Wake word heard"): None,
+    ("sensor", "State"): None,
+    ("sensor", "Words being spoken"): None,
+    ("binary_sensor", "Listening"): None,
+    ("binary_sensor", "Microphone problem"): "diagnostic",
+    ("switch", "Mute"): "config",
+    ("button", "Listen now"): None,
+    ("button", "Cancel"): None,
+    ("select", "Wake word"): "config",
+    ("number", "Wake word threshold"): "config",
+    ("number", "Silence that ends a command"): "config",
+}
+"""By domain and name: the category."""
+
+HIDDEN = {
+    ("sensor", "Last transcript"): None,
+    ("sensor", "Real-time factor"): "diagnostic",
+    ("sensor", "Uptime"): "diagnostic",
+    ("sensor", "Broker reconnects"): "diagnostic",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def daemon(hub: Hub, start_module_daemon: StartDaemon) -> Iterator[None]:
+    """Run a daemon in a quiet room, until Home Assistant has all of it."""
+    with start_module_daemon(NODE):
+        soon(lambda: len(hub.entities(NODE)) >= len(SHOWN), "the device is there")
+        state = hub.entity(NODE, "sensor", "State")
+        soon(lambda: hub.state(state) == "idle", "the daemon is idle")
+        yield
+
+
+def responses(listener: Observer, verb: str) -> list[Any]:
+    return [json.loads(payload) for payload in listener.on(f"voice/{NODE}/response/{verb}")]
+
+
+def test_every_entity_is_there_in_its_category(hub: Hub) -> None:
+    entities = hub.entities(NODE)
+    assert {(e.domain, e.name): e.category for e in entities if e.is_enabled} == SHOWN
+    assert {(e.domain, e.name): e.category for e in entities if not e.is_enabled} == HIDDEN
+
+
+def test_entity_ids_name_the_device_and_what_it_is(hub: Hub) -> None:
+    ids = {entity.entity_id for entity in hub.entities(NODE)}
+    name = NODE.replace("-", "_")
+    assert {
+        f"event.voice_{name}_transcript",
+        f"event.voice_{name}_wake",
+        f"sensor.voice_{name}_state",
+        f"sensor.voice_{name}_words",
+        f"switch.voice_{name}_mute",
+        f"button.voice_{name}_listen",
+        f"number.voice_{name}_wake_threshold",
+    } <= ids
+
+
+def test_the_device_says_what_it_is(hub: Hub) -> None:
+    device = hub.device(NODE)
+    assert device is not None
+    assert device["manufacturer"] == "voice-daemon"
+    assert device["sw_version"] == voice_daemon.__version__
+    assert NODE in device["name"]
+
+
+def test_the_wake_word_can_start_an_automation(hub: Hub) -> None:
+    assert [(t["type"], t["subtype"]) for t in hub.triggers(NODE)] == [("wake_word", "detected")]
+
+
+@pytest.mark.parametrize(
+    ("domain", "name", "value"),
+    [
+        ("sensor", "State", "idle"),
+        ("binary_sensor", "Listening", "off"),
+        ("binary_sensor", "Microphone problem", "off"),
+        ("switch", "Mute", "off"),
+        ("select", "Wake word", "hey_jarvis"),
+        ("number", "Wake word threshold", "0.5"),
+        ("number", "Silence that ends a command", "700"),
+        ("event", "Transcript", "unknown"),
+        ("event", "Wake word heard", "unknown"),
+    ],
+)
+def test_an_entity_shows_what_is_in_force(hub: Hub, domain: str, name: str, value: str) -> None:
+    entity = hub.entity(NODE, domain, name)
+    soon(lambda: hub.state(entity) == value, f"{entity} is {value}: {hub.state(entity)}")
+
+
+def test_mute_silences_the_device_and_is_reported(hub: Hub) -> None:
+    mute, state = hub.entity(NODE, "switch", "Mute"), hub.entity(NODE, "sensor", "State")
+    hub.act("switch.turn_on", mute)
+    soon(lambda: (hub.state(mute), hub.state(state)) == ("on", "muted"), "it is muted")
+    hub.act("switch.turn_off", mute)
+    soon(lambda: (hub.state(mute), hub.state(state)) == ("off", "idle"), "it listens again")
+
+
+def test_listen_opens_a_session_and_cancel_ends_it(hub: Hub, listener: Observer) -> None:
+    state, listening = (
+        hub.entity(NODE, "sensor", "State"),
+        hub.entity(NODE, "binary_sensor", "Listening"),
+    )
+    with hub.watch() as watch:
+        hub.act("button.press", hub.entity(NODE, "button", "Listen now"))
+        soon(lambda: hub.state(state) == "listening", "a session is open")
+        hub.act("button.press", hub.entity(NODE, "button", "Cancel"))
+        soon(lambda: hub.state(listening) == "off", "it is over")
+        assert [s["state"] for s in watch.states(listening)] == ["on", "off"]
+        assert [s["state"] for s in watch.states(state)] == ["listening", "idle"]
+    answered = [
+        answer["status"] for verb in ("listen", "cancel") for answer in responses(listener, verb)
+    ]
+    assert answered == ["ok", "ok"]
+    sessions = [json.loads(m) for m in listener.on(f"voice/{NODE}/session")]
+    assert [session.get("reason") for session in sessions] == [None, "cancelled"]
+
+
+def test_numbers_and_the_wake_word_can_be_set(hub: Hub) -> None:
+    for domain, name, action, key, value, before in (
+        ("number", "Wake word threshold", "number.set_value", "value", "0.73", "0.5"),
+        ("number", "Silence that ends a command", "number.set_value", "value", "950", "700"),
+        ("select", "Wake word", "select.select_option", "option", "alexa", "hey_jarvis"),
+    ):
+        entity = hub.entity(NODE, domain, name)
+        for wanted in (value, before):
+            hub.act(action, entity, **{key: wanted})
+            soon(lambda: hub.state(entity) == wanted, f"{entity} reports {wanted}")  # noqa: B023 - within the turn
+
+
+def test_a_value_out_of_range_changes_nothing_and_is_refused(hub: Hub, listener: Observer) -> None:
+    threshold = hub.entity(NODE, "number", "Wake word threshold")
+    listener.publish(f"voice/{NODE}/wake_threshold/set", "7")
+    listener.wait(f"voice/{NODE}/error")
+    assert hub.state(threshold) == "0.5"
+
+
+def test_settings_survive_a_restart_of_the_daemon(hub: Hub, start_daemon: StartDaemon) -> None:
+    node = named("keeper")
+    with start_daemon(node, forget=False):
+        silence = hub.entity(node, "number", "Silence that ends a command")
+        soon(lambda: hub.state(silence) == "700", "it is there")
+        hub.act("number.set_value", silence, value=1200)
+        soon(lambda: hub.state(silence) == "1200", "it is set")
+    soon(lambda: hub.state(silence) == "unavailable", "the daemon is gone")
+    with start_daemon(node):
+        soon(lambda: hub.state(silence) == "1200", "it is as it was set")
+
+
+def test_what_is_hidden_works_once_it_is_enabled(hub: Hub, listener: Observer) -> None:
+    names = ("Uptime", "Broker reconnects", "Last transcript")
+    uptime, reconnects, last = [hub.entity(NODE, "sensor", name) for name in names]
+    for entity in (uptime, reconnects, last):
+        hub.ask("config/entity_registry/update", entity_id=entity, disabled_by=None)
+    soon(
+        lambda: hub.state(uptime) not in (None, "unavailable", "unknown"),
+        "there is an uptime",
+        within_s=ENABLE_S,
+    )
+    assert float(hub.state(uptime) or 0) > 0
+    assert (hub.state(reconnects), hub.state(last)) == ("0", "unknown")
+    hub.mark_log()  # it complains about its own reload
+    text = "x" * 2000
+    message = {"event_type": "final", "text": text}
+    listener.publish(f"voice/{NODE}/transcript/final", json.dumps(message))
+    soon(lambda: hub.state(last) == "x" * 255, "a long transcript is cut")
+    assert hub.attributes(last)["text"] == text

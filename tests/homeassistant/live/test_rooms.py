@@ -1,0 +1,96 @@
+"""A command without a room is carried out where the microphone stands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import urllib.error
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rigs.homeassistant.environment import TOKEN_FILE, URL
+from rigs.homeassistant.hub import soon
+from rigs.homeassistant.lights import light_in
+from rigs.homeassistant.names import named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rigs.brokers import Mosquitto, Observer
+    from rigs.homeassistant.environment import StartDaemon
+    from rigs.homeassistant.hub import Hub
+    from rigs.homeassistant.lights import Light
+
+EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "assist_in_a_room.py"
+NODE = named("kitchen-shelf")
+LIGHTS_ON = "Turn on the lights."
+
+
+@pytest.fixture
+def rooms(
+    hub: Hub, listener: Observer, start_daemon: StartDaemon
+) -> Iterator[tuple[Light, Light, str]]:
+    """Give a light in each of two rooms, and the device that stands in the first."""
+    with (
+        light_in("Kitchen", hub=hub, listener=listener) as kitchen,
+        light_in("Bedroom", hub=hub, listener=listener) as bedroom,
+        start_daemon(NODE),
+    ):
+        device = soon(lambda: hub.device(NODE), "the device is there")
+        hub.ask("config/device_registry/update", device_id=device["id"], area_id=kitchen.area_id)
+        yield kitchen, bedroom, device["id"]
+
+
+@contextmanager
+def example(port: int, broker: Mosquitto) -> Iterator[None]:
+    """Run the script of the documentation, until the block ends."""
+    arguments = ("--url", os.environ[URL], "--token-file", os.environ[TOKEN_FILE])
+    before = broker.log_text().count("voice/+/transcript/final (QoS 1)")
+    with subprocess.Popen(
+        [sys.executable, EXAMPLE, *arguments, "--port", str(port)], stderr=subprocess.PIPE
+    ) as process:
+        soon(
+            lambda: broker.log_text().count("voice/+/transcript/final (QoS 1)") > before,
+            "the example listens",
+        )
+        yield
+        process.terminate()
+        process.communicate()
+
+
+def test_the_example_switches_the_light_of_the_room(
+    hub: Hub, broker: Mosquitto, listener: Observer, rooms: tuple[Light, Light, str]
+) -> None:
+    if "assist_pipeline" not in hub.request("GET", "/api/config")["components"]:
+        pytest.skip("this Home Assistant has no `assist_pipeline:`")
+    kitchen, bedroom, _ = rooms
+    final = (
+        f'{{"session_id":"s","seq":3,"text":"{LIGHTS_ON}","confidence":0.9,"event_type":"final"}}'
+    )
+    with example(broker.port, broker):
+        listener.publish(f"voice/{NODE}/transcript/final", final)
+        listener.publish(f"voice/{NODE}/transcript/final", final)  # twice, as a broker may
+        soon(lambda: kitchen.orders, "the kitchen's light is switched")
+        other = final.replace('"s"', '"t"').replace("on the", "off the")
+        listener.publish(f"voice/{NODE}/transcript/final", other)
+        soon(lambda: len(kitchen.orders) > 1, "and switched off")
+    assert (kitchen.orders, bedroom.orders) == ([b"ON", b"OFF"], [])
+
+
+def test_newer_versions_take_the_device_from_a_rest_command_too(
+    hub: Hub, rooms: tuple[Light, Light, str]
+) -> None:
+    kitchen, bedroom, device_id = rooms
+    request = {"text": LIGHTS_ON, "language": "en", "device_id": device_id}
+    try:
+        hub.request("POST", "/api/conversation/process", request)
+    except urllib.error.HTTPError as error:
+        if "device_id" in str(error.__notes__):
+            pytest.skip(f"Home Assistant {hub.version()} does not take a device there")
+        raise
+    soon(lambda: kitchen.orders, "the kitchen's light is switched")
+    assert (kitchen.orders, bedroom.orders) == ([b"ON"], [])

@@ -1,0 +1,136 @@
+"""Home Assistant's own Wyoming integration uses our server for speech-to-text."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from rigs.homeassistant.environment import LOG, TOKEN_FILE, URL
+from rigs.homeassistant.hub import Hub, soon
+from support.wyoming_process import wyoming_process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+
+NAME = "livetest wyoming"
+SPEAK_S = 120.0
+CHUNK_SAMPLES = 512
+END = b""
+
+
+@pytest.fixture(scope="module")
+def hub() -> Hub:
+    """Give the Home Assistant under test as it is: speech-to-text needs no broker."""
+    log = os.environ.get(LOG)
+    token = Path(os.environ[TOKEN_FILE]).read_text().strip()
+    hub = Hub(os.environ[URL], token, restart_command=(), log=Path(log) if log else None)
+    hub.wait_until_it_runs()
+    return hub
+
+
+@pytest.fixture(scope="module")
+def engine(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Set up the integration as its dialogue does, and find its speech-to-text entity."""
+    flows = "/api/config/config_entries/flow"
+    with wyoming_process(tmp_path_factory.mktemp("wyoming")) as port:
+        form = hub.request("POST", flows, {"handler": "wyoming"})
+        done = hub.request(
+            "POST", f"{flows}/{form['flow_id']}", {"host": "127.0.0.1", "port": port}
+        )
+        assert (done["type"], done["title"]) == ("create_entry", "voice-daemon")
+        entry = done["result"]["entry_id"]
+
+        def look() -> str:
+            known = hub.ask("config/entity_registry/list")
+            ours = [e["entity_id"] for e in known if e["config_entry_id"] == entry]
+            return next((entity for entity in ours if entity.startswith("stt.")), "")
+
+        yield soon(look, "there is a speech-to-text entity")
+        hub.request("DELETE", f"/api/config/config_entries/entry/{entry}")
+
+
+@pytest.fixture(scope="module")
+def pipeline(hub: Hub, engine: str) -> Iterator[str]:
+    """Make an assistant that hears with our engine."""
+    made = hub.ask(
+        "assist_pipeline/pipeline/create",
+        name=NAME,
+        language="en",
+        conversation_engine="conversation.home_assistant",
+        conversation_language="en",
+        stt_engine=engine,
+        stt_language="en",
+        tts_engine=None,
+        tts_language=None,
+        tts_voice=None,
+        wake_word_entity=None,
+        wake_word_id=None,
+    )
+    yield made["id"]
+    hub.ask("assist_pipeline/pipeline/delete", pipeline_id=made["id"])
+
+
+@pytest.fixture(scope="module")
+def speech(demo_clip: Path) -> NDArray[np.int16]:
+    samples: NDArray[np.int16] = soundfile.read(demo_clip, dtype="int16")[0]
+    return samples[26_000:]
+
+
+def run(hub: Hub, pipeline: str, samples: NDArray[np.int16]) -> dict[str, Any]:
+    """Speak to an assistant; give the data of each event of its run by its type."""
+    told: dict[str, Any] = {}
+    with hub._line() as line:
+        request = {
+            "id": 1,
+            "type": "assist_pipeline/run",
+            "start_stage": "stt",
+            "end_stage": "stt",
+            "pipeline": pipeline,
+            "input": {"sample_rate": 16_000},
+        }
+        line.send(json.dumps(request))
+        while "run-end" not in told:
+            message = json.loads(line.recv(SPEAK_S))
+            if message["type"] != "event":
+                assert message["success"], message
+                continue
+            told[message["event"]["type"]] = message["event"]["data"]
+            if message["event"]["type"] == "stt-start":
+                handler = bytes([told["run-start"]["runner_data"]["stt_binary_handler_id"]])
+                for first in range(0, samples.size, CHUNK_SAMPLES):
+                    line.send(handler + samples[first : first + CHUNK_SAMPLES].tobytes())
+                line.send(handler + END)
+    return told
+
+
+def test_the_engine_is_there_with_its_language(hub: Hub, engine: str) -> None:
+    engines = hub.ask("stt/engine/list")["providers"]
+    ours = next(one for one in engines if one["engine_id"] == engine)
+    assert "en" in ours["supported_languages"]
+
+
+def test_an_assistant_hears_with_it(hub: Hub, pipeline: str, speech: NDArray[np.int16]) -> None:
+    told = run(hub, pipeline, speech)
+    assert "error" not in told
+    text = told["stt-end"]["stt_output"]["text"]
+    assert re.findall(r"[a-z]+", text.lower()) == ["turn", "on", "the", "kitchen", "lights"]
+
+
+def test_an_assistant_that_hears_nothing_says_so(hub: Hub, pipeline: str) -> None:
+    told = run(hub, pipeline, np.zeros(3 * 16_000, np.int16))
+    assert told["error"]["code"] == "stt-no-text-recognized"
+
+
+def test_it_understands_a_second_time(hub: Hub, pipeline: str, speech: NDArray[np.int16]) -> None:
+    texts = {run(hub, pipeline, speech)["stt-end"]["stt_output"]["text"] for _ in range(2)}
+    assert len(texts) == 1

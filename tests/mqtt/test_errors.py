@@ -1,0 +1,71 @@
+"""Each fault of a connection gets a name, a remedy and the right kind of patience."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+import sys
+
+import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
+
+from voice_daemon.mqtt.errors import Cause, connect_fault, disconnect_fault, refusal_fault
+
+URL = "mqtt://den:1883"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConnectionRefusedError(), "mqtt.connection_refused"),
+        (TimeoutError(), "mqtt.timeout"),
+        (socket.gaierror(), "mqtt.unknown_host"),
+        (UnicodeError(), "mqtt.unknown_host"),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "mqtt.unreachable"),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), "mqtt.unreachable"),
+        (OSError(errno.EMFILE, "Too many open files"), "mqtt.connect_failed"),
+        (ssl.SSLError(1, "odd"), "mqtt.tls_failed"),
+        (ssl.SSLEOFError(8, "eof"), "mqtt.tls_failed"),
+    ],
+)
+def test_a_failure_to_connect_is_named_and_tried_again(error: OSError, code: str) -> None:
+    fault = connect_fault(error, URL)
+    assert (fault.code, fault.cause) == (code, Cause.NETWORK)
+    assert fault.message.startswith(f"{URL}: ")
+    assert fault.remedy
+
+
+@pytest.mark.parametrize(("platform", "permission"), [("darwin", "Local Network"), ("linux", "")])
+def test_no_route_on_a_mac_names_the_local_network_permission(
+    platform: str, permission: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    fault = connect_fault(OSError(errno.EHOSTUNREACH, "No route to host"), URL)
+    assert permission in fault.remedy
+    assert ("Settings" in fault.remedy) == bool(permission)
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "cause"),
+    [
+        (132, "mqtt.protocol", Cause.PROTOCOL),
+        (133, "mqtt.client_id", Cause.SETTINGS),
+        (134, "mqtt.not_authorised", Cause.SETTINGS),
+        (135, "mqtt.not_authorised", Cause.SETTINGS),
+        (138, "mqtt.not_authorised", Cause.SETTINGS),
+        (136, "mqtt.refused", Cause.NETWORK),
+        (151, "mqtt.refused", Cause.NETWORK),
+    ],
+)
+def test_a_refusal_says_whether_a_person_must_act(reason: int, code: str, cause: Cause) -> None:
+    fault = refusal_fault(ReasonCode(PacketTypes.CONNACK, identifier=reason), URL)
+    assert (fault.code, fault.cause) == (code, cause)
+
+
+def test_a_brokers_own_reason_is_passed_on() -> None:
+    reason = ReasonCode(PacketTypes.DISCONNECT, identifier=139)
+    fault = disconnect_fault(URL, welcomed=True, from_broker=reason, detail="")
+    assert fault.code == "mqtt.connection_lost"
+    assert "Server shutting down" in fault.message

@@ -1,0 +1,107 @@
+"""The other devices on the broker: what reaches the arbitration, and what say a device has."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from voice_daemon.events import Claim, Stage
+from voice_daemon.mqtt.arbitration import claims_filter
+from voice_daemon.mqtt.messages import for_event
+from voice_daemon.mqtt.rivals import MAX_WAITING, BrokerRivals
+from voice_daemon.mqtt.router import Reception
+from voice_daemon.mqtt.topics import MqttMessage, Topics
+from voice_daemon.wake.arbitration import Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TOPICS = Topics("voice", "den")
+AT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def claim(number: int = 1) -> Claim:
+    return Claim(Stage.CLAIM, "kitchen", f"s{number}", "hey_jarvis", 0.9)
+
+
+def message(said: Claim) -> MqttMessage:
+    (made,) = for_event(said, topics=TOPICS, at=AT)
+    return made
+
+
+def rivals(
+    *,
+    connected: bool = True,
+    problem: bool = False,
+    clock_s: Callable[[], float] = lambda: 0.0,
+) -> tuple[BrokerRivals, list[bytes]]:
+    sent: list[bytes] = []
+    made = BrokerRivals(
+        topics=TOPICS,
+        publish=lambda message: sent.append(message.payload),
+        is_connected=lambda: connected,
+        has_problem=lambda: problem,
+        clock_s=clock_s,
+    )
+    return made, sent
+
+
+@pytest.mark.parametrize(
+    ("connected", "problem", "standing"),
+    [
+        (True, False, Standing.FULL),
+        (True, True, Standing.SILENT),
+        (False, False, Standing.ALONE),
+        (False, True, Standing.ALONE),
+    ],
+)
+def test_what_say_a_device_has(*, connected: bool, problem: bool, standing: Standing) -> None:
+    assert rivals(connected=connected, problem=problem)[0].standing() is standing
+
+
+def test_what_others_said_is_taken_once_and_in_order() -> None:
+    others, sent = rivals()
+    for number in range(3):
+        others.on_message("", message(claim(number)).payload)
+    others.on_message("", b"no claim")
+    assert others.take() == [(claim(0), 0), (claim(1), 0), (claim(2), 0)]
+    assert others.take() == []
+    assert sent == []
+
+
+def test_what_is_told_is_published_as_others_read_it() -> None:
+    others, sent = rivals()
+    others.tell(claim())
+    others.on_message("", sent[0])
+    assert others.take() == [(claim(), 0)]
+
+
+def test_what_waited_is_known_to_be_old() -> None:
+    now_s = [0.0]
+    others, _ = rivals(clock_s=lambda: now_s[0])
+    others.on_message("", message(claim(1)).payload)
+    now_s[0] += 2.5
+    others.on_message("", message(claim(2)).payload)
+    assert others.take() == [(claim(1), 2.5), (claim(2), 0)]
+
+
+def test_a_flood_waits_for_nobody() -> None:
+    others, _ = rivals()
+    for number in range(3 * MAX_WAITING):
+        others.on_message("", message(claim(number)).payload)
+    assert [int(said.session_id[1:]) for said, _ in others.take()] == list(
+        range(2 * MAX_WAITING, 3 * MAX_WAITING)
+    )
+
+
+def test_a_retained_claim_is_from_the_past() -> None:
+    others, _ = rivals()
+    reception = Reception(TOPICS, lambda _: None, live={claims_filter(TOPICS): others.on_message})
+    said = message(claim())
+    assert claims_filter(TOPICS) in reception.filters
+    assert reception.receive(said.topic, said.payload, retain=True, at=AT) == ()
+    assert others.take() == []
+    reception.receive(said.topic, said.payload, retain=False, at=AT)
+    assert others.take() == [(claim(), 0)]

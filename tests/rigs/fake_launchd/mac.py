@@ -1,0 +1,103 @@
+"""One user's Mac that is not there: a home folder, a login session, and `daemonctl`'s commands."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from rigs.fake_launchd.harness import PATIENCE_S, UID, FakeLaunchd
+from voice_daemon.cli.context import Context, print_error
+from voice_daemon.cli.parser import command_parser
+from voice_daemon.cli.service import COMMANDS
+from voice_daemon.errors import VoiceDaemonError
+from voice_daemon.launchd import Installation, Launchctl, Machine, Places
+from voice_daemon.launchd.interpreter import Interpreter
+from voice_daemon.launchd.steps import run_program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CODESIGN = 'echo "$@" >> "$(dirname "$0")/../codesign.log"\n'
+"""Signs nothing, and remembers what it was asked to."""
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Mac:
+    """One user's Mac. `environ` is what `daemonctl` is typed with."""
+
+    launchd: FakeLaunchd
+    home: Path
+    environ: dict[str, str] = field(default_factory=dict)
+    platform: str = "darwin"
+    uid: int = UID
+    interpreter: Interpreter = field(default_factory=Interpreter.running)
+
+    @property
+    def machine(self) -> Machine:
+        return Machine(
+            platform=self.platform,
+            uid=self.uid,
+            home=self.home,
+            search_path=self.launchd.search_path,
+            variables={"HOME": str(self.home)},
+            interpreter=self.interpreter,
+        )
+
+    @property
+    def voice_home(self) -> Path:
+        return self.home / "voice"
+
+    @property
+    def config_file(self) -> Path:
+        return self.voice_home / "config.toml"
+
+    @property
+    def places(self) -> Places:
+        return Places(home=self.home, log_folder=self.voice_home / "logs")
+
+    @property
+    def installation(self) -> Installation:
+        return Installation(self.machine, self.places)
+
+    def launchctl(self) -> Launchctl:
+        program, variables = self.machine.program("launchctl"), self.machine.program_variables()
+        return Launchctl(
+            self.uid,
+            lambda arguments: run_program((program, *arguments), variables=variables),
+            bootstrap_patience_s=0.5,
+        )
+
+    def daemonctl(self, name: str, *arguments: str, ready_s: float = PATIENCE_S) -> Said:
+        """Type one of the service's commands. `ready_s`: how long it waits for the daemon."""
+        command = replace(
+            next(command for command in COMMANDS if name == command.NAME),
+            machine=lambda _environ: self.machine,
+            ready_s=ready_s,
+        )
+        args = command_parser(command).parse_args(arguments)
+        out, err = io.StringIO(), io.StringIO()
+        context = Context(getattr(args, "config", None), self.environ, out, err)
+        try:
+            code = command.run(args, context)
+        except VoiceDaemonError as error:
+            print_error(error, err)
+            code = error.exit_code
+        return Said(code, out.getvalue(), err.getvalue())
+
+    def signatures(self) -> list[str]:
+        """The arguments of every run of codesign."""
+        log = self.launchd.folder / "codesign.log"
+        return log.read_text().splitlines() if log.exists() else []
+
+    def files(self) -> set[str]:
+        """Every file in the home folder, named from it."""
+        found = (path for path in self.home.rglob("*") if path.is_file())
+        return {str(path.relative_to(self.home)) for path in found}

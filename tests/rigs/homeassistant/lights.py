@@ -1,0 +1,70 @@
+"""Lights that Home Assistant can switch, in rooms of their own; and what they were told."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rigs.homeassistant.hub import soon
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rigs.brokers import Observer
+    from rigs.homeassistant.hub import Hub
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """One light; `area_id` is the room it is in."""
+
+    entity_id: str
+    area_id: str
+    topic: str
+    listener: Observer
+
+    @property
+    def orders(self) -> list[bytes]:
+        """What it was told, oldest first."""
+        return self.listener.on(self.topic)
+
+
+@contextmanager
+def light_in(room: str, *, hub: Hub, listener: Observer) -> Iterator[Light]:
+    """Put a light that Assist may switch into a room, for the length of a block."""
+    key = f"livetest-light-{room.lower()}"
+    config, topic = f"homeassistant/light/{key}/config", f"livetest/{key}/set"
+    entity_id = f"light.{key.replace('-', '_')}"
+    announcement = {
+        "name": None,
+        "unique_id": key,
+        "default_entity_id": entity_id,
+        "command_topic": topic,
+        "device": {"identifiers": [key], "name": f"{room} ceiling"},
+    }
+    listener.publish(config, json.dumps(announcement), retain=True)
+    soon(lambda: hub.state(entity_id), f"{entity_id} exists")
+    area_id = _area(hub, room)
+    try:
+        device_id = hub.ask("config/entity_registry/get", entity_id=entity_id)["device_id"]
+        hub.ask("config/device_registry/update", device_id=device_id, area_id=area_id)
+        hub.ask(
+            "homeassistant/expose_entity",
+            assistants=["conversation"],
+            entity_ids=[entity_id],
+            should_expose=True,
+        )
+        yield Light(entity_id, area_id, topic, listener)
+    finally:
+        listener.publish(config, b"", retain=True)
+        hub.ask("config/area_registry/delete", area_id=area_id)
+        soon(lambda: hub.state(entity_id) is None, f"{entity_id} is gone")
+
+
+def _area(hub: Hub, name: str) -> str:
+    for area in hub.ask("config/area_registry/list"):
+        if area["name"] == name:
+            return str(area["area_id"])
+    return str(hub.ask("config/area_registry/create", name=name)["area_id"])

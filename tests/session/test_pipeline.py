@@ -1,0 +1,386 @@
+"""The pipeline's rules for sessions, one a test, on scenes that say what is in them."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.fakes import FakeTranscriber, Rig, Scene, blocks
+from support.scenes import COMMAND, continuous, in_speech, of, paused, reasons, states
+from voice_daemon.events import (
+    EndReason,
+    ErrorRaised,
+    SessionEnded,
+    SessionStarted,
+    SpeechEnded,
+    SpeechStarted,
+    State,
+    StateChanged,
+    TranscriptFinal,
+    TranscriptPartial,
+    WakeDetected,
+    ms_to_samples,
+)
+from voice_daemon.session.pipeline import PipelineOptions
+
+# --- a session that goes well ---------------------------------------------------------------
+
+
+def test_a_command_without_a_pause_keeps_its_first_word_and_loses_the_wake_word() -> None:
+    rig = Rig(continuous())
+    (final,) = of(TranscriptFinal, rig.play())
+    assert final.text == COMMAND
+    assert rig.transcriber.wake_phrases == ["Hey Jarvis"]
+
+
+def test_a_command_after_a_pause_is_read_without_the_wake_word() -> None:
+    rig = Rig(paused())
+    (final,) = of(TranscriptFinal, rig.play())
+    assert final.text == COMMAND
+    assert rig.transcriber.wake_phrases == [None]
+
+
+@pytest.mark.parametrize("pause_ms", [0, 100, 200, 280, 350, 500, 1000, 4000])
+@pytest.mark.parametrize("late_ms", [-160, 0, 160, 240])
+def test_no_pause_and_no_late_detection_costs_a_word_or_adds_the_wake_word(
+    pause_ms: float, late_ms: float
+) -> None:
+    scene = Scene().silence(900).wake(late_ms=late_ms).silence(pause_ms).say(COMMAND).silence(1500)
+    (final,) = of(TranscriptFinal, Rig(scene).play())
+    assert final.text == COMMAND
+
+
+def test_a_short_command_right_after_the_wake_word_is_not_taken_for_its_end() -> None:
+    rig = Rig(continuous("stop"))
+    events = rig.play()
+    assert [f.text for f in of(TranscriptFinal, events)] == ["stop"]
+    assert states(events) == [State.LISTENING, State.TRANSCRIBING, State.IDLE]
+    assert (rig.pipeline.counters.doubts, rig.pipeline.counters.doubts_accepted) == (1, 1)
+    assert rig.transcriber.calls == ["start", "finish", "reset"]
+
+
+def test_a_long_end_of_the_wake_word_is_not_taken_for_a_command() -> None:
+    rig = Rig(Scene().silence(500).wake(late_ms=-250).silence(400).say("stop").silence(1200))
+    events = rig.play()
+    assert [f.text for f in of(TranscriptFinal, events)] == ["stop"]
+    assert (rig.pipeline.counters.doubts, rig.pipeline.counters.doubts_accepted) == (1, 0)
+    assert rig.transcriber.wake_phrases == ["Hey Jarvis", None]
+
+
+def test_the_events_of_a_session_come_in_order() -> None:
+    events = Rig(paused("stop that")).play()
+    kinds = [type(event) for event in events if not isinstance(event, TranscriptPartial)]
+    assert kinds == [
+        WakeDetected,
+        SessionStarted,
+        StateChanged,
+        SpeechStarted,
+        StateChanged,
+        SpeechEnded,
+        TranscriptFinal,
+        SessionEnded,
+        StateChanged,
+    ]
+    assert states(events) == [State.LISTENING, State.TRANSCRIBING, State.IDLE]
+
+
+def test_partials_grow_into_the_final() -> None:
+    rig = Rig(continuous(), options=PipelineOptions(step_s=0.25))
+    events = rig.play()
+    partials = of(TranscriptPartial, events)
+    assert len(partials) >= 3
+    assert partials[-1].text.startswith("turn on")
+    assert [p.seq for p in partials] == list(range(1, len(partials) + 1))
+    assert of(TranscriptFinal, events)[0].seq == len(partials) + 1
+
+
+def test_the_final_says_when_it_differs_from_what_was_committed() -> None:
+    scene = continuous()
+    transcriber = FakeTranscriber(words=scene.words, revise=lambda text: text.capitalize() + ".")
+    (final,) = of(TranscriptFinal, Rig(scene, transcriber=transcriber).play())
+    assert (final.text, final.revised) == ("Turn on the kitchen lights.", True)
+
+
+def test_steps_fall_every_step_s_of_audio_from_the_start_of_speech() -> None:
+    rig = Rig(paused(), options=PipelineOptions(step_s=0.25))
+    events = rig.play()
+    lead_ms = 300
+    heard_ms = [partial.audio_ms - lead_ms for partial in of(TranscriptPartial, events)]
+    late_ms = [ms - round(ms / 250) * 250 for ms in heard_ms]
+    assert len(heard_ms) >= 4
+    # The voice detector's frame places speech, the quantum places the step.
+    assert all(-32 <= ms <= 32 for ms in late_ms)
+
+
+def test_without_partials_there_is_only_the_final() -> None:
+    rig = Rig(continuous(), options=PipelineOptions(partials=False))
+    events = rig.play()
+    assert not of(TranscriptPartial, events)
+    assert of(TranscriptFinal, events)[0].seq == 1
+    assert rig.pipeline.counters.steps == 0
+
+
+def test_the_final_is_ready_before_the_hangover_ends() -> None:
+    rig = Rig(continuous(), options=PipelineOptions(silence_ms=700, patience_share=1))
+    rig.transcriber.cost_ms = 200
+    (final,) = of(TranscriptFinal, rig.play())
+    assert rig.transcriber.calls.count("finish") == 1
+    assert rig.pipeline.counters.early_finals_used == 1
+    assert final.timing.finalize_ms < 700 + 100
+
+
+def silence_before_the_end(scene: Scene, *, completeness: float) -> int:
+    """Play a scene to its final; the milliseconds from the end of speech to that."""
+    transcriber = FakeTranscriber(words=scene.words, completeness=(completeness,))
+    events = Rig(scene, transcriber=transcriber).play()
+    assert reasons(events) == [(EndReason.SILENCE, 1)]
+    return of(TranscriptFinal, events)[0].timing.finalize_ms
+
+
+@pytest.mark.parametrize("scene", [continuous(), paused(), continuous("stop")])
+def test_a_whole_sentence_is_published_sooner_than_half_a_one(scene: Scene) -> None:
+    options = PipelineOptions()
+    whole_ms = silence_before_the_end(scene, completeness=0.9)
+    half_ms = silence_before_the_end(scene, completeness=0.1)
+    assert half_ms >= options.silence_ms
+    assert options.complete_share * options.silence_ms <= whole_ms < half_ms - 100
+
+
+def test_a_whole_sentence_that_goes_on_is_not_cut_after_what_follows() -> None:
+    scene = Scene().silence(500).wake().say("turn it on").silence(400).say("and").silence(3000)
+    transcriber = FakeTranscriber(words=scene.words, completeness=(0.9, 0.1))
+    (final,) = of(TranscriptFinal, Rig(scene, transcriber=transcriber).play())
+    assert final.text == "turn it on and"
+    assert final.timing.finalize_ms >= PipelineOptions().silence_ms
+
+
+def test_a_final_prepared_too_early_is_dropped_when_speech_resumes() -> None:
+    scene = Scene().silence(500).wake().say("turn on").silence(500).say("the lights").silence(1200)
+    rig = Rig(scene)
+    (final,) = of(TranscriptFinal, rig.play())
+    assert final.text == "turn on the lights"
+    assert rig.pipeline.counters.early_finals_dropped == 1
+    assert rig.transcriber.calls.count("finish") == 2
+
+
+def test_a_final_prepared_before_more_was_said_is_never_used() -> None:
+    scene = Scene().silence(500).wake().say("turn on").silence(400).say("one two " * 10)
+    events = Rig(scene, options=PipelineOptions(max_s=3)).play()
+    (final,) = of(TranscriptFinal, events)
+    assert final.end_reason is EndReason.MAX_LENGTH
+    assert final.text.startswith("turn on one two")
+
+
+def test_steps_that_silence_made_needless_are_not_counted_as_merged() -> None:
+    scene = Scene().silence(500).wake().say("turn on").silence(650).say("the lights").silence(900)
+    rig = Rig(scene, options=PipelineOptions(step_s=0.1))
+    rig.play()
+    assert rig.pipeline.counters.steps > 3
+    assert rig.pipeline.counters.merged_steps == 0
+
+
+def test_no_step_is_taken_while_silence_is_suspected() -> None:
+    rig = Rig(continuous(), options=PipelineOptions(silence_ms=1900, patience_share=1))
+    rig.play()
+    assert rig.transcriber.calls.index("finish") == len(rig.transcriber.calls) - 2
+
+
+def test_times_of_a_final_lie_within_the_speech() -> None:
+    scene = paused()
+    events = Rig(scene).play()
+    (final,) = of(TranscriptFinal, events)
+    (started,) = of(SpeechStarted, events)
+    (ended,) = of(SpeechEnded, events)
+    assert final.duration_ms == pytest.approx(5 * 240, abs=64)
+    assert ended.at_sample - started.at_sample == ms_to_samples(final.duration_ms)
+    assert [w.start_s for w in final.words] == pytest.approx([0, 0.24, 0.48, 0.72, 0.96], abs=0.04)
+
+
+def test_a_command_to_listen_opens_a_session_without_a_wake_word() -> None:
+    scene = Scene().silence(1000).silence(400).say("stop").silence(1000)
+    rig = Rig(scene)
+    events = rig.play(until=16_000) + rig.pipeline.listen() + rig.play()
+    assert not of(WakeDetected, events)
+    assert [s.wake_word for s in of(SessionStarted, events)] == [None]
+    assert [f.text for f in of(TranscriptFinal, events)] == ["stop"]
+    assert rig.transcriber.wake_phrases == [None]
+
+
+def test_a_word_begun_just_before_the_command_to_listen_is_kept() -> None:
+    scene = Scene().silence(1000).say("stop that").silence(1000)
+    rig = Rig(scene)
+    rig.play(until=ms_to_samples(1200))
+    events = rig.pipeline.listen() + rig.play()
+    assert [f.text for f in of(TranscriptFinal, events)] == ["stop that"]
+
+
+def test_the_wake_word_before_a_pause_stays_outside_however_long_the_lead() -> None:
+    scene = Scene().silence(500).wake(late_ms=-200).silence(300).say(COMMAND).silence(1000)
+    events = Rig(scene, options=PipelineOptions(speech_lead_ms=800)).play()
+    assert [f.text for f in of(TranscriptFinal, events)] == [COMMAND]
+
+
+def test_every_session_starts_with_a_fresh_voice_detector() -> None:
+    rig = Rig(continuous("lights on").wake().say("lights off").silence(2000))
+    rig.play()
+    assert rig.vad.resets == 2
+
+
+def test_the_recogniser_holds_no_audio_between_sessions() -> None:
+    rig = Rig(continuous())
+    rig.play()
+    assert not rig.transcriber.holds_audio
+
+
+def test_a_second_command_is_heard_after_the_first() -> None:
+    scene = continuous("lights on").wake().say("lights off").silence(2000)
+    events = Rig(scene).play()
+    assert [f.text for f in of(TranscriptFinal, events)] == ["lights on", "lights off"]
+    assert [s.session_id for s in of(SessionEnded, events)] == ["session-1", "session-2"]
+
+
+# --- sessions without a final ----------------------------------------------------------------
+
+
+def test_a_wake_word_alone_ends_as_no_speech_and_never_reaches_the_recogniser() -> None:
+    rig = Rig(Scene().silence(1000).wake(late_ms=80).silence(6000))
+    events = rig.play()
+    assert reasons(events) == [(EndReason.NO_SPEECH, 0)]
+    assert states(events) == [State.LISTENING, State.IDLE]
+    assert not of(TranscriptPartial, events)
+    assert "start" not in rig.transcriber.calls
+
+
+def test_speech_without_words_ends_as_silence_without_a_final() -> None:
+    scene = Scene().silence(1000).wake().silence(400).noise(800, percent=90).silence(1000)
+    events = Rig(scene).play()
+    assert reasons(events) == [(EndReason.SILENCE, 0)]
+    assert not of(ErrorRaised, events)
+
+
+@pytest.mark.parametrize(
+    ("no_speech_prob", "confidence", "finals"), [(0.9, 0.2, 0), (0.9, 0.8, 1), (0.1, 0.2, 1)]
+)
+def test_text_that_nobody_said_with_confidence_is_no_final(
+    no_speech_prob: float, confidence: float, finals: int
+) -> None:
+    scene = continuous()
+    transcriber = FakeTranscriber(
+        words=scene.words, no_speech_prob=no_speech_prob, confidence=confidence
+    )
+    assert reasons(Rig(scene, transcriber=transcriber).play()) == [(EndReason.SILENCE, finals)]
+
+
+def test_a_speaker_who_never_stops_gets_a_final_at_the_longest_length() -> None:
+    scene = Scene().silence(1000).wake().say(" ".join(["more"] * 60), word_ms=300)
+    events = Rig(scene, options=PipelineOptions(max_s=6)).play(until=8 * 16_000)
+    (final,) = of(TranscriptFinal, events)
+    assert final.end_reason is EndReason.MAX_LENGTH
+    assert reasons(events) == [(EndReason.MAX_LENGTH, 1)]
+
+
+def test_cancel_drops_the_command_without_complaint() -> None:
+    rig = Rig(continuous())
+    in_speech(rig)
+    events = rig.pipeline.cancel()
+    assert reasons(events) == [(EndReason.CANCELLED, 0)]
+    assert states(events) == [State.IDLE]
+    assert not of(ErrorRaised, events)
+    assert not of(TranscriptFinal, rig.play())
+
+
+@pytest.mark.parametrize("command", ["cancel", "shutdown", "lose_input", "unmute"])
+def test_commands_say_nothing_when_there_is_nothing_to_do(command: str) -> None:
+    rig = Rig(continuous())
+    rig.play(until=16_000)
+    assert getattr(rig.pipeline, command)() == []
+
+
+def test_listening_again_in_a_session_changes_nothing() -> None:
+    rig = Rig(continuous())
+    in_speech(rig)
+    assert rig.pipeline.listen() == []
+    assert rig.pipeline.session_id == "session-1"
+
+
+def test_listening_without_an_input_is_refused_with_a_remedy() -> None:
+    rig = Rig(continuous())
+    (error,) = of(ErrorRaised, rig.pipeline.listen())
+    assert error.code == "session.no_input"
+    assert rig.pipeline.state is State.IDLE
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [("lose_input", EndReason.MIC_LOST), ("shutdown", EndReason.SHUTDOWN)],
+)
+def test_a_command_cut_off_against_the_speakers_will_is_reported_as_lost(
+    command: str, reason: EndReason
+) -> None:
+    rig = Rig(continuous())
+    in_speech(rig)
+    events = getattr(rig.pipeline, command)()
+    assert reasons(events) == [(reason, 0)]
+    assert [e.code for e in of(ErrorRaised, events)] == ["session.command_lost"]
+    assert isinstance(events[-2], SessionEnded)
+
+
+@pytest.mark.parametrize("command", ["lose_input", "shutdown"])
+def test_nothing_is_reported_as_lost_before_anybody_spoke(command: str) -> None:
+    rig = Rig(paused(pause_ms=2000))
+    rig.play(until=rig.scene.wakes[0] + 16_000)
+    assert rig.pipeline.state is State.LISTENING
+    assert not of(ErrorRaised, getattr(rig.pipeline, command)())
+
+
+def test_shutdown_in_the_hangover_publishes_what_was_said() -> None:
+    rig = Rig(continuous())
+    rig.play(until=rig.scene.now - ms_to_samples(2000 - 400))
+    events = rig.pipeline.shutdown()
+    (final,) = of(TranscriptFinal, events)
+    assert (final.text, final.end_reason) == (COMMAND, EndReason.SHUTDOWN)
+    assert reasons(events) == [(EndReason.SHUTDOWN, 1)]
+    assert not of(ErrorRaised, events)
+
+
+def test_wakes_in_a_session_are_ignored_and_counted() -> None:
+    scene = Scene().silence(500).wake().silence(500).wake().say("stop").silence(900)
+    rig = Rig(scene)
+    events = rig.play()
+    assert len(of(WakeDetected, events)) == 1
+    assert (rig.pipeline.counters.wakes, rig.pipeline.counters.wakes_ignored) == (1, 1)
+
+
+# --- the rest --------------------------------------------------------------------------------
+
+
+def test_the_wake_threshold_can_be_set_at_any_time() -> None:
+    rig = Rig(continuous())
+    assert rig.pipeline.set_threshold(0.8) == []
+    assert rig.wake.threshold == 0.8
+
+
+def test_the_wake_detector_hears_everything_once() -> None:
+    rig = Rig(continuous())
+    rig.play()
+    assert rig.wake.heard == rig.scene.now - rig.scene.now % 256
+
+
+def test_counters_are_a_snapshot() -> None:
+    rig = Rig(continuous())
+    before = rig.pipeline.counters
+    rig.play()
+    after = rig.pipeline.counters
+    assert (before.sessions, after.sessions, after.finals) == (0, 1, 1)
+    assert dict(after.ended) == {EndReason.SILENCE: 1}
+    assert after.partials <= after.steps
+
+
+def test_ten_minutes_in_one_block_are_heard_like_ten_minutes_in_many() -> None:
+    scene = Scene()
+    for _ in range(12):
+        scene.silence(20_000).wake().say(COMMAND).silence(24_000)
+    whole, split = Rig(scene), Rig(scene)
+    events = [e for b in blocks(scene.samples, scene.now) for e in whole.pipeline.feed(b)]
+    assert scene.now > 9 * 60 * 16_000
+    assert events == [e for b in blocks(scene.samples, 320) for e in split.pipeline.feed(b)]
+    assert [f.text for f in of(TranscriptFinal, events)] == [COMMAND] * 12

@@ -1,0 +1,50 @@
+"""Effort of the recogniser, with a clock that counts."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import numpy as np
+import pytest
+
+from support.fakes import FakeTranscriber
+from voice_daemon.session.stopwatch import Effort, Stopwatch
+
+
+def test_it_counts_compute_audio_and_steps_and_starts_over() -> None:
+    ticks = count()
+    stopwatch = Stopwatch(FakeTranscriber(words=[]), clock=lambda: float(next(ticks)))
+    stopwatch.start(wake_phrase=None)
+    stopwatch.feed(np.zeros(16_000, np.int16))
+    stopwatch.step()
+    stopwatch.step()
+    stopwatch.finish()
+    stopwatch.reset()
+    assert stopwatch.take() == Effort(compute_s=6.0, audio_s=1.0, steps=2)
+    assert stopwatch.take() == Effort()
+
+
+def test_a_call_that_fails_counts_too() -> None:
+    ticks = count()
+    broken = FakeTranscriber(words=[], fails_at=("step", 1))
+    stopwatch = Stopwatch(broken, clock=lambda: float(next(ticks)))
+    stopwatch.start(wake_phrase=None)
+    with pytest.raises(RuntimeError):
+        stopwatch.step()
+    assert stopwatch.take() == Effort(compute_s=2.0, steps=1)
+
+
+def test_it_passes_everything_on() -> None:
+    transcriber = FakeTranscriber(words=[])
+    stopwatch = Stopwatch(transcriber)
+    stopwatch.start(wake_phrase="Hey Jarvis")
+    stopwatch.step()
+    stopwatch.finish()
+    stopwatch.reset()
+    assert transcriber.calls == ["start", "step", "finish", "reset"]
+    assert transcriber.wake_phrases == ["Hey Jarvis"]
+
+
+def test_the_real_time_factor_of_no_audio_is_unknown() -> None:
+    assert Effort().rtf is None
+    assert Effort(compute_s=0.5, audio_s=2.0).rtf == 0.25

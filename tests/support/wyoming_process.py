@@ -1,0 +1,39 @@
+"""`daemonctl serve-wyoming` as a process of its own."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from support.daemon_process import PATIENCE_S, daemon_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def wyoming_process(home: Path) -> Iterator[int]:
+    """Serve for the length of the block, which gets the port; it must end well afterwards."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "voice_daemon", "serve-wyoming", "--port", "0"],
+        env=daemon_environment(home),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            found = re.search(r"tcp://127\.0\.0\.1:(\d+)", line)
+            assert found, line
+            yield int(found[1])
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 0
+        finally:
+            process.kill()

@@ -1,0 +1,49 @@
+"""`scripts/fuzz`: hunt in every reader's input for a while; 1 when something was found."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from typing import Final
+
+from tools.fuzz.hunt import CORPUS, Hunt
+from tools.fuzz.seeds import READERS
+
+GRACE_S: Final = 120.0
+"""To start, and to end."""
+
+
+def main() -> int:
+    """Hunt."""
+    has_atheris = importlib.util.find_spec("atheris") is not None
+    engines = {"atheris": ["atheris"], "hypothesis": ["hypothesis"]}
+    engines["both"] = ["hypothesis", "atheris"]
+    parser = argparse.ArgumentParser(prog="scripts/fuzz", description=__doc__)
+    parser.add_argument("readers", nargs="*", metavar="READER", help=f"of {', '.join(READERS)}")
+    parser.add_argument("--minutes", type=float, default=10, help="in all (10)")
+    parser.add_argument(
+        "--engine", choices=sorted(engines), default="both" if has_atheris else "hypothesis"
+    )
+    arguments = parser.parse_args()
+    names = arguments.readers or list(READERS)
+    unknown = set(names) - READERS.keys()
+    if unknown:
+        parser.error(f"no readers: {', '.join(sorted(unknown))}")
+    hunts = [(name, engine) for name in names for engine in engines[arguments.engine]]
+    seconds = 60 * arguments.minutes / len(hunts)
+    n_findings = sum(_hunt(name, engine, seconds=seconds) for name, engine in hunts)
+    return 1 if n_findings else 0
+
+
+def _hunt(name: str, engine: str, *, seconds: float) -> bool:
+    """Hunt in one reader's input up to the first finding; tell whether there was one."""
+    hunt = Hunt(name, found=CORPUS / name, seconds=max(1, seconds), engine=engine)
+    finding = hunt.run(timeout_s=seconds + GRACE_S)
+    said = "nothing found" if finding is None else f"FOUND {finding.case}\n{finding.said}"
+    print(f"{name} ({engine}, {seconds:.0f} s): {said}", flush=True)  # noqa: T201 - a tool's output
+    return finding is not None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""`python -m release targets | pins TARGET | lists FOLDER | verdict REPORT`.
+
+What `scripts/make-sbom` and `scripts/audit` ask of the lock.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tools.release.audit import verdict
+from tools.release.lock import RELEASE, TARGETS, lines_for
+
+
+def main(argv: list[str]) -> int:
+    """Do what is asked; exit code 1 for a verdict with something wrong in it."""
+    match argv:
+        case ["targets"]:
+            lines, code = list(TARGETS), 0
+        case ["pins", target]:
+            lines, code = list(lines_for(target, RELEASE.read_text())), 0
+        case ["lists", folder]:
+            write_lists(Path(folder))
+            lines, code = [], 0
+        case ["verdict", report]:
+            file = Path(report)
+            found = verdict(file.read_text() if file.exists() else "")
+            lines, code = list(found.lines), int(found.is_bad)
+        case _:
+            lines, code = [__doc__ or ""], 2
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return code
+
+
+def write_lists(folder: Path) -> None:
+    """Write what is pinned for each target, those that are alike once: pip-audit is slow."""
+    written: set[str] = set()
+    for target in TARGETS:
+        text = "".join(f"{line}\n" for line in lines_for(target, RELEASE.read_text()))
+        if text not in written:
+            written.add(text)
+            (folder / f"{target}.txt").write_text(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,145 @@
+"""One soak: a daemon as a process, an audience, a broker in bad weather, and the account of it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rigs.brokers import Gate
+from support.daemon_process import DaemonProcess
+from tools.soak.account import COMMAND, Account, Microphone, change, fates, footprint, read_log
+from tools.soak.audience import Audience
+from tools.soak.gauges import Gauges
+from tools.soak.voices import voice_for
+from tools.soak.weather import Weather, lasting_broker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tools.soak.gauges import Reading
+    from tools.soak.recording import Recording
+
+NODE = "soak"
+PATIENCE_S = 60.0
+"""For the last words of a daemon that has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be endured."""
+
+    recording: Recording
+    fault_every_s: float = 30.0
+    """Of rest between two faults of the broker, on the wall clock."""
+    ttl_s: float = 10.0
+    """`mqtt.final_ttl_s`."""
+    read_every_s: float = 2.0
+    """Between two looks at the process."""
+    microphone: bool = False
+    """Whether it is spoken into a microphone, in real time, and not replayed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Soaked:
+    """How it went."""
+
+    account: Account
+    readings: tuple[Reading, ...]
+    compute_ms: tuple[float, ...]
+    """A session each, in order."""
+    delays_s: tuple[float, ...]
+
+
+def endure(plan: Plan, folder: Path) -> Soaked:
+    """Play the recording to a daemon."""
+    sound, home = folder / "soak.flac", folder / "home"
+    home.mkdir()
+    plan.recording.write(sound)
+    with ExitStack() as stack:
+        broker = lasting_broker(folder).start()
+        stack.callback(broker.kill)
+        gate = Gate(broker.port)
+        gate.open()
+        stack.callback(gate.shut)
+        audience = Audience(broker.port, root=f"voice/{NODE}")
+        stack.callback(audience.close)
+        voice = stack.enter_context(voice_for(sound, microphone=plan.microphone))
+        began_s = time.monotonic()
+        settings = {**_settings(gate.port, plan), **voice.variables}
+        daemon = stack.enter_context(DaemonProcess(voice.arguments, home, settings))
+        gauges = Gauges(
+            daemon.pid, every_s=plan.read_every_s, n_finals=lambda: len(audience.finals)
+        )
+        stack.enter_context(gauges)
+        weather = Weather(broker, gate, every_s=plan.fault_every_s, ttl_s=plan.ttl_s)
+        log_file = home / "logs" / "voice-daemon.jsonl"
+        voice.begin(daemon, home)
+        _let_it_run(
+            plan,
+            weather,
+            is_on=lambda: daemon.is_running and voice.is_speaking,
+            n_sessions=lambda: _n_sessions(log_file),
+        )
+        dropped_samples = voice.end(daemon)
+        wall_s = time.monotonic() - began_s
+        audience.wait(lambda: audience.last_state == b"offline", PATIENCE_S)
+        exit_code = daemon.wait()
+        readings = tuple(gauges.readings)
+    with log_file.open(encoding="utf-8") as lines:
+        log = read_log(lines)
+    compute_ms = tuple(s["compute_ms"] for s in log.sessions if "compute_ms" in s)
+    account = Account(
+        hours=plan.recording.hours,
+        wall_s=round(wall_s, 1),
+        commands=plan.recording.n_commands,
+        sessions=len(log.sessions),
+        right_words=audience.words[COMMAND],
+        fates=fates(log.finals, audience),
+        footprint=footprint(readings),
+        compute_ms=change(compute_ms),
+        delivery_ms=change([1000 * delay_s for delay_s in audience.delays_s]),
+        faults=weather.done,
+        reconnects=max((h.get("mqtt_reconnects", 0) for h in audience.health), default=0),
+        exit_code=exit_code,
+        errors=log.errors,
+        microphone=None
+        if dropped_samples is None
+        else Microphone(dropped_samples, log.overflows, log.inputs_lost),
+    )
+    return Soaked(account, readings, compute_ms, tuple(audience.delays_s))
+
+
+def _let_it_run(
+    plan: Plan, weather: Weather, *, is_on: Callable[[], bool], n_sessions: Callable[[], int]
+) -> None:
+    """Wait until nothing more is to be heard; the weather is fair at the first words and last."""
+    n_commands = plan.recording.n_commands
+    fair_from = n_commands - max(2, n_commands // 50)
+
+    def wait_for(n_wanted: int) -> None:
+        while is_on() and n_sessions() < n_wanted:
+            time.sleep(plan.read_every_s)
+
+    wait_for(1)
+    with weather:
+        wait_for(fair_from)
+    while is_on():
+        time.sleep(plan.read_every_s)
+
+
+def _n_sessions(log_file: Path) -> int:
+    """Count sessions by the daemon's log: what it says does not arrive in bad weather."""
+    return log_file.read_bytes().count(b'"session.started"') if log_file.exists() else 0
+
+
+def _settings(port: int, plan: Plan) -> dict[str, str]:
+    return {
+        "VOICE_DAEMON_NODE_ID": NODE,
+        "VOICE_DAEMON_MQTT__PORT": str(port),
+        "VOICE_DAEMON_MQTT__FINAL_TTL_S": str(plan.ttl_s),
+        "VOICE_DAEMON_MQTT__RECONNECT_MAX_S": "2",
+        "VOICE_DAEMON_LOG__MAX_MB": "1000",  # one file, to be read at the end
+    }
