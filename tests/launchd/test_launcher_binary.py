@@ -21,9 +21,10 @@ def test_it_was_made_from_the_source_that_is_here() -> None:
     files = {"launcher": LAUNCHER, "launcher.c": PROJECT / "launchd" / "launcher.c"}
     found = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
     assert found == about["sha256"], "run scripts/make-launcher"
-    assert f"{about['compiler'].replace(' ', '==')} " in (
-        PROJECT / "requirements" / "launcher.txt"
-    ).read_text()
+    assert (
+        f"{about['compiler'].replace(' ', '==')} "
+        in (PROJECT / "requirements" / "launcher.txt").read_text()
+    )
 
 
 def test_a_mac_with_apple_silicon_and_macos_14_can_run_it() -> None:
