@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from brokers import eventually
+from rigs.brokers import eventually
 from rigs.macos import native_launcher
 
 if TYPE_CHECKING:
