@@ -21,12 +21,10 @@ if TYPE_CHECKING:
     from voice_daemon.asr import WhisperModel
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_a_model_that_computes_rightly_passes(
-    tiny_folder: Path, command_speech: NDArray[np.float32], dtype: str
+    tiny: WhisperModel, command_speech: NDArray[np.float32]
 ) -> None:
-    transcriber = WhisperTranscriber(load_model(tiny_folder, dtype=dtype))
-    found = at_once(self_testing(transcriber, to_int16(command_speech)))
+    found = at_once(self_testing(WhisperTranscriber(tiny), to_int16(command_speech)))
     assert found.passed
     assert found.n_words == len(EXPECTED)
 

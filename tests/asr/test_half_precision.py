@@ -1,0 +1,69 @@
+"""The path of a GPU, taken on the CPU: streaming in float16, every choice on the device.
+
+`default_dtype` is all that a GPU adds: with dtype = "float16" a CPU runs the same lines.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+import pytest
+
+from voice_daemon.asr import StreamingDecoder, load_model
+from voice_daemon.asr.sampler import MlxPicker, token_picker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from voice_daemon.asr import WhisperModel
+    from voice_daemon.asr.sampler import Picked
+
+STEP_SAMPLES = 8000
+
+
+def streamed(
+    decoder: StreamingDecoder, speech: NDArray[np.float32]
+) -> tuple[list[str], str, float]:
+    """Give the committed text and draft after each step, the final, and its confidence."""
+    partials = []
+    for first in range(0, len(speech), STEP_SAMPLES):
+        decoder.feed(speech[first : first + STEP_SAMPLES])
+        partials += [f"{result.text}|{result.draft}" for result in decoder.step()]
+    final = decoder.finish()
+    return partials, final.text, final.confidence
+
+
+def test_streaming_in_float16_reads_what_float32_reads_with_one_synchronisation_a_choice(
+    tiny: WhisperModel,
+    tiny_folder: Path,
+    command_speech: NDArray[np.float32],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    half = load_model(tiny_folder, dtype="float16")
+    assert isinstance(token_picker(half), MlxPicker)
+    partials, text, confidence = streamed(StreamingDecoder(tiny), command_speech)
+    decoder = StreamingDecoder(half)
+    waits, choices, tokens = [0], [0], [0]
+    evaluate, pick = mx.eval, MlxPicker.pick
+
+    def counted_eval(*arrays: mx.array) -> None:
+        waits[0] += 1
+        evaluate(*arrays)
+
+    def counted_pick(self: MlxPicker, *args: object, **options: object) -> Picked:
+        picked: Picked = pick(self, *args, **options)  # type: ignore[arg-type]
+        choices[0] += 1
+        tokens[0] += len(picked.tokens)
+        return picked
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlxPicker, "pick", counted_pick)
+        patch.setattr(mx, "eval", counted_eval)
+        read = streamed(decoder, command_speech)
+    assert read[:2] == (partials, text)
+    assert read[2] == pytest.approx(confidence, abs=0.01)
+    assert 0 < waits[0] <= choices[0] <= tokens[0]
