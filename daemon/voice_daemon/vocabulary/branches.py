@@ -1,0 +1,121 @@
+"""Many continuations of one beginning in one call of Whisper's decoder.
+
+Owns the batched step: the hypotheses take the place of the sequence's positions over one set of
+cross-attention keys, so that the audio's keys are read once for all of them, and have a row each
+in the self-attention's cache. Knows nothing of grammars.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+import numpy as np
+from mlx import nn
+
+from voice_daemon.asr.kernels import gelu
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from voice_daemon.asr.decoder import CrossKeys, TextDecoder
+    from voice_daemon.asr.whisper import WhisperModel
+
+KeyValue = tuple[mx.array, mx.array]
+Caches = tuple[KeyValue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """Continuations of the same length."""
+
+    caches: Caches
+    """Self-attention keys and values a layer, each (B, H, length, D)."""
+    logprobs: NDArray[np.float32]
+    """(B, n_vocab) of what comes next."""
+
+
+class BranchingDecoder:
+    """Decodes a text at once, and then continuations of its beginnings."""
+
+    def __init__(self, model: WhisperModel, *, table: NDArray[np.float32] | None = None) -> None:
+        """`table`: the projection (C, n_vocab) for numpy, where the model runs on a CPU."""
+        self._decoder: TextDecoder = model.decoder
+        self._table = table
+        self.n_context = model.dims.n_text_ctx
+
+    def read(
+        self, cross: CrossKeys, opening: Sequence[int], tokens: Sequence[int]
+    ) -> tuple[Caches, NDArray[np.float32]]:
+        """Read a forced text -> its caches, and what comes next after each of its beginnings.
+
+        The log-probabilities are (len(tokens) + 1, n_vocab), the first before the first token.
+        """
+        out = self._decoder(mx.array([*opening, *tokens]), cross)
+        hidden = out.hidden[0, len(opening) - 1 :]
+        return out.cache, self._logprobs(hidden)
+
+    def step(
+        self,
+        cross: CrossKeys,
+        tokens: Sequence[int],
+        caches: Caches,
+        parents: Sequence[int],
+    ) -> Branches:
+        """Append a token to some rows of `caches`, in one call for all."""
+        decoder = self._decoder
+        place = caches[0][0].shape[2]
+        kept = mx.array(list(parents))
+        x = (decoder.token_embedding(mx.array(list(tokens))) + decoder.positional_embedding[place])[
+            :, None
+        ]
+        grown: list[KeyValue] = []
+        for block, (keys, values), audio in zip(
+            decoder.blocks, caches, cross.layers, strict=True
+        ):
+            h = block.attn_ln(x)  # (B, 1, C)
+            k, v = block.attn.project(h)
+            k = mx.concatenate([keys[kept], k], axis=2)
+            v = mx.concatenate([values[kept], v], axis=2)
+            grown.append((k, v))
+            x = x + block.attn.attend(block.attn.split(block.attn.query(h)), (k, v))
+            q = block.cross_attn.split(block.cross_attn.query(block.cross_attn_ln(x)))
+            # (B, H, 1, D) -> (1, H, B, D): the hypotheses as queries of one sequence.
+            heard = block.cross_attn.attend(q.transpose(2, 1, 0, 3), audio, mask=cross.mask)
+            x = x + heard.transpose(1, 0, 2)
+            x = x + block.mlp2(gelu(block.mlp1(block.mlp_ln(x))))
+        return Branches(tuple(grown), self._logprobs(decoder.ln(x)[:, 0]))
+
+    def _logprobs(self, hidden: mx.array) -> NDArray[np.float32]:
+        """(n, C) -> (n, n_vocab)."""
+        if self._table is not None:
+            logits = np.array(hidden, copy=False) @ self._table
+            top = logits.max(axis=-1, keepdims=True)
+            logits -= top
+            total: NDArray[np.float32] = np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+            logits -= total
+            return np.asarray(logits, dtype=np.float32)
+        scores = self._decoder.logits(hidden[None])
+        return np.array(scores - mx.logsumexp(scores, axis=-1, keepdims=True))
+
+
+def beginning(caches: Caches, length: int) -> Caches:
+    """The caches of the first `length` tokens."""
+    return tuple((k[:, :, :length], v[:, :, :length]) for k, v in caches)
+
+
+def together(a: Caches, b: Caches) -> Caches:
+    """The rows of `b` behind those of `a`; all of one length."""
+    return tuple(
+        (mx.concatenate([ka, kb]), mx.concatenate([va, vb]))
+        for (ka, va), (kb, vb) in zip(a, b, strict=True)
+    )
+
+
+def runs_in_numpy(model: WhisperModel) -> bool:
+    """True where the projection is quicker in numpy: in float32 on a CPU."""
+    plain = isinstance(model.decoder.token_embedding, nn.Embedding)
+    return plain and model.dtype == mx.float32 and mx.default_device() == mx.Device(mx.cpu)

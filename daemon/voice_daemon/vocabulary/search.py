@@ -1,0 +1,287 @@
+"""Search of encoded audio for the most probable sentence of a home.
+
+Owns the beam: hypotheses walk the token automaton, all in one decoder call a step, and die as
+soon as they cannot come within reach of what was heard. Knows nothing of what is accepted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from voice_daemon.vocabulary.branches import beginning, together
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from voice_daemon.asr.decoder import CrossKeys
+    from voice_daemon.asr.steps import Steps
+    from voice_daemon.asr.tokenizer import WhisperTokenizer
+    from voice_daemon.vocabulary.branches import BranchingDecoder, Branches
+    from voice_daemon.vocabulary.tokens import Node, TokenAutomaton
+
+LOWEST = -1e9
+
+
+@dataclass(frozen=True, slots=True)
+class SearchLimits:
+    """How far the search goes. Scores are in nats."""
+
+    width: int = 8
+    """Hypotheses in a decoder call."""
+    reach: float = 8.0
+    """A hypothesis this far below what was heard is given up."""
+    reach_per_token: float = 0.0
+    """The same, for each token of what was heard, where that is more."""
+    rivals: float = 1.5
+    """Hypotheses within so much of the best sentence are followed to their end."""
+    max_tokens: int = 40
+    n_anything: int = 2
+    """Tokens that are tried at each place of a wildcard."""
+    n_sentences: int = 6
+    """Sentences that are returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A text and its log-probability, end-of-text included."""
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search came to."""
+
+    heard: Scored
+    """The free reading."""
+    sentences: tuple[Scored, ...]
+    """The home's, the most probable first; () where none came within reach."""
+    n_calls: int
+    """Calls of the decoder."""
+
+
+class _Hypothesis(NamedTuple):
+    score: float
+    tokens: tuple[int, ...]
+    node: Node | None
+    """None behind a full stop, where only the end may come."""
+    row: int
+    """Of the batch it was computed in; -1 where it is a beginning of the free reading."""
+    folded: str
+    """Its text without case."""
+
+
+class SentenceSearch:
+    """Searches with one model; `searching` may be given up at any step."""
+
+    def __init__(
+        self,
+        decoder: BranchingDecoder,
+        tokenizer: WhisperTokenizer,
+        *,
+        suppressed: Sequence[int] = (),
+        limits: SearchLimits | None = None,
+    ) -> None:
+        self._decoder = decoder
+        self._tokenizer = tokenizer
+        self._limits = limits or SearchLimits()
+        self._stops = {tokenizer.encode(sign)[0] for sign in (".", "?", "!")}
+        self._suppressed = list({*suppressed, *self._stops})
+        self._pieces: dict[int, str] = {}
+
+    def searching(
+        self,
+        automaton: TokenAutomaton,
+        cross: CrossKeys,
+        opening: Sequence[int],
+        heard: Sequence[int],
+    ) -> Steps[Found]:
+        """Search audio of which `heard` is the free reading, in a step a decoder call."""
+        limits = self._limits
+        free, ahead = self._decoder.read(cross, opening, heard)
+        heard_score = self._score(ahead, heard)
+        within = max(limits.reach, limits.reach_per_token * len(heard))
+        beam = _Beam(self, automaton, tuple(heard), ahead, floor=heard_score - within)
+        rows: Branches | None = None
+        n_calls = 1
+        for length in range(limits.max_tokens):
+            chosen = beam.advance(None if rows is None else rows.logprobs)
+            apart = [hypothesis for hypothesis in chosen if hypothesis.row >= 0]
+            if apart:
+                yield
+                parents = beam.parents_of(apart)
+                caches = () if rows is None else rows.caches
+                if min(parents) < 0:
+                    begun = beginning(free, len(opening) + length)
+                    n_rows = caches[0][0].shape[0] if caches else 0
+                    caches = together(caches, begun) if caches else begun
+                    parents = [n_rows if parent < 0 else parent for parent in parents]
+                tokens = [hypothesis.tokens[-1] for hypothesis in apart]
+                rows = self._decoder.step(cross, tokens, caches, parents)
+                n_calls += 1
+            elif not chosen:
+                break
+            else:
+                rows = None
+        heard_text = self._tokenizer.decode(heard).strip()
+        return Found(Scored(heard_text, heard_score), beam.best(limits.n_sentences), n_calls)
+
+    def _score(self, ahead: NDArray[np.float32], tokens: Sequence[int]) -> float:
+        """Log-probability of a text with its end; a full stop that it lacks is allowed."""
+        inside = float(sum(ahead[at, token] for at, token in enumerate(tokens)))
+        return inside + float(ahead[len(tokens), self._tokenizer.eot])
+
+    def piece(self, token: int) -> str:
+        """The text of one token, without case."""
+        found = self._pieces.get(token)
+        if found is None:
+            found = self._pieces[token] = self._tokenizer.decode([token]).casefold()
+        return found
+
+
+class _Beam:
+    """The hypotheses of one search."""
+
+    def __init__(
+        self,
+        search: SentenceSearch,
+        automaton: TokenAutomaton,
+        heard: tuple[int, ...],
+        ahead: NDArray[np.float32],
+        *,
+        floor: float,
+    ) -> None:
+        self._search = search
+        self._automaton = automaton
+        self._heard = heard
+        self._ahead = ahead
+        self._floor = floor
+        self._live = [_Hypothesis(0.0, (), automaton.start, -1, "")]
+        self._parents: list[int] = []
+        self._done: dict[str, tuple[float, tuple[int, ...]]] = {}
+        self._best = LOWEST
+
+    def advance(self, logprobs: NDArray[np.float32] | None) -> list[_Hypothesis]:
+        """Write one token more; those that share the free reading's beginning have row -1."""
+        limits = self._search._limits
+        candidates: list[_Hypothesis] = []
+        for hypothesis in self._live:
+            if hypothesis.row < 0:
+                following = self._ahead[len(hypothesis.tokens)]
+            else:
+                assert logprobs is not None  # noqa: S101 - such rows come from a step
+                following = logprobs[hypothesis.row]
+            candidates += self._continued(hypothesis, following)
+        floor = max(self._floor, self._best - limits.rivals)
+        candidates = [c for c in candidates if c.score > floor]
+        candidates.sort(key=lambda candidate: -candidate.score)
+        self._live, self._parents = [], []
+        seen: set[tuple[int, str]] = set()
+        for candidate in candidates:
+            # Spellings that differ in case alone are one: they must not fill the beam.
+            key = (id(candidate.node), candidate.folded)
+            if key in seen:
+                continue
+            seen.add(key)
+            self._keep(candidate)
+            if len(self._live) >= limits.width:
+                break
+        return self._live
+
+    def _keep(self, candidate: _Hypothesis) -> None:
+        """Give it its row in the next batch."""
+        n_tokens = len(candidate.tokens)
+        if candidate.tokens == self._heard[:n_tokens]:
+            self._live.append(candidate._replace(row=-1))
+            return
+        self._live.append(candidate._replace(row=len(self._parents)))
+        self._parents.append(candidate.row)
+
+    def parents_of(self, apart: Sequence[_Hypothesis]) -> list[int]:
+        """The rows that those come from, in the batch before; -1 for the free reading's."""
+        return [self._parents[hypothesis.row] for hypothesis in apart]
+
+    def _continued(
+        self, hypothesis: _Hypothesis, following: NDArray[np.float32]
+    ) -> Iterator[_Hypothesis]:
+        search, node = self._search, hypothesis.node
+        score, tokens = hypothesis.score, hypothesis.tokens
+        end = float(following[search._tokenizer.eot])
+        if node is None:
+            self._end(score + end, tokens)
+            return
+        opened = self._automaton.open(node)
+        following_nodes = opened.next or {}
+        if opened.accepts and tokens:
+            self._end(score + end, tokens)
+            for stop in search._stops:
+                yield _Hypothesis(
+                    score + float(following[stop]),
+                    (*tokens, stop),
+                    None,
+                    hypothesis.row,
+                    hypothesis.folded + ".",
+                )
+        for token in self._promising(following_nodes, following):
+            yield self._with(hypothesis, token, following, following_nodes[token])
+        if opened.anything is not None:
+            for token in self._likeliest(following, following_nodes):
+                yield self._with(hypothesis, token, following, opened.anything)
+
+    def _with(
+        self, hypothesis: _Hypothesis, token: int, following: NDArray[np.float32], node: Node
+    ) -> _Hypothesis:
+        return _Hypothesis(
+            hypothesis.score + float(following[token]),
+            (*hypothesis.tokens, token),
+            node,
+            hypothesis.row,
+            hypothesis.folded + self._search.piece(token),
+        )
+
+    def _promising(
+        self, nodes: dict[int, Node], following: NDArray[np.float32]
+    ) -> Iterator[int]:
+        """Tokens that may come into the beam."""
+        most = 2 * self._search._limits.width
+        if len(nodes) <= most:
+            yield from nodes
+            return
+        tokens = np.fromiter(nodes, dtype=np.int64, count=len(nodes))
+        scores = following[tokens]
+        for at in np.argpartition(-scores, most)[:most]:
+            yield int(tokens[at])
+
+    def _likeliest(
+        self, following: NDArray[np.float32], nodes: dict[int, Node]
+    ) -> Iterator[int]:
+        """The model's own choice, in a wildcard."""
+        allowed = following[: self._search._tokenizer.eot].copy()
+        forbidden = [t for t in self._search._suppressed if t < len(allowed)]
+        allowed[forbidden] = -np.inf
+        n = self._search._limits.n_anything
+        for token in np.argpartition(-allowed, n)[:n]:
+            if int(token) not in nodes:
+                yield int(token)
+
+    def _end(self, score: float, tokens: tuple[int, ...]) -> None:
+        """Note a whole sentence."""
+        self._best = max(self._best, score)
+        text = self._search._tokenizer.decode(tokens).strip()
+        key = text.casefold().rstrip(".?!")
+        if score > self._done.get(key, (LOWEST, ()))[0]:
+            self._done[key] = (score, tokens)
+
+    def best(self, n: int) -> tuple[Scored, ...]:
+        """The most probable sentences above the floor."""
+        ranked = sorted(self._done.values(), key=lambda done: -done[0])[:n]
+        decode = self._search._tokenizer.decode
+        return tuple(
+            Scored(decode(tokens).strip(), score) for score, tokens in ranked if score > self._floor
+        )
