@@ -53,6 +53,13 @@ class Reading:
     pieces: tuple[Piece, ...]
     fixed: tuple[str, ...]
     """The folded words that no list holds."""
+    open_words: tuple[tuple[str, ...], ...] = ()
+    """Runs of words that a wildcard took: anything may stand there."""
+
+    def keeps(self, heard: tuple[str, ...]) -> bool:
+        """True when every wildcard holds what was `heard`, word by word."""
+        text = f" {' '.join(heard)} "
+        return all(f" {' '.join(run)} " in text for run in self.open_words)
 
 
 class _Way(NamedTuple):
@@ -62,6 +69,7 @@ class _Way(NamedTuple):
     at: int
     values: tuple[tuple[str, Value], ...] = ()
     pieces: tuple[Piece, ...] = ()
+    wild: tuple[tuple[int, int], ...] = ()
 
 
 class Reader:
@@ -84,7 +92,8 @@ class Reader:
         found: dict[tuple[object, ...], Reading] = {}
         for block, way in self._ways(words):
             reading = self._reading(block, way, words)
-            found.setdefault((reading.meaning, reading.pieces, reading.sentence), reading)
+            key = (reading.meaning, reading.pieces, reading.sentence, reading.open_words)
+            found.setdefault(key, reading)
             if len(found) >= MAX_READINGS:
                 break
         return tuple(found.values())
@@ -111,7 +120,7 @@ class Reader:
             literal = [(self._fold(word), after) for word, after in arcs.words]
         for after in arcs.anything:
             for end in range(at + 1, len(words) + 1):
-                yield way._replace(position=after, at=end)
+                yield way._replace(position=after, at=end, wild=(*way.wild, (at, end)))
         for folded, after in literal:
             if folded and words[at : at + len(folded)] == folded:
                 yield way._replace(position=after, at=at + len(folded))
@@ -121,7 +130,8 @@ class Reader:
                 if words[at:end] == folded:
                     piece = Piece(at, end, arc.prefix + value.written + arc.suffix)
                     values = (*way.values, (arc.slot, value))
-                    yield _Way(after, end, values, (*way.pieces, piece))
+                    pieces = (*way.pieces, piece)
+                    yield _Way(after, end, values, pieces, way.wild)
 
     def _folded_values(self, arc: ListArc) -> dict[str, list[tuple[tuple[str, ...], Value]]]:
         """Values of a list by their first folded word."""
@@ -148,6 +158,7 @@ class Reader:
             domains=frozenset(named) or known.domains,
             pieces=way.pieces,
             fixed=tuple(word for at, word in enumerate(words) if at not in within),
+            open_words=tuple(words[first:end] for first, end in way.wild),
         )
 
     def _fold(self, word: str) -> tuple[str, ...]:

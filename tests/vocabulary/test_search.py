@@ -1,0 +1,155 @@
+"""The search finds the most probable sentence of a grammar, in few calls, by real audio."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import soundfile as sf
+
+from voice_daemon.asr.steps import at_once
+from voice_daemon.asr.streaming import StreamingConfig, StreamingDecoder
+from voice_daemon.vocabulary.branches import BranchingDecoder, beginning
+from voice_daemon.vocabulary.document import read_document
+from voice_daemon.vocabulary.grammar import SentenceGrammar
+from voice_daemon.vocabulary.search import SearchLimits, SentenceSearch
+from voice_daemon.vocabulary.tokens import TokenAutomaton
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from voice_daemon.asr import WhisperModel
+    from voice_daemon.asr.decoder import CrossKeys
+    from voice_daemon.vocabulary.search import Found
+
+
+class Audio:
+    """The bundled command, encoded, with what is read in it."""
+
+    def __init__(self, model: WhisperModel, clip: Path) -> None:
+        samples, _ = sf.read(clip, dtype="float32")
+        decoder = StreamingDecoder(model, StreamingConfig(emit_partial=False))
+        decoder.feed(samples)
+        self.heard = decoder.finish().tokens
+        self.cross: CrossKeys = decoder._window._acoustic.cross
+        self.opening = model.opening("en", "transcribe", "")
+
+
+@pytest.fixture(scope="module")
+def audio(tiny: WhisperModel, demo_clip: Path) -> Audio:
+    return Audio(tiny, demo_clip)
+
+
+def automaton_of(model: WhisperModel, *sentences: str, **lists: list[str]) -> TokenAutomaton:
+    payload = {"schema": 1, "sentences": sentences, "lists": lists}
+    document = read_document(json.dumps(payload).encode())
+    assert document.faults == ()
+    grammar = at_once(SentenceGrammar.building(document, "en", home_sentences=False))
+    return TokenAutomaton(grammar, model.tokenizer.encode)
+
+
+def search(model: WhisperModel, audio: Audio, automaton: TokenAutomaton, **limits: int) -> Found:
+    searcher = SentenceSearch(
+        BranchingDecoder(model), model.tokenizer, limits=SearchLimits(**limits)
+    )
+    return at_once(searcher.searching(automaton, audio.cross, audio.opening, audio.heard))
+
+
+def forced_score(model: WhisperModel, audio: Audio, text: str) -> float:
+    """Teacher-forced log-probability of a text with its end, by the decoder as it is."""
+    tokens = [*model.tokenizer.encode(f" {text}"), model.tokenizer.eot]
+    out = model.decoder(mx.array([*audio.opening, *tokens[:-1]]), audio.cross)
+    logits = model.decoder.logits(out.hidden[:, len(audio.opening) - 1 :])
+    logprobs = np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
+    return float(sum(logprobs[at, token] for at, token in enumerate(tokens)))
+
+
+def test_one_call_for_all_branches_computes_what_the_decoder_does(
+    tiny: WhisperModel, audio: Audio
+) -> None:
+    branching = BranchingDecoder(tiny)
+    caches, _ = branching.read(audio.cross, audio.opening, audio.heard[:3])
+    begun = beginning(caches, len(audio.opening) + 3)
+    first = branching.step(audio.cross, [400, 500, 600], begun, [0, 0, 0])
+    second = branching.step(audio.cross, [700, 800], first.caches, [2, 0])
+    for row, tail in enumerate(([600, 700], [400, 800])):
+        tokens = [*audio.opening, *audio.heard[:3], *tail]
+        out = tiny.decoder(mx.array(tokens), audio.cross)
+        logits = tiny.decoder.logits(out.hidden[:, -1:])[0]
+        alone = np.array(logits - mx.logsumexp(logits))
+        assert np.abs(second.logprobs[row] - alone).max() < 1e-3
+
+
+def test_a_wide_beam_finds_what_trying_every_sentence_finds(
+    tiny: WhisperModel, audio: Audio
+) -> None:
+    verbs, things = ["turn on", "turn off", "open"], ["lights", "doors", "chicken lights", "radio"]
+    automaton = automaton_of(
+        tiny, "hey jarvis {verb} the [kitchen] {thing}", verb=verbs, thing=things
+    )
+    found = search(tiny, audio, automaton, width=256, reach=1000, rivals=1000, n_sentences=40)
+    assert len(found.sentences) == 24
+    for sentence in found.sentences[:8]:
+        assert sentence.score == pytest.approx(forced_score(tiny, audio, sentence.text), abs=2e-3)
+    best_by_trying = max(
+        forced_score(tiny, audio, f"{start}{verb} the {room}{thing}{stop}")
+        for start in ("hey jarvis ", "Hey Jarvis, ", "Hey Jarvis ", "Hey jarvis ")
+        for verb, room, thing, stop in product(verbs, ("", "kitchen "), things, ("", "."))
+        if "," not in start
+    )
+    assert found.sentences[0].score >= best_by_trying - 2e-3
+
+
+def test_the_narrow_beam_finds_the_sentence_that_was_said(
+    tiny: WhisperModel, audio: Audio
+) -> None:
+    automaton = automaton_of(
+        tiny, "hey jarvis (turn|switch) (on|off) the {thing}", thing=["kitchen lights", "TV"]
+    )
+    found = search(tiny, audio, automaton)
+    assert found.sentences[0].text.rstrip(".").lower() == "hey jarvis turn on the kitchen lights"
+
+
+def test_the_free_reading_is_scored_with_its_end(tiny: WhisperModel, audio: Audio) -> None:
+    found = search(tiny, audio, automaton_of(tiny, "water the roses"))
+    text = tiny.tokenizer.decode(audio.heard)
+    assert found.heard.score == pytest.approx(forced_score(tiny, audio, text.strip()), abs=2e-3)
+
+
+def test_a_search_that_cannot_succeed_ends_at_once(tiny: WhisperModel, audio: Audio) -> None:
+    found = search(tiny, audio, automaton_of(tiny, "water the roses", "is it five o'clock"))
+    assert found.sentences == ()
+    assert found.n_calls <= 3
+
+
+def test_an_early_end_has_to_be_paid_for(tiny: WhisperModel, audio: Audio) -> None:
+    automaton = automaton_of(tiny, "hey jarvis", "hey jarvis turn on the kitchen lights")
+    found = search(tiny, audio, automaton, reach=100, rivals=100)
+    whole, early = (score.text for score in found.sentences[:2])
+    assert "kitchen" in whole
+    assert "kitchen" not in early
+    assert found.sentences[0].score - found.sentences[1].score > 3
+
+
+def test_a_search_may_be_given_up_at_any_step(tiny: WhisperModel, audio: Audio) -> None:
+    automaton = automaton_of(tiny, "hey (jarvis|marvin) turn (on|off) the (kitchen|chicken) light")
+    searcher = SentenceSearch(BranchingDecoder(tiny), tiny.tokenizer)
+    for n_steps in range(3):
+        steps = searcher.searching(automaton, audio.cross, audio.opening, audio.heard)
+        for _ in range(n_steps):
+            next(steps)
+        steps.close()
+    again = at_once(searcher.searching(automaton, audio.cross, audio.opening, audio.heard))
+    assert again.n_calls > 1
+
+
+def test_a_wildcard_is_filled_by_the_model(tiny: WhisperModel, audio: Audio) -> None:
+    home = read_document(b'{"schema": 1, "entities": ["Shopping List"]}')
+    grammar = at_once(SentenceGrammar.building(home, "en"))
+    automaton = TokenAutomaton(grammar, tiny.tokenizer.encode)
+    found = search(tiny, audio, automaton, reach=60, max_tokens=20)
+    assert found.n_calls <= 21
