@@ -77,9 +77,7 @@ def test_the_same_name_counts_once() -> None:
         (b" " * (bounds.MAX_BYTES + 1), "bytes"),
     ],
 )
-def test_a_document_that_cannot_be_used_is_refused_with_a_remedy(
-    payload: bytes, said: str
-) -> None:
+def test_a_document_that_cannot_be_used_is_refused_with_a_remedy(payload: bytes, said: str) -> None:
     with pytest.raises(VocabularyError, match=said) as caught:
         read_document(payload)
     assert caught.value.code == "vocabulary.bad_document"
@@ -153,7 +151,14 @@ def test_lists_and_their_values_are_bounded() -> None:
 
 @pytest.mark.parametrize("key", ["entities", "areas", "floors", "sentences"])
 def test_no_fault_repeats_what_stands_in_the_document(key: str) -> None:
-    odd = [f"{SECRET} {{x}}", f"{SECRET}\x07", {SECRET: SECRET}, [SECRET], f"{SECRET} (", SECRET * 9]
+    odd = [
+        f"{SECRET} {{x}}",
+        f"{SECRET}\x07",
+        {SECRET: SECRET},
+        [SECRET],
+        f"{SECRET} (",
+        SECRET * 9,
+    ]
     document = read_document(written(**{key: odd, SECRET: 1, "lists": {SECRET: [SECRET]}}))
     assert document.n_left_out > 3
     assert not any("Ottilie" in str(fault) for fault in document.faults)

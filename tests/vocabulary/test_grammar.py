@@ -13,8 +13,9 @@ from hassil.intents import TextSlotList
 
 from voice_daemon.asr.steps import at_once
 from voice_daemon.vocabulary.document import Document, read_document
-from voice_daemon.vocabulary.grammar import START, SentenceGrammar, languages
-from voice_daemon.vocabulary.reading import OWN, Reader, respelled, same_meaning
+from voice_daemon.vocabulary.grammar import START, SentenceGrammar
+from voice_daemon.vocabulary.reading import Reader, respelled, same_meaning
+from voice_daemon.vocabulary.templates import OWN, languages
 
 if TYPE_CHECKING:
     from voice_daemon.vocabulary.grammar import Position

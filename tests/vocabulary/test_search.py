@@ -104,9 +104,7 @@ def test_a_wide_beam_finds_what_trying_every_sentence_finds(
     assert found.sentences[0].score >= best_by_trying - 2e-3
 
 
-def test_the_narrow_beam_finds_the_sentence_that_was_said(
-    tiny: WhisperModel, audio: Audio
-) -> None:
+def test_the_narrow_beam_finds_the_sentence_that_was_said(tiny: WhisperModel, audio: Audio) -> None:
     automaton = automaton_of(
         tiny, "hey jarvis (turn|switch) (on|off) the {thing}", thing=["kitchen lights", "TV"]
     )

@@ -30,7 +30,9 @@ def test_every_sentence_of_the_grammar_is_accepted_in_each_case(
             assert automaton.accepts(tiny.tokenizer.encode(f" {form}")), form
 
 
-@pytest.mark.parametrize("text", ["turn on the", "turn on the bed", "bed", "Turn on the shed light"])
+@pytest.mark.parametrize(
+    "text", ["turn on the", "turn on the bed", "bed", "Turn on the shed light"]
+)
 def test_the_beginning_of_a_sentence_is_none(
     text: str, automaton: TokenAutomaton, tiny: WhisperModel
 ) -> None:

@@ -11,13 +11,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from voice_daemon.vocabulary.reading import respelled, same_meaning
-from voice_daemon.vocabulary.spoken import fold, sound_distance
+from voice_daemon.vocabulary.spoken import fold, letters_left_out, sound_distance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from voice_daemon.vocabulary.reading import Reading
-    from voice_daemon.vocabulary.search import Found
+    from voice_daemon.vocabulary.search import Found, Scored
 
 
 class Reason(StrEnum):
@@ -46,16 +46,31 @@ class AcceptanceRule:
     """How much less probable than what was heard a sentence may be."""
     margin_per_word: float = 0.6
     """The same for each of its words, where that is more: long ones differ in more places."""
+    sure: float = 1.0
+    doubted: float = 2.5
+    """What was heard for certain is not changed: the margin is at most `sure`, and so much more
+    for each nat that the recogniser doubted what it heard."""
     farthest: float = 0.5
     """How unlike the two may sound, from 0 to 1."""
+    nats_of_distance: float = 10.0
+    """What being wholly unlike counts for beside improbability: a sentence that leaves out what
+    was said, or adds to it, is not much less probable, but sounds different."""
+    nats_of_letter: float = 1.0
+    """What each letter that is left out beyond the first counts for: a model finds a shorter
+    sentence probable that ends before what was said does."""
+    distance_allowance: float = 2.0
+    """How much more than the margin the two may cost together."""
     lead: float = 1.0
-    """How far below the next sentence with another meaning must lie."""
+    """How much more the next sentence with another meaning must cost."""
     protected: frozenset[str] = frozenset({"lock", "alarm_control_panel"})
     """Kinds of entities that a correction never reaches."""
 
-    def allowance(self, n_words: int) -> float:
+    def allowance(self, n_words: int, *, heard_score: float) -> float:
         """The margin of a sentence with so many words; none where it is switched off."""
-        return max(self.margin, self.margin_per_word * n_words) if self.margin else 0.0
+        if not self.margin:
+            return 0.0
+        most = max(self.margin, self.margin_per_word * n_words)
+        return min(most, self.sure - self.doubted * heard_score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +97,31 @@ class Verdict:
     """Decoder calls that the search took."""
 
 
-
-
 def as_heard(text: str, readings: Sequence[Reading]) -> Verdict:
     """Keep a text that is a sentence of the home, with its names as the home spells them."""
     return Verdict(respelled(text, readings[0]), Reason.HEARD, in_vocabulary=True, heard=text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A sentence of the home beside what was heard."""
+
+    scored: Scored
+    gap: float
+    """How much less probable it is."""
+    distance: float
+    n_left_out: int
+    readings: tuple[Reading, ...]
+
+    def allowance(self, rule: AcceptanceRule) -> float:
+        """The margin that counts for it."""
+        n_words = len(fold(self.scored.text))
+        return rule.allowance(n_words, heard_score=self.scored.score + self.gap)
+
+    def cost(self, rule: AcceptanceRule) -> float:
+        """Improbability and strangeness together."""
+        left_out = max(0, self.n_left_out - 1)
+        return self.gap + rule.nats_of_distance * self.distance + rule.nats_of_letter * left_out
 
 
 def decide(
@@ -98,7 +133,21 @@ def decide(
 ) -> Verdict:
     """Choose between a text that is no sentence of the home and the best one that is."""
     heard = found.heard
-    if not found.sentences:
+    words = fold(heard.text)
+    candidates = []
+    for scored in found.sentences:
+        readings = tuple(reading for reading in read(scored.text) if reading.keeps(words))
+        if readings:
+            candidates.append(
+                _Candidate(
+                    scored,
+                    heard.score - scored.score,
+                    sound_distance(heard.text, scored.text, language),
+                    letters_left_out(heard.text, scored.text, language),
+                    readings,
+                )
+            )
+    if not candidates:
         return Verdict(
             heard.text,
             Reason.NOTHING,
@@ -107,25 +156,11 @@ def decide(
             heard_score=heard.score,
             n_calls=found.n_calls,
         )
-    best, *others = found.sentences
-    readings = read(best.text)
-    said = frozenset(fold(heard.text))
-    rival = next(
-        (other for other in others if not same_meaning(readings, read(other.text), said)), None
-    )
-    allowance = rule.allowance(len(fold(best.text)))
-    distance = sound_distance(heard.text, best.text, language)
-    if heard.score - best.score >= allowance:
-        reason = Reason.IMPROBABLE
-    elif distance >= rule.farthest:
-        reason = Reason.SOUNDS_DIFFERENT
-    elif any(reading.domains & rule.protected for reading in readings):
-        reason = Reason.PROTECTED
-    elif rival is not None and best.score - rival.score < rule.lead:
-        reason = Reason.AMBIGUOUS
-    else:
-        reason = Reason.CORRECTED
-    sentence = respelled(best.text, readings[0]) if readings else best.text
+    best, *others = sorted(candidates, key=lambda candidate: candidate.cost(rule))
+    said = frozenset(words)
+    rival = next((o for o in others if not same_meaning(best.readings, o.readings, said)), None)
+    reason = _reason(best, rival, rule)
+    sentence = respelled(best.scored.text, best.readings[0])
     taken = reason is Reason.CORRECTED
     return Verdict(
         sentence if taken else heard.text,
@@ -133,11 +168,26 @@ def decide(
         in_vocabulary=taken,
         heard=heard.text,
         sentence=sentence,
-        rival=rival.text if rival else "",
+        rival=rival.scored.text if rival else "",
         heard_score=heard.score,
-        sentence_score=best.score,
-        rival_score=rival.score if rival else None,
-        allowance=allowance,
-        distance=distance,
+        sentence_score=best.scored.score,
+        rival_score=rival.scored.score if rival else None,
+        allowance=best.allowance(rule),
+        distance=best.distance,
         n_calls=found.n_calls,
     )
+
+
+def _reason(best: _Candidate, rival: _Candidate | None, rule: AcceptanceRule) -> Reason:
+    """Why the best candidate is taken, or is not."""
+    allowance = best.allowance(rule)
+    cost = best.cost(rule)
+    if best.gap >= allowance:
+        return Reason.IMPROBABLE
+    if best.distance >= rule.farthest or cost >= allowance + rule.distance_allowance:
+        return Reason.SOUNDS_DIFFERENT
+    if any(reading.domains & rule.protected for reading in best.readings):
+        return Reason.PROTECTED
+    if rival is not None and rival.cost(rule) - cost < rule.lead:
+        return Reason.AMBIGUOUS
+    return Reason.CORRECTED

@@ -73,9 +73,7 @@ class BranchingDecoder:
             :, None
         ]
         grown: list[KeyValue] = []
-        for block, (keys, values), audio in zip(
-            decoder.blocks, caches, cross.layers, strict=True
-        ):
+        for block, (keys, values), audio in zip(decoder.blocks, caches, cross.layers, strict=True):
             h = block.attn_ln(x)  # (B, 1, C)
             k, v = block.attn.project(h)
             k = mx.concatenate([keys[kept], k], axis=2)

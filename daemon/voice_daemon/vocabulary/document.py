@@ -314,21 +314,32 @@ def sentence_fault(value: object, lists: Mapping[str, object]) -> tuple[str, str
     """Say what is wrong with a sentence template and what to do, or None."""
     if not isinstance(value, str):
         return f"is a {_kind(value)}", "write a text"
-    if not 0 < len(value) <= MAX_SENTENCE_CHARACTERS:
-        return f"has {len(value)} characters", f"write 1 to {MAX_SENTENCE_CHARACTERS}"
-    if any(unicodedata.category(sign)[0] == "C" for sign in value):
-        return "holds control characters", "write letters and ( | ; ) [ ] { }"
-    if set("<>@\\") & set(value):
-        return "holds one of < > @ and \\", "only ( | ; ) [ ] { } have a meaning here"
-    if value.count(";") >= MAX_PERMUTED:
-        return f"permutes more than {MAX_PERMUTED} parts", "write the orders that are said"
-    if (unclosed := _unclosed(value)) is not None:
-        return unclosed, "close every bracket, and nest few"
-    for part in value.split("{")[1:]:
-        name = part.partition("}")[0].partition(":")[0]
-        if name not in lists and name not in {"name", "area", "floor"}:
-            return "uses a list that the document does not have", "add it to lists"
-    return None
+    used = {part.partition("}")[0].partition(":")[0] for part in value.split("{")[1:]}
+    unclosed = _unclosed(value)
+    checks = (
+        (
+            not 0 < len(value) <= MAX_SENTENCE_CHARACTERS,
+            (f"has {len(value)} characters", f"write 1 to {MAX_SENTENCE_CHARACTERS}"),
+        ),
+        (
+            any(unicodedata.category(sign)[0] == "C" for sign in value),
+            ("holds control characters", "write letters and ( | ; ) [ ] { }"),
+        ),
+        (
+            not set("<>@\\").isdisjoint(value),
+            ("holds one of < > @ and \\", "only ( | ; ) [ ] { } have a meaning here"),
+        ),
+        (
+            value.count(";") >= MAX_PERMUTED,
+            (f"permutes more than {MAX_PERMUTED} parts", "write the orders that are said"),
+        ),
+        (unclosed is not None, (str(unclosed), "close every bracket, and nest few")),
+        (
+            not used <= {*lists, "name", "area", "floor"},
+            ("uses a list that the document does not have", "add it to lists"),
+        ),
+    )
+    return next((fault for wrong, fault in checks if wrong), None)
 
 
 def _unclosed(template: str) -> str | None:

@@ -2,48 +2,39 @@
 
 A position is a hash-consed list of what is still to be said (partial derivatives, Antimirov
 1996), so that nothing is expanded before somebody comes to it: Home Assistant's English
-templates stand for some 10^11 sentences. Knows nothing of tokens or of models. The only
-importer of hassil, whose parsed templates it walks.
+templates stand for some 10^11 sentences. Walks hassil's parsed templates; knows nothing of tokens or of models.
 """
 
 from __future__ import annotations
 
-import importlib.resources
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from voice_daemon.vocabulary.document import VocabularyError
 from voice_daemon.vocabulary.numbers import spoken_numbers
-from voice_daemon.vocabulary.spoken import join_compounds, said_apart
+from voice_daemon.vocabulary.templates import reading_templates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from hassil.expression import Expression
     from hassil.intents import IntentData
 
     from voice_daemon.asr.steps import Steps
-    from voice_daemon.vocabulary.document import Document, Name
+    from voice_daemon.vocabulary.document import Document
+    from voice_daemon.vocabulary.templates import Templates
 
 try:
-    import hassil
     from hassil import expression as hx
     from hassil.intents import RangeSlotList, TextSlotList, WildcardSlotList
     from hassil.util import check_excluded_context, check_required_context
 except ImportError:  # pragma: no cover - the extra is there wherever this is tested
-    hassil = None  # type: ignore[assignment]
+    pass
 
-OWN = "own"
-"""The intent of a sentence that the document brings."""
 MAX_STATES = 20_000
 """States of one word's expansion; a template that needs more is left out."""
 MAX_FORMS = 64
 """Ways to say one value of a list."""
-SPACELESS = frozenset({"zh", "ja", "th", "lo", "my", "km", "yue"})
-"""Languages written without spaces, where there are no words to walk."""
-NO_COMMANDS = frozenset({"HassRespond"})
-"""Greetings: the commonest wrong winners on other speech, and nothing is done for them."""
 
 Position = int
 START: Position = 0
@@ -82,51 +73,10 @@ class Arcs:
     """The block of templates that is complete here; -1 where nothing is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Templates that mean the same."""
-
-    intent: str
-    sentence: int
-    """Number of the own sentence; -1 for a block of Home Assistant's."""
-    domains: frozenset[str]
-    data: IntentData | None = None
-
-
-@dataclass(slots=True)
-class _Templates:
-    """What hassil parsed for one language."""
-
-    blocks: list[Block]
-    starts: list[tuple[Expression, int]]
-    lists: dict[str, Any]
-    rules: Mapping[str, Any]
-    skipped: tuple[str, ...]
-    n_unread: int = 0
-
-
-def languages() -> frozenset[str]:
-    """Languages that there are sentences for; none without the extra."""
-    folder = _folder()
-    if folder is None:
-        return frozenset()
-    found = {entry.name.removesuffix(".json") for entry in folder.iterdir()}
-    return frozenset(code for code in found if code.split("-")[0] not in SPACELESS)
-
-
-def _folder() -> Any:  # noqa: ANN401 - importlib's Traversable
-    if hassil is None:
-        return None
-    try:
-        return importlib.resources.files("home_assistant_intents") / "data"
-    except ModuleNotFoundError:
-        return None
-
-
 class SentenceGrammar:
     """Positions and what may follow them; grows as it is walked."""
 
-    def __init__(self, templates: _Templates, language: str) -> None:
+    def __init__(self, templates: Templates, language: str) -> None:
         self.language = language
         self.blocks = templates.blocks
         self.n_unread = templates.n_unread
@@ -153,13 +103,7 @@ class SentenceGrammar:
 
         Raises VocabularyError where the extra is missing or the language has no sentences.
         """
-        if hassil is None:
-            raise VocabularyError(
-                "vocabulary.not_installed",
-                "the home's sentences need hassil",
-                remedy="install the extra: pip install 'voice-daemon[home]'",
-            )
-        templates = yield from _reading_templates(document, language, home_sentences)
+        templates = yield from reading_templates(document, language, home_sentences=home_sentences)
         grammar = cls(templates, language)
         yield from grammar._opening()
         return grammar
@@ -217,12 +161,9 @@ class SentenceGrammar:
 
     def _explore(self, position: Position) -> Arcs:
         """Expand until every way has read one word."""
-        words: dict[tuple[str, Position], None] = {}
-        lists: dict[tuple[ListArc, Position], None] = {}
-        anything: dict[Position, None] = {}
-        complete = -1
-        seen: set[tuple[str, ListArc | None, Position]] = set()
-        stack: list[tuple[str, ListArc | None, Position]] = [("", None, position)]
+        found = _Found()
+        seen: set[_State] = set()
+        stack = [_State("", None, position)]
         while stack:
             state = stack.pop()
             if state in seen:
@@ -230,42 +171,42 @@ class SentenceGrammar:
             seen.add(state)
             if len(seen) > MAX_STATES:
                 raise _TooManyStatesError
-            text, over, at = state
-            item, block, rest = self._cells[at]
-            if item is None or (item == "" and rest == START):
-                if over:
-                    lists[over._replace(suffix=text), at] = None
-                elif text:
-                    words[text, at] = None
-                elif block >= 0:
-                    complete = block
-            elif isinstance(item, str):
-                # Before a word spaces mean nothing; behind one they end it.
-                chunk = item if text or over else item.lstrip()
-                head, space, tail = chunk.partition(" ")
-                after = self._cons(tail, block, rest) if tail.strip() else rest
-                if not space:
-                    stack.append((text + head, over, rest))
-                elif over:
-                    lists[over._replace(suffix=text + head), after] = None
-                elif text + head:
-                    words[text + head, after] = None
-                else:
-                    stack.append(("", None, after))
-            elif isinstance(item, hx.ListReference):
-                list_id = self._list(item, block)
-                if list_id == _ANYTHING:
-                    anything[rest] = None
-                elif list_id is not None and over is None:
-                    stack.append(("", ListArc(list_id, text, "", item.slot_name), rest))
-            else:
-                stack += [(text, over, after) for after in self._expand(item, block, rest)]
-        if complete >= 0:
-            polite = list(self._polite(self._cons(None, complete, START)))
-            words.update(dict.fromkeys(polite))
+            stack += self._advance(state, found)
+        if found.block >= 0:
+            polite = list(self._polite(self._cons(None, found.block, START)))
+            found.words.update(dict.fromkeys(polite))
             # A recogniser puts a comma there, which nobody says.
-            words.update(dict.fromkeys((f",{word}", after) for word, after in polite))
-        return Arcs(tuple(words), tuple(lists), tuple(anything), complete)
+            found.words.update(dict.fromkeys((f",{word}", after) for word, after in polite))
+        return Arcs(tuple(found.words), tuple(found.lists), tuple(found.anything), found.block)
+
+    def _advance(self, state: _State, found: _Found) -> Iterable[_State]:
+        """Read the first item of what is still to be said."""
+        item, block, rest = self._cells[state.at]
+        if item is None:
+            found.end_word(state, state.at, state.text)
+            if state.fresh:
+                found.block = block
+            return ()
+        if isinstance(item, str):
+            # Before a word spaces mean nothing; behind one they end it.
+            chunk = item.lstrip() if state.fresh else item
+            head, space, tail = chunk.partition(" ")
+            if not space:
+                return (_State(state.text + head, state.over, rest),)
+            after = self._cons(tail, block, rest) if tail.strip() else rest
+            if state.fresh and not head:
+                return (_State("", None, after),)
+            found.end_word(state, after, state.text + head)
+            return ()
+        if isinstance(item, hx.ListReference):
+            list_id = self._list(item, block)
+            if list_id == _ANYTHING:
+                found.anything[rest] = None
+            elif list_id is not None and state.over is None:
+                arc = ListArc(list_id, state.text, "", item.slot_name)
+                return (_State("", arc, rest),)
+            return ()
+        return (_State(state.text, state.over, at) for at in self._expand(item, block, rest))
 
     def _expand(self, item: Expression, block: int, rest: Position) -> list[Position]:
         """Read an expression, then `rest`, in every way."""
@@ -362,7 +303,7 @@ class SentenceGrammar:
 
         return self._registered(("text", self._number(named), allowed), values)
 
-    def _registered(self, key: object, values: Any) -> int:  # noqa: ANN401 - a callable
+    def _registered(self, key: object, values: Callable[[], Iterable[Value]]) -> int:
         if key not in self._values:
             found = tuple(dict.fromkeys(values()))
             if found:
@@ -402,6 +343,38 @@ _ANYTHING = -1
 _NO_VALUES = -2
 
 
+class _State(NamedTuple):
+    """A way that has not read a whole word yet."""
+
+    text: str
+    """Letters of the word, or behind a list's value."""
+    over: ListArc | None
+    """The list that the word is of."""
+    at: Position
+
+    @property
+    def fresh(self) -> bool:
+        """True before the word's first letter."""
+        return not self.text and self.over is None
+
+
+class _Found:
+    """What an expansion came to, in order."""
+
+    def __init__(self) -> None:
+        self.words: dict[tuple[str, Position], None] = {}
+        self.lists: dict[tuple[ListArc, Position], None] = {}
+        self.anything: dict[Position, None] = {}
+        self.block = -1
+
+    def end_word(self, state: _State, after: Position, text: str) -> None:
+        """Note a word, or a value with what stands around it; nothing where none was begun."""
+        if state.over is not None:
+            self.lists[state.over._replace(suffix=text), after] = None
+        elif text:
+            self.words[text, after] = None
+
+
 class _TooManyStatesError(Exception):
     """A template that cannot be walked."""
 
@@ -414,105 +387,3 @@ def _fits(context: Any, data: IntentData | None) -> bool:  # noqa: ANN401 - of a
     if required and not check_required_context(required, context, allow_missing_keys=True):
         return False
     return not (excluded and not check_excluded_context(excluded, context))
-
-
-def _reading_templates(
-    document: Document, language: str, home_sentences: bool
-) -> Steps[_Templates]:
-    templates = _Templates([], [], {}, {}, ())
-    if home_sentences:
-        yield from _reading_home_sentences(templates, language)
-    for name, entries in _names(document, language).items():
-        templates.lists[name] = TextSlotList.from_tuples(entries, allow_template=False, name=name)
-    yield
-    for name, values in document.lists.items():
-        templates.lists[name] = TextSlotList.from_strings(values, allow_template=False, name=name)
-    for at, sentence in enumerate(document.sentences):
-        block = len(templates.blocks)
-        try:
-            parsed = hassil.parse_sentence(sentence)
-        except Exception:  # noqa: BLE001 - hassil raises what its parser came to
-            templates.n_unread += 1
-            continue
-        templates.blocks.append(Block(OWN, at, frozenset()))
-        templates.starts.append((parsed.expression, block))
-    return templates
-
-
-def _reading_home_sentences(templates: _Templates, language: str) -> Steps[None]:
-    folder = _folder()
-    code = _closest(language)
-    if folder is None or code is None:
-        raise VocabularyError(
-            "vocabulary.no_sentences",
-            f"there are no sentences for language {language!r}",
-            remedy='choose another language, or set sentences = "none" in [vocabulary]',
-        )
-    raw = json.loads((folder / f"{code}.json").read_text(encoding="utf-8"))
-    yield
-    intents = raw.pop("intents")
-    shell = hassil.Intents.from_dict({**raw, "intents": {}})
-    templates.lists = dict(shell.slot_lists)
-    templates.rules = shell.expansion_rules
-    templates.skipped = tuple(shell.skip_words)
-    for intent, body in intents.items():
-        if intent in NO_COMMANDS:
-            continue
-        yield
-        one = hassil.Intents.from_dict({"language": code, "intents": {intent: body}})
-        for data in one.intents[intent].data:
-            yield
-            number = len(templates.blocks)
-            read = []
-            for text in data.sentence_texts:
-                try:
-                    read.append((hassil.parse_sentence(text).expression, number))
-                except Exception:  # noqa: BLE001 - one odd template must not cost the rest
-                    templates.n_unread += 1
-            templates.blocks.append(Block(intent, -1, _domains(data), data))
-            templates.starts += read
-
-
-def _closest(language: str) -> str | None:
-    """The package's code for a language, without its region where that has none."""
-    known = {code.lower().replace("_", "-"): code for code in languages()}
-    wanted = language.lower().replace("_", "-")
-    return known.get(wanted) or known.get(wanted.split("-")[0])
-
-
-def _domains(data: IntentData) -> frozenset[str]:
-    """Kinds of entities that a block acts upon."""
-    found: set[str] = set()
-    for source in (data.slots, data.requires_context):
-        domain = source.get("domain", ())
-        if isinstance(domain, dict):
-            domain = domain.get("value", ())
-        found.update([domain] if isinstance(domain, str) else domain)
-    return frozenset(found)
-
-
-def _names(document: Document, language: str) -> dict[str, list[Any]]:
-    """The lists that Home Assistant fills with what a home has."""
-    every = (*document.entities, *document.areas, *document.floors)
-    lists: dict[str, list[Any]] = {"name": [], "area": [], "floor": []}
-    places = (document.entities, document.areas, document.floors)
-    for (_, entries), names in zip(lists.items(), places, strict=True):
-        for name in names:
-            context = {"domain": name.domain} if name.domain else {}
-            for said, written in _spoken(name, every, language):
-                # Letters and digits say a name; signs between them do not.
-                entries.append((said, name.text, context, {"written": written}))
-    return lists
-
-
-def _spoken(name: Name, every: Sequence[Name], language: str) -> Iterable[tuple[str, str]]:
-    """How a name may be said, and what is written for it."""
-    found = {text: text for text in (name.text, *name.aliases)}
-    for text in list(found):
-        for said in said_apart(text):
-            found.setdefault(said, text)
-        for split in join_compounds(text, (other.text for other in every), language):
-            found.setdefault(split, text)
-    for spelling in name.spellings:
-        found.setdefault(spelling, name.text)
-    return found.items()

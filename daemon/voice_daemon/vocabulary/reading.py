@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from voice_daemon.vocabulary.grammar import OWN, START
+from voice_daemon.vocabulary.grammar import START
 from voice_daemon.vocabulary.spoken import fold
+from voice_daemon.vocabulary.templates import OWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,11 +56,20 @@ class Reading:
     """The folded words that no list holds."""
     open_words: tuple[tuple[str, ...], ...] = ()
     """Runs of words that a wildcard took: anything may stand there."""
+    words: tuple[str, ...] = ()
+    """All folded words."""
 
     def keeps(self, heard: tuple[str, ...]) -> bool:
-        """True when every wildcard holds what was `heard`, word by word."""
+        """True when every wildcard holds what was `heard`, and something beside it was heard.
+
+        Anything may stand in a wildcard, so that no word there is more probable for the home.
+        """
+        if not self.open_words:
+            return True
         text = f" {' '.join(heard)} "
-        return all(f" {' '.join(run)} " in text for run in self.open_words)
+        anchors = set(self.words) - {word for run in self.open_words for word in run}
+        whole = all(f" {' '.join(run)} " in text for run in self.open_words)
+        return whole and not anchors.isdisjoint(heard)
 
 
 class _Way(NamedTuple):
@@ -99,7 +109,8 @@ class Reader:
         return tuple(found.values())
 
     def _ways(self, words: tuple[str, ...]) -> Iterator[tuple[int, _Way]]:
-        stack, seen = [_Way(START, 0)], set()
+        stack = [_Way(START, 0)]
+        seen: set[_Way] = set()
         while stack and len(seen) < MAX_VISITS:
             way = stack.pop()
             if way in seen:
@@ -159,6 +170,7 @@ class Reader:
             pieces=way.pieces,
             fixed=tuple(word for at, word in enumerate(words) if at not in within),
             open_words=tuple(words[first:end] for first, end in way.wild),
+            words=words,
         )
 
     def _fold(self, word: str) -> tuple[str, ...]:

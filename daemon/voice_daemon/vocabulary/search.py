@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from voice_daemon.asr.decoder import CrossKeys
     from voice_daemon.asr.steps import Steps
     from voice_daemon.asr.tokenizer import WhisperTokenizer
-    from voice_daemon.vocabulary.branches import BranchingDecoder, Branches
+    from voice_daemon.vocabulary.branches import Branches, BranchingDecoder
     from voice_daemon.vocabulary.tokens import Node, TokenAutomaton
 
 LOWEST = -1e9
@@ -66,6 +66,29 @@ class Found:
     """Calls of the decoder."""
 
 
+class _Writing:
+    """What the beam needs to know of the model's tokens."""
+
+    def __init__(self, tokenizer: WhisperTokenizer, suppressed: Sequence[int]) -> None:
+        self.end = tokenizer.eot
+        self.stops = tuple(tokenizer.encode(sign)[0] for sign in (".", "?", "!"))
+        self.forbidden = [t for t in {*suppressed, *self.stops} if t < tokenizer.eot]
+        """Never written inside a wildcard."""
+        self._tokenizer = tokenizer
+        self._pieces: dict[int, str] = {}
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """The text of some tokens."""
+        return self._tokenizer.decode(tokens).strip()
+
+    def piece(self, token: int) -> str:
+        """The text of one token, without case."""
+        found = self._pieces.get(token)
+        if found is None:
+            found = self._pieces[token] = self._tokenizer.decode([token]).casefold()
+        return found
+
+
 class _Hypothesis(NamedTuple):
     score: float
     tokens: tuple[int, ...]
@@ -89,11 +112,8 @@ class SentenceSearch:
         limits: SearchLimits | None = None,
     ) -> None:
         self._decoder = decoder
-        self._tokenizer = tokenizer
         self._limits = limits or SearchLimits()
-        self._stops = {tokenizer.encode(sign)[0] for sign in (".", "?", "!")}
-        self._suppressed = list({*suppressed, *self._stops})
-        self._pieces: dict[int, str] = {}
+        self._writing = _Writing(tokenizer, suppressed)
 
     def searching(
         self,
@@ -107,7 +127,14 @@ class SentenceSearch:
         free, ahead = self._decoder.read(cross, opening, heard)
         heard_score = self._score(ahead, heard)
         within = max(limits.reach, limits.reach_per_token * len(heard))
-        beam = _Beam(self, automaton, tuple(heard), ahead, floor=heard_score - within)
+        beam = _Beam(
+            automaton,
+            tuple(heard),
+            ahead,
+            writing=self._writing,
+            limits=limits,
+            floor=heard_score - within,
+        )
         rows: Branches | None = None
         n_calls = 1
         for length in range(limits.max_tokens):
@@ -129,20 +156,13 @@ class SentenceSearch:
                 break
             else:
                 rows = None
-        heard_text = self._tokenizer.decode(heard).strip()
-        return Found(Scored(heard_text, heard_score), beam.best(limits.n_sentences), n_calls)
+        scored = Scored(self._writing.text(heard), heard_score)
+        return Found(scored, beam.best(limits.n_sentences), n_calls)
 
     def _score(self, ahead: NDArray[np.float32], tokens: Sequence[int]) -> float:
         """Log-probability of a text with its end; a full stop that it lacks is allowed."""
         inside = float(sum(ahead[at, token] for at, token in enumerate(tokens)))
-        return inside + float(ahead[len(tokens), self._tokenizer.eot])
-
-    def piece(self, token: int) -> str:
-        """The text of one token, without case."""
-        found = self._pieces.get(token)
-        if found is None:
-            found = self._pieces[token] = self._tokenizer.decode([token]).casefold()
-        return found
+        return inside + float(ahead[len(tokens), self._writing.end])
 
 
 class _Beam:
@@ -150,14 +170,16 @@ class _Beam:
 
     def __init__(
         self,
-        search: SentenceSearch,
         automaton: TokenAutomaton,
         heard: tuple[int, ...],
         ahead: NDArray[np.float32],
         *,
+        writing: _Writing,
+        limits: SearchLimits,
         floor: float,
     ) -> None:
-        self._search = search
+        self._writing = writing
+        self._limits = limits
         self._automaton = automaton
         self._heard = heard
         self._ahead = ahead
@@ -169,7 +191,7 @@ class _Beam:
 
     def advance(self, logprobs: NDArray[np.float32] | None) -> list[_Hypothesis]:
         """Write one token more; those that share the free reading's beginning have row -1."""
-        limits = self._search._limits
+        limits = self._limits
         candidates: list[_Hypothesis] = []
         for hypothesis in self._live:
             if hypothesis.row < 0:
@@ -210,9 +232,9 @@ class _Beam:
     def _continued(
         self, hypothesis: _Hypothesis, following: NDArray[np.float32]
     ) -> Iterator[_Hypothesis]:
-        search, node = self._search, hypothesis.node
+        writing, node = self._writing, hypothesis.node
         score, tokens = hypothesis.score, hypothesis.tokens
-        end = float(following[search._tokenizer.eot])
+        end = float(following[writing.end])
         if node is None:
             self._end(score + end, tokens)
             return
@@ -220,7 +242,7 @@ class _Beam:
         following_nodes = opened.next or {}
         if opened.accepts and tokens:
             self._end(score + end, tokens)
-            for stop in search._stops:
+            for stop in writing.stops:
                 yield _Hypothesis(
                     score + float(following[stop]),
                     (*tokens, stop),
@@ -242,14 +264,12 @@ class _Beam:
             (*hypothesis.tokens, token),
             node,
             hypothesis.row,
-            hypothesis.folded + self._search.piece(token),
+            hypothesis.folded + self._writing.piece(token),
         )
 
-    def _promising(
-        self, nodes: dict[int, Node], following: NDArray[np.float32]
-    ) -> Iterator[int]:
+    def _promising(self, nodes: dict[int, Node], following: NDArray[np.float32]) -> Iterator[int]:
         """Tokens that may come into the beam."""
-        most = 2 * self._search._limits.width
+        most = 2 * self._limits.width
         if len(nodes) <= most:
             yield from nodes
             return
@@ -258,14 +278,11 @@ class _Beam:
         for at in np.argpartition(-scores, most)[:most]:
             yield int(tokens[at])
 
-    def _likeliest(
-        self, following: NDArray[np.float32], nodes: dict[int, Node]
-    ) -> Iterator[int]:
+    def _likeliest(self, following: NDArray[np.float32], nodes: dict[int, Node]) -> Iterator[int]:
         """The model's own choice, in a wildcard."""
-        allowed = following[: self._search._tokenizer.eot].copy()
-        forbidden = [t for t in self._search._suppressed if t < len(allowed)]
-        allowed[forbidden] = -np.inf
-        n = self._search._limits.n_anything
+        allowed = following[: self._writing.end].copy()
+        allowed[self._writing.forbidden] = -np.inf
+        n = self._limits.n_anything
         for token in np.argpartition(-allowed, n)[:n]:
             if int(token) not in nodes:
                 yield int(token)
@@ -273,7 +290,7 @@ class _Beam:
     def _end(self, score: float, tokens: tuple[int, ...]) -> None:
         """Note a whole sentence."""
         self._best = max(self._best, score)
-        text = self._search._tokenizer.decode(tokens).strip()
+        text = self._writing.text(tokens)
         key = text.casefold().rstrip(".?!")
         if score > self._done.get(key, (LOWEST, ()))[0]:
             self._done[key] = (score, tokens)
@@ -281,7 +298,5 @@ class _Beam:
     def best(self, n: int) -> tuple[Scored, ...]:
         """The most probable sentences above the floor."""
         ranked = sorted(self._done.values(), key=lambda done: -done[0])[:n]
-        decode = self._search._tokenizer.decode
-        return tuple(
-            Scored(decode(tokens).strip(), score) for score, tokens in ranked if score > self._floor
-        )
+        text = self._writing.text
+        return tuple(Scored(text(tokens), score) for score, tokens in ranked if score > self._floor)

@@ -35,7 +35,7 @@ def join_compounds(text: str, others: Iterable[str], language: str) -> Iterator[
 
     "Garagenlicht" is heard as "Garagen Licht" in a home that has a "Licht" or a "Deckenlicht".
     """
-    if language.split("-")[0] not in COMPOUNDING:
+    if language.split("-", maxsplit=1)[0] not in COMPOUNDING:
         return
     ends = {word.casefold() for other in others for word in other.split()}
     words = text.split()
@@ -50,13 +50,46 @@ def join_compounds(text: str, others: Iterable[str], language: str) -> Iterator[
 
 # What devices and rooms are called; a compound of a home ends with one of these.
 _COMMON_ENDS = frozenset(
-    "licht lampe lampen leuchte tor t\u00fcr fenster rollladen heizung schalter steckdose zimmer raum "
-    "ventilator thermostat sensor lamp lampen deur raam verlichting kamer thermostaat schakelaar "
-    "lampa lampor d\u00f6rr f\u00f6nster rum lys d\u00f8r vindue stue".split()
+    [
+        "licht",
+        "lampe",
+        "lampen",
+        "leuchte",
+        "tor",
+        "tür",
+        "fenster",
+        "rollladen",
+        "heizung",
+        "schalter",
+        "steckdose",
+        "zimmer",
+        "raum",
+        "ventilator",
+        "thermostat",
+        "sensor",
+        "lamp",
+        "lampen",
+        "deur",
+        "raam",
+        "verlichting",
+        "kamer",
+        "thermostaat",
+        "schakelaar",
+        "lampa",
+        "lampor",
+        "dörr",
+        "fönster",
+        "rum",
+        "lys",
+        "dør",
+        "vindue",
+        "stue",
+    ]
 )
 
-
-_INSIDE_WORD = re.compile(r"(?<=[a-z\u00df-\u00ff])(?=[A-Z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
+_INSIDE_WORD = re.compile(
+    r"(?<=[a-z\u00df-\u00ff])(?=[A-Z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])"
+)
 _UNSAID = re.compile(r"[^\w\s'.-]|_")
 
 
@@ -74,6 +107,11 @@ def sound_distance(a: str, b: str, language: str) -> float:
     return (
         edit_share(letters_a, letters_b) + edit_share(_sounds(letters_a), _sounds(letters_b))
     ) / 2
+
+
+def letters_left_out(a: str, b: str, language: str) -> int:
+    """How many more letters `a` has than `b`, numbers in words."""
+    return max(0, len(_spelled_out(a, language)) - len(_spelled_out(b, language)))
 
 
 def _spelled_out(text: str, language: str) -> str:

@@ -117,9 +117,27 @@ class TokenAutomaton:
         if node.next is not None:
             return node
         into = _Followers()
+        wild = frozenset(self._leave(node, into) | node.wild)
+        for tokens, behind in node.literal:
+            into.literal(tokens, behind)
+        for trie, behind in node.over:
+            into.within(trie, behind)
+        # In a wildcard a word may also be its end, and what follows it begin.
+        node.next = {
+            token: self._node(
+                frozenset(follower.rest | wild), follower.literal, follower.over, wild
+            )
+            for token, follower in into.by_token.items()
+        }
+        if wild:
+            node.anything = self._node(wild, (), (), wild)
+        return node
+
+    def _leave(self, node: Node, into: _Followers) -> set[Position]:
+        """Add the words that begin here; returns the positions behind a wildcard that does."""
         words: dict[str, set[Position]] = {}
         lists: dict[ListArc, set[Position]] = {}
-        anything: set[Position] = set(node.wild)
+        anything: set[Position] = set()
         for position in node.rest:
             arcs = self._grammar.arcs(position)
             node.accepts |= arcs.block >= 0
@@ -133,24 +151,7 @@ class TokenAutomaton:
                 into.literal(tokens, frozenset(behind))
         for arc, behind in lists.items():
             into.within(self._trie(arc), frozenset(behind))
-        for tokens, behind_word in node.literal:
-            into.literal(tokens, behind_word)
-        for trie, behind_list in node.over:
-            into.within(trie, behind_list)
-        # In a wildcard a word may also be its end, and what follows it begin.
-        wild = frozenset(anything)
-        node.next = {
-            token: self._node(
-                frozenset(follower.rest | (wild if wild else set())),
-                follower.literal,
-                follower.over,
-                wild,
-            )
-            for token, follower in into.by_token.items()
-        }
-        if wild:
-            node.anything = self._node(wild, (), (), wild)
-        return node
+        return anything
 
     def accepts(self, tokens: Iterable[int]) -> bool:
         """True when the tokens are a whole sentence."""
