@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from voice_daemon.asr import WhisperModel
     from voice_daemon.asr.decoder import CrossKeys
+    from voice_daemon.asr.steps import Steps
     from voice_daemon.vocabulary.search import Found
 
 
@@ -52,11 +53,21 @@ def automaton_of(model: WhisperModel, *sentences: str, **lists: list[str]) -> To
     return TokenAutomaton(grammar, model.tokenizer.encode)
 
 
-def search(model: WhisperModel, audio: Audio, automaton: TokenAutomaton, **limits: int) -> Found:
+def search(
+    model: WhisperModel,
+    audio: Audio,
+    automaton: TokenAutomaton,
+    reach: float = 8.0,
+    **limits: int,
+) -> Found:
     searcher = SentenceSearch(
         BranchingDecoder(model), model.tokenizer, limits=SearchLimits(**limits)
     )
-    return at_once(searcher.searching(automaton, audio.cross, audio.opening, audio.heard))
+    return at_once(
+        searcher.searching(
+            automaton, audio.cross, audio.opening, audio.heard, reach=lambda *_: reach
+        )
+    )
 
 
 def forced_score(model: WhisperModel, audio: Audio, text: str) -> float:
@@ -136,12 +147,17 @@ def test_an_early_end_has_to_be_paid_for(tiny: WhisperModel, audio: Audio) -> No
 def test_a_search_may_be_given_up_at_any_step(tiny: WhisperModel, audio: Audio) -> None:
     automaton = automaton_of(tiny, "hey (jarvis|marvin) turn (on|off) the (kitchen|chicken) light")
     searcher = SentenceSearch(BranchingDecoder(tiny), tiny.tokenizer)
+
+    def searching() -> Steps[Found]:
+        heard, opening = audio.heard, audio.opening
+        return searcher.searching(automaton, audio.cross, opening, heard, reach=lambda *_: 9.0)
+
     for n_steps in range(3):
-        steps = searcher.searching(automaton, audio.cross, audio.opening, audio.heard)
+        steps = searching()
         for _ in range(n_steps):
             next(steps)
         steps.close()
-    again = at_once(searcher.searching(automaton, audio.cross, audio.opening, audio.heard))
+    again = at_once(searching())
     assert again.n_calls > 1
 
 

@@ -52,7 +52,7 @@ class AcceptanceRule:
     for each nat that the recogniser doubted what it heard."""
     farthest: float = 0.5
     """How unlike the two may sound, from 0 to 1."""
-    nats_of_distance: float = 10.0
+    nats_of_distance: float = 8.0
     """What being wholly unlike counts for beside improbability: a sentence that leaves out what
     was said, or adds to it, is not much less probable, but sounds different."""
     nats_of_letter: float = 1.0
@@ -71,6 +71,11 @@ class AcceptanceRule:
             return 0.0
         most = max(self.margin, self.margin_per_word * n_words)
         return min(most, self.sure - self.doubted * heard_score)
+
+    def reach(self, heard_score: float, n_words: int) -> float:
+        """How far below what was heard a sentence, or its rival, is worth following."""
+        allowance = self.allowance(n_words + 2, heard_score=heard_score)
+        return allowance + self.lead if allowance else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import numpy as np
 from voice_daemon.vocabulary.branches import beginning, together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,11 +33,7 @@ class SearchLimits:
 
     width: int = 8
     """Hypotheses in a decoder call."""
-    reach: float = 8.0
-    """A hypothesis this far below what was heard is given up."""
-    reach_per_token: float = 0.0
-    """The same, for each token of what was heard, where that is more."""
-    rivals: float = 1.5
+    rivals: float = 4.0
     """Hypotheses within so much of the best sentence are followed to their end."""
     max_tokens: int = 40
     n_anything: int = 2
@@ -121,19 +117,26 @@ class SentenceSearch:
         cross: CrossKeys,
         opening: Sequence[int],
         heard: Sequence[int],
+        *,
+        reach: Callable[[float, int], float],
     ) -> Steps[Found]:
-        """Search audio of which `heard` is the free reading, in a step a decoder call."""
+        """Search audio of which `heard` is the free reading, in a step a decoder call.
+
+        `reach`: (score of what was heard, its words) -> how far below it a hypothesis is
+        followed.
+        """
         limits = self._limits
         free, ahead = self._decoder.read(cross, opening, heard)
         heard_score = self._score(ahead, heard)
-        within = max(limits.reach, limits.reach_per_token * len(heard))
+        scored = Scored(self._writing.text(heard), heard_score)
+        floor = heard_score - reach(heard_score, len(scored.text.split()))
         beam = _Beam(
             automaton,
             tuple(heard),
             ahead,
             writing=self._writing,
             limits=limits,
-            floor=heard_score - within,
+            floor=floor,
         )
         rows: Branches | None = None
         n_calls = 1
@@ -156,7 +159,6 @@ class SentenceSearch:
                 break
             else:
                 rows = None
-        scored = Scored(self._writing.text(heard), heard_score)
         return Found(scored, beam.best(limits.n_sentences), n_calls)
 
     def _score(self, ahead: NDArray[np.float32], tokens: Sequence[int]) -> float:
