@@ -22,7 +22,7 @@ ORDER = (
     ("", "events", "errors", "exit_codes", "assets", "_lib"),
     ("paths", "config"),
     ("audio", "endpoint", "asr", "control", "launchd", "logs", "demo"),
-    ("wake",),
+    ("wake", "vocabulary"),
     ("session", "wyoming", "models"),
     ("mqtt",),
     ("homeassistant",),
@@ -49,6 +49,9 @@ PURE = (
     "session.arbitration",
     "asr.alignatt",
     "mqtt.messages",
+    "vocabulary.document",
+    "vocabulary.reading",
+    "vocabulary.acceptance",
 )
 """What these import, and what that imports, has neither devices nor threads nor clocks."""
 IMPURE = frozenset(

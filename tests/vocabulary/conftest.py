@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from voice_daemon.asr import load_model
-from voice_daemon.asr.steps import at_once
+from voice_daemon.asr.cooperative import at_once
 from voice_daemon.vocabulary.document import read_document
 from voice_daemon.vocabulary.grammar import SentenceGrammar
 from voice_daemon.vocabulary.reading import Reader

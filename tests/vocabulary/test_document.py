@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +14,7 @@ from voice_daemon.vocabulary.document import Document, VocabularyError, read_doc
 SECRET = "Grandmother Ottilie"
 
 
-def written(**parts: Any) -> bytes:
+def written(**parts: object) -> bytes:
     return json.dumps({"schema": 1, **parts}).encode()
 
 

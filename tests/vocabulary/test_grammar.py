@@ -11,7 +11,7 @@ import hassil
 import pytest
 from hassil.intents import TextSlotList
 
-from voice_daemon.asr.steps import at_once
+from voice_daemon.asr.cooperative import at_once
 from voice_daemon.vocabulary.document import Document, read_document
 from voice_daemon.vocabulary.grammar import START, SentenceGrammar
 from voice_daemon.vocabulary.reading import Reader, respelled, same_meaning
@@ -81,7 +81,7 @@ class HomeAssistant:
 def test_what_a_random_walk_says_home_assistant_understands_as_the_same(home: Document) -> None:
     plain = Document(entities=home.entities, areas=home.areas, floors=home.floors)
     grammar = at_once(SentenceGrammar.building(plain, "en"))
-    reader, assistant, chance = Reader(grammar), HomeAssistant(plain, "en"), random.Random(7)
+    reader, assistant, chance = Reader(grammar), HomeAssistant(plain, "en"), random.Random(7)  # noqa: S311 - no secret
     sentences = [text for _ in range(260) if (text := walked(grammar, chance))]
     sentences = [text for text in sentences if "equal bee" not in text and "Eco Bee" not in text]
     assert len(sentences) > 120

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from voice_daemon.asr.steps import at_once
+from voice_daemon.asr.cooperative import at_once
 from voice_daemon.asr.streaming import StreamingConfig, StreamingDecoder
 from voice_daemon.vocabulary.branches import BranchingDecoder, beginning
 from voice_daemon.vocabulary.document import read_document
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from voice_daemon.asr import WhisperModel
+    from voice_daemon.asr.cooperative import Steps
     from voice_daemon.asr.decoder import CrossKeys
-    from voice_daemon.asr.steps import Steps
     from voice_daemon.vocabulary.search import Found
 
 

@@ -7,14 +7,14 @@ in the self-attention's cache. Knows nothing of grammars.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import numpy as np
-from mlx import nn
 
-from voice_daemon.asr.kernels import gelu
+from voice_daemon.asr.cpu_kernels import gelu
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voice_daemon.asr.decoder import CrossKeys, TextDecoder
-    from voice_daemon.asr.whisper import WhisperModel
+    from voice_daemon.asr.load import WhisperModel
 
 KeyValue = tuple[mx.array, mx.array]
 Caches = tuple[KeyValue, ...]
+LogProbs = Callable[["mx.array"], "NDArray[np.float32]"]
+"""(n, C) hidden states -> (n, n_vocab) log-probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,10 @@ class Branches:
 class BranchingDecoder:
     """Decodes a text at once, and then continuations of its beginnings."""
 
-    def __init__(self, model: WhisperModel, *, table: NDArray[np.float32] | None = None) -> None:
-        """`table`: the projection (C, n_vocab) for numpy, where the model runs on a CPU."""
+    def __init__(self, model: WhisperModel, logprobs: LogProbs | None = None) -> None:
+        """`logprobs`: the projection as the model's greedy decoder computes it, if it is there."""
         self._decoder: TextDecoder = model.decoder
-        self._table = table
-        self.n_context = model.dims.n_text_ctx
+        self._logprobs = logprobs or self._by_device
 
     def read(
         self, cross: CrossKeys, opening: Sequence[int], tokens: Sequence[int]
@@ -87,15 +88,7 @@ class BranchingDecoder:
             x = x + block.mlp2(gelu(block.mlp1(block.mlp_ln(x))))
         return Branches(tuple(grown), self._logprobs(decoder.ln(x)[:, 0]))
 
-    def _logprobs(self, hidden: mx.array) -> NDArray[np.float32]:
-        """(n, C) -> (n, n_vocab)."""
-        if self._table is not None:
-            logits = np.array(hidden, copy=False) @ self._table
-            top = logits.max(axis=-1, keepdims=True)
-            logits -= top
-            total: NDArray[np.float32] = np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-            logits -= total
-            return np.asarray(logits, dtype=np.float32)
+    def _by_device(self, hidden: mx.array) -> NDArray[np.float32]:
         scores = self._decoder.logits(hidden[None])
         return np.array(scores - mx.logsumexp(scores, axis=-1, keepdims=True))
 
@@ -111,9 +104,3 @@ def together(a: Caches, b: Caches) -> Caches:
         (mx.concatenate([ka, kb]), mx.concatenate([va, vb]))
         for (ka, va), (kb, vb) in zip(a, b, strict=True)
     )
-
-
-def runs_in_numpy(model: WhisperModel) -> bool:
-    """True where the projection is quicker in numpy: in float32 on a CPU."""
-    plain = isinstance(model.decoder.token_embedding, nn.Embedding)
-    return plain and model.dtype == mx.float32 and mx.default_device() == mx.Device(mx.cpu)

@@ -2,7 +2,8 @@
 
 A position is a hash-consed list of what is still to be said (partial derivatives, Antimirov
 1996), so that nothing is expanded before somebody comes to it: Home Assistant's English
-templates stand for some 10^11 sentences. Walks hassil's parsed templates; knows nothing of tokens or of models.
+templates stand for some 10^11 sentences. Walks hassil's parsed templates; knows nothing of
+tokens or of models.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from voice_daemon.vocabulary.numbers import spoken_numbers
 from voice_daemon.vocabulary.templates import reading_templates
+from voice_daemon.vocabulary.values import Value, spoken_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from hassil.expression import Expression
     from hassil.intents import IntentData
 
-    from voice_daemon.asr.steps import Steps
+    from voice_daemon.asr.cooperative import Steps
     from voice_daemon.vocabulary.document import Document
     from voice_daemon.vocabulary.templates import Templates
 
@@ -38,16 +39,6 @@ MAX_FORMS = 64
 
 Position = int
 START: Position = 0
-
-
-class Value(NamedTuple):
-    """One way to say an entry of a list."""
-
-    words: tuple[str, ...]
-    written: str
-    """How the home spells it."""
-    meaning: str
-    domain: str = ""
 
 
 class ListArc(NamedTuple):
@@ -188,25 +179,27 @@ class SentenceGrammar:
                 found.block = block
             return ()
         if isinstance(item, str):
-            # Before a word spaces mean nothing; behind one they end it.
-            chunk = item.lstrip() if state.fresh else item
-            head, space, tail = chunk.partition(" ")
-            if not space:
-                return (_State(state.text + head, state.over, rest),)
-            after = self._cons(tail, block, rest) if tail.strip() else rest
-            if state.fresh and not head:
-                return (_State("", None, after),)
-            found.end_word(state, after, state.text + head)
-            return ()
+            return self._spell(item, state, found)
         if isinstance(item, hx.ListReference):
             list_id = self._list(item, block)
             if list_id == _ANYTHING:
                 found.anything[rest] = None
             elif list_id is not None and state.over is None:
-                arc = ListArc(list_id, state.text, "", item.slot_name)
-                return (_State("", arc, rest),)
+                return (_State("", ListArc(list_id, state.text, "", item.slot_name), rest),)
             return ()
         return (_State(state.text, state.over, at) for at in self._expand(item, block, rest))
+
+    def _spell(self, item: str, state: _State, found: _Found) -> Iterable[_State]:
+        """Read text. Before a word spaces mean nothing; behind one they end it."""
+        _, block, rest = self._cells[state.at]
+        head, space, tail = (item.lstrip() if state.fresh else item).partition(" ")
+        if not space:
+            return (_State(state.text + head, state.over, rest),)
+        after = self._cons(tail, block, rest) if tail.strip() else rest
+        if state.fresh and not head:
+            return (_State("", None, after),)
+        found.end_word(state, after, state.text + head)
+        return ()
 
     def _expand(self, item: Expression, block: int, rest: Position) -> list[Position]:
         """Read an expression, then `rest`, in every way."""

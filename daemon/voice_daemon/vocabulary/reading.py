@@ -17,7 +17,8 @@ from voice_daemon.vocabulary.templates import OWN
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from voice_daemon.vocabulary.grammar import Arcs, ListArc, Position, SentenceGrammar, Value
+    from voice_daemon.vocabulary.grammar import Arcs, ListArc, Position, SentenceGrammar
+    from voice_daemon.vocabulary.values import Value
 
 MAX_READINGS = 48
 MAX_VISITS = 20_000

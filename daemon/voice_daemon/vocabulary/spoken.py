@@ -10,7 +10,7 @@ import unicodedata
 from functools import cache
 from typing import TYPE_CHECKING
 
-from voice_daemon.vocabulary.numbers import number_words
+from voice_daemon.vocabulary.values import number_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.resources
 import json
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from voice_daemon.vocabulary.document import VocabularyError
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
     from hassil.expression import Expression
     from hassil.intents import IntentData
 
-    from voice_daemon.asr.steps import Steps
+    from voice_daemon.asr.cooperative import Steps
     from voice_daemon.vocabulary.document import Document, Name
 
 try:
     import hassil
     from hassil.intents import TextSlotList
 except ImportError:  # pragma: no cover - the extra is there wherever this is tested
-    hassil = None  # type: ignore[assignment]
+    pass
 
 OWN = "own"
 """The intent of a sentence that the document brings."""
@@ -62,7 +63,7 @@ class Templates:
 
 def installed() -> bool:
     """True where the extra that has the sentences is there."""
-    return hassil is not None
+    return all(find_spec(name) for name in ("hassil", "home_assistant_intents"))
 
 
 def languages() -> frozenset[str]:
@@ -75,12 +76,9 @@ def languages() -> frozenset[str]:
 
 
 def _folder() -> Any:  # noqa: ANN401 - importlib's Traversable
-    if hassil is None:
+    if not installed():
         return None
-    try:
-        return importlib.resources.files("home_assistant_intents") / "data"
-    except ModuleNotFoundError:
-        return None
+    return importlib.resources.files("home_assistant_intents") / "data"
 
 
 def reading_templates(

@@ -14,7 +14,7 @@ from voice_daemon.vocabulary.grammar import START
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from voice_daemon.asr.steps import Steps
+    from voice_daemon.asr.cooperative import Steps
     from voice_daemon.vocabulary.grammar import ListArc, Position, SentenceGrammar
 
 MAX_NODES = 50_000

@@ -1,22 +1,29 @@
-"""Numbers as they are written by a recogniser: in digits, and in words of a language."""
+"""What a list holds: ways to say its entries, numbers in digits and in words of a language."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from voice_daemon.vocabulary.grammar import Value
 
 LARGEST_IN_WORDS = 100
 
 
+class Value(NamedTuple):
+    """One way to say an entry of a list."""
+
+    words: tuple[str, ...]
+    written: str
+    """How the home spells it."""
+    meaning: str
+    domain: str = ""
+
+
 def spoken_numbers(numbers: Iterable[float], language: str) -> Iterator[Value]:
     """Every way to write some numbers."""
-    from voice_daemon.vocabulary.grammar import Value  # noqa: PLC0415 - they need each other
-
     for number in numbers:
         meaning = f"{number:g}"
         yield Value((meaning,), meaning, meaning)

@@ -1,0 +1,53 @@
+"""A home's vocabulary, ready to be used with one model's tokenizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from voice_daemon.vocabulary.grammar import SentenceGrammar
+from voice_daemon.vocabulary.reading import Reader
+from voice_daemon.vocabulary.tokens import TokenAutomaton
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from voice_daemon.asr.cooperative import Steps
+    from voice_daemon.vocabulary.document import Document
+
+HOME_ASSISTANT = "home-assistant"
+NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class HomeVocabulary:
+    """What can be said in a home, in words and in tokens."""
+
+    document: Document
+    language: str
+    reader: Reader
+    automaton: TokenAutomaton
+    n_unread: int
+    """Templates that could not be used."""
+
+
+def building_vocabulary(
+    document: Document,
+    encode: Callable[[str], list[int]],
+    *,
+    language: str,
+    sentences: str = HOME_ASSISTANT,
+) -> Steps[HomeVocabulary]:
+    """Make a home's vocabulary in short steps.
+
+    `language` is the one that is listened for; a document that names another wins, for its
+    names are in it. Raises VocabularyError where the extra is missing or there are no sentences
+    for the language.
+    """
+    spoken = document.language or language
+    grammar = yield from SentenceGrammar.building(
+        document, spoken, home_sentences=sentences == HOME_ASSISTANT
+    )
+    automaton = TokenAutomaton(grammar, encode)
+    yield from automaton.warming()
+    return HomeVocabulary(document, spoken, Reader(grammar), automaton, grammar.n_unread)
