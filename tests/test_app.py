@@ -25,14 +25,16 @@ from support.fakes import Scene
 from voice_daemon.app import Input
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import (
+    EXIT_CONFIG,
+    EXIT_FAULT,
     AlreadyRunningError,
     AudioDeviceError,
     BrokerError,
     ModelError,
     VoiceDaemonError,
+    exit_code,
 )
 from voice_daemon.events import State
-from voice_daemon.exit_codes import EXIT_CONFIG, EXIT_FAULT, exit_code
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,6 +5,9 @@ Knows nothing of who prints or logs them.
 
 from __future__ import annotations
 
+import signal
+from typing import Final
+
 
 class VoiceDaemonError(Exception):
     """A fault with a remedy.
@@ -97,3 +100,27 @@ class NotInstalledError(ServiceError):
     """There is no agent to act on."""
 
     exit_code = 4
+
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_FAULT: Final = 75
+"""A restart may cure it."""
+EXIT_CONFIG: Final = 78
+EXIT_INTERRUPTED: Final = 130
+
+
+def exit_code(error: VoiceDaemonError | None, stop_signal: int | None) -> int:
+    """Give the exit code for what ended the daemon; no error is a wanted end."""
+    match error:
+        case None:
+            return EXIT_INTERRUPTED if stop_signal == signal.SIGINT else EXIT_OK
+        case ConfigError() | ModelError():
+            return EXIT_CONFIG
+        case AudioFileError():
+            return EXIT_USAGE
+        case BrokerError():
+            return EXIT_FAILED
+        case _:
+            return EXIT_FAULT

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from voice_daemon._lib.ownership import exposed_file, exposed_way, shared_with_a_group
+from voice_daemon._lib.files import exposed_file, exposed_way, shared_with_a_group
 
 if TYPE_CHECKING:
     from pathlib import Path

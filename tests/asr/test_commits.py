@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_daemon.asr.commits import CommitRules, DraftWord, committable, leaves_out
+from voice_daemon.asr.alignatt import CommitRules, DraftWord, committable, leaves_out
 
 RULES = CommitRules(frame_threshold=25, least_frames=5, most_frames=90, ended_frames=50)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from voice_daemon.asr import WhisperTranscriber
-from voice_daemon.asr.commits import DraftWord
+from voice_daemon.asr.alignatt import DraftWord
 from voice_daemon.asr.types import completeness
 from voice_daemon.audio.resample import to_int16
 from voice_daemon.endpoint.endpointer import is_complete

@@ -10,9 +10,9 @@ import pytest
 from faster_whisper import WhisperModel as FasterWhisper
 
 from voice_daemon.asr import DecodingOptions, DecodingTask, GreedyDecoder
-from voice_daemon.asr.decoder import TextDecoder
 from voice_daemon.asr.decoding import is_loop
 from voice_daemon.asr.features import log_mel_spectrogram
+from voice_daemon.asr.model import TextDecoder
 from voice_daemon.asr.offline import N_SAMPLES, compression_ratio
 from voice_daemon.errors import ModelError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voice_daemon.asr import WhisperModel
-    from voice_daemon.asr.decoder import CrossKeys, DecoderOutput
+    from voice_daemon.asr.model import CrossKeys, DecoderOutput
 
 
 @pytest.fixture(scope="module")

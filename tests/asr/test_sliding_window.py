@@ -11,9 +11,8 @@ from voice_daemon.asr import StreamingConfig, WhisperModel
 from voice_daemon.asr.cooperative import at_once
 from voice_daemon.asr.decoding import GreedyDecoder
 from voice_daemon.asr.incremental_encoder import FRAME_SAMPLES, silent_window
-from voice_daemon.asr.settling import ENCODING_TURNS, Streamed, settling
 from voice_daemon.asr.types import text_of
-from voice_daemon.asr.window import Window
+from voice_daemon.asr.window import ENCODING_TURNS, Streamed, Window, settling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.asr.settling import Settled
+    from voice_daemon.asr.window import Settled
 
 NOTHING_STREAMED = Streamed(spoken=(), committed=(), draft=())
 

@@ -16,7 +16,7 @@ from voice_daemon.asr import (
     StreamingResult,
     generate_streaming,
 )
-from voice_daemon.asr.commits import DraftWord, cut_point
+from voice_daemon.asr.alignatt import DraftWord, cut_point
 from voice_daemon.asr.incremental_encoder import SilentWindow, silent_window
 from voice_daemon.asr.types import text_of, word_times
 

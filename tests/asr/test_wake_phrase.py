@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_daemon.asr.wake_phrase import after_phrase, last_words
+from voice_daemon.asr.transcriber import after_phrase, last_words
 from voice_daemon.events import Word
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from voice_daemon.audio.replay import MIN_SILENCE_S, SILENCE_BLOCK_SAMPLES, Replay
+from voice_daemon.audio.file import MIN_SILENCE_S, SILENCE_BLOCK_SAMPLES, Replay
 from voice_daemon.events import AudioBlock
 
 SECOND = 16_000

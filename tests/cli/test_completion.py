@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 from voice_daemon import __version__
-from voice_daemon.cli.completion import SHELLS, walk
+from voice_daemon.cli.completion import SHELLS, manual, program, walk
 from voice_daemon.cli.main import main
-from voice_daemon.cli.manual import manual
-from voice_daemon.cli.pages import program
 from voice_daemon.cli.parser import COMMANDS
 
 MAN_PAGE = Path(__file__).parents[2] / "docs" / "daemonctl.1"

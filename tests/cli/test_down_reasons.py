@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from voice_daemon.cli.absence import Condition, Evidence, ServiceView, explain
+from voice_daemon.cli.diagnosis import Condition, Evidence, ServiceView, explain
 
 
 def found(

@@ -20,9 +20,9 @@ from voice_daemon.cli.context import Context
 from voice_daemon.cli.main import main
 from voice_daemon.cli.status import run
 from voice_daemon.cli.status_view import render
-from voice_daemon.control.lock import InstanceLock
 from voice_daemon.control.server import ControlServer
-from voice_daemon.runtime.moment import Moment, Words
+from voice_daemon.control.socket import InstanceLock
+from voice_daemon.runtime.live_view import Moment, Words
 from voice_daemon.runtime.status import (
     AsrStatus,
     BrokerStatus,

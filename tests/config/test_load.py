@@ -8,7 +8,7 @@ import pytest
 
 from support.config_files import problems_of
 from voice_daemon.config import AsrSettings, MqttSettings, Settings, load_effective, load_settings
-from voice_daemon.config.sources import all_keys, variable
+from voice_daemon.config.load import all_keys, variable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from support.config_files import entry
 from voice_daemon.config import ConfigProblems, Problem, load_settings
-from voice_daemon.config.sources import all_keys, variable
-from voice_daemon.config.text import toml_value
+from voice_daemon.config.load import all_keys, variable
+from voice_daemon.config.problems import toml_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

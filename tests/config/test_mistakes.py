@@ -8,8 +8,8 @@ import pytest
 
 from support.config_files import entry, mistakes, problems_of
 from voice_daemon.config import load_effective
-from voice_daemon.config.sources import all_keys, model_of, variable
-from voice_daemon.config.text import bounds
+from voice_daemon.config.load import all_keys, model_of, variable
+from voice_daemon.config.problems import bounds
 
 if TYPE_CHECKING:
     from pathlib import Path

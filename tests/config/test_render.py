@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from voice_daemon.config import Settings, load_effective, load_settings
+from voice_daemon.config.load import SECTIONS, all_keys, model_of, variable
+from voice_daemon.config.problems import accepted, toml_value, unit
 from voice_daemon.config.render import document, example, show
-from voice_daemon.config.sources import SECTIONS, all_keys, model_of, variable
-from voice_daemon.config.text import accepted, toml_value, unit
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config.example.toml"

@@ -9,7 +9,7 @@ import pytest
 
 from support.config_files import mistakes, problems_of
 from voice_daemon.config import load_effective, load_settings
-from voice_daemon.config.sources import PASSWORD_VARIABLE
+from voice_daemon.config.load import PASSWORD_VARIABLE
 
 if TYPE_CHECKING:
     from pathlib import Path

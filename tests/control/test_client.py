@@ -13,7 +13,7 @@ import pytest
 
 from support.control_servers import PATIENCE_S, serving
 from voice_daemon.control.client import ControlClient
-from voice_daemon.control.lock import lock_path
+from voice_daemon.control.socket import lock_path
 from voice_daemon.errors import ControlError, NotRunningError
 
 if TYPE_CHECKING:

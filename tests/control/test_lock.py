@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from voice_daemon.control.lock import InstanceLock, holder_pid
+from voice_daemon.control.socket import InstanceLock, holder_pid
 from voice_daemon.errors import AlreadyRunningError, ControlError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HOLD_THE_LOCK = """
 import pathlib, sys
-from voice_daemon.control.lock import InstanceLock
+from voice_daemon.control.socket import InstanceLock
 lock = InstanceLock(pathlib.Path(sys.argv[1]))
 lock.acquire()
 print("held", flush=True)

@@ -12,7 +12,7 @@ import pytest
 
 from support.control_servers import PATIENCE_S, serving
 from voice_daemon.control.client import ControlClient
-from voice_daemon.control.peer import peer_uid, uid_of_xucred
+from voice_daemon.control.socket import peer_uid, uid_of_xucred
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from support.daemon_process import run_daemonctl
-from voice_daemon.control.lock import InstanceLock, lock_path
+from voice_daemon.control.socket import InstanceLock, lock_path
 from voice_daemon.models import resolve
 from voice_daemon.paths import default_paths
 

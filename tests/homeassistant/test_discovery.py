@@ -11,7 +11,7 @@ import pytest
 from support.devices import device
 from support.discovery_schema import faults
 from voice_daemon.config import SessionSettings, WakeSettings
-from voice_daemon.config.text import bounds
+from voice_daemon.config.problems import bounds
 from voice_daemon.errors import ConfigError
 from voice_daemon.events import State
 from voice_daemon.homeassistant.discovery import Device, announcement, components

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from rigs.fake_launchd import property_list
-from voice_daemon.launchd.agent import LABEL, TEMPLATE, Agent
-from voice_daemon.launchd.places import Places
+from voice_daemon.launchd.agent import LABEL, TEMPLATE, Agent, Places
 
 HOMES = ["/Users/owner", "/Users/Zoë Müller", '/Users/a & <b> "c"', "/Users/日本"]
 REPOSITORY_FILE = Path(__file__).parents[2] / "launchd" / f"{LABEL}.plist"

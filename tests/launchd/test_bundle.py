@@ -13,12 +13,11 @@ import pytest
 
 import voice_daemon
 from voice_daemon.errors import ServiceError
-from voice_daemon.launchd.app_bundle import AD_HOC, Bundle
-from voice_daemon.launchd.interpreter import Interpreter
-from voice_daemon.launchd.places import program_of
+from voice_daemon.launchd.agent import program_of
+from voice_daemon.launchd.app_bundle import AD_HOC, Bundle, Interpreter
 
 SOURCES = Path(voice_daemon.__file__).parents[1]
-SHOW = "from voice_daemon.launchd.interpreter import Interpreter; print(Interpreter.running())"
+SHOW = "from voice_daemon.launchd.app_bundle import Interpreter; print(Interpreter.running())"
 
 
 def make(bundle: Bundle, app: Path) -> Path:

@@ -9,8 +9,7 @@ import pytest
 from rigs.fake_launchd.codes import TEXTS
 from voice_daemon.errors import ServiceError
 from voice_daemon.launchd import AgentState, Launchctl
-from voice_daemon.launchd.codes import MEANINGS
-from voice_daemon.launchd.launchctl import NoSessionError, read_state
+from voice_daemon.launchd.launchctl import MEANINGS, NoSessionError, read_state
 from voice_daemon.launchd.steps import Outcome
 
 FILE = Path("/x.plist")

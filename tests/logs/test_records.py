@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from voice_daemon.logs.crashes import Kind, entries_of
-from voice_daemon.logs.log_choice import LAST, Choice, find_session
-from voice_daemon.logs.records import UNREADABLE, Record, read_record
+from voice_daemon.logs.records import LAST, UNREADABLE, Choice, Record, find_session, read_record
 
 
 def record(event: str, level: str = "info", **fields: object) -> Record:

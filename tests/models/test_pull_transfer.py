@@ -6,7 +6,7 @@ import pytest
 
 from support.pulls import INSTALLED, REPO, WEIGHTS, Bench, refused
 from voice_daemon.models import list_models, verify
-from voice_daemon.models.transfer import ATTEMPTS
+from voice_daemon.models.download import ATTEMPTS
 
 
 def test_a_broken_transfer_goes_on_from_where_it_broke(bench: Bench) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from voice_daemon.errors import ModelError
 from voice_daemon.models import list_models, locate, resolve, store, verify
-from voice_daemon.models.description import Description, describe
+from voice_daemon.models.catalogue import Description, describe
 
 
 @pytest.fixture

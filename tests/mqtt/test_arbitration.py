@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ names = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=
     )
 )
 def test_a_claim_is_read_as_it_was_written(claim: Claim) -> None:
-    message = claim_message(claim, topics=TOPICS, at="2026-01-02T03:04:05.678Z")
+    message = claim_message(claim, topics=TOPICS, at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     assert parse_claim(message.payload) == claim
     assert (message.qos, message.retain) == (0, False)
     base, _, word = message.topic.rpartition("/")

@@ -14,11 +14,9 @@ from structlog.testing import capture_logs
 
 from rigs.brokers import HOST, Observer, eventually
 from support.mqtt_clients import AVAILABILITY, TOPICS, final
-from voice_daemon.mqtt.connection import Link
+from voice_daemon.mqtt.connection import Link, Protocol, Target, Waker
 from voice_daemon.mqtt.errors import LinkError
 from voice_daemon.mqtt.messages import MqttMessage, Topics, availability
-from voice_daemon.mqtt.paho_client import Protocol, Target
-from voice_daemon.mqtt.waker import Waker
 
 if TYPE_CHECKING:
     from rigs.brokers import Mosquitto

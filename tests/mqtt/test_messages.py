@@ -29,13 +29,14 @@ from voice_daemon.events import (
     WakeDetected,
 )
 from voice_daemon.mqtt import messages
+from voice_daemon.mqtt.arbitration import claim_message
 from voice_daemon.mqtt.messages import Command, Health, Info, MqttMessage, Topics
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "mqtt"
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
 TOPICS = Topics("voice", "mac-mini")
 CLAIM = Claim(Stage.CLAIM, "mac-mini", "s1", "hey jarvis/2", 0.9712)
-EVENTS: dict[str, Event | Claim] = {
+EVENTS: dict[str, Event] = {
     "wake": WakeDetected("s1", "hey_jarvis", 0.94096, 16_000),
     "session_started": SessionStarted("s1", None, 16_000),
     "session_ended": SessionEnded("s1", EndReason.SILENCE, 1, 64_000),
@@ -43,7 +44,6 @@ EVENTS: dict[str, Event | Claim] = {
     "final": FINAL,
     "error": ErrorRaised("mic.lost", 'the microphone "Anker" is gone', "plug it in", "s1"),
     "state": StateChanged(State.TRANSCRIBING),
-    "claim": CLAIM,
 }
 HEALTH = Health(
     uptime_s=3600,
@@ -92,12 +92,16 @@ def test_an_event_is_published_exactly_so(name: str) -> None:
     assert_golden(message, name)
 
 
+def test_a_claim_is_published_exactly_so() -> None:
+    assert_golden(claim_message(CLAIM, topics=TOPICS, at=AT), "claim")
+
+
 def test_every_kind_of_event_is_published_or_stays_inside_on_purpose() -> None:
     inside = (SpeechStarted("s1", 0), SpeechEnded("s1", 0), StoodDown(CLAIM, CLAIM))
     for event in inside:
         assert messages.for_event(event, topics=TOPICS, at=AT) == ()
     covered = {type(event) for event in (*EVENTS.values(), *inside)}
-    assert covered == {*get_args(Event), Claim}
+    assert covered == set(get_args(Event))
 
 
 def test_the_retained_picture_is_published_exactly_so() -> None:

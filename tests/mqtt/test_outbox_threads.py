@@ -11,8 +11,8 @@ from support.manual_clock import HandClock
 from support.mqtt_clients import TOPICS
 from support.transcripts import final_of
 from voice_daemon.events import SessionStarted
-from voice_daemon.mqtt.mailbox import WINDOW, Mailbox, steady_s
 from voice_daemon.mqtt.messages import MqttMessage, for_event
+from voice_daemon.mqtt.outbox import WINDOW, Mailbox, steady_s
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from voice_daemon.events import Claim, Stage
-from voice_daemon.mqtt.arbitration import claims_filter
-from voice_daemon.mqtt.messages import for_event
-from voice_daemon.mqtt.rivals import MAX_WAITING, BrokerRivals
+from voice_daemon.mqtt.arbitration import MAX_WAITING, BrokerRivals, claim_message, claims_filter
 from voice_daemon.mqtt.router import Reception
 from voice_daemon.mqtt.topics import MqttMessage, Topics
 from voice_daemon.wake.arbitration import Standing
@@ -27,8 +25,7 @@ def claim(number: int = 1) -> Claim:
 
 
 def message(said: Claim) -> MqttMessage:
-    (made,) = for_event(said, topics=TOPICS, at=AT)
-    return made
+    return claim_message(said, topics=TOPICS, at=AT)
 
 
 def rivals(

@@ -22,7 +22,7 @@ from voice_daemon.events import (
 from voice_daemon.mqtt.messages import Info, MqttMessage, Topics
 from voice_daemon.mqtt.publisher import Announcer
 from voice_daemon.runtime.status import Problem
-from voice_daemon.session.stopwatch import Effort
+from voice_daemon.session.metrics import Effort
 
 PROBLEM = Problem("mic", "10 s of digital silence", "look for a mute switch")
 

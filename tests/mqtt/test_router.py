@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from voice_daemon.mqtt.messages import Command, Topics
+from voice_daemon.mqtt.rate import Throttle
 from voice_daemon.mqtt.router import CALLS_BURST, CALLS_PER_S, WORDS_BURST, Reception
-from voice_daemon.mqtt.throttle import Throttle
 
 TOPICS = Topics("voice", "den")
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from rigs.brokers import eventually, password_program
-from voice_daemon.config import sources
+from voice_daemon.config import load as sources
 from voice_daemon.errors import BrokerError
 from voice_daemon.mqtt.tls import (
     MAX_PASSWORD_BYTES,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from voice_daemon.runtime.scheduler import Job
     from voice_daemon.session.options import Transcriber
-    from voice_daemon.wyoming.parts import Limits, Recogniser
+    from voice_daemon.wyoming.stream import Limits, Recogniser
 
 HOST = "127.0.0.1"
 PATIENCE_S = 120.0

@@ -12,13 +12,11 @@ from support.apps import EndlessRoom, Running, command, make_app
 from support.manual_clock import HandClock
 from support.transcripts import final_of
 from voice_daemon.app import Input
-from voice_daemon.cli.status_view import Painter
-from voice_daemon.cli.watch_text import METER_CELLS, change_text, moment_lines
+from voice_daemon.cli.status_view import METER_CELLS, Painter, change_text, moment_lines
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import ControlError
 from voice_daemon.events import SessionStarted, TranscriptPartial
-from voice_daemon.runtime.live_view import PEAK_S, WATCHED_S, Glance
-from voice_daemon.runtime.moment import Moment, Words
+from voice_daemon.runtime.live_view import PEAK_S, WATCHED_S, Glance, Moment, Words
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,10 +11,9 @@ from support.fakes import FakeClock, FakeTranscriber, FakeVad, FakeWake, Rig
 from support.scenes import continuous, in_speech, of
 from voice_daemon.errors import ModelError
 from voice_daemon.events import TranscriptFinal
-from voice_daemon.runtime.model_switch import ModelSwitch
-from voice_daemon.runtime.scheduler import Turns
+from voice_daemon.runtime.scheduler import ModelSwitch, Turns
+from voice_daemon.session.metrics import Stopwatch
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
-from voice_daemon.session.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Generator

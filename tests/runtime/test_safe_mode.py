@@ -14,7 +14,7 @@ import pytest
 from rigs.brokers import eventually
 from support.daemon_process import DaemonProcess, run_daemonctl
 from voice_daemon.control.client import ControlClient
-from voice_daemon.control.lock import InstanceLock, lock_path
+from voice_daemon.control.socket import InstanceLock, lock_path
 from voice_daemon.errors import AlreadyRunningError, ConfigError, ControlError, NotRunningError
 from voice_daemon.runtime.safe_mode import files_fingerprint, wait_for_a_change
 from voice_daemon.runtime.status import Status

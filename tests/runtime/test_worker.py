@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from support.fakes import FakeTranscriber, FakeVad, FakeWake, Scene
+from voice_daemon.audio.file import Replay
 from voice_daemon.audio.input import Intake, SystemClock
-from voice_daemon.audio.replay import Replay
 from voice_daemon.errors import AudioDeviceError, ModelError
 from voice_daemon.events import AudioBlock, State
 from voice_daemon.mqtt.messages import Info, MqttMessage, Topics
 from voice_daemon.mqtt.publisher import Announcer
 from voice_daemon.runtime.status import Problem
 from voice_daemon.runtime.worker import Engine, Outcome, Worker
+from voice_daemon.session.metrics import Stopwatch
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
-from voice_daemon.session.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

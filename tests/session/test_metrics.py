@@ -17,8 +17,7 @@ from voice_daemon.events import (
     TranscriptPartial,
     WakeDetected,
 )
-from voice_daemon.session.metrics import Ledger, Summary
-from voice_daemon.session.stopwatch import Effort
+from voice_daemon.session.metrics import Effort, Ledger, Summary
 
 
 def partial(session_id: str, lag_ms: int) -> TranscriptPartial:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from voice_daemon.events import SAMPLE_RATE
-from voice_daemon.session.pace import EARLY_S, Pace
+from voice_daemon.session.session import EARLY_S, Pace
 
 BLOCK = 320
 START = 1000

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from support.fakes import FakeTranscriber
-from voice_daemon.session.stopwatch import Effort, Stopwatch
+from voice_daemon.session.metrics import Effort, Stopwatch
 
 
 def test_it_counts_compute_audio_and_steps_and_starts_over() -> None:

@@ -12,14 +12,14 @@ import numpy as np
 
 from support.fakes import FakeTranscriber, FakeVad, FakeWake, Scene
 from voice_daemon.app import App, Input
-from voice_daemon.audio.replay import Replay
+from voice_daemon.audio.file import Replay
 from voice_daemon.config import Settings
 from voice_daemon.config.state import SettingsStore
 from voice_daemon.events import AudioBlock
 from voice_daemon.runtime.live_settings import LiveSettings
 from voice_daemon.runtime.worker import Engine
+from voice_daemon.session.metrics import Stopwatch
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
-from voice_daemon.session.stopwatch import Stopwatch
 from voice_daemon.wake.models import wake_choices
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from voice_daemon.config import ConfigProblems, load_settings
-from voice_daemon.config.text import toml_value
+from voice_daemon.config.problems import toml_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from voice_daemon.app import Input
 from voice_daemon.asr import WhisperTranscriber
-from voice_daemon.audio.file import WavSource
-from voice_daemon.audio.replay import Replay
+from voice_daemon.audio.file import Replay, WavSource
 from voice_daemon.cli import run
 from voice_daemon.cli.main import main as daemonctl
 

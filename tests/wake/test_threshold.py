@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from voice_daemon.assets import DEMO_CLIP
 from voice_daemon.audio.file import load_audio
 from voice_daemon.audio.resample import to_int16
-from voice_daemon.cli.wake_report import trial_lines
+from voice_daemon.cli.wake_test import trial_lines
 from voice_daemon.wake.detector import OpenWakeWord
 from voice_daemon.wake.threshold import (
     THRESHOLDS,

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rigs.wyoming_servers import HOST, Served, dictate, fake_recogniser, serving, spoken
-from voice_daemon.wyoming.parts import Limits
+from voice_daemon.wyoming.stream import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,8 +15,8 @@ from voice_daemon.mqtt.messages import Info, MqttMessage, Topics
 from voice_daemon.mqtt.publisher import Announcer
 from voice_daemon.runtime.scheduler import Turns
 from voice_daemon.runtime.worker import BETWEEN_TURNS_S, Engine, Outcome, Worker
+from voice_daemon.session.metrics import Stopwatch
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
-from voice_daemon.session.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     import numpy as np

@@ -31,8 +31,8 @@ from rigs.wyoming_servers import (
 from support.fakes import FakeTranscriber, Scene
 from voice_daemon.errors import WyomingError
 from voice_daemon.runtime.scheduler import Turns
-from voice_daemon.wyoming.parts import Limits
 from voice_daemon.wyoming.server import WyomingServer
+from voice_daemon.wyoming.stream import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from voice_daemon.events import SAMPLE_RATE, AudioBlock
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from voice_daemon.audio.replay import Replay
+    from voice_daemon.audio.file import Replay
     from voice_daemon.config import Settings
 
 READY = "ready"

@@ -26,6 +26,7 @@ from voice_daemon.events import (
     Word,
 )
 from voice_daemon.mqtt import messages
+from voice_daemon.mqtt.arbitration import claim_message
 from voice_daemon.mqtt.commands import Command
 from voice_daemon.mqtt.messages import Health, Info, MqttMessage, Topics
 from voice_daemon.mqtt.topics import SCHEMA
@@ -231,7 +232,7 @@ def _claims() -> tuple[Entry, ...]:
     entries = []
     for stage in Stage:
         claim = Claim(stage, TOPICS.node, "3f9c", "hey_jarvis", 0.94)
-        (message,) = messages.for_event(claim, topics=TOPICS, at=AT)
+        message = claim_message(claim, topics=TOPICS, at=AT)
         entry = _json(f"arbitration{stage.capitalize()}", message, CLAIM_SUMMARIES[stage], Claim)
         topic = entry.topic.replace(TOPICS.base, "{base}", 1).replace("hey_jarvis", "{wake_word}")
         entries.append(replace(entry, topic=topic))

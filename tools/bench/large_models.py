@@ -22,11 +22,10 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
 from voice_daemon.asr.checkpoints.validate import ModelDimensions
-from voice_daemon.asr.decoder import TextDecoder
 from voice_daemon.asr.features import log_mel_spectrogram
 from voice_daemon.asr.incremental_encoder import AcousticContext, silent_window
 from voice_daemon.asr.load import WhisperModel, default_dtype
-from voice_daemon.asr.model import AudioEncoder
+from voice_daemon.asr.model import AudioEncoder, TextDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,7 +24,7 @@ from tools.bench.report import SCHEMA, machine
 from tools.bench.systems.offline import Offline
 from tools.bench.tables import Table, number, percent, wide_console
 from tools.bench.text import words_of
-from voice_daemon._lib.memory import resident_mb
+from voice_daemon._lib.process import resident_mb
 from voice_daemon.asr import StreamingConfig, StreamingDecoder, load_model
 from voice_daemon.errors import UsageError
 from voice_daemon.events import SAMPLE_RATE

@@ -29,7 +29,7 @@ from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.logs.crashes import entries_of
 from voice_daemon.logs.format import Story, record_lines
 from voice_daemon.logs.records import read_record
-from voice_daemon.models.description import describe
+from voice_daemon.models.catalogue import describe
 from voice_daemon.models.repo_files import check_config, companion_of
 from voice_daemon.mqtt.arbitration import parse_claim
 from voice_daemon.mqtt.commands import Command, Kind

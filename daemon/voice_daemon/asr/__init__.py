@@ -10,12 +10,14 @@ from voice_daemon.asr.openblas import preload_openblas
 preload_openblas()  # has to precede the first import of MLX, below
 
 from voice_daemon.asr.alignatt import get_most_attended_frame, should_emit  # noqa: E402
-from voice_daemon.asr.attention import MultiHeadAttention  # noqa: E402
-from voice_daemon.asr.decoder import TextDecoder  # noqa: E402
 from voice_daemon.asr.decoding import GreedyDecoder  # noqa: E402
 from voice_daemon.asr.features import log_mel_spectrogram  # noqa: E402
 from voice_daemon.asr.load import WhisperModel, load_model  # noqa: E402
-from voice_daemon.asr.model import AudioEncoder  # noqa: E402
+from voice_daemon.asr.model import (  # noqa: E402
+    AudioEncoder,
+    MultiHeadAttention,
+    TextDecoder,
+)
 from voice_daemon.asr.offline import (  # noqa: E402
     DecodingOptions,
     DecodingResult,

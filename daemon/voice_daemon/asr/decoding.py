@@ -13,7 +13,6 @@ import mlx.core as mx
 import numpy as np
 
 from voice_daemon.asr.cooperative import eager
-from voice_daemon.asr.guesses import Rest, common_prefix
 from voice_daemon.asr.sampler import Picked, token_picker
 
 if TYPE_CHECKING:
@@ -21,11 +20,50 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from voice_daemon.asr.attention import KeyValue
     from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.asr.decoder import CrossKeys, DecoderOutput
     from voice_daemon.asr.load import WhisperModel
+    from voice_daemon.asr.model import CrossKeys, DecoderOutput, KeyValue
     from voice_daemon.asr.sampler import Watched
+
+
+RESUME_WITHIN = 8
+"""How far ahead in a guess the newest token is looked for after a difference."""
+VERIFIED_AT_ONCE = 12
+"""Tokens of a guess that are read in one pass after a difference; most differ again sooner."""
+
+
+class Rest:
+    """What is left of a guess once a token came that it did not foresee.
+
+    Two readings of the same audio differ in a word and then agree again: where the newest token
+    stands a little further on in the guess, what follows it there is worth verifying.
+    """
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self._tokens = list(tokens)
+
+    def after(self, token: int) -> list[int]:
+        """Tokens that may follow `token`; [] where the guess does not have it nearby."""
+        nearby = self._tokens[:RESUME_WITHIN]
+        if token not in nearby:
+            return []
+        self._tokens = self._tokens[nearby.index(token) + 1 :]
+        return self._tokens[:VERIFIED_AT_ONCE]
+
+    def drop(self, n_tokens: int) -> None:
+        """Forget the first, which were verified."""
+        self._tokens = self._tokens[n_tokens:]
+
+
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the longest common prefix."""
+    length = 0
+    for left, right in zip(a, b, strict=False):
+        if left != right:
+            break
+        length += 1
+    return length
+
 
 Task = Literal["transcribe", "translate"]
 

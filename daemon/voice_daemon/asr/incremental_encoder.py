@@ -21,15 +21,15 @@ import numpy as np
 
 from voice_daemon.asr import features
 from voice_daemon.asr.cooperative import at_once
-from voice_daemon.asr.decoder import CrossKeys
 from voice_daemon.asr.features import IncrementalLogMel
+from voice_daemon.asr.model import CrossKeys
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from voice_daemon.asr.attention import KeyValue
     from voice_daemon.asr.cooperative import Steps
     from voice_daemon.asr.load import WhisperModel
+    from voice_daemon.asr.model import KeyValue
 
 FRAME_SAMPLES = 320
 """Samples in one encoder frame, 20 ms."""

@@ -17,8 +17,7 @@ from mlx.utils import tree_flatten
 from voice_daemon.asr.checkpoints.load import CheckpointData, ModelDimensions, loading_weights
 from voice_daemon.asr.checkpoints.validate import batched_by_size
 from voice_daemon.asr.cooperative import at_once
-from voice_daemon.asr.decoder import TextDecoder
-from voice_daemon.asr.model import AudioEncoder
+from voice_daemon.asr.model import AudioEncoder, TextDecoder
 from voice_daemon.asr.tokenizer import WhisperTokenizer
 from voice_daemon.errors import ModelError
 

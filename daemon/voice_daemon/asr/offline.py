@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from voice_daemon.asr import alignatt
-from voice_daemon.asr.commits import DraftWord, cut_point
+from voice_daemon.asr.alignatt import DraftWord, cut_point
 from voice_daemon.asr.decoding import GreedyDecoder, guess_language
 from voice_daemon.asr.features import log_mel_spectrogram
 from voice_daemon.asr.incremental_encoder import FRAME_SAMPLES

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voice_daemon.asr.commits import DraftWord, committable
+from voice_daemon.asr.alignatt import DraftWord, committable
 from voice_daemon.asr.decoding import GreedyDecoder
 from voice_daemon.asr.incremental_encoder import silent_window
-from voice_daemon.asr.settling import Settled, Streamed, settling
 from voice_daemon.asr.types import (
     StreamingConfig,
     StreamingResult,
@@ -26,7 +25,7 @@ from voice_daemon.asr.types import (
     tokens_of,
     word_times,
 )
-from voice_daemon.asr.window import Reading, Window
+from voice_daemon.asr.window import Reading, Settled, Streamed, Window, settling
 from voice_daemon.events import SAMPLE_RATE
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from voice_daemon.asr.alignatt import MEDIAN_WIDTH
-from voice_daemon.asr.commits import CommitRules, DraftWord
+from voice_daemon.asr.alignatt import MEDIAN_WIDTH, CommitRules, DraftWord
 from voice_daemon.asr.incremental_encoder import FRAME_SAMPLES
 from voice_daemon.events import SAMPLE_RATE, Word
 

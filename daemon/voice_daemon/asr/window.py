@@ -7,16 +7,16 @@ window was trimmed. Knows nothing of what is committed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from voice_daemon.asr.alignatt import attended_frames
-from voice_daemon.asr.commits import DraftWord
-from voice_daemon.asr.cooperative import at_once
+from voice_daemon.asr.alignatt import DraftWord, attended_frames, cut_point, leaves_out
+from voice_daemon.asr.cooperative import Steps, at_once, grouped
 from voice_daemon.asr.decoding import guess_language
 from voice_daemon.asr.incremental_encoder import FRAMES_PER_SECOND, AcousticContext
+from voice_daemon.asr.types import tokens_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from voice_daemon.asr.incremental_encoder import SilentWindow
     from voice_daemon.asr.load import WhisperModel
     from voice_daemon.asr.types import StreamingConfig
+
 
 TOKENS_PER_SECOND = 12
 """No language is spoken faster in Whisper's tokens; more is a loop."""
@@ -251,3 +252,58 @@ class Window:
             )
             at = end
         return tuple(words)
+
+
+ENCODING_TURNS = 4
+"""Turns in which a window is encoded, whatever its model's layers are."""
+CALLS_A_TURN = 6
+"""Calls of the decoder in a turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A part that is done with, and what goes on."""
+
+    words: tuple[DraftWord, ...]
+    frame: int
+    """Where the new window begins."""
+    acoustic: AcousticContext
+    """The new window's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """What a window said while it was spoken."""
+
+    spoken: tuple[int, ...]
+    """Tokens of a phrase that the audio begins with and that is no part of the text."""
+    committed: tuple[DraftWord, ...]
+    draft: tuple[DraftWord, ...]
+
+    @property
+    def words(self) -> tuple[DraftWord, ...]:
+        """All of them."""
+        return (*self.committed, *self.draft)
+
+    def or_instead(self, reading: Reading) -> Reading:
+        """Take a free reading, unless it loops or jumps over a sentence that was streamed."""
+        if self.committed and (reading.looped or leaves_out(reading.words, self.words)):
+            return replace(reading, words=self.words)
+        return reading
+
+
+def settling(window: Window, streamed: Streamed, *, n_layers: int) -> Steps[Settled]:
+    """Settle the older part of `window`, which goes on meanwhile; a step is a turn's work."""
+    layers_a_turn = -(-n_layers // ENCODING_TURNS)
+    first_frame = window.first_frame
+    anew = yield from grouped(window.encoding_anew(), layers_a_turn)
+    end_frame = first_frame + anew.n_frames
+    yield
+    reading = yield from grouped(
+        window.reading(anew, streamed.spoken, guess=tokens_of(streamed.words)), CALLS_A_TURN
+    )
+    words = streamed.or_instead(reading).words
+    n_words, frame = cut_point(words, first_frame=first_frame, end_frame=end_frame)
+    yield
+    acoustic = yield from grouped(window.moving(frame), layers_a_turn)
+    return Settled(words[:n_words], frame, acoustic)

@@ -92,7 +92,7 @@ def blocks(source: AudioSource, seconds: float | None) -> Iterator[AudioBlock | 
 
 def daemon_runs(context: Context) -> bool:
     """Tell whether a daemon answers."""
-    from voice_daemon.control.ask import ask  # noqa: PLC0415 - only when it is run
+    from voice_daemon.control.client import ask  # noqa: PLC0415 - only when it is run
 
     try:
         ask(context.paths().socket_path, "status", err=None)

@@ -1,19 +1,178 @@
 """`daemonctl completion bash|zsh|fish`: a script that lets a shell complete command lines.
 
 The script holds every command, action and option as they are now, so that completing starts no
-program. Made of `voice_daemon.cli.pages`.
+program. Made of `voice_daemon.cli.completion`.
 """
 
 from __future__ import annotations
 
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from voice_daemon.cli.parser import ABOUT, COMMANDS, PROG, command_parser, load_command, top_parser
+
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from voice_daemon.cli.context import Context
-    from voice_daemon.cli.pages import Argument, Page
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """Something that may stand on the command line."""
+
+    flags: tuple[str, ...]
+    """`-f`, `--follow`; () where it is given by its place."""
+    value: str
+    """What its value is called; empty for a switch."""
+    help: str
+    choices: tuple[str, ...]
+    is_path: bool
+    repeats: bool
+    """True when several values may follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is known of one command, or of one of its actions."""
+
+    name: str
+    """`models pull`; empty for the program itself."""
+    help: str
+    usage: str
+    arguments: tuple[Argument, ...]
+    actions: tuple[Page, ...]
+    example: str = ""
+
+    @property
+    def options(self) -> tuple[Argument, ...]:
+        """What begins with a dash."""
+        return tuple(argument for argument in self.arguments if argument.flags)
+
+    @property
+    def places(self) -> tuple[Argument, ...]:
+        """What is given by its place."""
+        return tuple(argument for argument in self.arguments if not argument.flags)
+
+    @property
+    def word(self) -> str:
+        """What is typed to get here, after the pages above."""
+        return self.name.rpartition(" ")[2]
+
+
+def program() -> Page:
+    """Read the whole of `daemonctl`: its commands are the actions."""
+    commands = []
+    for name in COMMANDS:
+        command = load_command(name)
+        page = _page(name, command.HELP, command_parser(command))
+        commands.append(replace(page, example=command.EXAMPLE))
+    return replace(_page("", ABOUT, top_parser()), actions=tuple(commands))
+
+
+def _page(name: str, about: str, parser: argparse.ArgumentParser) -> Page:
+    # argparse shows its arguments nowhere but here; every generator of completions reads them so.
+    entries = parser._actions  # noqa: SLF001 - see above
+    arguments = tuple(_argument(e) for e in entries if _is_shown(e))
+    actions = tuple(page for entry in entries for page in _actions_of(name, entry))
+    usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
+    return Page(name, about, usage, arguments, actions)
+
+
+def _is_shown(entry: argparse.Action) -> bool:
+    return entry.help != argparse.SUPPRESS and not isinstance(entry, argparse._SubParsersAction)  # noqa: SLF001 - as above
+
+
+def _actions_of(name: str, entry: argparse.Action) -> Iterator[Page]:
+    if not isinstance(entry, argparse._SubParsersAction):  # noqa: SLF001 - as above
+        return
+    helps = {choice.dest: choice.help or "" for choice in entry._choices_actions}  # noqa: SLF001 - as above
+    for word, parser in entry.choices.items():
+        yield _page(f"{name} {word}", helps.get(word, ""), parser)
+
+
+def _argument(entry: argparse.Action) -> Argument:
+    is_switch = entry.nargs == 0
+    value = entry.metavar if isinstance(entry.metavar, str) else entry.dest.upper()
+    return Argument(
+        flags=tuple(entry.option_strings),
+        value="" if is_switch else value,
+        help=(entry.help or "") % {"prog": PROG, "default": entry.default},
+        choices=tuple(str(choice) for choice in entry.choices or ()),
+        is_path=entry.type is Path or "FILE" in value,
+        repeats=entry.nargs in ("*", "+"),
+    )
+
+
+EXIT_CODES: Final = (
+    ("0", "good"),
+    ("1", "degraded or failed"),
+    ("2", "a mistake on the command line or in the configuration"),
+    ("3", "the daemon is not running"),
+    ("4", "the agent is not installed"),
+    ("75", "`run`: a fault that a restart may cure"),
+    ("78", "`run`: the configuration cannot be used"),
+    ("130", "ended by Ctrl-C"),
+)
+ENVIRONMENT: Final = (
+    ("VOICE_DAEMON_CONFIG", "the configuration file, where --config does not name one"),
+    ("VOICE_DAEMON_HOME", "one folder for configuration, state, log and models"),
+    ("VOICE_DAEMON_<SECTION>__<KEY>", "any key of the configuration; wins over the file"),
+    ("NO_COLOR", "no colours"),
+)
+
+
+def manual(program: Page, *, version: str) -> str:
+    """Write the page."""
+    lines = [
+        f'.TH DAEMONCTL 1 "" "voice-daemon {_text(version)}" "voice-daemon"',
+        ".SH NAME",
+        f"daemonctl \\- {_text(program.help[0].lower() + program.help[1:].rstrip('.'))}",
+        ".SH SYNOPSIS",
+        _text(program.usage),
+        ".SH OPTIONS",
+        *_arguments(program),
+        ".SH COMMANDS",
+    ]
+    for command in program.actions:
+        lines += _command(command)
+    for title, rows in (("EXIT STATUS", EXIT_CODES), ("ENVIRONMENT", ENVIRONMENT)):
+        lines.append(f".SH {title}")
+        for name, meaning in rows:
+            lines += [".TP", f".B {_text(name)}", _text(meaning)]
+    return "\n".join(lines) + "\n"
+
+
+def _command(page: Page) -> Iterator[str]:
+    yield f".SS {_text(page.name)}"
+    yield from (_text(f"{page.help[0].upper()}{page.help[1:]}."), ".PP", ".nf", _text(page.usage))
+    yield from (".fi", *_arguments(page))
+    for action in page.actions:
+        yield from (".TP", f".B {_text(action.name)}", f"{_text(action.help)}", ".RS")
+        yield from (*_arguments(action), ".RE")
+    if page.example:
+        yield from (".PP", "Example:", ".PP", ".nf", f".RS\n{_text(page.example)}\n.RE", ".fi")
+
+
+def _arguments(page: Page) -> Iterator[str]:
+    for argument in (*page.places, *page.options):
+        yield from (".TP", _heading(argument), _text(argument.help))
+
+
+def _heading(argument: Argument) -> str:
+    value = f" \\fI{_text(argument.value)}\\fR" if argument.value else ""
+    if not argument.flags:
+        return f"\\fI{_text(argument.value)}\\fR"
+    return ", ".join(f"\\fB{_text(flag)}\\fR" for flag in argument.flags) + value
+
+
+def _text(text: str) -> str:
+    """Keep roff from taking a character for a command, and dashes from becoming hyphens."""
+    escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("`", "")
+    return f"\\&{escaped}" if escaped[:1] in {".", "'"} else escaped
+
 
 NAME = "completion"
 HELP = "print a script that completes command lines in a shell"
@@ -29,7 +188,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Print the script."""
-    from voice_daemon.cli.pages import program  # noqa: PLC0415 - loads every command
+    from voice_daemon.cli.completion import program  # noqa: PLC0415 - loads every command
 
     scripts: Mapping[str, Callable[[Page], str]] = {"bash": bash, "zsh": zsh, "fish": fish}
     context.out.write(scripts[args.shell](program()))

@@ -82,8 +82,8 @@ def _show(args: argparse.Namespace, context: Context) -> int:
 
 def _in_force(context: Context) -> tuple[Effective, Mapping[str, Change]]:
     """Give the configuration with what was changed at run time in its place, and the changes."""
+    from voice_daemon.config.problems import toml_value  # noqa: PLC0415 - pydantic is slow to load
     from voice_daemon.config.state import NOTHING, SettingsStore, UnreadableError, read_memory  # noqa: PLC0415 - as above
-    from voice_daemon.config.text import toml_value  # noqa: PLC0415 - pydantic is slow to load
     from voice_daemon.runtime.live_settings import CONFIG_KEYS, LiveSettings  # noqa: PLC0415 - only when it is run
     from voice_daemon.wake.models import wake_choices  # noqa: PLC0415 - as above
 
@@ -107,7 +107,7 @@ def _in_force(context: Context) -> tuple[Effective, Mapping[str, Change]]:
 
 
 def _reset(args: argparse.Namespace, context: Context) -> int:
-    from voice_daemon.control.ask import ask  # noqa: PLC0415 - only when it is run
+    from voice_daemon.control.client import ask  # noqa: PLC0415 - only when it is run
     from voice_daemon.errors import NotRunningError  # noqa: PLC0415 - as above
 
     paths = context.paths()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from voice_daemon.app import App
-    from voice_daemon.audio.replay import Replay
+    from voice_daemon.audio.file import Replay
     from voice_daemon.cli.context import Context
     from voice_daemon.config import Settings
     from voice_daemon.demo.report import Arrival

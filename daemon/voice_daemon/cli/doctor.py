@@ -103,7 +103,7 @@ def _checks(context: Context, sight: Sight) -> Iterator[Check]:
 
 
 def _configured(settings: Settings, context: Context, sight: Sight) -> Iterator[Check]:
-    from voice_daemon.cli.service_files import config_file  # noqa: PLC0415 - as above
+    from voice_daemon.cli.service import config_file  # noqa: PLC0415 - as above
     from voice_daemon.doctor import audio as hearing  # noqa: PLC0415 - loads models
     from voice_daemon.doctor import system as surroundings  # noqa: PLC0415 - as above
     from voice_daemon.doctor.broker import BrokerCheck  # noqa: PLC0415 - loads paho
@@ -120,7 +120,7 @@ def _configured(settings: Settings, context: Context, sight: Sight) -> Iterator[
 
 
 def _daemon(sight: Sight) -> Iterator[Finding]:
-    from voice_daemon.cli.absence import Condition  # noqa: PLC0415 - only when it is run
+    from voice_daemon.cli.diagnosis import Condition  # noqa: PLC0415 - only when it is run
     from voice_daemon.doctor.checks import fail, ok, warn  # noqa: PLC0415 - as above
 
     if sight.status is None:
@@ -144,7 +144,7 @@ def _daemon(sight: Sight) -> Iterator[Finding]:
 
 def _has_a_daemon(sight: Sight) -> bool:
     """Tell whether a daemon may be on the broker, and not only one that cannot start."""
-    from voice_daemon.cli.absence import Condition  # noqa: PLC0415 - only when it is run
+    from voice_daemon.cli.diagnosis import Condition  # noqa: PLC0415 - only when it is run
 
     return sight.condition in {
         Condition.RUNNING,

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
     from voice_daemon.cli.context import Context
     from voice_daemon.logs.crashes import Crash
-    from voice_daemon.logs.log_choice import Choice
     from voice_daemon.logs.reader import LogFiles
-    from voice_daemon.logs.records import Record
+    from voice_daemon.logs.records import Choice, Record
 
 NAME = "logs"
 HELP = "show the log, or one session as a story"
@@ -89,7 +88,7 @@ def _refuse_odd_numbers(args: argparse.Namespace) -> None:
 def _show_newest(
     args: argparse.Namespace, context: Context, printer: _Printer, files: LogFiles
 ) -> tuple[Choice, Callable[[Record], None]]:
-    from voice_daemon.logs.log_choice import Choice  # noqa: PLC0415 - only when it is run
+    from voice_daemon.logs.records import Choice  # noqa: PLC0415 - only when it is run
 
     choice = Choice(args.level)
     most = None if args.json and args.lines is None else args.lines
@@ -109,7 +108,7 @@ def _tell_session(
 ) -> tuple[Choice, Callable[[Record], None]]:
     from voice_daemon.errors import UsageError  # noqa: PLC0415 - only when it is run
     from voice_daemon.logs.format import Story  # noqa: PLC0415 - as above
-    from voice_daemon.logs.log_choice import Choice, find_session  # noqa: PLC0415 - as above
+    from voice_daemon.logs.records import Choice, find_session  # noqa: PLC0415 - as above
 
     found = find_session(_records(files.history()), args.session)
     if found is None:
@@ -222,7 +221,7 @@ class _Printer:
         self.print((f"  {self.paint(first, _RED)}", *(f"  {line}" for line in more)))
 
     def _crash_files(self) -> tuple[Path, ...]:
-        from voice_daemon.cli.service_files import crash_files  # noqa: PLC0415 - as above
+        from voice_daemon.cli.service import crash_files  # noqa: PLC0415 - as above
 
         return crash_files(self.context)
 

@@ -79,8 +79,7 @@ def _measure(context: Context, name: str, *, as_json: bool) -> int:
 
 def _measure_folder(context: Context, folder: Path) -> Measurement:
     """Measure a model and keep the result; raises `ModelError`."""
-    from voice_daemon.models.benchmark import remember  # noqa: PLC0415 - only when it is run
-    from voice_daemon.models.model_speed import measure  # noqa: PLC0415 - loads the recogniser
+    from voice_daemon.models.benchmark import measure, remember  # noqa: PLC0415 - loads MLX
 
     # The configured language may not be one of this model's; a clip in English is heard.
     settings = context.settings().asr.model_copy(update={"language": "en", "task": "transcribe"})

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Reload; 1 when the recogniser was refused, raises `ConfigError` for a wrong configuration."""
-    from voice_daemon.control.ask import ask  # noqa: PLC0415 - only when it is run
+    from voice_daemon.control.client import ask  # noqa: PLC0415 - only when it is run
 
     socket_path = context.paths().socket_path
     try:
@@ -67,7 +67,7 @@ def _as_configuration(error: ControlError) -> VoiceDaemonError:
 
 def _follow(context: Context, *, wait_s: float) -> dict[str, Any]:
     """Ask until the recogniser is there or refused, or so much time has passed."""
-    from voice_daemon.control.ask import ask  # noqa: PLC0415 - only when it is run
+    from voice_daemon.control.client import ask  # noqa: PLC0415 - only when it is run
 
     end_s = time.monotonic() + wait_s
     while True:

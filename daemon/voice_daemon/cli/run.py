@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from voice_daemon.app import Input
     from voice_daemon.audio import AudioSource
-    from voice_daemon.audio.replay import Replay
+    from voice_daemon.audio.file import Replay
     from voice_daemon.cli.context import Context
     from voice_daemon.config import Effective, Settings
     from voice_daemon.errors import VoiceDaemonError
@@ -51,11 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run until stopped, or until the file is over; raises `VoiceDaemonError` for a fault."""
     from voice_daemon.errors import (  # noqa: PLC0415 - only when it is run
+        EXIT_CONFIG,
         ConfigError,
         UsageError,
         VoiceDaemonError,
     )
-    from voice_daemon.exit_codes import EXIT_CONFIG  # noqa: PLC0415 - as above
 
     if args.fast and args.input == MICROPHONE:
         raise UsageError(
@@ -97,7 +97,7 @@ def _park(error: VoiceDaemonError, context: Context, before: object) -> int:
 
 def _fingerprint(context: Context) -> object:
     """Give what tells whether the configuration, or a model that it may name, is another."""
-    from voice_daemon.cli.service_files import config_file  # noqa: PLC0415 - loads pydantic
+    from voice_daemon.cli.service import config_file  # noqa: PLC0415 - loads pydantic
     from voice_daemon.runtime.safe_mode import files_fingerprint  # noqa: PLC0415 - only when it is run
 
     files = (config_file(context), context.paths().models_dir)
@@ -118,7 +118,7 @@ def _mistakes(context: Context) -> str:
 def _run(args: argparse.Namespace, context: Context) -> int:
     effective, paths = context.effective(), context.paths()
     settings = effective.settings
-    from voice_daemon._lib import core_dumps  # noqa: PLC0415 - only when it is run
+    from voice_daemon._lib import process as core_dumps  # noqa: PLC0415 - only when it is run
     from voice_daemon.app import App  # noqa: PLC0415 - as above
     from voice_daemon.config.state import SettingsStore  # noqa: PLC0415 - as above
     from voice_daemon.runtime.build import build_engine  # noqa: PLC0415 - loads the recogniser
@@ -222,8 +222,7 @@ def file_input(path: Path, settings: Settings, *, realtime: bool) -> tuple[Input
     Raises `UsageError` for one that cannot be read as audio: it is an argument.
     """
     from voice_daemon.app import Input  # noqa: PLC0415 - only when it is run
-    from voice_daemon.audio.file import WavSource  # noqa: PLC0415 - loads the sound libraries
-    from voice_daemon.audio.replay import Replay  # noqa: PLC0415 - as above
+    from voice_daemon.audio.file import Replay, WavSource  # noqa: PLC0415 - only when it is run
     from voice_daemon.errors import AudioFileError, UsageError  # noqa: PLC0415 - as above
 
     try:

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Serve until SIGINT or SIGTERM; raises `VoiceDaemonError` for a port or a model."""
-    from voice_daemon._lib import core_dumps  # noqa: PLC0415 - only when it is run
+    from voice_daemon._lib import process as core_dumps  # noqa: PLC0415 - only when it is run
     from voice_daemon.logs import setup as logs  # noqa: PLC0415 - only when it is run
     from voice_daemon.runtime.build import dictations_with, load_transcriber  # noqa: PLC0415 - MLX
     from voice_daemon.runtime.scheduler import Turns  # noqa: PLC0415 - only when it is run

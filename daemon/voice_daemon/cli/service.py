@@ -6,10 +6,12 @@ read, and the running daemon's own answer. What is written where is `voice_daemo
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from voice_daemon.cli import service_files
+from voice_daemon.paths import APP_NAME
 
 if TYPE_CHECKING:
     import argparse
@@ -18,6 +20,91 @@ if TYPE_CHECKING:
     from voice_daemon.cli.context import Context
     from voice_daemon.launchd import Installation, Machine, Step
     from voice_daemon.runtime.status import Status
+
+
+def ask_before_removing(paths: Sequence[Path], context: Context) -> None:
+    """Raise `UsageError` unless somebody at a terminal says yes."""
+    from voice_daemon.errors import UsageError  # noqa: PLC0415 - only when it is asked
+
+    context.err.writelines(f"  {path}\n" for path in paths)
+    if sys.stdin.isatty():
+        context.err.write("remove all of these for good? [y/N] ")
+        context.err.flush()
+        if sys.stdin.readline().strip().lower() in {"y", "yes"}:
+            return
+    raise UsageError(
+        "service.purge_not_confirmed",
+        "nothing was removed: the purge was not confirmed",
+        remedy="say `daemonctl uninstall --purge --yes`, or leave --purge out to keep these files",
+    )
+
+
+def belongings(context: Context, installation: Installation) -> list[Path]:
+    """Give what the daemon and its commands made, and not the configuration.
+
+    Models, sound, state, measurements and logs; with their rotations, and with what a crash left
+    of a file that was being replaced.
+    """
+    from voice_daemon.models.benchmark import FILE as MEASURED  # noqa: PLC0415 - only when it is asked
+
+    paths, places = context.paths(), installation.places
+    kept = (paths.changes_file.name, MEASURED)
+    state = [f"{APP_NAME}.sock*", *(f"{name}*" for name in kept), *(f".{name}.*" for name in kept)]
+    logs = [f"{log.name}*" for log in (paths.log_file, paths.wyoming_log_file)]
+    return [
+        paths.models_dir,
+        paths.audio_dir,
+        *sorted(found for name in state for found in paths.state_dir.glob(name)),
+        *sorted(found for name in logs for found in paths.log_file.parent.glob(name)),
+        places.out_log,
+        places.err_log,
+    ]
+
+
+def crash_files(context: Context) -> tuple[Path, Path]:
+    """Give launchd's two files, with the one that holds crashes first."""
+    from voice_daemon.launchd import Places  # noqa: PLC0415 - only when it is asked
+
+    places = Places(home=Path.home(), log_folder=context.paths().log_file.parent)
+    return places.err_log, places.out_log
+
+
+def drop_empty_folders(context: Context) -> None:
+    """Remove the daemon's own folders where the purge left nothing in them."""
+    paths = context.paths()
+    for folder in {paths.log_file.parent, paths.state_dir, paths.models_dir.parent}:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def config_file(context: Context) -> Path:
+    """Give the file that the agent is to read, whether it is there or not."""
+    from voice_daemon.config.load import CONFIG_VARIABLE  # noqa: PLC0415 - loads pydantic
+    from voice_daemon.paths import expand  # noqa: PLC0415 - as above
+
+    named = context.environ.get(CONFIG_VARIABLE)
+    file = context.config_path or (expand(named) if named else context.paths().config_file)
+    return Path(file).absolute()
+
+
+def variables(context: Context) -> dict[str, str]:
+    """Give what the agent must be told of this environment; say what it is not told."""
+    from voice_daemon.config.load import CONFIG_VARIABLE  # noqa: PLC0415 - loads pydantic
+    from voice_daemon.paths import HOME_VARIABLE  # noqa: PLC0415 - as above
+
+    left = [
+        name
+        for name in sorted(context.environ)
+        if name.startswith("VOICE_DAEMON_") and name not in {CONFIG_VARIABLE, HOME_VARIABLE}
+    ]
+    if left:
+        context.err.write(
+            f"daemonctl: warning: the agent will not see {', '.join(left)}\n"
+            f"  -> write these settings into {config_file(context)}\n"
+        )
+    home = context.environ.get(HOME_VARIABLE)
+    return {HOME_VARIABLE: str(context.paths().state_dir)} if home else {}
+
 
 GOOD: Final = 0
 FAILED: Final = 1
@@ -124,20 +211,20 @@ def _install(args: argparse.Namespace, context: Context, installation: Installat
 
     context.settings()  # a mistake in it is better told now than by a log
     _refuse_a_second(context, installation)
-    config_file, places = service_files.config_file(context), installation.places
+    file, places = config_file(context), installation.places
     agent = Agent(
         program=places.program,
-        config_file=config_file,
+        config_file=file,
         working_folder=places.home,
         out_log=places.out_log,
         err_log=places.err_log,
-        variables=service_files.variables(context),
+        variables=variables(context),
     )
     bundle = Bundle(installation.machine.interpreter, identity=args.sign or AD_HOC)
     restart = _answering(context) not in {None, _own_version()}
     steps = installation.install_steps(agent, bundle, restart=restart)
-    if not config_file.exists():
-        steps.insert(0, write_file(config_file, NEW_CONFIGURATION.encode(), mode=0o600))
+    if not file.exists():
+        steps.insert(0, write_file(file, NEW_CONFIGURATION.encode(), mode=0o600))
     return steps
 
 
@@ -174,9 +261,9 @@ def _uninstall(
     if not args.purge:
         return steps
     _refuse_a_second(context, installation)
-    kept = [path for path in service_files.belongings(context, installation) if path.exists()]
+    kept = [path for path in belongings(context, installation) if path.exists()]
     if kept and not args.yes and not args.dry_run:
-        service_files.ask_before_removing(kept, context)
+        ask_before_removing(kept, context)
     return [*steps, *map(remove, kept)]
 
 
@@ -186,10 +273,10 @@ def _tell_what_stays(
     from voice_daemon.launchd import LABEL  # noqa: PLC0415 - only when it is run
 
     if args.purge:
-        service_files.drop_empty_folders(context)
+        drop_empty_folders(context)
     if args.json:
         return
-    stays = [service_files.config_file(context), *service_files.belongings(context, installation)]
+    stays = [config_file(context), *belongings(context, installation)]
     context.out.writelines(f"stays: {path}\n" for path in stays if path.exists())
     context.out.write(f"stays: macOS' answers; `tccutil reset All {LABEL}` forgets them\n")
 

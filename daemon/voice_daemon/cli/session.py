@@ -30,7 +30,7 @@ class SessionCommand:
 
     def run(self, args: argparse.Namespace, context: Context) -> int:
         """Send the verb; raises `NotRunningError`, or the daemon's refusal."""
-        from voice_daemon.control.ask import ask  # noqa: PLC0415 - only when it is run
+        from voice_daemon.control.client import ask  # noqa: PLC0415 - only when it is run
 
         result = ask(context.paths().socket_path, self.NAME, err=context.err)
         if args.json:

@@ -6,14 +6,163 @@ What is seen is `cli.diagnosis`'s, and how it is written `cli.status_view`'s.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from voice_daemon.cli.diagnosis import look
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import NoReturn
 
     from voice_daemon.cli.context import Context
+    from voice_daemon.cli.diagnosis import Sight
     from voice_daemon.launchd import Machine
+    from voice_daemon.runtime.live_view import Moment
+
+
+MOMENT_EVERY_S: Final = 0.1
+STATUS_EVERY_S: Final = 1.0
+MOMENT_TIMEOUT_S: Final = 1.0
+_MOVING: Final = {
+    "": ("uptime_s", "at"),
+    "mic": ("level_dbfs", "last_block_age_ms"),
+    "now": ("level_dbfs", "wake_scores"),
+}
+"""What moves all the time, and is no change, by the part that it is in."""
+
+
+def watch(
+    context: Context,
+    machine_of: Callable[[Mapping[str, str]], Machine] | None,
+    *,
+    as_json: bool,
+) -> NoReturn:
+    """Show until interrupted."""
+    pictures = _pictures(context, machine_of)
+    if as_json:
+        _print_documents(context, pictures)
+    elif context.is_terminal:
+        _draw(context, pictures)
+    else:
+        _print_changes(context, pictures)
+    raise AssertionError("pictures never end")
+
+
+def _pictures(
+    context: Context, machine_of: Callable[[Mapping[str, str]], Machine] | None
+) -> Iterator[tuple[Sight, Moment | None]]:
+    """Give what is seen now, for ever; the status is asked for less often than the moment."""
+    while True:
+        sight = look(context, machine_of, always_service=False)
+        next_status_s = time.monotonic() + STATUS_EVERY_S
+        while (left_s := next_status_s - time.monotonic()) > 0:
+            moment = moment_of(context) if sight.status is not None else None
+            yield sight, moment
+            # Without a moment there is nothing that changes so often.
+            time.sleep(min(left_s, MOMENT_EVERY_S if moment is not None else STATUS_EVERY_S))
+
+
+def moment_of(context: Context) -> Moment | None:
+    """Ask for the moment; None from a daemon that gives none: it waits, is older, or is gone."""
+    from voice_daemon.control.client import ControlClient  # noqa: PLC0415 - only when it is run
+    from voice_daemon.errors import ControlError  # noqa: PLC0415 - as above
+    from voice_daemon.runtime.live_view import Moment  # noqa: PLC0415 - as above
+
+    client = ControlClient(context.paths().socket_path, timeout_s=MOMENT_TIMEOUT_S)
+    try:
+        return Moment.from_dict(client.request("watch"))
+    except (ControlError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _draw(context: Context, pictures: Iterator[tuple[Sight, Moment | None]]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - only on a terminal
+    from rich.live import Live  # noqa: PLC0415 - only on a terminal
+    from rich.text import Text  # noqa: PLC0415 - only on a terminal
+
+    with Live(console=Console(file=context.out), auto_refresh=False) as live:
+        for sight, moment in pictures:
+            shown = screen_text(sight, moment, context, colour=context.wants_colour)
+            live.update(Text.from_ansi(shown), refresh=True)
+
+
+def screen_text(sight: Sight, moment: Moment | None, context: Context, *, colour: bool) -> str:
+    """Write one screen; without a moment it is that of `daemonctl status`."""
+    from voice_daemon.cli.status_view import (  # noqa: PLC0415 - only when it is run
+        Painter,
+        absence_lines,
+        headlines,
+        moment_lines,
+        part_lines,
+    )
+
+    paint = Painter(colour=colour)
+    if sight.status is None:
+        return "\n".join(
+            absence_lines(
+                sight.absence_or_raise,
+                sight.last_error,
+                paint,
+                version=sight.command_version,
+                log_file=str(context.paths().log_file),
+            )
+        )
+    head = headlines(sight.status, sight.condition, paint, service=sight.service, notes=sight.notes)
+    now = () if moment is None else ("", *moment_lines(moment, paint), "")
+    return "\n".join((*head, *now, *part_lines(sight.status, paint)))
+
+
+def _print_changes(context: Context, pictures: Iterator[tuple[Sight, Moment | None]]) -> None:
+    before = ""
+    for sight, moment in pictures:
+        text = _line(sight, moment)
+        if text != before:
+            before = text
+            at = datetime.now(UTC).astimezone().strftime("%H:%M:%S")
+            context.out.write(f"{at}  {text}\n")
+            context.out.flush()
+
+
+def _line(sight: Sight, moment: Moment | None) -> str:
+    from voice_daemon.cli.status_view import change_text  # noqa: PLC0415 - only when it is run
+
+    if sight.status is None:
+        absence = sight.absence_or_raise
+        return f"{absence.condition}: {absence.message} — {absence.remedy}"
+    now = sight.status.session.state if moment is None else change_text(moment)
+    problems = (
+        f"! {p.part}: {p.message} — {p.remedy}" for p in (*sight.notes, *sight.status.problems)
+    )
+    return "  ".join((now, *problems))
+
+
+def _print_documents(context: Context, pictures: Iterator[tuple[Sight, Moment | None]]) -> None:
+    before = ""
+    for sight, moment in pictures:
+        now = None if moment is None else moment.to_dict()
+        document = {**sight.to_dict(), "now": now, "at": _utc_now()}
+        unmoved = json.dumps(_without_moving(document))
+        if unmoved != before:
+            before = unmoved
+            context.print_json(document)
+
+
+def _without_moving(document: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in document.items() if key not in _MOVING[""]}
+    for part in ("mic", "now"):
+        inner = kept.get(part)
+        if isinstance(inner, dict):
+            kept[part] = {k: v for k, v in inner.items() if k not in _MOVING[part]}
+    return kept
+
+
+def _utc_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
 
 NAME = "status"
 HELP = "show the health of the running daemon"
@@ -41,7 +190,7 @@ def run(
 ) -> int:
     """Show the status. `machine_of`: where launchd is looked for; None: on this machine."""
     from voice_daemon.cli.diagnosis import look  # noqa: PLC0415 - only when it is run
-    from voice_daemon.cli.watch import screen_text, watch  # noqa: PLC0415 - as above
+    from voice_daemon.cli.status import screen_text, watch  # noqa: PLC0415 - as above
 
     if args.watch:
         watch(context, machine_of, as_json=args.json)

@@ -6,19 +6,239 @@ warmed once; there is no wake word and no session here.
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
+from voice_daemon.asr import StreamingDecoder
+from voice_daemon.asr.offline import decode_windows
+from voice_daemon.asr.types import text_of, word_times
+from voice_daemon.audio import BLOCK_SAMPLES
+from voice_daemon.audio.resample import to_int16
 from voice_daemon.cli.context import print_error
+from voice_daemon.endpoint.hallucination import was_spoken
+from voice_daemon.endpoint.segmenter import SpeechGate, in_recording
+from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.errors import AudioFileError, UsageError
+from voice_daemon.events import SAMPLE_RATE, Word
+from voice_daemon.runtime.build import decoding_options, streaming_config
+from voice_daemon.session.session import Pace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from voice_daemon.asr import DecodingResult, StreamingResult, WhisperModel
+    from voice_daemon.config import AsrSettings
+    from voice_daemon.session.options import PipelineOptions
+
+    Samples = NDArray[np.float32]
     import argparse
 
     from voice_daemon.cli.context import Context
-    from voice_daemon.cli.recordings import Recogniser
     from voice_daemon.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is printed after one step, or for the whole file."""
+
+    event: str
+    """`partial` or `final`."""
+    audio_s: float
+    """Audio heard when the step ran."""
+    compute_s: float
+    """Wall time computed since the line before."""
+    text: str
+    more: Mapping[str, object] = field(default_factory=dict)
+
+    def document(self, file: Path) -> dict[str, object]:
+        """Give the fields in the order in which they are printed."""
+        return {
+            "event": self.event,
+            "file": str(file),
+            "audio_s": round(self.audio_s, 3),
+            "compute_s": round(self.compute_s, 4),
+            "text": self.text,
+            **self.more,
+        }
+
+
+class Recogniser(Protocol):
+    """Turns a whole file into its lines; the last one is the final."""
+
+    def lines(self, samples: Samples) -> Iterator[Line]:
+        """Recognise (n_samples,) float32 in [-1, 1] at 16 kHz."""
+
+    def warm_up(self) -> None:
+        """Run once, so that the first file is not the slow one."""
+
+
+class Streaming:
+    """Feeds a file as a microphone would deliver it, in steps while somebody speaks."""
+
+    def __init__(
+        self, model: WhisperModel, settings: AsrSettings, options: PipelineOptions
+    ) -> None:
+        self._step_s = settings.step_s
+        self._rules = options.spoken()
+        self._gate = SpeechGate(SileroVad(), options)
+        self._decoder = StreamingDecoder(model, streaming_config(settings))
+
+    def warm_up(self) -> None:
+        """Run every path once."""
+        self._decoder.reset()
+        self._decoder.feed(_tone())
+        self._decoder.step()
+        self._decoder.finish()
+
+    def lines(self, samples: Samples) -> Iterator[Line]:
+        """Give a line for every step that has text, then the final."""
+        self._decoder.reset()
+        self._gate.reset()
+        watch = _Stopwatch()
+        shown: StreamingResult | None = None
+        for heard, results in self._steps(samples, watch):
+            for result in results:
+                if shown or self._is_spoken(result.text + result.draft, result):
+                    shown = result
+                    yield Line(
+                        "partial",
+                        heard / SAMPLE_RATE,
+                        watch.take_s(),
+                        result.text,
+                        {"draft": result.draft},
+                    )
+        with watch:
+            for span in self._gate.finish():
+                self._decoder.feed(samples[span.first : span.end])
+            final = self._decoder.finish() if self._gate.passed else self._decoder.snapshot()
+        spoken = self._is_spoken(final.text, final)
+        text = final.text if spoken else ""
+        words = in_recording(final.words if spoken else (), self._gate.passed)
+        revised = shown is not None and not text.startswith(shown.text)
+        more = _final_fields(words, final.language, revised=revised)
+        yield Line("final", len(samples) / SAMPLE_RATE, watch.take_s(), text, more)
+
+    def _steps(
+        self, samples: Samples, watch: _Stopwatch
+    ) -> Iterator[tuple[int, list[StreamingResult]]]:
+        """Go through the file; give the samples heard and what was read, every step.
+
+        Steps are paced from the start of the first speech, and left out while nobody speaks.
+        """
+        pcm = to_int16(samples)
+        pace: Pace | None = None
+        for first in range(0, len(pcm), BLOCK_SAMPLES):
+            block = pcm[first : first + BLOCK_SAMPLES]
+            heard = first + len(block)
+            with watch:
+                for span in self._gate.feed(block):
+                    self._decoder.feed(samples[span.first : span.end])
+                if pace is None and self._gate.speech_from is not None:
+                    pace = Pace(self._step_s)
+                    pace.start(self._gate.speech_from)
+                results = []
+                if pace is not None and pace.due(heard):
+                    results = self._decoder.step() if self._gate.speaking else []
+                    has_words = any(result.text or result.draft for result in results)
+                    pace.passed(heard, has_words=has_words)
+            yield heard, results
+
+    def _is_spoken(self, text: str, result: StreamingResult) -> bool:
+        return was_spoken(text, result, voice=self._gate.evidence, rules=self._rules)
+
+
+class Offline:
+    """Decodes all that is spoken in one go, window by window: what streaming is compared with."""
+
+    def __init__(
+        self, model: WhisperModel, settings: AsrSettings, options: PipelineOptions
+    ) -> None:
+        self._model = model
+        self._rules = options.spoken()
+        self._gate = SpeechGate(SileroVad(), options)
+        self._options = decoding_options(settings)
+
+    def warm_up(self) -> None:
+        """Decode once."""
+        for _ in decode_windows(self._model, _tone(), self._options):
+            pass
+
+    def lines(self, samples: Samples) -> Iterator[Line]:
+        """Give the final alone."""
+        watch = _Stopwatch()
+        with watch:
+            self._gate.reset()
+            self._gate.feed(to_int16(samples))
+            self._gate.finish()
+            spoken = [samples[span.first : span.end] for span in self._gate.passed]
+            windows = []
+            if spoken:
+                audio = np.concatenate(spoken)
+                windows = list(decode_windows(self._model, audio, self._options))
+        kept = [word for _, words in windows for word in words]
+        if not was_spoken(
+            text_of(kept),
+            _Offhand.of([result for result, _ in windows]),
+            voice=self._gate.evidence,
+            rules=self._rules,
+        ):
+            kept = []
+        words = in_recording(word_times(kept), self._gate.passed)
+        language = windows[0][0].language if windows else self._options.language or ""
+        more = _final_fields(words, language, revised=False)
+        yield Line("final", len(samples) / SAMPLE_RATE, watch.take_s(), text_of(kept), more)
+
+
+@dataclass(frozen=True, slots=True)
+class _Offhand:
+    """What offline windows say of their text together."""
+
+    confidence: float
+    no_speech_prob: float
+    ended: bool = True
+
+    @classmethod
+    def of(cls, results: list[DecodingResult]) -> _Offhand:
+        """Speech in one window is speech."""
+        return cls(
+            confidence=max((float(np.exp(r.avg_logprob)) for r in results), default=0.0),
+            no_speech_prob=min((r.no_speech_prob for r in results), default=1.0),
+        )
+
+
+class _Stopwatch:
+    """Adds up what was computed since the last line; a step without a line counts for the next."""
+
+    def __init__(self) -> None:
+        self._started_s = self._total_s = 0.0
+
+    def __enter__(self) -> None:
+        self._started_s = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._total_s += time.perf_counter() - self._started_s
+
+    def take_s(self) -> float:
+        taken_s, self._total_s = self._total_s, 0.0
+        return taken_s
+
+
+def _final_fields(words: Iterable[Word], language: str, *, revised: bool) -> dict[str, object]:
+    rounded = (Word(w.text, round(w.start_s, 3), round(w.end_s, 3)) for w in words)
+    return {"words": [asdict(w) for w in rounded], "language": language, "revised": revised}
+
+
+def _tone() -> Samples:
+    """Two seconds that take the recogniser through all of its work: (32000,) float32."""
+    tone: Samples = 0.1 * np.sin(np.arange(2 * SAMPLE_RATE, dtype=np.float32) * 0.05)
+    return tone
+
 
 NAME = "transcribe"
 HELP = "stream sound files through the recogniser"
@@ -91,7 +311,7 @@ def _settings(context: Context, *, model: str | None, step_s: float | None) -> S
 def _load(settings: Settings, context: Context, *, offline: bool) -> Recogniser:
     """Load the model and run it once, so that the first file is not the slow one."""
     from voice_daemon.asr import load_model  # noqa: PLC0415 - MLX
-    from voice_daemon.cli.recordings import Offline, Streaming  # noqa: PLC0415 - with MLX
+    from voice_daemon.cli.transcribe import Offline, Streaming  # noqa: PLC0415 - with MLX
     from voice_daemon.models import resolve  # noqa: PLC0415 - with MLX, only when it is run
     from voice_daemon.runtime.build import pipeline_options  # noqa: PLC0415 - with MLX
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voice_daemon.config.sources import SECTIONS, all_keys, model_of
-from voice_daemon.config.text import accepted, toml_value
+from voice_daemon.config.load import SECTIONS, all_keys, model_of
+from voice_daemon.config.problems import accepted, toml_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

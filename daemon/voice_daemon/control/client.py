@@ -11,12 +11,15 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from voice_daemon import __version__
 from voice_daemon.control import protocol
-from voice_daemon.control.lock import holder_pid, lock_path
+from voice_daemon.control.socket import holder_pid, lock_path
 from voice_daemon.errors import ControlError, NotRunningError
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import TextIO
+
 
 REQUEST_TIMEOUT_S: Final = 5.0
 _RETRY_PAUSE_S: Final = 0.01
@@ -114,3 +117,18 @@ class ControlClient:
             f"the daemon is not running: {what} {self._path}",
             remedy="start it with `daemonctl run`",
         )
+
+
+def ask(socket_path: Path, verb: str, *, err: TextIO | None) -> dict[str, Any]:
+    """Return the daemon's result for `verb`; raises as `ControlClient.request` does.
+
+    A daemon of another version is asked all the same, and a warning goes to `err`;
+    None: nobody wants to read it again.
+    """
+    reply = ControlClient(socket_path).exchange(verb)
+    if err is not None and reply.version != __version__:
+        err.write(
+            f"daemonctl: warning: the daemon is version {reply.version or 'unknown'}, "
+            f"this command {__version__}\n  -> restart the daemon\n"
+        )
+    return dict(reply.result)

@@ -20,8 +20,7 @@ import structlog
 
 from voice_daemon.control import protocol
 from voice_daemon.control import socket as socket_file
-from voice_daemon.control.lock import InstanceLock, lock_path
-from voice_daemon.control.peer import peer_uid
+from voice_daemon.control.socket import InstanceLock, lock_path, peer_uid
 from voice_daemon.errors import ControlError, VoiceDaemonError
 
 if TYPE_CHECKING:

@@ -19,12 +19,11 @@ from voice_daemon.doctor.checks import Finding, Verdict, fail, failed, ok, skip,
 from voice_daemon.errors import BrokerError
 from voice_daemon.homeassistant.discovery import config_topic
 from voice_daemon.mqtt.connect import Dialler, Patience
+from voice_daemon.mqtt.connection import Waker, broker_url
 from voice_daemon.mqtt.errors import connect_fault
 from voice_daemon.mqtt.messages import availability
-from voice_daemon.mqtt.paho_client import broker_url
 from voice_daemon.mqtt.tls import tls_context
 from voice_daemon.mqtt.topics import Leaf, MqttMessage, Topics, default_client_id
-from voice_daemon.mqtt.waker import Waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from voice_daemon._lib.ownership import shared_with_a_group
+from voice_daemon._lib.files import shared_with_a_group
 from voice_daemon.doctor.checks import Finding, fail, ok, skip, warn
 from voice_daemon.mqtt.tls import read_password
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+
 LABEL: Final = "io.github.voice-daemon"
 """The agent's name in launchd, and the app bundle's identifier: one name for both, for ever."""
 
@@ -42,3 +43,41 @@ class Agent:
         agent["StandardOutPath"] = str(self.out_log)
         agent["StandardErrorPath"] = str(self.err_log)
         return plistlib.dumps(agent)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The files that an installation makes, and no others."""
+
+    home: Path
+    log_folder: Path
+
+    @property
+    def agent_file(self) -> Path:
+        """The property list; launchd wants it to be named like its label."""
+        return self.home / "Library" / "LaunchAgents" / f"{LABEL}.plist"
+
+    @property
+    def app(self) -> Path:
+        """The app bundle that macOS knows the daemon by."""
+        return self.home / "Applications" / "VoiceDaemon.app"
+
+    @property
+    def program(self) -> Path:
+        """The bundle's executable, which launchd starts."""
+        return program_of(self.app)
+
+    @property
+    def out_log(self) -> Path:
+        """What the daemon wrote to its standard output under launchd."""
+        return self.log_folder / "launchd.out.log"
+
+    @property
+    def err_log(self) -> Path:
+        """What the daemon wrote to its standard error under launchd: crashes."""
+        return self.log_folder / "launchd.err.log"
+
+
+def program_of(app: Path) -> Path:
+    """Give the executable of an app bundle of ours."""
+    return app / "Contents" / "MacOS" / "voice-daemon"

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from voice_daemon import __version__
 from voice_daemon.errors import NotInstalledError, ServiceError
-from voice_daemon.launchd.agent import LABEL
+from voice_daemon.launchd.agent import LABEL, program_of
 from voice_daemon.launchd.launchctl import Launchctl, NoSessionError
-from voice_daemon.launchd.places import program_of
 from voice_daemon.launchd.steps import (
     Step,
     make_folder,
@@ -29,11 +28,10 @@ from voice_daemon.launchd.steps import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from voice_daemon.launchd.agent import Agent
+    from voice_daemon.launchd.agent import Agent, Places
     from voice_daemon.launchd.app_bundle import Bundle
     from voice_daemon.launchd.launchctl import AgentState
     from voice_daemon.launchd.machine import Machine
-    from voice_daemon.launchd.places import Places
     from voice_daemon.launchd.steps import Outcome
 
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH

@@ -11,16 +11,85 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from voice_daemon.errors import ServiceError
-from voice_daemon.launchd import codes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from voice_daemon.launchd.steps import Outcome
+
+
+NO_SUCH_PROCESS: Final = 3
+IO_ERROR: Final = 5
+IN_PROGRESS: Final = 36
+ALREADY_IN_PROGRESS: Final = 37
+NO_SUCH_DOMAIN: Final = 112
+NO_SUCH_SERVICE: Final = 113
+DISABLED: Final = 119
+NO_SESSION: Final = 125
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """One number in words."""
+
+    what: str
+    remedy: str
+
+
+_LATER: Final = "wait a few seconds and try again"
+_LOG_IN: Final = (
+    "log in on the Mac's own screen (or by Screen Sharing) as this user and try again; for a "
+    "Mac that starts by itself turn on automatic login"
+)
+
+MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
+    {
+        1: Meaning("the operation is not permitted", "run it as the user who logs in, not by sudo"),
+        2: Meaning("the agent's file is missing", "run `daemonctl install`"),
+        NO_SUCH_PROCESS: Meaning("the agent is not loaded", "run `daemonctl start`"),
+        IO_ERROR: Meaning(
+            "launchd refuses the agent: it is still loaded, it is disabled, or its file is wrong",
+            "run `daemonctl uninstall` and `daemonctl install`; if it stays, "
+            "`plutil -lint ~/Library/LaunchAgents/io.github.voice-daemon.plist`",
+        ),
+        17: Meaning("the agent is loaded already", "run `daemonctl restart`"),
+        IN_PROGRESS: Meaning("launchd is still stopping the agent", _LATER),
+        ALREADY_IN_PROGRESS: Meaning("launchd is still starting or stopping the agent", _LATER),
+        78: Meaning(
+            "launchd could not start the program: a file or a folder of the agent is missing or "
+            "may not be written",
+            "run `daemonctl install` again",
+        ),
+        NO_SUCH_DOMAIN: Meaning("there is no such login session", _LOG_IN),
+        NO_SUCH_SERVICE: Meaning("the agent is not loaded", "run `daemonctl start`"),
+        DISABLED: Meaning(
+            "the agent is disabled",
+            "turn it on in System Settings, General, Login Items, or run `daemonctl install`",
+        ),
+        122: Meaning(
+            "the agent's file belongs to somebody else, or others may write to it",
+            "run `daemonctl install` again",
+        ),
+        NO_SESSION: Meaning("this user has no login session with a screen", _LOG_IN),
+        133: Meaning("the agent is loaded already", "run `daemonctl restart`"),
+        134: Meaning("the agent may not be loaded in this kind of session", _LOG_IN),
+    }
+)
+
+UNKNOWN: Final = Meaning(
+    "launchd refused", "`launchctl error NUMBER` says what it means; then see docs/install.md"
+)
+
+
+def meaning(code: int) -> Meaning:
+    """Say what a number means."""
+    return MEANINGS.get(code, UNKNOWN)
+
 
 BOOTOUT_PATIENCE_S: Final = 25.0
 """Longer than the agent's ExitTimeOut: launchd kills what has not ended by then."""
@@ -28,10 +97,10 @@ BOOTSTRAP_PATIENCE_S: Final = 8.0
 """A label can stay reserved for about five seconds after its agent has gone."""
 _PAUSE_S: Final = 0.2
 
-_GONE: Final = frozenset({codes.NO_SUCH_PROCESS, codes.NO_SUCH_SERVICE})
-_PASSING: Final = frozenset({codes.IO_ERROR, codes.IN_PROGRESS, codes.ALREADY_IN_PROGRESS})
-_RUNNING_ALREADY: Final = codes.ALREADY_IN_PROGRESS
-_NO_SESSION: Final = frozenset({codes.NO_SUCH_DOMAIN, codes.NO_SESSION})
+_GONE: Final = frozenset({NO_SUCH_PROCESS, NO_SUCH_SERVICE})
+_PASSING: Final = frozenset({IO_ERROR, IN_PROGRESS, ALREADY_IN_PROGRESS})
+_RUNNING_ALREADY: Final = ALREADY_IN_PROGRESS
+_NO_SESSION: Final = frozenset({NO_SUCH_DOMAIN, NO_SESSION})
 
 
 class NoSessionError(ServiceError):
@@ -130,7 +199,7 @@ class Launchctl:
             raise self._refusal(verb, done)
 
     def _refusal(self, verb: str, done: Outcome) -> ServiceError:
-        known = codes.meaning(done.code)
+        known = meaning(done.code)
         said = " ".join((done.err or done.out).split())[:200]
         kind = NoSessionError if done.code in _NO_SESSION else ServiceError
         return kind(

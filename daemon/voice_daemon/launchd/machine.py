@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voice_daemon.errors import ServiceError
-from voice_daemon.launchd.interpreter import Interpreter
+from voice_daemon.launchd.app_bundle import Interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -21,7 +21,7 @@ from rich.progress import (
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from voice_daemon.models import transfer
+    from voice_daemon.models import download as transfer
 
 LINE_EVERY_PERCENT: Final = 10
 

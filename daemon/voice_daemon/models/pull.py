@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from voice_daemon._lib.small_files import read_json
+from voice_daemon._lib.files import read_json
 from voice_daemon.errors import ModelError
-from voice_daemon.models import store, transfer
+from voice_daemon.models import download as transfer
+from voice_daemon.models import store
 from voice_daemon.models.catalogue import folder_name, repo_of
 from voice_daemon.models.repo_files import (
     CONFIG,
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from voice_daemon.models.download import Hub
-    from voice_daemon.models.transfer import Progress
+    from voice_daemon.models.download import Hub, Progress
 
 log = structlog.get_logger()
 

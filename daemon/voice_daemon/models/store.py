@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from voice_daemon.errors import ModelError
 from voice_daemon.models.catalogue import (
     CATALOGUE,
+    describe,
     folder_name,
     is_repo_id,
     repo_of,
     repo_of_folder,
 )
-from voice_daemon.models.description import describe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

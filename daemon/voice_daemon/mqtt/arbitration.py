@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections import deque
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from voice_daemon.events import Claim, Stage
+from voice_daemon.mqtt.messages import rfc3339
 from voice_daemon.mqtt.topics import NODE_PATTERN, SCHEMA, MqttMessage, Topics, encode_json
+from voice_daemon.wake.arbitration import MAX_HEARD, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from voice_daemon.mqtt.topics import Topics
+
 
 MAX_CLAIM_BYTES: Final = 1024
 MAX_NAME_CHARS: Final = 128
@@ -30,7 +38,7 @@ def claims_filter(topics: Topics) -> str:
     return f"{topics.base}/arbitration/+"
 
 
-def claim_message(claim: Claim, *, topics: Topics, at: str) -> MqttMessage:
+def claim_message(claim: Claim, *, topics: Topics, at: datetime) -> MqttMessage:
     """Give a claim as it is sent. `at` is for people: the clocks of devices differ."""
     body = {
         "schema": SCHEMA,
@@ -39,7 +47,7 @@ def claim_message(claim: Claim, *, topics: Topics, at: str) -> MqttMessage:
         "session_id": claim.session_id,
         "wake_word": claim.wake_word,
         "score": claim.score,
-        "at": at,
+        "at": rfc3339(at),
     }
     level = _NOT_IN_A_TOPIC.sub("_", claim.wake_word)
     topic = f"{topics.base}/arbitration/{level}"
@@ -78,3 +86,51 @@ def _claim(document: Mapping[str, Any]) -> Claim | None:
 def _name(value: object) -> str | None:
     is_good = isinstance(value, str) and 0 < len(value) <= MAX_NAME_CHARS and value.isprintable()
     return str(value) if is_good else None
+
+
+MAX_WAITING: Final = MAX_HEARD
+"""More than this between two blocks is no house but a fault; the oldest go."""
+
+
+class BrokerRivals:
+    """Devices that speak over MQTT. One thread may call `on_message`, another the rest."""
+
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        publish: Callable[[MqttMessage], None],
+        is_connected: Callable[[], bool],
+        has_problem: Callable[[], bool],
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._topics = topics
+        self._publish = publish
+        self._is_connected = is_connected
+        self._has_problem = has_problem
+        self._clock_s = clock_s
+        self._waiting: deque[tuple[Claim, float]] = deque(maxlen=MAX_WAITING)
+
+    def on_message(self, _topic: str, payload: bytes) -> None:
+        """Take what arrived; what is no claim is passed over."""
+        claim = parse_claim(payload)
+        if claim is not None:
+            self._waiting.append((claim, self._clock_s()))
+
+    def standing(self) -> Standing:
+        """Return the say of this device: none without the others, little while it has a problem."""
+        if not self._is_connected():
+            return Standing.ALONE
+        return Standing.SILENT if self._has_problem() else Standing.FULL
+
+    def tell(self, claim: Claim) -> None:
+        """Publish a claim."""
+        self._publish(claim_message(claim, topics=self._topics, at=datetime.now(UTC)))
+
+    def take(self) -> list[tuple[Claim, float]]:
+        """Return what devices said since the last call, oldest first, and how many seconds ago."""
+        taken = []
+        while self._waiting:
+            claim, arrived_s = self._waiting.popleft()
+            taken.append((claim, self._clock_s() - arrived_s))
+        return taken

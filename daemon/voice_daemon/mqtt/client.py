@@ -11,6 +11,7 @@ import logging
 import math
 import random
 import threading
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -18,26 +19,129 @@ import structlog
 
 from voice_daemon.errors import BrokerError
 from voice_daemon.mqtt.connect import Dialler, Patience
-from voice_daemon.mqtt.errors import Cause, LinkError, internal_fault, unacknowledged_fault
-from voice_daemon.mqtt.exchange import Exchange
-from voice_daemon.mqtt.mailbox import Mailbox, steady_s
+from voice_daemon.mqtt.connection import Waker, broker_url
+from voice_daemon.mqtt.errors import (
+    Cause,
+    LinkError,
+    access_fault,
+    internal_fault,
+    unacknowledged_fault,
+)
 from voice_daemon.mqtt.messages import Leaf, availability, for_event
-from voice_daemon.mqtt.paho_client import broker_url
+from voice_daemon.mqtt.outbox import Mailbox, steady_s
 from voice_daemon.mqtt.rate import Backoff
 from voice_daemon.mqtt.router import Reception
-from voice_daemon.mqtt.status import MqttStatus
-from voice_daemon.mqtt.waker import Waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from voice_daemon.config import MqttSettings
-    from voice_daemon.mqtt.connection import Link
+    from voice_daemon.mqtt.connection import Link, Receipt
     from voice_daemon.mqtt.messages import Command, MqttMessage, Topics
-    from voice_daemon.mqtt.outbox import Loss
+    from voice_daemon.mqtt.outbox import Loss, Outgoing
     from voice_daemon.mqtt.router import Interpreter, Listener
 
+
 log = structlog.get_logger()
+
+
+class Exchange:
+    """Serves an open link. `user`: as whom; `blame` is told what the broker does not let it do."""
+
+    def __init__(
+        self,
+        link: Link,
+        mailbox: Mailbox,
+        *,
+        reception: Reception,
+        user: str,
+        blame: Callable[[BrokerError], None],
+    ) -> None:
+        self._link = link
+        self._mailbox = mailbox
+        self._reception = reception
+        self._user = user
+        self._blame = blame
+        self._tickets: dict[int, int] = {}
+        """By the broker's number of a message."""
+        self._finals: dict[int, str] = {}
+        """Sessions whose final was sent and not acknowledged, by the same."""
+
+    def hand_over(self) -> None:
+        """Give the link what it can take."""
+        while self._link.is_flushed:
+            outgoing = self._mailbox.take()
+            if outgoing is None:
+                return
+            try:
+                mid = self._link.publish(outgoing.message, expiry_s=outgoing.expiry_s)
+            except ValueError as error:
+                self._give_up(outgoing, error)
+                continue
+            if outgoing.ticket is not None:
+                self._tickets[mid] = outgoing.ticket
+            if outgoing.message.final_of is not None:
+                self._finals[mid] = outgoing.message.final_of
+            self._link.flush()
+
+    def _give_up(self, outgoing: Outgoing, why: ValueError) -> None:
+        """Drop what no connection could carry: each would end over it, one after the other."""
+        log.error("mqtt.unsendable", topic=outgoing.message.topic, reason=str(why))
+        if outgoing.ticket is not None:
+            self._mailbox.acknowledge(outgoing.ticket, refused=True)
+
+    def take_in(self) -> None:
+        """Act on what the broker sent."""
+        link = self._link
+        while link.receipts:
+            self._settle(link.receipts.popleft())
+        while link.refused_filters:
+            reason = link.refused_filters.popleft()
+            self._blame(access_fault(self._user, "subscribing to commands", reason))
+        while link.received:
+            message = link.received.popleft()
+            for reply in self._reception.receive(
+                message.topic, message.payload, retain=message.retain, at=datetime.now(UTC)
+            ):
+                self._mailbox.put(reply)
+
+    def _settle(self, receipt: Receipt) -> None:
+        """Take the broker's word on one message of ours."""
+        ticket = self._tickets.pop(receipt.mid, None)
+        if ticket is not None:
+            self._mailbox.acknowledge(ticket, refused=receipt.refusal is not None)
+        final_of = self._finals.pop(receipt.mid, None)
+        if final_of is not None and receipt.refusal is None:
+            log.info("mqtt.final_delivered", session_id=final_of)
+        if receipt.refusal is not None:
+            self._blame(access_fault(self._user, "publishing", receipt.refusal))
+
+
+@dataclass(frozen=True, slots=True)
+class MqttStatus:
+    """The client right now, and its counters since the start."""
+
+    url: str
+    client_id: str
+    connected: bool
+    protocol: str
+    """`5` or `3.1.1`; empty before the first connection."""
+    queued: int
+    """Waiting or unacknowledged."""
+    dropped: int
+    """Lost for another reason than age."""
+    expired: int
+    """Lost by age."""
+    finals_lost: int
+    partials_skipped: int
+    """Partials while not connected: forgotten, which is no fault."""
+    reconnects: int
+    commands_ignored: int
+    """Retained messages on command topics."""
+    commands_refused: int
+    last_error: BrokerError | None
+    """Why it is not connected, or what the broker's access rules forbid; None when well."""
+
 
 _TURN_S: Final = 1.0
 """Longest sleep of the thread: expiry and keep-alive are looked after at least so often."""

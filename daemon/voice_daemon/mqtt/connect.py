@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from voice_daemon.mqtt.connection import Link
+from voice_daemon.mqtt.connection import Link, Protocol, Target
 from voice_daemon.mqtt.errors import Cause, LinkError, connect_fault
-from voice_daemon.mqtt.paho_client import Protocol, Target
 from voice_daemon.mqtt.tls import find_password, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from voice_daemon.config import MqttSettings
+    from voice_daemon.mqtt.connection import Waker
     from voice_daemon.mqtt.topics import MqttMessage
-    from voice_daemon.mqtt.waker import Waker
 
 log = structlog.get_logger()
 

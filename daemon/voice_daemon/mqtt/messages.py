@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from voice_daemon.events import (
-    Claim,
     ErrorRaised,
     Event,
     SessionEnded,
@@ -27,7 +26,6 @@ from voice_daemon.events import (
     WakeDetected,
     Word,
 )
-from voice_daemon.mqtt.arbitration import claim_message
 from voice_daemon.mqtt.commands import (
     Command,
     CommandError,
@@ -133,7 +131,7 @@ class Wording(Protocol):
 
 
 def for_event(
-    event: Event | Claim, *, topics: Topics, at: datetime, final_ttl_s: float = 30.0
+    event: Event, *, topics: Topics, at: datetime, final_ttl_s: float = 30.0
 ) -> tuple[MqttMessage, ...]:
     """Give what `event` says on MQTT: one message, or none for what stays inside.
 
@@ -154,11 +152,9 @@ def for_event(
             leaf, body, expiry_s = Leaf.FINAL, _final(event), final_ttl_s
         case ErrorRaised():
             leaf, body, expiry_s = Leaf.ERROR, _error(event), ERROR_EXPIRY_S
-        case Claim():
-            return (claim_message(event, topics=topics, at=_rfc3339(at)),)
         case SpeechStarted() | SpeechEnded() | StoodDown():
             return ()
-    payload = encode_json({"schema": SCHEMA, **body, "at": _rfc3339(at)})
+    payload = encode_json({"schema": SCHEMA, **body, "at": rfc3339(at)})
     qos = 0 if leaf is Leaf.PARTIAL else 1
     final_of = event.session_id if isinstance(event, TranscriptFinal) else None
     return (MqttMessage(topics.path(leaf), payload, qos, expiry_s=expiry_s, final_of=final_of),)
@@ -201,7 +197,7 @@ def info_message(info: Info, *, topics: Topics) -> MqttMessage:
 def health_message(health: Health, *, topics: Topics, at: datetime) -> MqttMessage:
     """Give the retained counters and gauges, in the order of `Health`."""
     body = {field.name: _json_value(getattr(health, field.name)) for field in fields(health)}
-    payload = encode_json({"schema": SCHEMA, **body, "at": _rfc3339(at)})
+    payload = encode_json({"schema": SCHEMA, **body, "at": rfc3339(at)})
     return MqttMessage(topics.path(Leaf.HEALTH), payload, qos=0, retain=True)
 
 
@@ -293,7 +289,7 @@ def _json_value(value: float | str | None) -> float | str | None:
     return round(value, _SCORE_DIGITS) if math.isfinite(value) else None
 
 
-def _rfc3339(at: datetime) -> str:
+def rfc3339(at: datetime) -> str:
     """Write UTC with milliseconds and Z. Raises ValueError for a time without a zone."""
     if at.tzinfo is None:
         raise ValueError(f"a time without a zone: {at!r}")

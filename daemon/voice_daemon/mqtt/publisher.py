@@ -34,8 +34,7 @@ from voice_daemon.mqtt.messages import (
     setting_message,
     state_message,
 )
-from voice_daemon.session.metrics import Ledger, Totals
-from voice_daemon.session.stopwatch import Effort
+from voice_daemon.session.metrics import Effort, Ledger, Totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -14,7 +14,7 @@ from paho.mqtt.client import topic_matches_sub
 
 from voice_daemon.mqtt.commands import CommandError, Kind, parse_command, response_message
 from voice_daemon.mqtt.messages import error_event, for_event
-from voice_daemon.mqtt.throttle import Throttle
+from voice_daemon.mqtt.rate import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

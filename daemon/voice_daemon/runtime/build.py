@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from voice_daemon.asr import StreamingDecoder, WhisperTranscriber
+from voice_daemon.asr import DecodingOptions, StreamingConfig, StreamingDecoder, WhisperTranscriber
 from voice_daemon.asr.cooperative import at_once
 from voice_daemon.asr.incremental_encoder import encoding_silence
 from voice_daemon.asr.load import free_unused_memory, loading_model
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.models import resolve
-from voice_daemon.runtime.recogniser_settings import streaming_config
 from voice_daemon.runtime.status import Problem
 from voice_daemon.runtime.worker import Engine
+from voice_daemon.session.metrics import Stopwatch
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
 from voice_daemon.session.recorder import SessionAudio, prune
-from voice_daemon.session.stopwatch import Stopwatch
 from voice_daemon.session.transcription import CurrentDictations, Dictations
 from voice_daemon.wake.detector import WakeDetector
 
@@ -35,6 +34,30 @@ if TYPE_CHECKING:
 
     from voice_daemon.asr.cooperative import Steps
     from voice_daemon.config import AsrSettings, Settings
+
+
+def streaming_config(settings: AsrSettings) -> StreamingConfig:
+    """Return how to stream for a caller that paces the steps itself, as `Pace` does.
+
+    The first ones come sooner, and all fall on whole blocks of audio: a quarter of `step_s` is
+    the least that the decoder insists on.
+    """
+    return StreamingConfig(
+        frame_threshold=settings.frame_threshold,
+        min_chunk_duration=settings.step_s / 4,
+        emit_partial=settings.partials,
+        language=settings.language,
+        task=settings.task,
+        prompt=settings.prompt,
+        no_speech_threshold=settings.no_speech_threshold,
+    )
+
+
+def decoding_options(settings: AsrSettings) -> DecodingOptions:
+    """Return how to decode whole recordings offline."""
+    language = None if settings.language == "auto" else settings.language
+    return DecodingOptions(task=settings.task, language=language, prompt=settings.prompt)
+
 
 log = structlog.get_logger()
 

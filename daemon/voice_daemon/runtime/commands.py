@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from voice_daemon.events import Event
     from voice_daemon.mqtt.messages import MqttMessage
     from voice_daemon.mqtt.publisher import Announcer
-    from voice_daemon.runtime.health import Reporter
     from voice_daemon.runtime.live_settings import LiveSettings
+    from voice_daemon.runtime.status import Reporter
     from voice_daemon.runtime.worker import Worker
     from voice_daemon.session.pipeline import Pipeline
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from voice_daemon import __version__
 from voice_daemon.config.state import Change, SettingsStore, Value
+from voice_daemon.homeassistant.discovery import Device
 from voice_daemon.mqtt.commands import Command, CommandError, Kind
+from voice_daemon.mqtt.messages import Info
 from voice_daemon.wake.models import wake_word_of_setting
 
 if TYPE_CHECKING:
@@ -19,7 +22,9 @@ if TYPE_CHECKING:
 
     from voice_daemon.config import Settings
     from voice_daemon.events import Event
+    from voice_daemon.mqtt.messages import Topics
     from voice_daemon.session.pipeline import Pipeline
+
 
 MUTE: Final = "mute"
 WAKE_THRESHOLD: Final = "wake_threshold"
@@ -223,3 +228,29 @@ def _one_of(command: Command, choices: tuple[str, ...]) -> str:
             remedy=f"send one of {', '.join(choices)}, or {AS_CONFIGURED}",
         )
     return wanted
+
+
+def device_of(live: LiveSettings, topics: Topics, *, model: str) -> Device:
+    """Describe the device to Home Assistant; `model` is the recogniser that runs."""
+    settings = live.settings
+    return Device(
+        topics=topics,
+        prefix=settings.homeassistant.prefix,
+        version=__version__,
+        model=model,
+        wake_words=live.wake_words,
+        threshold_range=THRESHOLD_RANGE,
+        silence_range_ms=SILENCE_RANGE_MS,
+        speaks_events=settings.mqtt.format == "native",
+    )
+
+
+def info_of(live: LiveSettings) -> Info:
+    """Say what the daemon starts with."""
+    settings = live.settings
+    return Info(
+        __version__,
+        settings.asr.model,
+        live.listening_for(live.values[WAKE_WORD]),
+        settings.audio.device,
+    )

@@ -20,8 +20,7 @@ import structlog
 
 from voice_daemon import __version__
 from voice_daemon.control.server import ControlServer
-from voice_daemon.errors import ControlError
-from voice_daemon.exit_codes import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OK
+from voice_daemon.errors import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OK, ControlError
 from voice_daemon.runtime.status import (
     AsrStatus,
     BrokerStatus,

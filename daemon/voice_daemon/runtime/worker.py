@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -17,24 +18,54 @@ import structlog
 from voice_daemon.audio.input import InputBack, InputLost
 from voice_daemon.errors import VoiceDaemonError, crash
 from voice_daemon.events import AudioBlock
-from voice_daemon.runtime.inbox import Inbox, Request
-from voice_daemon.runtime.model_switch import ModelSwitch
-from voice_daemon.runtime.scheduler import Turns
+from voice_daemon.runtime.scheduler import ModelSwitch, Turns
 from voice_daemon.runtime.status import Problem
 from voice_daemon.session.pipeline import Counters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
+    from voice_daemon.audio.file import Replay
     from voice_daemon.audio.input import Intake
-    from voice_daemon.audio.replay import Replay
     from voice_daemon.config import Settings
     from voice_daemon.events import Event
     from voice_daemon.mqtt.publisher import Announcer
+    from voice_daemon.session.metrics import Stopwatch
     from voice_daemon.session.pipeline import Pipeline
     from voice_daemon.session.recorder import SessionAudio
-    from voice_daemon.session.stopwatch import Stopwatch
     from voice_daemon.session.transcription import CurrentDictations
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Something to do between two blocks; `done` is called afterwards."""
+
+    act: Callable[[Pipeline], list[Event]]
+    done: Callable[[], None]
+
+
+class Inbox:
+    """Requests in order; callable from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests: dict[str | int, Request] = {}
+        self._numbers = count()
+
+    def put(self, request: Request, *, instead_of: str | None = None) -> None:
+        """Take a request in at the end, in the place of any that waits under the same name."""
+        with self._lock:
+            key = next(self._numbers) if instead_of is None else instead_of
+            self._requests.pop(key, None)
+            self._requests[key] = request
+
+    def take_all(self) -> tuple[Request, ...]:
+        """Give what is there now, in order; what comes meanwhile waits for the next turn."""
+        with self._lock:
+            requests = tuple(self._requests.values())
+            self._requests.clear()
+            return requests
+
 
 log = structlog.get_logger()
 

@@ -6,25 +6,84 @@ it. Knows nothing of wake words but the one that opened it, nor of the daemon's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 from voice_daemon.endpoint.endpointer import Endpointer, Phase, Signal, is_complete
 from voice_daemon.endpoint.hallucination import was_spoken
-from voice_daemon.events import EndReason, SpeechEnded, SpeechStarted, ms_to_samples
+from voice_daemon.events import SAMPLE_RATE, EndReason, SpeechEnded, SpeechStarted, ms_to_samples
 from voice_daemon.session.options import transcribing
-from voice_daemon.session.pace import Pace
 from voice_daemon.session.transcript import Utterance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from voice_daemon.audio.ring import RingBuffer
     from voice_daemon.endpoint.hallucination import Reading
     from voice_daemon.events import Event, Transcript
-    from voice_daemon.session.surroundings import Surroundings
+    from voice_daemon.session.options import (
+        PipelineOptions,
+        Tally,
+        Transcriber,
+        VoiceActivityDetector,
+    )
+
+
+EARLY_S: Final = 0.25
+"""Audio between two steps while there are no words: whoever speaks waits for the first most."""
+
+
+class Pace:
+    """Steps every `step_s` of audio, counted from the start of speech."""
+
+    def __init__(self, step_s: float) -> None:
+        self.step_samples = round(step_s * SAMPLE_RATE)
+        self._early_samples = round(min(step_s, EARLY_S) * SAMPLE_RATE)
+        self.start(0)
+
+    def start(self, speech_from: int) -> None:
+        """Begin with an utterance that is spoken from a sample on."""
+        self._spacing = self._early_samples
+        self._next = speech_from + self._spacing
+
+    def due(self, heard_to: int) -> int:
+        """How many steps fell due until a sample and were not passed."""
+        return max(0, 1 + (heard_to - self._next) // self._spacing)
+
+    def passed(self, heard_to: int, *, has_words: bool) -> None:
+        """Count what is due as done; with words there, the next is a whole step away."""
+        last = self._next + (self.due(heard_to) - 1) * self._spacing
+        if has_words:
+            self._spacing = self.step_samples
+        self._next = last + self._spacing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """A session keeps those with which it was opened."""
+
+    ring: RingBuffer
+    vad: VoiceActivityDetector
+    transcriber: Transcriber
+    options: PipelineOptions
+    now_sample: Callable[[], int]
+    tally: Tally
+
+    def with_silence(self, silence_ms: float) -> Surroundings:
+        """Give the same with another silence that ends a command."""
+        return replace(self, options=replace(self.options, silence_ms=silence_ms))
+
+    def governed_by(self, options: PipelineOptions) -> Surroundings:
+        """Give the same with other numbers and as much audio as they want, but this silence."""
+        return replace(
+            self,
+            options=replace(options, silence_ms=self.options.silence_ms),
+            ring=self.ring.resized(ms_to_samples(options.history_ms())),
+        )
+
 
 STEP_SPREAD = 1.2
 """Audio between two steps, at least, for each second that the last one took."""

@@ -19,21 +19,45 @@ from wyoming.asr import (
     TranscriptStop,
 )
 from wyoming.error import Error
-from wyoming.info import Describe
+from wyoming.info import AsrModel, AsrProgram, Attribution, Describe, Info
 from wyoming.ping import Ping, Pong
 
+from voice_daemon import __version__
 from voice_daemon.errors import VoiceDaemonError, WyomingError
 from voice_daemon.wyoming import framing as frames
-from voice_daemon.wyoming.info import info_of
 from voice_daemon.wyoming.pcm import PcmFormat
-from voice_daemon.wyoming.stream import ClientStream, Committed, Failed, Finished
-from voice_daemon.wyoming.utterance import Utterance
+from voice_daemon.wyoming.stream import ClientStream, Committed, Failed, Finished, Utterance
 
 if TYPE_CHECKING:
     from wyoming.event import Event, Eventable
 
-    from voice_daemon.wyoming.parts import Limits, Recogniser, Schedule
-    from voice_daemon.wyoming.stream import Report
+    from voice_daemon.wyoming.stream import Limits, Recogniser, Report, Schedule
+
+
+PROGRAM: Final = "voice-daemon"
+
+
+def info_of(recogniser: Recogniser) -> Info:
+    """Describe the recogniser."""
+    model = AsrModel(
+        name=recogniser.model,
+        attribution=Attribution("OpenAI", "https://github.com/openai/whisper"),
+        installed=True,
+        description=f"Whisper {recogniser.model}",
+        version=None,
+        languages=list(recogniser.languages),
+    )
+    program = AsrProgram(
+        name=PROGRAM,
+        attribution=Attribution(PROGRAM, ""),
+        installed=True,
+        description="Streaming Whisper on MLX",
+        version=__version__,
+        models=[model],
+        supports_transcript_streaming=recogniser.streams,
+    )
+    return Info(asr=[program])
+
 
 log = structlog.get_logger()
 

@@ -17,10 +17,10 @@ from wyoming.error import Error
 from voice_daemon.errors import WyomingError
 from voice_daemon.wyoming import framing as frames
 from voice_daemon.wyoming.connection import Connection
-from voice_daemon.wyoming.parts import Limits
+from voice_daemon.wyoming.stream import Limits
 
 if TYPE_CHECKING:
-    from voice_daemon.wyoming.parts import Recogniser, Schedule
+    from voice_daemon.wyoming.stream import Recogniser, Schedule
 
 log = structlog.get_logger()
 

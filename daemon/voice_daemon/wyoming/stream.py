@@ -7,16 +7,18 @@ here: it is reported, and nobody else hears of it.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import structlog
 
 from voice_daemon.errors import VoiceDaemonError, WyomingError
 from voice_daemon.events import SAMPLE_RATE
+from voice_daemon.wyoming.pcm import PcmConverter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +26,90 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voice_daemon.events import Transcript
-    from voice_daemon.wyoming.parts import Dictation, Recogniser, Schedule
+    from voice_daemon.wyoming.pcm import PcmFormat
+
+
+class Dictation(Protocol):
+    """One utterance being recognised; lives and dies on the model thread."""
+
+    def feed(self, samples: NDArray[np.int16]) -> None:
+        """Take the next (n,) samples at 16 kHz."""
+
+    def step(self) -> str:
+        """Read on; return the text that is committed, which only grows."""
+
+    def finish(self) -> Transcript:
+        """Read all of it at once; nothing may be fed afterwards."""
+
+
+class Recogniser(Protocol):
+    """Opens utterances, and says what it can do."""
+
+    @property
+    def model(self) -> str:
+        """What the model is called."""
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Codes of the languages that may be asked for."""
+
+    @property
+    def streams(self) -> bool:
+        """False when text comes at the end alone."""
+
+    @property
+    def step_s(self) -> float:
+        """Audio between two steps."""
+
+    def open(self, language: str | None) -> Dictation:
+        """Begin an utterance, on the model thread; None: in the configured language."""
+
+
+class Job(Protocol):
+    """Steps to compute on the model thread."""
+
+    @property
+    def due(self) -> bool:
+        """True while there is one; any thread may ask."""
+
+    def step(self) -> None:
+        """Take one; never raises."""
+
+
+class Schedule(Protocol):
+    """Gives jobs their turns on the model thread; any thread may call it."""
+
+    def join(self, job: Job) -> None:
+        """Let a job take part."""
+
+    def leave(self, job: Job) -> None:
+        """Take it out again."""
+
+    def ring(self) -> None:
+        """Say that a job has become due."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a client may take of us.
+
+    Memory: `max_clients` times a payload, the backlog and a recogniser's caches.
+    """
+
+    max_clients: int = 16
+    idle_s: float = 300
+    """Without any event between two utterances."""
+    stall_s: float = 30
+    """Without a whole event inside an utterance."""
+    max_audio_s: float = 600
+    """Of one utterance."""
+    max_chunk_s: float = 60
+    """Of one event, whatever its sample rate."""
+    max_backlog_s: float = 30
+    """Audio that waits for its turn; beyond it the client is not read from."""
+    max_unsent_bytes: int = 256 * 1024
+    """Answers that a client leaves unread."""
+
 
 log = structlog.get_logger()
 
@@ -177,3 +262,59 @@ def _failure(fault: Exception) -> VoiceDaemonError:
         f"the recogniser failed: {type(fault).__name__}",
         remedy="try again; the log of the daemon has the details",
     )
+
+
+class Utterance:
+    """The audio of one utterance on its way to the model thread."""
+
+    def __init__(self, stream: ClientStream, limits: Limits) -> None:
+        self.stream = stream
+        self.sent = ""
+        """The text that was sent in parts."""
+        self.room = asyncio.Event()
+        """Set while more audio may come."""
+        self.over = asyncio.Event()
+        """Set once the last report was passed on."""
+        self._limits = limits
+        self._pcm: PcmFormat | None = None
+        self._converter: PcmConverter | None = None
+        self._audio_s = 0.0
+        self.room.set()
+
+    def take(self, pcm: PcmFormat, payload: bytes) -> None:
+        """Pass a chunk on; raises `WyomingError` for one that is too long."""
+        chunk_s = pcm.seconds(len(payload))
+        self._audio_s += chunk_s
+        if chunk_s > self._limits.max_chunk_s or self._audio_s > self._limits.max_audio_s:
+            raise WyomingError(
+                "wyoming.too_long",
+                f"that is more than {self._limits.max_audio_s:g} s of audio, "
+                f"or {self._limits.max_chunk_s:g} s in one chunk",
+                remedy="send it in parts, each with its own audio-stop",
+            )
+        if self._converter is None or pcm != self._pcm:
+            self._drain()
+            self._pcm, self._converter = pcm, PcmConverter(pcm)
+        self._feed(self._converter.feed(payload))
+        self.follow()
+
+    def end(self) -> None:
+        """Pass on that this was all."""
+        self._drain()
+        self.stream.end()
+
+    def follow(self) -> None:
+        """Open or close `room` by what waits."""
+        if self.stream.backlog_samples > self._limits.max_backlog_s * SAMPLE_RATE:
+            self.room.clear()
+        else:
+            self.room.set()
+
+    def _drain(self) -> None:
+        if self._converter is not None:
+            self._feed(self._converter.finish())
+            self._converter = None
+
+    def _feed(self, samples: NDArray[np.int16]) -> None:
+        if samples.size:
+            self.stream.feed(samples)

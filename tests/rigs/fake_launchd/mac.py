@@ -12,7 +12,7 @@ from voice_daemon.cli.parser import command_parser
 from voice_daemon.cli.service import COMMANDS
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.launchd import Installation, Launchctl, Machine, Places
-from voice_daemon.launchd.interpreter import Interpreter
+from voice_daemon.launchd.app_bundle import Interpreter
 from voice_daemon.launchd.steps import run_program
 
 if TYPE_CHECKING:

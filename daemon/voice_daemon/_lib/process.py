@@ -24,3 +24,8 @@ def resident_mb() -> int:
         return resident_pages * os.sysconf("SC_PAGE_SIZE") // 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // 2**20 if sys.platform == "darwin" else peak // 2**10
+
+
+def forbid() -> None:
+    """Have no core file written of this process and of those that it starts."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -6,10 +6,11 @@ and modes, and changes nothing; whether to refuse or to warn is its callers' dec
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,3 +84,25 @@ def _exposed(path: Path, found: os.stat_result) -> Exposure | None:
 def _trusted() -> set[int]:
     """Give whom a file may belong to: this user, and root, who could do anything anyway."""
     return {os.geteuid(), 0}
+
+
+MAX_BYTES: Final = 64 * 2**20
+"""The largest tokenizer.json has 4 MB."""
+
+
+def read_small(path: Path) -> bytes:
+    """Read a file whole; ValueError for one that is too long to be what it should."""
+    with path.open("rb") as file:
+        # A read claims as much memory as it asks for, whatever there is.
+        content = file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"it is longer than {MAX_BYTES >> 20} MiB")
+    return content
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - callers check what they take from it
+    """Read a JSON document; ValueError for what is none."""
+    try:
+        return json.loads(read_small(path).decode("utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
