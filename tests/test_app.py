@@ -217,7 +217,7 @@ def test_a_fault_on_the_main_thread_ends_everything_in_order(
     app = make_app(mosquitto_port, Input(EndlessRoom))
 
     def fail() -> None:
-        if app._announcer.picture().state is State.IDLE:
+        if app._publisher.picture().state is State.IDLE:
             raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(app._chores, "do", fail)

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from voice_daemon import __version__
-from voice_daemon.audio.input import Intake
+from voice_daemon.audio.input import AudioInput
 from voice_daemon.cli.context import print_error
 from voice_daemon.control.server import ControlServer
 from voice_daemon.errors import BrokerError, VoiceDaemonError, crash, exit_code
 from voice_daemon.events import EndReason
-from voice_daemon.homeassistant.announce import Lifecycle
-from voice_daemon.mqtt.arbitration import BrokerRivals, claims_filter
+from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
+from voice_daemon.mqtt.arbitration import MqttPeers, claims_filter
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.hermes import Hermes
 from voice_daemon.mqtt.messages import (
@@ -41,13 +41,13 @@ from voice_daemon.mqtt.messages import (
     health_message,
 )
 from voice_daemon.mqtt.outbox import steady_s
-from voice_daemon.mqtt.publisher import Announcer
-from voice_daemon.runtime.commands import Orders
+from voice_daemon.mqtt.publisher import Publisher
+from voice_daemon.runtime.commands import CommandHandler
 from voice_daemon.runtime.live_settings import LiveSettings, device_of, info_of
-from voice_daemon.runtime.live_view import Glance
+from voice_daemon.runtime.live_view import LiveView
 from voice_daemon.runtime.reload import Reconfigurable, Reloader
-from voice_daemon.runtime.scheduler import Turns
-from voice_daemon.runtime.status import Reporter
+from voice_daemon.runtime.scheduler import RoundRobin
+from voice_daemon.runtime.status import StatusCollector
 from voice_daemon.runtime.worker import Engine, Outcome, Worker
 from voice_daemon.wake.models import wake_choices
 from voice_daemon.wyoming.server import WyomingServer
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from voice_daemon.audio import AudioSource
-    from voice_daemon.audio.file import Replay
+    from voice_daemon.audio.file import FileReplay
     from voice_daemon.config import Settings
     from voice_daemon.control.server import Handler
     from voice_daemon.runtime.reload import Configuration
@@ -71,7 +71,7 @@ class Input:
 
     new_source: Callable[[], AudioSource]
     name_of: Callable[[AudioSource], str] = lambda source: source.description
-    replay: Replay | None = None
+    replay: FileReplay | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +121,17 @@ class Assembly:
         self._hooks = hooks
         self._build_engine = build_engine
         hermes = Hermes(self._topics, steady_s) if settings.mqtt.format == "hermes" else None
-        glance = Glance()
-        turns = Turns()
+        live_view = LiveView()
+        scheduler = RoundRobin()
         self.store = live.store
         self.homeassistant = self._build_homeassistant()
         self.mqtt = self._build_mqtt(hermes)
-        self.announcer = self._build_announcer(glance, hermes)
-        self._rivals = self._build_rivals()
-        self.intake = self._build_intake(audio)
-        self.wyoming = self._build_wyoming(turns)
-        self.worker = self._build_worker(audio.replay, glance, turns)
-        self._reporter = self._build_reporter(glance, places.log_file)
+        self.publisher = self._build_announcer(live_view, hermes)
+        self._peers = self._build_rivals()
+        self.audio_input = self._build_intake(audio)
+        self.wyoming = self._build_wyoming(scheduler)
+        self.worker = self._build_worker(audio.replay, live_view, scheduler)
+        self._reporter = self._build_reporter(live_view, places.log_file)
         self.orders = self._build_orders()
         self.reloader = (
             self._build_reloader(configuration, is_live=audio.replay is None)
@@ -150,10 +150,10 @@ class Assembly:
         for message in (online, *self._retained()):
             self.mqtt.publish(message)
 
-    def _build_homeassistant(self) -> Lifecycle:
+    def _build_homeassistant(self) -> DiscoveryAnnouncer:
         settings = self._settings
         device = device_of(self._live, self._topics, model=settings.asr.model)
-        return Lifecycle(
+        return DiscoveryAnnouncer(
             device if settings.homeassistant.discovery else None,
             topics=self._topics,
             settings=self._live.names,
@@ -175,65 +175,69 @@ class Assembly:
             foreign=hermes,
         )
 
-    def _build_announcer(self, glance: Glance, hermes: Hermes | None) -> Announcer:
-        return Announcer(
+    def _build_announcer(self, live_view: LiveView, hermes: Hermes | None) -> Publisher:
+        return Publisher(
             publish=self.mqtt.publish,
             topics=self._topics,
             info=info_of(self._live),
             settings=self._live.values,
             final_ttl_s=self._settings.mqtt.final_ttl_s,
             wording=hermes.for_event if hermes else for_event,
-            on_event=glance.read,
+            on_event=live_view.read,
         )
 
-    def _build_rivals(self) -> BrokerRivals:
-        return BrokerRivals(
+    def _build_rivals(self) -> MqttPeers:
+        return MqttPeers(
             topics=self._topics,
             publish=self.mqtt.publish,
             is_connected=lambda: self.mqtt.status().connected,
-            has_problem=lambda: bool(self.announcer.picture().problems),
+            has_problem=lambda: bool(self.publisher.picture().problems),
         )
 
-    def _build_intake(self, audio: Input) -> Intake:
-        return Intake(
+    def _build_intake(self, audio: Input) -> AudioInput:
+        return AudioInput(
             audio.new_source,
             name_of=audio.name_of,
             stall_timeout_s=self._settings.audio.stall_timeout_s,
         )
 
-    def _build_wyoming(self, turns: Turns) -> WyomingServer | None:
+    def _build_wyoming(self, scheduler: RoundRobin) -> WyomingServer | None:
         wanted = self._settings.wyoming
-        return WyomingServer(wanted.host, wanted.port, schedule=turns) if wanted.enabled else None
+        return (
+            WyomingServer(wanted.host, wanted.port, schedule=scheduler) if wanted.enabled else None
+        )
 
-    def _build_worker(self, replay: Replay | None, glance: Glance, turns: Turns) -> Worker:
+    def _build_worker(
+        self, replay: FileReplay | None, live_view: LiveView, scheduler: RoundRobin
+    ) -> Worker:
         return Worker(
             build=self._engine_in_service,
-            intake=self.intake,
-            announcer=self.announcer,
+            audio_input=self.audio_input,
+            publisher=self.publisher,
             silence_alarm_s=None if replay else self._settings.audio.silence_alarm_s,
             replay=replay,
             before_opening=self._hooks.before_opening,
             on_end=self._hooks.ended,
-            turns=turns,
-            on_scores=glance.scored,
+            scheduler=scheduler,
+            on_scores=live_view.scored,
         )
 
-    def _build_reporter(self, glance: Glance, log_file: Path | None) -> Reporter:
-        return Reporter(
+    def _build_reporter(self, live_view: LiveView, log_file: Path | None) -> StatusCollector:
+        return StatusCollector(
             settings=self._settings,
-            announcer=self.announcer,
-            intake=self.intake,
+            publisher=self.publisher,
+            audio_input=self.audio_input,
             worker=self.worker,
             mqtt=self.mqtt,
             started_s=time.monotonic(),
             log_file=log_file,
-            glance=glance,
+            live_view=live_view,
         )
 
-    def _build_orders(self) -> Orders:
-        return Orders(
+    def _build_orders(self) -> CommandHandler:
+        return CommandHandler(
             worker=self.worker,
-            announcer=self.announcer,
+            publisher=self.publisher,
             reporter=self._reporter,
             live=self._live,
             topics=self._topics,
@@ -247,7 +251,7 @@ class Assembly:
             live=self._live,
             topics=self._topics,
             homeassistant=self.homeassistant,
-            announcer=self.announcer,
+            publisher=self.publisher,
             worker=self.worker,
             orders=self.orders,
             watches_silence=is_live,
@@ -263,9 +267,9 @@ class Assembly:
 
         Raises what keeps them from being built, and when the others' port is taken.
         """
-        engine = self._build_engine(self.intake.now_sample)
+        engine = self._build_engine(self.audio_input.now_sample)
         if self._contends:
-            engine.pipeline.arbitrate(self._topics.node, self._rivals)
+            engine.pipeline.arbitrate(self._topics.node, self._peers)
         if self.wyoming is not None and engine.dictations is not None:
             self.wyoming.start(engine.dictations)
         return engine
@@ -281,10 +285,10 @@ class Assembly:
     def _retained(self) -> list[MqttMessage]:
         """Give what a broker that may have forgotten everything must be told."""
         health = [self._health()] if self.worker.engine_ready else []
-        return [*self.homeassistant.messages(), *self.announcer.retained(), *health]
+        return [*self.homeassistant.messages(), *self.publisher.retained(), *health]
 
     def _on_claim(self, topic: str, payload: bytes) -> None:
-        self._rivals.on_message(topic, payload)
+        self._peers.on_message(topic, payload)
 
     def _on_command(self, command: Command) -> None:
         self.orders.on_command(command)
@@ -354,7 +358,7 @@ class Chores:
         """Report every minute, and at once when something becomes of the microphone."""
         if not self._parts.worker.engine_ready:
             return
-        problems = self._parts.announcer.picture().problems
+        problems = self._parts.publisher.picture().problems
         of_microphone = tuple(code for code, problem in problems.items() if problem.part == "mic")
         if now_s >= self._next_health_s or of_microphone != self._microphone_problems:
             self._next_health_s = now_s + HEALTH_EVERY_S
@@ -372,7 +376,7 @@ class Chores:
             if error.message != self._save_fault:
                 self._save_fault = error.message
                 log.warning("settings.not_saved", reason=error.message, remedy=error.remedy)
-                self._parts.announcer.error(error_event(error))
+                self._parts.publisher.error(error_event(error))
 
 
 __all__ = ["App", "Input"]
@@ -454,7 +458,7 @@ class App:
         )
         self._chores = Chores(self._parts)
         self._mqtt = self._parts.mqtt
-        self._announcer = self._parts.announcer
+        self._publisher = self._parts.publisher
         self._worker = self._parts.worker
         self._control = self._parts.control
 
@@ -516,7 +520,7 @@ class App:
             self._parts.reloader.reload()
         except VoiceDaemonError as error:
             log.error("config.refused", code=error.code, problem=error.message)  # noqa: TRY400 - an error with a remedy needs no traceback
-            self._announcer.error(error_event(error))
+            self._publisher.error(error_event(error))
 
     def _worker_overdue(self) -> Outcome | None:
         now_s = time.monotonic()
@@ -541,10 +545,10 @@ class App:
         self._broker_met.set()
         worker_ended = self._worker.stop(WORKER_STOP_S)
         if error is not None:
-            self._announcer.error(error_event(error))
-        self._announcer.close(EndReason.SHUTDOWN if error is None else EndReason.ERROR)
+            self._publisher.error(error_event(error))
+        self._publisher.close(EndReason.SHUTDOWN if error is None else EndReason.ERROR)
         if worker_ended:
-            self._parts.intake.close()
+            self._parts.audio_input.close()
         delivered = self._mqtt.stop(FLUSH_S)
         self._chores.finish(delivered=delivered)
         if self._control is not None:

@@ -62,8 +62,8 @@ def test_the_text_equals_faster_whispers_on_the_same_weights(
 
 def test_a_guess_changes_the_cost_and_not_the_result(tiny: WhisperModel, cross: CrossKeys) -> None:
     greedy = GreedyDecoder(tiny)
-    opening = tiny.opening("en", "transcribe")
-    plain = greedy.decode(cross, opening, max_tokens=40, n_frames=150)
+    initial_tokens = tiny.initial_tokens("en", "transcribe")
+    plain = greedy.decode(cross, initial_tokens, max_tokens=40, n_frames=150)
     assert plain.ended
     right = list(plain.tokens)
     nearly_right = (
@@ -73,7 +73,7 @@ def test_a_guess_changes_the_cost_and_not_the_result(tiny: WhisperModel, cross: 
         [*right, 262],
     )
     for guess in (right, right[:3], [*right[:2], 262, 262], [262] * 5, *nearly_right):
-        guessed = greedy.decode(cross, opening, guess=guess, max_tokens=40, n_frames=150)
+        guessed = greedy.decode(cross, initial_tokens, guess=guess, max_tokens=40, n_frames=150)
         assert guessed.tokens == plain.tokens
         assert guessed.ended
         np.testing.assert_allclose(guessed.logprobs, plain.logprobs, atol=1e-3)
@@ -93,12 +93,12 @@ def test_a_guess_is_resumed_after_the_word_that_differs(
 
     def passes(guess: list[int]) -> int:
         before = n_calls
-        found = greedy.decode(cross, opening, guess=guess, max_tokens=40, n_frames=150)
+        found = greedy.decode(cross, initial_tokens, guess=guess, max_tokens=40, n_frames=150)
         assert list(found.tokens) == right
         return n_calls - before
 
-    greedy, opening = GreedyDecoder(tiny), tiny.opening("en", "transcribe")
-    right = list(greedy.decode(cross, opening, max_tokens=40, n_frames=150).tokens)
+    greedy, initial_tokens = GreedyDecoder(tiny), tiny.initial_tokens("en", "transcribe")
+    right = list(greedy.decode(cross, initial_tokens, max_tokens=40, n_frames=150).tokens)
     monkeypatch.setattr(TextDecoder, "__call__", counted)
     assert passes(right) == 1
     assert passes([262, *right[1:]]) <= 3 < passes([262])
@@ -106,16 +106,16 @@ def test_a_guess_is_resumed_after_the_word_that_differs(
 
 def test_a_forced_text_is_continued(tiny: WhisperModel, cross: CrossKeys) -> None:
     greedy = GreedyDecoder(tiny)
-    opening = tiny.opening("en", "transcribe")
-    whole = greedy.decode(cross, opening, max_tokens=40, n_frames=150)
-    rest = greedy.decode(cross, opening, whole.tokens[:4], max_tokens=40, n_frames=150)
+    initial_tokens = tiny.initial_tokens("en", "transcribe")
+    whole = greedy.decode(cross, initial_tokens, max_tokens=40, n_frames=150)
+    rest = greedy.decode(cross, initial_tokens, whole.tokens[:4], max_tokens=40, n_frames=150)
     assert rest.tokens == whole.tokens[4:]
     assert rest.scores.shape[1] == len(whole.tokens)
 
 
 def test_the_token_limit_stops_without_an_end(tiny: WhisperModel, cross: CrossKeys) -> None:
     decoded = GreedyDecoder(tiny).decode(
-        cross, tiny.opening("en", "transcribe"), max_tokens=2, n_frames=150
+        cross, tiny.initial_tokens("en", "transcribe"), max_tokens=2, n_frames=150
     )
     assert len(decoded.tokens) == 2
     assert not decoded.ended

@@ -13,8 +13,8 @@ from voice_daemon.asr.decoding import GreedyDecoder
 from voice_daemon.asr.features import log_mel_spectrogram
 from voice_daemon.asr.incremental_encoder import (
     FRAME_SAMPLES,
-    AcousticContext,
-    SilentWindow,
+    IncrementalEncoder,
+    SilenceCache,
     encoding_silence,
     silent_window,
 )
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def silence(tiny: WhisperModel) -> SilentWindow:
+def silence(tiny: WhisperModel) -> SilenceCache:
     """The silent window, encoded once."""
     return silent_window(tiny)
 
@@ -40,9 +40,9 @@ def padded_mel(tiny: WhisperModel, command_speech: NDArray[np.float32]) -> mx.ar
 
 
 def context(
-    tiny: WhisperModel, silence: SilentWindow, *, refresh_frames: int = 50
-) -> AcousticContext:
-    return AcousticContext(tiny, silence, refresh_frames=refresh_frames, padding_frames=10)
+    tiny: WhisperModel, silence: SilenceCache, *, refresh_frames: int = 50
+) -> IncrementalEncoder:
+    return IncrementalEncoder(tiny, silence, refresh_frames=refresh_frames, padding_frames=10)
 
 
 @pytest.mark.parametrize(("first", "end"), [(0, 60), (37, 90), (1000, 1010)])
@@ -52,7 +52,7 @@ def test_frames_encoded_inside_their_own_context_equal_the_reference(
     reference, keys = tiny.encoder.with_keys(padded_mel)
     margin = 1 if first else 0
     frames, grown = at_once(
-        tiny.encoder.beside(
+        tiny.encoder.with_context(
             padded_mel[:, 2 * (first - margin) : 2 * (end + 1)],
             [(k[:, :, :first], v[:, :, :first]) for k, v in keys] if first else None,
             [(k[:, :, end:], v[:, :, end:]) for k, v in keys],
@@ -68,37 +68,37 @@ def test_frames_encoded_inside_their_own_context_equal_the_reference(
 
 def test_the_text_beside_cached_silence_is_that_of_the_padded_encoder(
     tiny: WhisperModel,
-    silence: SilentWindow,
+    silence: SilenceCache,
     padded_mel: mx.array,
     command_speech: NDArray[np.float32],
 ) -> None:
-    greedy, opening = GreedyDecoder(tiny), tiny.opening("en", "transcribe")
+    greedy, initial_tokens = GreedyDecoder(tiny), tiny.initial_tokens("en", "transcribe")
     audio = context(tiny, silence)
     audio.feed(command_speech)
     n_frames = audio.encode(everything=True, padding_frames=25)
-    ours = greedy.decode(audio.cross, opening, max_tokens=60, n_frames=n_frames)
+    ours = greedy.decode(audio.cross, initial_tokens, max_tokens=60, n_frames=n_frames)
     cross = tiny.decoder.cross_keys(tiny.encoder(padded_mel))
-    reference = greedy.decode(cross, opening, max_tokens=60, n_frames=n_frames)
+    reference = greedy.decode(cross, initial_tokens, max_tokens=60, n_frames=n_frames)
     assert ours.tokens == reference.tokens
     np.testing.assert_allclose(ours.logprobs, reference.logprobs, atol=0.5)
 
 
 def test_pooled_silence_covers_the_rest_of_the_window(
-    tiny: WhisperModel, silence: SilentWindow
+    tiny: WhisperModel, silence: SilenceCache
 ) -> None:
     encoder, cross = silence.after(3 * silence.pool)
     n_keys = tiny.dims.n_audio_ctx // silence.pool - 3
     assert {k.shape[2] for k, _ in (*encoder, *cross)} == {n_keys}
 
 
-def test_the_end_of_the_window_leaves_no_silence(tiny: WhisperModel, silence: SilentWindow) -> None:
+def test_the_end_of_the_window_leaves_no_silence(tiny: WhisperModel, silence: SilenceCache) -> None:
     audio = context(tiny, silence)
     audio.feed(np.zeros(N_SAMPLES, dtype=np.float32))
     assert audio.encode(everything=True) == tiny.dims.n_audio_ctx
     assert {k.shape[2] for k, _ in audio.cross.layers} == {tiny.dims.n_audio_ctx}
 
 
-def test_the_audio_is_counted_in_whole_frames(tiny: WhisperModel, silence: SilentWindow) -> None:
+def test_the_audio_is_counted_in_whole_frames(tiny: WhisperModel, silence: SilenceCache) -> None:
     audio = context(tiny, silence)
     audio.feed(np.zeros(10 * FRAME_SAMPLES + 7, dtype=np.float32))
     assert audio.encode(everything=True) == 10
@@ -106,7 +106,7 @@ def test_the_audio_is_counted_in_whole_frames(tiny: WhisperModel, silence: Silen
 
 
 def test_encoding_in_steps_ends_near_encoding_at_once(
-    tiny: WhisperModel, silence: SilentWindow, command_speech: NDArray[np.float32]
+    tiny: WhisperModel, silence: SilenceCache, command_speech: NDArray[np.float32]
 ) -> None:
     whole = context(tiny, silence)
     whole.feed(command_speech)
@@ -121,7 +121,7 @@ def test_encoding_in_steps_ends_near_encoding_at_once(
 
 
 def test_silence_is_encoded_a_layer_at_a_time_for_whoever_has_to_listen_meanwhile(
-    tiny: WhisperModel, silence: SilentWindow
+    tiny: WhisperModel, silence: SilenceCache
 ) -> None:
     steps = encoding_silence(tiny)
     n_steps = 0
@@ -136,7 +136,7 @@ def test_silence_is_encoded_a_layer_at_a_time_for_whoever_has_to_listen_meanwhil
     np.testing.assert_allclose(found.cross[0][0], silence.cross[0][0], atol=1e-4)
 
 
-def test_a_step_takes_the_silence_in_less_detail(silence: SilentWindow) -> None:
+def test_a_step_takes_the_silence_in_less_detail(silence: SilenceCache) -> None:
     coarse = silence.coarser(4)
     fine = np.array(silence.encoder[1][0])[:, :, :4]
     assert coarse.pool == 4 * silence.pool

@@ -189,8 +189,8 @@ def test_a_long_prompt_costs_what_its_newest_words_do(
 ) -> None:
     long = "The cellar, the attic and the shed. " * 100
     assert ODD_NAME in final_text(tiny, odd_name_speech, prompt=f"{long} Kilnsey, {ODD_NAME}.")
-    plain = tiny.opening("en", "transcribe")
-    assert len(tiny.opening("en", "transcribe", long)) == len(plain) + 1 + PROMPT_TOKENS
+    plain = tiny.initial_tokens("en", "transcribe")
+    assert len(tiny.initial_tokens("en", "transcribe", long)) == len(plain) + 1 + PROMPT_TOKENS
 
 
 @pytest.mark.parametrize("level", [0.0, 0.02])

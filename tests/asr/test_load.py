@@ -14,7 +14,7 @@ import pytest
 
 from support.whisper_files import tiny_en
 from voice_daemon.asr import StreamingDecoder, WhisperTranscriber, load_model
-from voice_daemon.asr.incremental_encoder import SilentWindow, silent_window
+from voice_daemon.asr.incremental_encoder import SilenceCache, silent_window
 from voice_daemon.asr.load import default_dtype
 from voice_daemon.asr.model import AudioEncoder
 from voice_daemon.asr.sampler import MlxPicker, NumpyPicker, token_picker
@@ -54,7 +54,7 @@ def read(model: WhisperModel, reference: WhisperModel, speech: NDArray[np.float3
         tuple((k.astype(model.dtype), v.astype(model.dtype)) for k, v in half)
         for half in (silence.encoder, silence.cross)
     ]
-    decoder = StreamingDecoder(model, silence=SilentWindow(silence.pool, *layers))
+    decoder = StreamingDecoder(model, silence=SilenceCache(silence.pool, *layers))
     decoder.feed(speech[len(speech) // 3 :])
     return decoder.finish().text.lower()
 
@@ -111,10 +111,10 @@ def test_suppressed_tokens_are_never_chosen(tiny: WhisperModel) -> None:
 
 
 def test_a_prompt_stands_before_the_start(tiny: WhisperModel) -> None:
-    opening = tiny.opening("en", "transcribe", "Kitchen, garage.")
-    assert opening[0] == tiny.tokenizer.sot_prev
-    assert opening[-2:] == tiny.opening("en", "transcribe")
-    long = tiny.opening("en", "transcribe", "kitchen " * 500)
+    initial_tokens = tiny.initial_tokens("en", "transcribe", "Kitchen, garage.")
+    assert initial_tokens[0] == tiny.tokenizer.sot_prev
+    assert initial_tokens[-2:] == tiny.initial_tokens("en", "transcribe")
+    long = tiny.initial_tokens("en", "transcribe", "kitchen " * 500)
     assert len(long) <= 64 + 3
 
 

@@ -59,9 +59,9 @@ def test_what_is_fed_meanwhile_changes_nothing_of_what_is_settled(
         window.encode()
         assert window.read().words
 
-    beside, n_turns = turns(settling(window, NOTHING_STREAMED, n_layers=n_layers), go_on)
+    with_context, n_turns = turns(settling(window, NOTHING_STREAMED, n_layers=n_layers), go_on)
     assert n_turns >= 2 * ENCODING_TURNS
-    assert (beside.words, beside.frame) == (alone.words, alone.frame)
+    assert (with_context.words, with_context.frame) == (alone.words, alone.frame)
     assert 1 <= text_of(alone.words).lower().count("kitchen") <= 2
 
 

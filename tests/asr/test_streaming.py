@@ -17,7 +17,7 @@ from voice_daemon.asr import (
     generate_streaming,
 )
 from voice_daemon.asr.alignatt import DraftWord, cut_point
-from voice_daemon.asr.incremental_encoder import SilentWindow, silent_window
+from voice_daemon.asr.incremental_encoder import SilenceCache, silent_window
 from voice_daemon.asr.types import text_of, word_times
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ CONFIG = StreamingConfig()
 
 
 @pytest.fixture(scope="module")
-def silence(tiny: WhisperModel) -> SilentWindow:
+def silence(tiny: WhisperModel) -> SilenceCache:
     return silent_window(tiny)
 
 
@@ -83,7 +83,7 @@ def test_word_times_rise_and_lie_in_the_audio(results: tuple[StreamingResult, ..
 
 
 def test_a_step_without_enough_new_audio_does_nothing(
-    tiny: WhisperModel, silence: SilentWindow
+    tiny: WhisperModel, silence: SilenceCache
 ) -> None:
     decoder = StreamingDecoder(tiny, CONFIG, silence=silence)
     decoder.feed(np.zeros(7999, dtype=np.float32))
@@ -94,7 +94,7 @@ def test_a_step_without_enough_new_audio_does_nothing(
     ("threshold", "committed"), [(CONFIG.no_speech_threshold, ""), (1.0, "you")]
 )
 def test_what_whisper_reads_in_silence_is_not_committed(
-    tiny: WhisperModel, silence: SilentWindow, threshold: float, committed: str
+    tiny: WhisperModel, silence: SilenceCache, threshold: float, committed: str
 ) -> None:
     config = replace(CONFIG, no_speech_threshold=threshold)
     decoder = StreamingDecoder(tiny, config, silence=silence)
@@ -106,7 +106,7 @@ def test_what_whisper_reads_in_silence_is_not_committed(
 
 
 def test_partials_can_be_turned_off(
-    tiny: WhisperModel, silence: SilentWindow, command_speech: NDArray[np.float32]
+    tiny: WhisperModel, silence: SilenceCache, command_speech: NDArray[np.float32]
 ) -> None:
     decoder = StreamingDecoder(tiny, replace(CONFIG, emit_partial=False), silence=silence)
     decoder.feed(command_speech)
@@ -116,7 +116,7 @@ def test_partials_can_be_turned_off(
 
 @pytest.mark.parametrize("n_samples", [0, 100, 399, 5000])
 def test_hardly_any_audio_is_no_error(
-    tiny: WhisperModel, silence: SilentWindow, n_samples: int
+    tiny: WhisperModel, silence: SilenceCache, n_samples: int
 ) -> None:
     decoder = StreamingDecoder(tiny, CONFIG, silence=silence)
     decoder.feed(np.zeros(n_samples, dtype=np.float32))
@@ -124,7 +124,7 @@ def test_hardly_any_audio_is_no_error(
 
 
 def test_int16_and_float_audio_read_alike(
-    tiny: WhisperModel, silence: SilentWindow, command_speech: NDArray[np.float32]
+    tiny: WhisperModel, silence: SilenceCache, command_speech: NDArray[np.float32]
 ) -> None:
     decoder = StreamingDecoder(tiny, CONFIG, silence=silence)
     decoder.feed(command_speech)
@@ -135,7 +135,7 @@ def test_int16_and_float_audio_read_alike(
 
 
 def test_a_spoken_prefix_is_no_part_of_the_text(
-    tiny: WhisperModel, silence: SilentWindow, command_speech: NDArray[np.float32]
+    tiny: WhisperModel, silence: SilenceCache, command_speech: NDArray[np.float32]
 ) -> None:
     decoder = StreamingDecoder(tiny, CONFIG, silence=silence)
     decoder.reset(spoken_prefix="Hey Jarvis.")
@@ -147,7 +147,7 @@ def test_a_spoken_prefix_is_no_part_of_the_text(
 
 
 def test_finishing_early_does_not_disturb_what_follows(
-    tiny: WhisperModel, silence: SilentWindow, command_speech: NDArray[np.float32]
+    tiny: WhisperModel, silence: SilenceCache, command_speech: NDArray[np.float32]
 ) -> None:
     decoder = StreamingDecoder(tiny, CONFIG, silence=silence)
     half = len(command_speech) // 2
@@ -162,7 +162,7 @@ def test_finishing_early_does_not_disturb_what_follows(
 
 
 def test_long_speech_is_settled_window_by_window(
-    tiny: WhisperModel, silence: SilentWindow, command_speech: NDArray[np.float32]
+    tiny: WhisperModel, silence: SilenceCache, command_speech: NDArray[np.float32]
 ) -> None:
     decoder = StreamingDecoder(tiny, replace(CONFIG, settle_s=6.0, window_s=9.0), silence=silence)
     text = ""
@@ -181,7 +181,7 @@ def test_long_speech_is_settled_window_by_window(
 
 
 def test_more_than_a_window_at_once_loses_nothing(
-    tiny: WhisperModel, silence: SilentWindow, command_speech: NDArray[np.float32]
+    tiny: WhisperModel, silence: SilenceCache, command_speech: NDArray[np.float32]
 ) -> None:
     decoder = StreamingDecoder(tiny, replace(CONFIG, settle_s=6.0, window_s=9.0), silence=silence)
     decoder.feed(np.tile(command_speech, 4))

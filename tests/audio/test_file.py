@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from voice_daemon.audio import BLOCK_SAMPLES
-from voice_daemon.audio.file import WavSource, load_audio
+from voice_daemon.audio.file import FileSource, load_audio
 from voice_daemon.errors import AudioFileError
 from voice_daemon.events import SAMPLE_RATE
 
@@ -29,7 +29,7 @@ def tone(rate_hz: int, seconds: float) -> NDArray[np.float64]:
     return 0.5 * np.sin(2 * np.pi * 300 * np.arange(round(rate_hz * seconds)) / rate_hz)
 
 
-def read_all(source: WavSource) -> list[AudioBlock]:
+def read_all(source: FileSource) -> list[AudioBlock]:
     source.start()
     blocks = []
     while not source.exhausted:
@@ -40,7 +40,7 @@ def read_all(source: WavSource) -> list[AudioBlock]:
     return blocks
 
 
-def read_on(source: WavSource) -> None:
+def read_on(source: FileSource) -> None:
     while not source.exhausted:
         source.read(1)
 
@@ -52,7 +52,7 @@ def joined(blocks: list[AudioBlock]) -> NDArray[np.int16]:
 def test_a_plain_wav_comes_through_bit_for_bit(tmp_path: Path) -> None:
     samples = np.random.default_rng(1).integers(-32_768, 32_768, 10_000).astype(np.int16)
     soundfile.write(tmp_path / "a.wav", samples, SAMPLE_RATE)
-    blocks = read_all(WavSource(tmp_path / "a.wav", realtime=False))
+    blocks = read_all(FileSource(tmp_path / "a.wav", realtime=False))
     assert np.array_equal(joined(blocks), samples)
     assert {len(block.samples) for block in blocks[:-1]} == {BLOCK_SAMPLES}
     for earlier, later in pairwise(blocks):
@@ -93,13 +93,13 @@ def test_an_mp3_is_read_in_pieces_as_it_is_read_whole(tmp_path: Path) -> None:
 def test_channels_are_mixed(tmp_path: Path) -> None:
     left_and_right = np.array([[1000, 3000], [-1000, -3000]] * 400, np.int16)
     soundfile.write(tmp_path / "a.wav", left_and_right, SAMPLE_RATE)
-    blocks = read_all(WavSource(tmp_path / "a.wav", realtime=False))
+    blocks = read_all(FileSource(tmp_path / "a.wav", realtime=False))
     assert set(joined(blocks).tolist()) == {2000, -2000}
 
 
 def test_a_float_file_that_is_too_loud_is_clipped(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", [3.0, -3.0] * 200, SAMPLE_RATE, subtype="FLOAT")
-    blocks = read_all(WavSource(tmp_path / "a.wav", realtime=False))
+    blocks = read_all(FileSource(tmp_path / "a.wav", realtime=False))
     assert set(joined(blocks).tolist()) == {32_767, -32_768}
 
 
@@ -125,7 +125,7 @@ def test_a_damaged_flac_is_played_up_to_the_damage(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).normal(0, 0.1, 10 * SAMPLE_RATE)
     soundfile.write(whole, noise, SAMPLE_RATE)
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    source = WavSource(cut, realtime=False)
+    source = FileSource(cut, realtime=False)
     source.start()
     with pytest.raises(AudioFileError, match=r"cut.flac is damaged after \d\.\d s"):
         read_on(source)
@@ -144,7 +144,7 @@ def test_what_is_not_audio_is_refused(tmp_path: Path, content: bytes, message: s
     path = tmp_path / "words.wav"
     path.write_bytes(content)
     with pytest.raises(AudioFileError, match=message) as caught:
-        WavSource(path, realtime=False).start()
+        FileSource(path, realtime=False).start()
     assert str(path) in caught.value.message
     assert "WAV" in caught.value.remedy
 
@@ -152,7 +152,7 @@ def test_what_is_not_audio_is_refused(tmp_path: Path, content: bytes, message: s
 def test_a_wav_without_samples_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(0), SAMPLE_RATE)
     with pytest.raises(AudioFileError, match="holds no audio"):
-        WavSource(tmp_path / "a.wav", realtime=False).start()
+        FileSource(tmp_path / "a.wav", realtime=False).start()
     with pytest.raises(AudioFileError, match="holds no audio"):
         load_audio(tmp_path / "a.wav")
 
@@ -191,7 +191,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     for seconds in (5, 60):
         path = tmp_path / f"{seconds}.wav"
         soundfile.write(path, np.zeros((seconds * 44_100, 2)), 44_100)
-        source = WavSource(path, realtime=False)
+        source = FileSource(path, realtime=False)
         source.start()
         tracemalloc.start()
         read_on(source)
@@ -202,14 +202,14 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
 
 def test_it_can_be_played_again(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(SAMPLE_RATE, 0.1), SAMPLE_RATE)
-    source = WavSource(tmp_path / "a.wav", realtime=False)
+    source = FileSource(tmp_path / "a.wav", realtime=False)
     assert source.exhausted
     assert np.array_equal(joined(read_all(source)), joined(read_all(source)))
 
 
 def test_a_fast_replay_stands_where_its_reader_does(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(SAMPLE_RATE, 0.1), SAMPLE_RATE)
-    source = WavSource(tmp_path / "a.wav", realtime=False)
+    source = FileSource(tmp_path / "a.wav", realtime=False)
     source.start()
     source.read(1)
     source.read(1)
@@ -218,7 +218,7 @@ def test_a_fast_replay_stands_where_its_reader_does(tmp_path: Path) -> None:
 
 def test_in_real_time_no_block_comes_before_it_was_spoken(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(SAMPLE_RATE, 0.2), SAMPLE_RATE)
-    source = WavSource(tmp_path / "a.wav", realtime=True)
+    source = FileSource(tmp_path / "a.wav", realtime=True)
     started_s = time.monotonic()
     source.start()
     while not source.exhausted:
@@ -231,7 +231,7 @@ def test_in_real_time_no_block_comes_before_it_was_spoken(tmp_path: Path) -> Non
 
 def test_in_real_time_a_short_wait_ends_without_a_block(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(SAMPLE_RATE, 0.2), SAMPLE_RATE)
-    source = WavSource(tmp_path / "a.wav", realtime=True)
+    source = FileSource(tmp_path / "a.wav", realtime=True)
     source.start()
     states = [(source.read(0), source.exhausted)]
     source.stop()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from voice_daemon.audio.file import MIN_SILENCE_S, SILENCE_BLOCK_SAMPLES, Replay
+from voice_daemon.audio.file import MIN_SILENCE_S, SILENCE_BLOCK_SAMPLES, FileReplay
 from voice_daemon.events import AudioBlock
 
 SECOND = 16_000
@@ -60,11 +60,11 @@ class PlainFile:
         return block
 
 
-def replay(file: PlainFile, time: HandTime, *, realtime: bool) -> Replay:
-    return Replay(file, realtime=realtime, max_silence_s=10, monotonic=time, sleep=time.sleep)
+def replay(file: PlainFile, time: HandTime, *, realtime: bool) -> FileReplay:
+    return FileReplay(file, realtime=realtime, max_silence_s=10, monotonic=time, sleep=time.sleep)
 
 
-def read_samples(source: Replay, n_samples: int) -> list[AudioBlock]:
+def read_samples(source: FileReplay, n_samples: int) -> list[AudioBlock]:
     """Read blocks until they cover the samples up to `n_samples`."""
     blocks: list[AudioBlock] = []
     while not blocks or blocks[-1].first_sample + len(blocks[-1].samples) < n_samples:

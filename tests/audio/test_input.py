@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from voice_daemon.audio.input import InputBack, InputLost, Intake, SilenceMeter, SystemClock
+from voice_daemon.audio.input import AudioInput, InputBack, InputLost, SilenceMeter, SystemClock
 from voice_daemon.errors import AudioDeviceError
 from voice_daemon.events import AudioBlock
 
@@ -89,86 +89,86 @@ def one_after_another(*sources: ScriptedSource) -> Callable[[], AudioSource]:
     return lambda: waiting.pop(0)
 
 
-def read_until(intake: Intake, kind: type) -> object:
+def read_until(audio_input: AudioInput, kind: type) -> object:
     """Read on in fake time until a `kind` comes."""
     for _ in range(1000):
-        got = intake.read(0.25)
+        got = audio_input.read(0.25)
         if isinstance(got, kind):
             return got
     raise AssertionError(kind)
 
 
-def open_intake(clock: HandClock, *sources: ScriptedSource) -> Intake:
-    intake = Intake(one_after_another(*sources), stall_timeout_s=3, clock=clock.as_clock())
-    intake.open()
-    return intake
+def open_intake(clock: HandClock, *sources: ScriptedSource) -> AudioInput:
+    audio_input = AudioInput(one_after_another(*sources), stall_timeout_s=3, clock=clock.as_clock())
+    audio_input.open()
+    return audio_input
 
 
 def test_blocks_pass_and_count_on() -> None:
     clock = HandClock()
-    intake = open_intake(clock, ScriptedSource(clock, [block(0), block(1280)]))
-    assert [type(intake.read(1)), type(intake.read(1))] == [AudioBlock, AudioBlock]
-    assert intake.end_sample == 2560
+    audio_input = open_intake(clock, ScriptedSource(clock, [block(0), block(1280)]))
+    assert [type(audio_input.read(1)), type(audio_input.read(1))] == [AudioBlock, AudioBlock]
+    assert audio_input.end_sample == 2560
 
 
 def test_a_pause_shorter_than_the_stall_timeout_is_no_loss() -> None:
     clock = HandClock()
     source = ScriptedSource(clock, [block(0)])
-    intake = open_intake(clock, source)
-    intake.read(1)
-    assert [intake.read(1), intake.read(1)] == [None, None]
+    audio_input = open_intake(clock, source)
+    audio_input.read(1)
+    assert [audio_input.read(1), audio_input.read(1)] == [None, None]
     source.blocks.append(block(1280))
-    assert isinstance(intake.read(1), AudioBlock)
-    assert [intake.read(1), intake.read(1)] == [None, None]
+    assert isinstance(audio_input.read(1), AudioBlock)
+    assert [audio_input.read(1), audio_input.read(1)] == [None, None]
 
 
 def test_a_stall_loses_the_input_and_a_new_source_brings_it_back() -> None:
     clock = HandClock()
     first = ScriptedSource(clock, [block(0, SECOND)])
     second = ScriptedSource(clock, [block(0)], description="the new one")
-    intake = open_intake(clock, first, second)
-    intake.read(1)
-    assert isinstance(read_until(intake, InputLost), InputLost)
-    assert intake.source is None
-    assert read_until(intake, InputBack) == InputBack("the new one")
+    audio_input = open_intake(clock, first, second)
+    audio_input.read(1)
+    assert isinstance(read_until(audio_input, InputLost), InputLost)
+    assert audio_input.source is None
+    assert read_until(audio_input, InputBack) == InputBack("the new one")
     assert first.stops == 1
-    assert intake.reopens == 1
+    assert audio_input.reopens == 1
 
 
 def test_the_time_without_sound_is_a_gap_in_the_samples() -> None:
     clock = HandClock()
     second = ScriptedSource(clock, [block(0)])
-    intake = open_intake(clock, ScriptedSource(clock, [block(0, SECOND)]), second)
-    intake.read(1)
+    audio_input = open_intake(clock, ScriptedSource(clock, [block(0, SECOND)]), second)
+    audio_input.read(1)
     before_s = clock.monotonic_s
-    read_until(intake, InputBack)
+    read_until(audio_input, InputBack)
     away_s = clock.monotonic_s - before_s
-    after = intake.read(1)
+    after = audio_input.read(1)
     assert isinstance(after, AudioBlock)
     assert after.first_sample == SECOND + round(away_s * SECOND)
-    assert intake.now_sample() == intake.end_sample == after.first_sample + 1280
+    assert audio_input.now_sample() == audio_input.end_sample == after.first_sample + 1280
 
 
 def test_an_input_that_does_not_come_back_is_given_up_after_three_attempts() -> None:
     clock = HandClock()
     gone = [ScriptedSource(clock, failure=no_device()) for _ in range(3)]
-    intake = open_intake(clock, ScriptedSource(clock), *gone)
-    read_until(intake, InputLost)
+    audio_input = open_intake(clock, ScriptedSource(clock), *gone)
+    read_until(audio_input, InputLost)
     lost_s = clock.monotonic_s
     with pytest.raises(AudioDeviceError, match="no such device"):
-        read_until(intake, InputBack)
+        read_until(audio_input, InputBack)
     assert clock.monotonic_s - lost_s == pytest.approx(1 + 2 + 5, abs=0.5)
 
 
 def test_an_input_back_at_the_second_attempt_gets_three_more_the_next_time() -> None:
     clock = HandClock()
     gone = ScriptedSource(clock, failure=no_device())
-    intake = open_intake(clock, ScriptedSource(clock), gone, ScriptedSource(clock), gone, gone)
-    read_until(intake, InputLost)
-    read_until(intake, InputBack)
-    read_until(intake, InputLost)
+    audio_input = open_intake(clock, ScriptedSource(clock), gone, ScriptedSource(clock), gone, gone)
+    read_until(audio_input, InputLost)
+    read_until(audio_input, InputBack)
+    read_until(audio_input, InputLost)
     with pytest.raises(IndexError):  # the third new attempt finds no source left in the script
-        read_until(intake, InputBack)
+        read_until(audio_input, InputBack)
 
 
 def test_a_device_error_while_reading_loses_the_input_at_once() -> None:
@@ -177,45 +177,45 @@ def test_a_device_error_while_reading_loses_the_input_at_once() -> None:
             raise AudioDeviceError("mic.gone", f"unplugged within {timeout_s}", remedy="plug it in")
 
     clock = HandClock()
-    intake = open_intake(clock, Torn(clock))
-    assert intake.read(1) == InputLost("unplugged within 1")
+    audio_input = open_intake(clock, Torn(clock))
+    assert audio_input.read(1) == InputLost("unplugged within 1")
 
 
 def test_a_machine_that_slept_reopens_its_input() -> None:
     clock = HandClock()
     source = ScriptedSource(clock, [block(0), block(1280)])
-    intake = open_intake(clock, source, ScriptedSource(clock))
-    intake.read(1)
+    audio_input = open_intake(clock, source, ScriptedSource(clock))
+    audio_input.read(1)
     clock.wall_s += 3600
-    lost = intake.read(1)
+    lost = audio_input.read(1)
     assert isinstance(lost, InputLost)
     assert "3600" in lost.message
-    read_until(intake, InputBack)
-    assert intake.read(1) is None
+    read_until(audio_input, InputBack)
+    assert audio_input.read(1) is None
 
 
 def test_a_file_at_its_end_is_not_lost() -> None:
     clock = HandClock()
-    intake = open_intake(clock, ScriptedSource(clock, exhausted=True))
-    assert [intake.read(1) for _ in range(5)] == [None] * 5
-    assert intake.exhausted
+    audio_input = open_intake(clock, ScriptedSource(clock, exhausted=True))
+    assert [audio_input.read(1) for _ in range(5)] == [None] * 5
+    assert audio_input.exhausted
 
 
 def test_the_first_opening_fails_with_the_sources_own_error() -> None:
     clock = HandClock()
-    intake = Intake(
+    audio_input = AudioInput(
         one_after_another(ScriptedSource(clock, failure=no_device())), stall_timeout_s=3
     )
     with pytest.raises(AudioDeviceError, match="no such device"):
-        intake.open()
+        audio_input.open()
 
 
 def test_closing_an_open_input_stops_it() -> None:
     clock = HandClock()
     source = ScriptedSource(clock)
-    intake = open_intake(clock, source)
-    intake.close()
-    intake.close()
+    audio_input = open_intake(clock, source)
+    audio_input.close()
+    audio_input.close()
     assert source.stops == 1
 
 

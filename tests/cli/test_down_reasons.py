@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from voice_daemon.cli.diagnosis import Condition, Evidence, ServiceView, explain
+from voice_daemon.cli.diagnosis import Condition, ProbeResult, ServiceView, explain
 
 
 def found(
     service: ServiceView | None = None, *, holder_pid: int | None = None, socket_left: bool = False
-) -> Evidence:
-    return Evidence("/s", service, holder_pid=holder_pid, socket_left=socket_left)
+) -> ProbeResult:
+    return ProbeResult("/s", service, holder_pid=holder_pid, socket_left=socket_left)
 
 
 def loaded(
@@ -54,7 +54,7 @@ def loaded(
     ],
 )
 def test_each_absence_has_its_name_its_exit_code_and_a_remedy(
-    evidence: Evidence, condition: Condition, exit_code: int
+    evidence: ProbeResult, condition: Condition, exit_code: int
 ) -> None:
     absence = explain(evidence)
     assert (absence.condition, absence.exit_code) == (condition, exit_code)

@@ -17,7 +17,7 @@ from rigs.virtual_microphone import DEVICE, VirtualMicrophone, why_not
 from voice_daemon.assets import DEMO_CLIP
 from voice_daemon.cli.main import main
 from voice_daemon.cli.mic_test import meter as level_meter
-from voice_daemon.cli.wake_test import Moment
+from voice_daemon.cli.wake_test import ScoreSample
 from voice_daemon.cli.wake_test import meter as score_meter
 
 if TYPE_CHECKING:
@@ -153,10 +153,10 @@ def test_without_matplotlib_the_picture_is_refused_before_anything_is_scored(
 def test_the_meters_show_where_it_counts() -> None:
     assert level_meter(-120).count("#") == 0
     assert level_meter(0).count("#") == 30
-    low = score_meter(Moment(1.0, {"alexa": 0.2}, None), 0.5)
+    low = score_meter(ScoreSample(1.0, {"alexa": 0.2}, None), 0.5)
     assert low.count("#") == 6
     assert "|" in low
-    assert "|" not in score_meter(Moment(1.0, {"alexa": 0.8}, None), 0.5)
+    assert "|" not in score_meter(ScoreSample(1.0, {"alexa": 0.8}, None), 0.5)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from voice_daemon.cli.status import run
 from voice_daemon.cli.status_view import render
 from voice_daemon.control.server import ControlServer
 from voice_daemon.control.socket import InstanceLock
-from voice_daemon.runtime.live_view import Moment, Words
+from voice_daemon.runtime.live_view import LiveSnapshot, LiveTranscript
 from voice_daemon.runtime.status import (
     AsrStatus,
     BrokerStatus,
@@ -187,7 +187,7 @@ class Moments:
 
     def __init__(self, home: Path) -> None:
         self.status = HEALTHY
-        self.moment = Moment("idle", -42.0, {"hey_jarvis": 0.02}, 0.5, None, None)
+        self.moment = LiveSnapshot("idle", -42.0, {"hey_jarvis": 0.02}, 0.5, None, None)
         handlers = {
             "status": lambda _: self.status.to_dict(),
             "watch": lambda _: self.moment.to_dict(),
@@ -203,13 +203,13 @@ def moments(home: Path) -> Iterator[Moments]:
     made.server.stop()
 
 
-SPOKEN = Moment(
+SPOKEN = LiveSnapshot(
     "transcribing",
     -12.0,
     {"hey_jarvis": 0.94},
     0.5,
     "a1",
-    Words("a1", "turn on", " the", lag_ms=90),
+    LiveTranscript("a1", "turn on", " the", lag_ms=90),
 )
 
 
@@ -245,7 +245,10 @@ def test_watch_in_a_pipe_is_a_line_for_each_change(home: Path, moments: Moments)
         moments.moment = SPOKEN
         lines.append(process.stdout.readline())
         moments.moment = dataclasses.replace(
-            SPOKEN, state="idle", session_id=None, words=Words("a1", "Turn on.", is_final=True)
+            SPOKEN,
+            state="idle",
+            session_id=None,
+            words=LiveTranscript("a1", "Turn on.", is_final=True),
         )
         lines.append(process.stdout.readline())
         process.send_signal(signal.SIGINT)

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.config_files import entry
-from voice_daemon.config import ConfigProblems, Problem, load_settings
+from voice_daemon.config import ConfigProblems, Mistake, load_settings
 from voice_daemon.config.load import all_keys, variable
 from voice_daemon.config.problems import toml_value
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from voice_daemon.config.rules import Key
 
 
-def problems_if_any(file: Path | None, environ: Mapping[str, str]) -> tuple[Problem, ...]:
+def problems_if_any(file: Path | None, environ: Mapping[str, str]) -> tuple[Mistake, ...]:
     try:
         load_settings(file, environ)
     except ConfigProblems as error:

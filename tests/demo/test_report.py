@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from voice_daemon.demo.report import CLIP_WORDS, Arrival, Report, WordLatency
+from voice_daemon.demo.report import CLIP_WORDS, ReceivedMessage, Report, WordLatency
 from voice_daemon.demo.screen import JsonScreen, Screen, TerminalScreen
 
 if TYPE_CHECKING:
@@ -25,20 +25,20 @@ def partial(text: str, draft: str) -> dict[str, Any]:
 
 
 MESSAGES = (
-    Arrival("availability", "online", 0.0),
-    Arrival("info", {"model": "tiny.en", "input_device": "file demo.wav"}, 0.0),
-    Arrival("state", "idle", 0.1),
-    Arrival("health", {"memory_mb": 300, "threads": 5}, 0.5),
-    Arrival("wake", WAKE, 1.655),
-    Arrival("session", {"event_type": "started"}, 1.66),
-    Arrival("transcript/partial", partial("", "Turn on"), 2.3),
-    Arrival("transcript/partial", partial("Turn on the", " kitten"), 2.8),
-    Arrival("transcript/final", {"text": "Turn on the kitchen lights."}, 3.735),
-    Arrival("session", {"event_type": "ended", "reason": "silence"}, 3.74),
+    ReceivedMessage("availability", "online", 0.0),
+    ReceivedMessage("info", {"model": "tiny.en", "input_device": "file demo.wav"}, 0.0),
+    ReceivedMessage("state", "idle", 0.1),
+    ReceivedMessage("health", {"memory_mb": 300, "threads": 5}, 0.5),
+    ReceivedMessage("wake", WAKE, 1.655),
+    ReceivedMessage("session", {"event_type": "started"}, 1.66),
+    ReceivedMessage("transcript/partial", partial("", "Turn on"), 2.3),
+    ReceivedMessage("transcript/partial", partial("Turn on the", " kitten"), 2.8),
+    ReceivedMessage("transcript/final", {"text": "Turn on the kitchen lights."}, 3.735),
+    ReceivedMessage("session", {"event_type": "ended", "reason": "silence"}, 3.74),
 )
 
 
-def report_of(*arrivals: Arrival) -> Report:
+def report_of(*arrivals: ReceivedMessage) -> Report:
     report = Report()
     for arrival in arrivals:
         report.add(arrival)
@@ -62,7 +62,7 @@ def test_a_good_demo_is_one_whose_final_reads_as_spoken() -> None:
 
 @pytest.mark.parametrize("text", ["Turn on the kitchen light.", "Turn on the kitchen lights on."])
 def test_another_final_is_a_failure(text: str) -> None:
-    assert not report_of(Arrival("transcript/final", {"text": text}, 3.7)).verdict().ok
+    assert not report_of(ReceivedMessage("transcript/final", {"text": text}, 3.7)).verdict().ok
 
 
 def test_no_final_is_a_failure() -> None:
@@ -81,7 +81,7 @@ def test_a_word_counts_from_when_it_was_there_for_good_or_correctly_as_a_draft()
     assert words[3] == WordLatency("kitchen", 2.6, shown_s=3.735, committed_s=3.735)
 
 
-def shown_on(screen: Screen, *arrivals: Arrival) -> None:
+def shown_on(screen: Screen, *arrivals: ReceivedMessage) -> None:
     report = Report()
     screen.opening(clip="a clip", broker="a broker", watch="a command")
     for arrival in arrivals:

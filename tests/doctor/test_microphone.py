@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from voice_daemon.assets import DEMO_CLIP
 from voice_daemon.audio.file import load_audio
 from voice_daemon.audio.resample import to_int16
-from voice_daemon.doctor.microphone import MicReport, MicTrial, findings
+from voice_daemon.doctor.microphone import MicReport, MicrophoneTest, findings
 from voice_daemon.endpoint.vad import SileroVad
 
 RANDOM = np.random.default_rng(5)
@@ -19,7 +19,7 @@ HUM = RANDOM.standard_normal(len(SPEECH)).astype(np.float32) * np.float32(0.001)
 
 
 def report(audio: np.ndarray, *, lost_samples: int = 0, block: int = 320) -> MicReport:
-    trial = MicTrial(SileroVad())
+    trial = MicrophoneTest(SileroVad())
     samples = to_int16(audio.astype(np.float32))
     for first in range(0, len(samples), block):
         trial.feed(samples[first : first + block])

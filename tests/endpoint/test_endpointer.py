@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_daemon.endpoint.endpointer import Endpointer, Phase, Signal, is_complete
+from voice_daemon.endpoint.endpointer import Endpointer, EndpointEvent, Phase, is_complete
 from voice_daemon.events import Transcript
 from voice_daemon.session.pipeline import PipelineOptions
 
@@ -32,7 +32,7 @@ class Hearing:
             opened_at=max(0, wake_ms) * MS,
             after_wake=wake_ms >= 0,
         )
-        self.signals: list[tuple[Signal, int]] = []
+        self.signals: list[tuple[EndpointEvent, int]] = []
 
     def hear(self, probability: float, ms: int) -> Hearing:
         for _ in range(ms // 10):
@@ -52,7 +52,7 @@ def test_voice_is_speech_once_it_lasts_speech_start_ms() -> None:
     hearing = Hearing().silence(200).voice(90)
     assert not hearing.signals
     hearing.voice(10)
-    assert hearing.signals == [(Signal.STARTED, 300)]
+    assert hearing.signals == [(EndpointEvent.STARTED, 300)]
     assert hearing.endpointer.speech_from == 200 * MS
 
 
@@ -64,7 +64,7 @@ def test_a_click_is_not_speech() -> None:
 def test_voice_begins_above_one_threshold_and_ends_below_the_other() -> None:
     assert not Hearing().hear(0.45, 500).signals
     hearing = Hearing().voice(200).hear(0.4, 5000)
-    assert hearing.signals == [(Signal.STARTED, 100)]
+    assert hearing.signals == [(EndpointEvent.STARTED, 100)]
     assert hearing.endpointer.voice.active
     assert not hearing.hear(0.3, 10).endpointer.voice.active
 
@@ -72,9 +72,9 @@ def test_voice_begins_above_one_threshold_and_ends_below_the_other() -> None:
 def test_silence_is_suspected_first_and_ends_the_utterance_later() -> None:
     hearing = Hearing().voice(1000).silence(1000)
     assert hearing.signals == [
-        (Signal.STARTED, 100),
-        (Signal.SUSPECTED, 1250),
-        (Signal.ENDED, 1700),
+        (EndpointEvent.STARTED, 100),
+        (EndpointEvent.SUSPECTED, 1250),
+        (EndpointEvent.ENDED, 1700),
     ]
     assert hearing.endpointer.phase is Phase.OVER
     assert hearing.endpointer.voice.last == 1000 * MS
@@ -83,17 +83,17 @@ def test_silence_is_suspected_first_and_ends_the_utterance_later() -> None:
 def test_a_breath_resumes_and_the_silence_is_counted_anew() -> None:
     hearing = Hearing().voice(500).silence(600).voice(300).silence(700)
     assert hearing.signals == [
-        (Signal.STARTED, 100),
-        (Signal.SUSPECTED, 750),
-        (Signal.RESUMED, 1110),
-        (Signal.SUSPECTED, 1650),
-        (Signal.ENDED, 2100),
+        (EndpointEvent.STARTED, 100),
+        (EndpointEvent.SUSPECTED, 750),
+        (EndpointEvent.RESUMED, 1110),
+        (EndpointEvent.SUSPECTED, 1650),
+        (EndpointEvent.ENDED, 2100),
     ]
 
 
 def test_a_silence_setting_under_the_suspicion_ends_without_one() -> None:
     hearing = Hearing(replace(PLAIN, silence_ms=200)).voice(500).silence(300)
-    assert hearing.signals == [(Signal.STARTED, 100), (Signal.ENDED, 700)]
+    assert hearing.signals == [(EndpointEvent.STARTED, 100), (EndpointEvent.ENDED, 700)]
 
 
 WHOLE = replace(PLAIN, silence_ms=1000, complete_share=0.5)
@@ -101,26 +101,26 @@ WHOLE = replace(PLAIN, silence_ms=1000, complete_share=0.5)
 
 def test_a_whole_sentence_ends_after_a_share_of_the_silence() -> None:
     hearing = Hearing(WHOLE).voice(500).silence(250)
-    hearing.endpointer.expect_nothing_more()
+    hearing.endpointer.mark_complete()
     hearing.silence(1000)
-    assert hearing.signals[1:] == [(Signal.SUSPECTED, 750), (Signal.ENDED, 1000)]
+    assert hearing.signals[1:] == [(EndpointEvent.SUSPECTED, 750), (EndpointEvent.ENDED, 1000)]
 
 
 def test_a_reading_that_took_longer_than_the_share_ends_it_at_once() -> None:
     hearing = Hearing(WHOLE).voice(500).silence(700)
-    hearing.endpointer.expect_nothing_more()
+    hearing.endpointer.mark_complete()
     hearing.silence(1000)
-    assert hearing.signals[1:] == [(Signal.SUSPECTED, 750), (Signal.ENDED, 1210)]
+    assert hearing.signals[1:] == [(EndpointEvent.SUSPECTED, 750), (EndpointEvent.ENDED, 1210)]
 
 
 def test_who_speaks_on_after_a_whole_sentence_is_heard_out() -> None:
     hearing = Hearing(WHOLE).voice(500).silence(250)
-    hearing.endpointer.expect_nothing_more()
+    hearing.endpointer.mark_complete()
     hearing.silence(200).voice(500).silence(2000)
     assert hearing.signals[2:] == [
-        (Signal.RESUMED, 960),
-        (Signal.SUSPECTED, 1700),
-        (Signal.ENDED, 2450),
+        (EndpointEvent.RESUMED, 960),
+        (EndpointEvent.SUSPECTED, 1700),
+        (EndpointEvent.ENDED, 2450),
     ]
 
 
@@ -151,8 +151,8 @@ def test_the_end_is_never_later_than_the_patience_nor_sooner_than_the_share(
             before = endpointer.phase
             hearing.hear(0.9 if voiced else 0.1, 10)
             if complete and endpointer.phase is Phase.SUSPECTED is not before:
-                endpointer.expect_nothing_more()
-    assert hearing.signals[-1][0] is Signal.ENDED
+                endpointer.mark_complete()
+    assert hearing.signals[-1][0] is EndpointEvent.ENDED
     longest_ms = silence_ms * patience
     shortest_ms = silence_ms * share if complete else longest_ms
     assert shortest_ms * MS - 1 <= endpointer.voice.silence < longest_ms * MS + FRAME
@@ -182,17 +182,17 @@ def test_a_sentence_is_whole_when_the_model_is_sure_of_its_end() -> None:
 
 def test_nobody_speaks_until_the_timeout() -> None:
     hearing = Hearing().silence(6000)
-    assert hearing.signals == [(Signal.NO_SPEECH, 5000)]
+    assert hearing.signals == [(EndpointEvent.NO_SPEECH, 5000)]
 
 
 def test_voice_that_begins_just_before_the_timeout_still_counts() -> None:
     hearing = Hearing().silence(4950).voice(200)
-    assert hearing.signals == [(Signal.STARTED, 5050)]
+    assert hearing.signals == [(EndpointEvent.STARTED, 5050)]
 
 
 def test_a_voice_that_never_stops_is_cut_at_the_longest_length() -> None:
     hearing = Hearing().silence(1000).voice(14_000)
-    assert hearing.signals == [(Signal.STARTED, 1100), (Signal.MAX_LENGTH, 15_000)]
+    assert hearing.signals == [(EndpointEvent.STARTED, 1100), (EndpointEvent.MAX_LENGTH, 15_000)]
 
 
 def test_voice_before_a_command_to_listen_does_not_count() -> None:
@@ -204,7 +204,7 @@ def test_voice_before_a_command_to_listen_does_not_count() -> None:
 
 def test_voice_that_goes_on_over_a_command_to_listen_starts_with_it() -> None:
     hearing = Hearing(heard_from_ms=-500).voice(600)
-    assert hearing.signals == [(Signal.STARTED, 100)]
+    assert hearing.signals == [(EndpointEvent.STARTED, 100)]
     assert hearing.endpointer.speech_from == 0
 
 
@@ -221,7 +221,7 @@ def test_the_end_of_a_wake_word_is_not_speech() -> None:
 
 def test_voice_past_the_wake_tail_is_a_continuous_command() -> None:
     hearing = after_wake(voice_after_ms=500)
-    assert hearing.signals == [(Signal.STARTED, 2000)]
+    assert hearing.signals == [(EndpointEvent.STARTED, 2000)]
     assert hearing.endpointer.continuous
     assert hearing.endpointer.speech_from == 1500 * MS
     assert hearing.endpointer.voice.run_from == 700 * MS
@@ -229,7 +229,7 @@ def test_voice_past_the_wake_tail_is_a_continuous_command() -> None:
 
 def test_a_gap_too_short_to_be_a_pause_is_bridged() -> None:
     hearing = after_wake(voice_after_ms=100).silence(200).voice(300)
-    assert hearing.signals == [(Signal.STARTED, 2000)]
+    assert hearing.signals == [(EndpointEvent.STARTED, 2000)]
     assert hearing.endpointer.continuous
     assert hearing.endpointer.speech_from == 1800 * MS
     assert hearing.endpointer.voice.run_from == 700 * MS
@@ -242,7 +242,7 @@ def test_a_pause_is_not_bridged() -> None:
 
 def test_a_command_after_a_pause_is_not_continuous() -> None:
     hearing = after_wake(voice_after_ms=80).silence(300).voice(200)
-    assert hearing.signals == [(Signal.STARTED, 1980)]
+    assert hearing.signals == [(EndpointEvent.STARTED, 1980)]
     assert not hearing.endpointer.continuous
     assert hearing.endpointer.speech_from == 1880 * MS
     assert hearing.endpointer.command_from == 1580 * MS
@@ -251,12 +251,12 @@ def test_a_command_after_a_pause_is_not_continuous() -> None:
 @pytest.mark.parametrize("voice_after_ms", [100, 490])
 def test_voice_that_ends_between_wake_word_and_command_is_doubtful(voice_after_ms: int) -> None:
     hearing = after_wake(voice_after_ms=voice_after_ms).silence(2000)
-    assert hearing.signals == [(Signal.DOUBTFUL, 1750 + voice_after_ms)]
+    assert hearing.signals == [(EndpointEvent.AMBIGUOUS, 1750 + voice_after_ms)]
 
 
 def test_a_doubt_that_is_not_accepted_waits_for_the_command() -> None:
     hearing = after_wake(voice_after_ms=300).silence(600).voice(200)
-    assert hearing.signals == [(Signal.DOUBTFUL, 2050), (Signal.STARTED, 2500)]
+    assert hearing.signals == [(EndpointEvent.AMBIGUOUS, 2050), (EndpointEvent.STARTED, 2500)]
     assert not hearing.endpointer.continuous
     assert hearing.endpointer.command_from == 1800 * MS
 
@@ -265,7 +265,7 @@ def test_a_doubt_that_is_accepted_ends_like_any_command() -> None:
     hearing = after_wake(voice_after_ms=300).silence(250)
     hearing.endpointer.accept()
     hearing.silence(1000)
-    assert hearing.signals == [(Signal.DOUBTFUL, 2050), (Signal.ENDED, 2500)]
+    assert hearing.signals == [(EndpointEvent.AMBIGUOUS, 2050), (EndpointEvent.ENDED, 2500)]
     assert hearing.endpointer.continuous
 
 
@@ -274,23 +274,23 @@ def test_a_doubt_that_is_accepted_may_turn_out_longer() -> None:
     hearing.endpointer.accept()
     hearing.silence(100).voice(300).silence(700)
     assert [signal for signal, _ in hearing.signals] == [
-        Signal.DOUBTFUL,
-        Signal.RESUMED,
-        Signal.SUSPECTED,
-        Signal.ENDED,
+        EndpointEvent.AMBIGUOUS,
+        EndpointEvent.RESUMED,
+        EndpointEvent.SUSPECTED,
+        EndpointEvent.ENDED,
     ]
 
 
 def test_after_a_pause_even_voice_inside_the_wake_tail_is_the_command() -> None:
     hearing = Hearing(wake_ms=1500).silence(500).voice(800).silence(280).voice(200)
-    assert hearing.signals == [(Signal.STARTED, 1680)]
+    assert hearing.signals == [(EndpointEvent.STARTED, 1680)]
     assert not hearing.endpointer.continuous
     assert hearing.endpointer.command_from == 1500 * MS
 
 
 def test_a_wake_word_alone_ends_with_nobody_spoke() -> None:
     hearing = after_wake(voice_after_ms=90).silence(6000)
-    assert hearing.signals == [(Signal.NO_SPEECH, 6500)]
+    assert hearing.signals == [(EndpointEvent.NO_SPEECH, 6500)]
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 120)), max_size=40), st.integers(-1, 500))
@@ -300,12 +300,16 @@ def test_signals_come_in_an_order_that_makes_sense(
     hearing = Hearing(wake_ms=wake_ms)
     for probability, n_frames in stretches:
         hearing.hear(probability, n_frames * 10)
-    follows: dict[Signal | None, set[Signal]] = {
-        None: {Signal.STARTED, Signal.DOUBTFUL, Signal.NO_SPEECH},
-        Signal.DOUBTFUL: {Signal.STARTED, Signal.NO_SPEECH},
-        Signal.STARTED: {Signal.SUSPECTED, Signal.MAX_LENGTH},
-        Signal.SUSPECTED: {Signal.RESUMED, Signal.ENDED, Signal.MAX_LENGTH},
-        Signal.RESUMED: {Signal.SUSPECTED, Signal.MAX_LENGTH},
+    follows: dict[EndpointEvent | None, set[EndpointEvent]] = {
+        None: {EndpointEvent.STARTED, EndpointEvent.AMBIGUOUS, EndpointEvent.NO_SPEECH},
+        EndpointEvent.AMBIGUOUS: {EndpointEvent.STARTED, EndpointEvent.NO_SPEECH},
+        EndpointEvent.STARTED: {EndpointEvent.SUSPECTED, EndpointEvent.MAX_LENGTH},
+        EndpointEvent.SUSPECTED: {
+            EndpointEvent.RESUMED,
+            EndpointEvent.ENDED,
+            EndpointEvent.MAX_LENGTH,
+        },
+        EndpointEvent.RESUMED: {EndpointEvent.SUSPECTED, EndpointEvent.MAX_LENGTH},
     }
     before = None
     for signal, _ in hearing.signals:

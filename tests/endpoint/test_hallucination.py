@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_daemon.endpoint.hallucination import SpokenRules, VoiceEvidence, was_spoken
+from voice_daemon.endpoint.hallucination import HallucinationThresholds, VadStats, was_spoken
 
 SECOND = 16_000
-RULES = SpokenRules()
-CLEAR, UNCLEAR = VoiceEvidence().after(0.9, SECOND), VoiceEvidence().after(0.6, SECOND)
+RULES = HallucinationThresholds()
+CLEAR, UNCLEAR = VadStats().after(0.9, SECOND), VadStats().after(0.6, SECOND)
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,15 @@ class Said:
 
 
 def test_evidence_is_the_mean_probability_over_the_voice() -> None:
-    voice = VoiceEvidence().after(0.9, 300).after(0.5, 100)
+    voice = VadStats().after(0.9, 300).after(0.5, 100)
     assert voice.voiced_samples == 400
     assert voice.mean_probability == pytest.approx(0.8)
-    assert (voice + VoiceEvidence().after(0.0, 400)).mean_probability == pytest.approx(0.4)
-    assert VoiceEvidence().mean_probability == 0
+    assert (voice + VadStats().after(0.0, 400)).mean_probability == pytest.approx(0.4)
+    assert VadStats().mean_probability == 0
 
 
 @pytest.mark.parametrize("voice", [CLEAR, UNCLEAR])
-def test_a_text_without_a_doubt_was_spoken(voice: VoiceEvidence) -> None:
+def test_a_text_without_a_doubt_was_spoken(voice: VadStats) -> None:
     assert was_spoken("Stop.", Said(), voice=voice, rules=RULES)
 
 
@@ -68,7 +68,7 @@ def test_blank_text_was_never_spoken_and_a_clearer_voice_never_hurts(
     probability: float,
 ) -> None:
     said = Said(confidence, no_speech, ended)
-    voice = VoiceEvidence().after(probability, SECOND)
+    voice = VadStats().after(probability, SECOND)
     assert not was_spoken(" ", said, voice=voice, rules=RULES)
     if was_spoken("Stop.", said, voice=voice, rules=RULES):
         assert was_spoken("Stop.", said, voice=CLEAR, rules=RULES)

@@ -10,7 +10,7 @@ import pytest
 
 from support.devices import device
 from voice_daemon.config.state import Announcement, SettingsStore
-from voice_daemon.homeassistant.announce import DELAY_S, Lifecycle
+from voice_daemon.homeassistant.announce import DELAY_S, DiscoveryAnnouncer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ class Home:
         self.now_s = 100.0
         self.nudges = 0
         self.store = SettingsStore(file)
-        self.lifecycle = Lifecycle(
+        self.lifecycle = DiscoveryAnnouncer(
             announced,
             topics=(announced or device()).topics,
             settings=("mute", "silence_ms"),
@@ -88,7 +88,7 @@ def test_the_moment_is_random_within_five_seconds() -> None:
     topics = device().topics
     dues = set()
     for _ in range(20):
-        lifecycle = Lifecycle(
+        lifecycle = DiscoveryAnnouncer(
             device(),
             topics=topics,
             settings=(),

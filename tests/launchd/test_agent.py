@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 from rigs.fake_launchd import property_list
-from voice_daemon.launchd.agent import LABEL, TEMPLATE, Agent, Places
+from voice_daemon.launchd.agent import LABEL, TEMPLATE, Agent, AgentPaths
 
 HOMES = ["/Users/owner", "/Users/Zoë Müller", '/Users/a & <b> "c"', "/Users/日本"]
 REPOSITORY_FILE = Path(__file__).parents[2] / "launchd" / f"{LABEL}.plist"
 
 
 def agent(home: str, **variables: str) -> dict[str, Any]:
-    places = Places(home=Path(home), log_folder=Path(home) / "Library" / "Logs" / "voice-daemon")
+    places = AgentPaths(
+        home=Path(home), log_folder=Path(home) / "Library" / "Logs" / "voice-daemon"
+    )
     made = Agent(
         program=places.program,
         config_file=Path(home) / "config.toml",

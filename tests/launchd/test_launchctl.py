@@ -10,7 +10,7 @@ from rigs.fake_launchd.codes import TEXTS
 from voice_daemon.errors import ServiceError
 from voice_daemon.launchd import AgentState, Launchctl
 from voice_daemon.launchd.launchctl import MEANINGS, NoSessionError, read_state
-from voice_daemon.launchd.steps import Outcome
+from voice_daemon.launchd.steps import StepOutcome
 
 FILE = Path("/x.plist")
 PRINTED = """gui/501/io.github.voice-daemon = {
@@ -36,12 +36,14 @@ class Script:
         self._codes = codes
         self.asked: list[str] = []
 
-    def __call__(self, arguments: tuple[str | Path, ...]) -> Outcome:
+    def __call__(self, arguments: tuple[str | Path, ...]) -> StepOutcome:
         verb = str(arguments[0])
         self.asked.append(verb)
         codes = self._codes.get(verb, [0])
         code = codes.pop(0) if len(codes) > 1 else codes[0]
-        return Outcome(code, "", f"{verb} failed: {code}: {TEXTS.get(code, '')}\n" if code else "")
+        return StepOutcome(
+            code, "", f"{verb} failed: {code}: {TEXTS.get(code, '')}\n" if code else ""
+        )
 
 
 def launchctl(script: Script) -> Launchctl:

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from voice_daemon.logs.crashes import Kind, entries_of
-from voice_daemon.logs.records import LAST, UNREADABLE, Choice, Record, find_session, read_record
+from voice_daemon.logs.crashes import CrashKind, entries_of
+from voice_daemon.logs.records import LAST, UNREADABLE, LogFilter, Record, find_session, read_record
 
 
 def record(event: str, level: str = "info", **fields: object) -> Record:
@@ -63,12 +63,12 @@ def test_a_time_that_is_none_is_left_out(at: object) -> None:
 
 def test_a_level_takes_what_is_as_important() -> None:
     events = [record(level, level) for level in ("debug", "info", "warning", "error", "critical")]
-    taken = [r.event for r in events if Choice("warning").takes(r)]
+    taken = [r.event for r in events if LogFilter("warning").takes(r)]
     assert taken == ["warning", "error", "critical"]
 
 
 def test_a_session_takes_what_went_wrong_meanwhile_and_no_other_session() -> None:
-    choice = Choice("debug", "a1")
+    choice = LogFilter("debug", "a1")
     assert choice.takes(record("mine", session_id="a1"))
     assert choice.takes(record("mqtt.fault", "warning"))
     assert not choice.takes(record("mqtt.connected"))
@@ -129,16 +129,16 @@ late words
 def test_a_crash_file_falls_into_its_entries() -> None:
     entries = entries_of(CRASH_FILE.splitlines())
     assert [(entry.kind, entry.summary, entry.remedy) for entry in entries] == [
-        (Kind.TEXT, "ALSA lib confmisc.c: no such card", ""),
+        (CrashKind.TEXT, "ALSA lib confmisc.c: no such card", ""),
         (
-            Kind.ERROR,
+            CrashKind.ERROR,
             "[asr] model = small.en: is not installed",
             "mend the configuration",
         ),
-        (Kind.TRACEBACK, "ValueError: odd", ""),
-        (Kind.ERROR, "no microphone", "plug one in"),
-        (Kind.FATAL, "Fatal Python error: Segmentation fault", ""),
-        (Kind.TRACEBACK, "KeyboardInterrupt", ""),
-        (Kind.TEXT, "late words", ""),
+        (CrashKind.TRACEBACK, "ValueError: odd", ""),
+        (CrashKind.ERROR, "no microphone", "plug one in"),
+        (CrashKind.FATAL, "Fatal Python error: Segmentation fault", ""),
+        (CrashKind.TRACEBACK, "KeyboardInterrupt", ""),
+        (CrashKind.TEXT, "late words", ""),
     ]
     assert sum(len(entry.lines) for entry in entries) == 18

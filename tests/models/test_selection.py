@@ -4,7 +4,7 @@ import pytest
 
 from voice_daemon.errors import ModelError
 from voice_daemon.models.repo_files import (
-    Companion,
+    VocabularySource,
     check_config,
     companion_of,
     select_companion_files,
@@ -126,7 +126,7 @@ def test_the_vocabulary_comes_from_the_very_model_by_its_dimensions(
     repo_id: str, layers: tuple[int, int], n_vocab: int, expected: str
 ) -> None:
     config = {"n_audio_layer": layers[0], "n_text_layer": layers[1], "n_vocab": n_vocab}
-    assert companion_of(repo_id, config, ["config.json", "weights.npz"]) == Companion(
+    assert companion_of(repo_id, config, ["config.json", "weights.npz"]) == VocabularySource(
         expected, same_model=True
     )
 
@@ -144,7 +144,7 @@ def test_an_unpublished_shape_borrows_a_vocabulary_but_no_alignment_heads(
     config: dict[str, object], expected: str
 ) -> None:
     companion = companion_of("o/distilled", config, ["weights.npz"])
-    assert companion == Companion(expected, same_model=False)
+    assert companion == VocabularySource(expected, same_model=False)
     assert companion is not None
     names = ["tokenizer.json", "vocab.json", "generation_config.json", "model.safetensors"]
     assert select_companion_files(companion, names) == ("tokenizer.json", "vocab.json")
@@ -155,7 +155,7 @@ def test_a_model_with_its_own_vocabulary_needs_no_companion() -> None:
 
 
 def test_the_same_model_lends_its_alignment_heads_too() -> None:
-    companion = Companion("openai/whisper-tiny", same_model=True)
+    companion = VocabularySource("openai/whisper-tiny", same_model=True)
     names = ["generation_config.json", "added_tokens.json", "vocab.json", "merges.txt"]
     assert select_companion_files(companion, names) == (
         "vocab.json",
@@ -166,4 +166,4 @@ def test_the_same_model_lends_its_alignment_heads_too() -> None:
 
 def test_a_companion_without_vocabulary_is_an_error() -> None:
     with pytest.raises(ModelError, match="no vocabulary"):
-        select_companion_files(Companion("o/n", same_model=True), ["generation_config.json"])
+        select_companion_files(VocabularySource("o/n", same_model=True), ["generation_config.json"])

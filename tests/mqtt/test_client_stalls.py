@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from rigs.brokers import HOST, Mosquitto, Observer, eventually
 from support.mqtt_clients import AVAILABILITY, FINAL, final
-from voice_daemon.mqtt.connect import Patience
+from voice_daemon.mqtt.connect import Timeouts
 from voice_daemon.mqtt.messages import MqttMessage, Topics
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from support.mqtt_clients import MakeBroker, StartDaemon
 
 
-HASTY = Patience(connect_s=1, probe_s=0.3, answer_s=0.3, acknowledge_s=0.5, stall_s=0.2)
+HASTY = Timeouts(connect_s=1, probe_s=0.3, answer_s=0.3, acknowledge_s=0.5, stall_s=0.2)
 
 
 def partial(number: int) -> MqttMessage:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from rigs.brokers import HOST, Observer, eventually
 from support.mqtt_clients import AVAILABILITY, TOPICS, final
-from voice_daemon.mqtt.connection import Link, Protocol, Target, Waker
+from voice_daemon.mqtt.connection import Connection, Protocol, SelfPipe, Target
 from voice_daemon.mqtt.errors import LinkError
 from voice_daemon.mqtt.messages import MqttMessage, Topics, availability
 
@@ -101,11 +101,11 @@ def nonsense(dice: random.Random) -> bytes:
 
 def test_nonsense_from_a_broker_ends_the_connection_and_is_no_fault_of_ours() -> None:
     dice, n_connections = random.Random(2026), 1500  # noqa: S311 - no secret
-    waker, will = Waker(), availability(TOPICS, online=False)
+    waker, will = SelfPipe(), availability(TOPICS, online=False)
     with MadBroker(*(nonsense(dice) for _ in range(n_connections)), hangs_up=True) as mad:
         for _ in range(n_connections):
             target = Target(HOST, mad.port, "den", keepalive_s=60)
-            link = Link(target, Protocol.V5, will=will, waker=waker)
+            link = Connection(target, Protocol.V5, will=will, waker=waker)
             with pytest.raises(LinkError):  # noqa: PT012 - it may come at any step
                 link.open(connect_timeout_s=5, answer_timeout_s=5, cancelled=lambda: False)
                 while True:

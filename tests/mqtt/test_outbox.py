@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from voice_daemon.mqtt.outbox import Loss, LossReason, Outbox, Parcel
+from voice_daemon.mqtt.outbox import Loss, LossReason, Outbox, OutboxEntry
 from voice_daemon.mqtt.topics import MqttMessage
 
 
@@ -29,7 +29,7 @@ def outbox(*, capacity: int = 10, window: int = 5, stall_s: float = 3) -> Outbox
     return Outbox(capacity=capacity, window=window, stall_s=stall_s)
 
 
-def take_all(box: Outbox, now_s: float = 0) -> list[Parcel]:
+def take_all(box: Outbox, now_s: float = 0) -> list[OutboxEntry]:
     """Take and acknowledge until nothing is left."""
     taken = []
     while (parcel := box.take(now_s=now_s)) is not None:
@@ -38,7 +38,7 @@ def take_all(box: Outbox, now_s: float = 0) -> list[Parcel]:
     return taken
 
 
-def names(parcels: list[Parcel]) -> list[str]:
+def names(parcels: list[OutboxEntry]) -> list[str]:
     return [parcel.message.payload.decode() for parcel in parcels]
 
 
@@ -262,7 +262,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.pushed: list[MqttMessage] = []
         self.pushed_at_s: dict[bytes, float] = {}
         self.newest_state: dict[str, bytes] = {}
-        self.unacknowledged: list[Parcel] = []
+        self.unacknowledged: list[OutboxEntry] = []
         self.fates: Counter[bytes] = Counter()
         self.taken_on_link: list[MqttMessage] = []
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from voice_daemon.events import Claim, Stage
-from voice_daemon.mqtt.arbitration import MAX_WAITING, BrokerRivals, claim_message, claims_filter
-from voice_daemon.mqtt.router import Reception
+from voice_daemon.mqtt.arbitration import MAX_WAITING, MqttPeers, claim_message, claims_filter
+from voice_daemon.mqtt.router import CommandRouter
 from voice_daemon.mqtt.topics import MqttMessage, Topics
-from voice_daemon.wake.arbitration import Standing
+from voice_daemon.wake.arbitration import Participation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,14 +28,14 @@ def message(said: Claim) -> MqttMessage:
     return claim_message(said, topics=TOPICS, at=AT)
 
 
-def rivals(
+def peers(
     *,
     connected: bool = True,
     problem: bool = False,
     clock_s: Callable[[], float] = lambda: 0.0,
-) -> tuple[BrokerRivals, list[bytes]]:
+) -> tuple[MqttPeers, list[bytes]]:
     sent: list[bytes] = []
-    made = BrokerRivals(
+    made = MqttPeers(
         topics=TOPICS,
         publish=lambda message: sent.append(message.payload),
         is_connected=lambda: connected,
@@ -48,18 +48,18 @@ def rivals(
 @pytest.mark.parametrize(
     ("connected", "problem", "standing"),
     [
-        (True, False, Standing.FULL),
-        (True, True, Standing.SILENT),
-        (False, False, Standing.ALONE),
-        (False, True, Standing.ALONE),
+        (True, False, Participation.FULL),
+        (True, True, Participation.SILENT),
+        (False, False, Participation.ALONE),
+        (False, True, Participation.ALONE),
     ],
 )
-def test_what_say_a_device_has(*, connected: bool, problem: bool, standing: Standing) -> None:
-    assert rivals(connected=connected, problem=problem)[0].standing() is standing
+def test_what_say_a_device_has(*, connected: bool, problem: bool, standing: Participation) -> None:
+    assert peers(connected=connected, problem=problem)[0].standing() is standing
 
 
 def test_what_others_said_is_taken_once_and_in_order() -> None:
-    others, sent = rivals()
+    others, sent = peers()
     for number in range(3):
         others.on_message("", message(claim(number)).payload)
     others.on_message("", b"no claim")
@@ -69,7 +69,7 @@ def test_what_others_said_is_taken_once_and_in_order() -> None:
 
 
 def test_what_is_told_is_published_as_others_read_it() -> None:
-    others, sent = rivals()
+    others, sent = peers()
     others.tell(claim())
     others.on_message("", sent[0])
     assert others.take() == [(claim(), 0)]
@@ -77,7 +77,7 @@ def test_what_is_told_is_published_as_others_read_it() -> None:
 
 def test_what_waited_is_known_to_be_old() -> None:
     now_s = [0.0]
-    others, _ = rivals(clock_s=lambda: now_s[0])
+    others, _ = peers(clock_s=lambda: now_s[0])
     others.on_message("", message(claim(1)).payload)
     now_s[0] += 2.5
     others.on_message("", message(claim(2)).payload)
@@ -85,7 +85,7 @@ def test_what_waited_is_known_to_be_old() -> None:
 
 
 def test_a_flood_waits_for_nobody() -> None:
-    others, _ = rivals()
+    others, _ = peers()
     for number in range(3 * MAX_WAITING):
         others.on_message("", message(claim(number)).payload)
     assert [int(said.session_id[1:]) for said, _ in others.take()] == list(
@@ -94,8 +94,10 @@ def test_a_flood_waits_for_nobody() -> None:
 
 
 def test_a_retained_claim_is_from_the_past() -> None:
-    others, _ = rivals()
-    reception = Reception(TOPICS, lambda _: None, live={claims_filter(TOPICS): others.on_message})
+    others, _ = peers()
+    reception = CommandRouter(
+        TOPICS, lambda _: None, live={claims_filter(TOPICS): others.on_message}
+    )
     said = message(claim())
     assert claims_filter(TOPICS) in reception.filters
     assert reception.receive(said.topic, said.payload, retain=True, at=AT) == ()

@@ -20,9 +20,9 @@ from voice_daemon.events import (
     WakeDetected,
 )
 from voice_daemon.mqtt.messages import Info, MqttMessage, Topics
-from voice_daemon.mqtt.publisher import Announcer
+from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.runtime.status import Problem
-from voice_daemon.session.metrics import Effort
+from voice_daemon.session.metrics import ComputeCost
 
 PROBLEM = Problem("mic", "10 s of digital silence", "look for a mute switch")
 
@@ -32,7 +32,7 @@ class Outgoing:
 
     def __init__(self) -> None:
         self.messages: list[MqttMessage] = []
-        self.announcer = Announcer(
+        self.publisher = Publisher(
             publish=self.messages.append,
             topics=Topics("voice", "test"),
             info=Info("1.0", "tiny.en", ("hey_jarvis",), "default"),
@@ -42,7 +42,7 @@ class Outgoing:
         )
 
     def say(self, *events: Event) -> None:
-        self.announcer.events(events, Effort)
+        self.publisher.events(events, ComputeCost)
 
     def on(self, leaf: str) -> list[Any]:
         """Give the payloads on a topic, JSON decoded."""
@@ -57,42 +57,42 @@ def outgoing() -> Outgoing:
 
 def test_the_state_is_starting_until_ready(outgoing: Outgoing) -> None:
     outgoing.say(StateChanged(State.IDLE))
-    assert outgoing.announcer.picture().state is State.STARTING
+    assert outgoing.publisher.picture().state is State.STARTING
     assert outgoing.on("state") == []
-    outgoing.announcer.ready()
+    outgoing.publisher.ready()
     assert outgoing.on("state") == ["idle"]
 
 
 def test_a_state_is_published_once(outgoing: Outgoing) -> None:
-    outgoing.announcer.ready()
-    outgoing.announcer.ready()
+    outgoing.publisher.ready()
+    outgoing.publisher.ready()
     outgoing.say(StateChanged(State.LISTENING), StateChanged(State.LISTENING))
     assert outgoing.on("state") == ["idle", "listening"]
 
 
 def test_a_problem_is_never_hidden_behind_idle_or_listening(outgoing: Outgoing) -> None:
-    outgoing.announcer.raise_problem("wake.self_test", PROBLEM)
-    outgoing.announcer.ready()
+    outgoing.publisher.raise_problem("wake.self_test", PROBLEM)
+    outgoing.publisher.ready()
     outgoing.say(StateChanged(State.LISTENING), StateChanged(State.IDLE))
     assert outgoing.on("state") == ["degraded"]
 
 
 def test_a_problem_is_told_once_and_its_end_gives_the_state_back(outgoing: Outgoing) -> None:
-    outgoing.announcer.ready()
+    outgoing.publisher.ready()
     for seconds in (10, 11, 12):
         told = Problem("mic", f"{seconds} s of digital silence", PROBLEM.remedy)
-        outgoing.announcer.raise_problem("mic.silent", told)
-    assert outgoing.announcer.picture().problems["mic.silent"].message.startswith("12 s")
-    outgoing.announcer.clear_problem("mic.silent")
-    outgoing.announcer.clear_problem("mic.silent")
+        outgoing.publisher.raise_problem("mic.silent", told)
+    assert outgoing.publisher.picture().problems["mic.silent"].message.startswith("12 s")
+    outgoing.publisher.clear_problem("mic.silent")
+    outgoing.publisher.clear_problem("mic.silent")
     assert [error["code"] for error in outgoing.on("error")] == ["mic.silent"]
     assert outgoing.on("state") == ["idle", "degraded", "idle"]
 
 
 def test_a_broker_that_forgot_everything_is_told_everything(outgoing: Outgoing) -> None:
-    outgoing.announcer.ready()
-    outgoing.announcer.setting("mute", value=True)
-    retained = outgoing.announcer.retained()
+    outgoing.publisher.ready()
+    outgoing.publisher.setting("mute", value=True)
+    retained = outgoing.publisher.retained()
     assert all(message.retain for message in retained)
     by_topic = {m.topic.removeprefix("voice/test/"): m.payload for m in retained}
     assert by_topic["state"] == b"idle"
@@ -103,9 +103,9 @@ def test_a_broker_that_forgot_everything_is_told_everything(outgoing: Outgoing) 
 
 def test_a_session_left_open_gets_its_end_and_nothing_after_it(outgoing: Outgoing) -> None:
     outgoing.say(SessionStarted("s1", "hey_jarvis", 100))
-    outgoing.announcer.close(EndReason.ERROR)
+    outgoing.publisher.close(EndReason.ERROR)
     outgoing.say(SessionEnded("s1", EndReason.SILENCE, 0, 200))
-    outgoing.announcer.close(EndReason.SHUTDOWN)
+    outgoing.publisher.close(EndReason.SHUTDOWN)
     assert [(m["event_type"], m.get("reason")) for m in outgoing.on("session")] == [
         ("started", None),
         ("ended", "error"),
@@ -117,14 +117,14 @@ def test_closing_without_an_open_session_says_nothing(outgoing: Outgoing) -> Non
     outgoing.say(
         SessionStarted("s1", "hey_jarvis", 100), SessionEnded("s1", EndReason.SILENCE, 0, 200)
     )
-    outgoing.announcer.close(EndReason.SHUTDOWN)
+    outgoing.publisher.close(EndReason.SHUTDOWN)
     assert len(outgoing.on("session")) == 2
     assert outgoing.on("error") == []
 
 
 def test_errors_still_leave_after_closing(outgoing: Outgoing) -> None:
-    outgoing.announcer.close(EndReason.ERROR)
-    outgoing.announcer.error(ErrorRaised("x.y", "it broke", "mend it"))
+    outgoing.publisher.close(EndReason.ERROR)
+    outgoing.publisher.error(ErrorRaised("x.y", "it broke", "mend it"))
     assert outgoing.on("error")[0]["code"] == "x.y"
 
 
@@ -143,6 +143,6 @@ def test_each_session_has_one_log_line(outgoing: Outgoing) -> None:
 
 def test_the_picture_has_the_last_wake(outgoing: Outgoing) -> None:
     outgoing.say(WakeDetected("s1", "hey_jarvis", 0.94, 100))
-    picture = outgoing.announcer.picture()
+    picture = outgoing.publisher.picture()
     assert picture.last_wake_at == "2026-01-02T03:04:05+00:00"
     assert picture.totals.last_score == 0.94

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from voice_daemon.mqtt.messages import Command, Topics
-from voice_daemon.mqtt.rate import Throttle
-from voice_daemon.mqtt.router import CALLS_BURST, CALLS_PER_S, WORDS_BURST, Reception
+from voice_daemon.mqtt.rate import TokenBucket
+from voice_daemon.mqtt.router import CALLS_BURST, CALLS_PER_S, WORDS_BURST, CommandRouter
 
 TOPICS = Topics("voice", "den")
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -19,7 +19,7 @@ class Heard:
         self.commands: list[Command] = []
         self.news: list[tuple[str, bytes]] = []
         self.now_s = 0.0
-        self.reception = Reception(
+        self.reception = CommandRouter(
             TOPICS,
             self.commands.append,
             listeners={name: lambda *news: self.news.append(news) for name in filters},
@@ -75,7 +75,7 @@ def test_a_flood_of_nonsense_is_complained_about_in_part_and_counted_in_full() -
 
 def test_a_clock_that_stands_still_or_goes_back_earns_nothing() -> None:
     now_s = [10.0]
-    throttle = Throttle(burst=1, per_s=1, clock_s=lambda: now_s[0])
+    throttle = TokenBucket(burst=1, per_s=1, clock_s=lambda: now_s[0])
     assert throttle.allows()
     now_s[0] = 5.0
     assert not throttle.allows()

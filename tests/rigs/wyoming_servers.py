@@ -17,9 +17,9 @@ from wyoming.client import AsyncTcpClient
 from wyoming.error import Error
 
 from support.fakes import FakeTranscriber, FakeVad, Scene
-from voice_daemon.runtime.scheduler import Turns
+from voice_daemon.runtime.scheduler import RoundRobin
 from voice_daemon.session.options import PipelineOptions
-from voice_daemon.session.transcription import Dictations
+from voice_daemon.session.transcription import Transcriptions
 from voice_daemon.wyoming.server import WyomingServer
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from wyoming.event import Event
 
-    from voice_daemon.runtime.scheduler import Job
+    from voice_daemon.runtime.scheduler import ComputeJob
     from voice_daemon.session.options import Transcriber
     from voice_daemon.wyoming.stream import Limits, Recogniser
 
@@ -47,9 +47,9 @@ def spoken(text: str = COMMAND) -> Scene:
 
 def fake_recogniser(
     words: list[str], new: Callable[[str | None], Transcriber] | None = None
-) -> Dictations:
+) -> Transcriptions:
     """A recogniser of scenes with these words."""
-    return Dictations(
+    return Transcriptions(
         model="tiny.en",
         languages=("en", "de"),
         streams=True,
@@ -65,8 +65,8 @@ class Served:
     """A server, and the order in which its clients were served."""
 
     port: int
-    turns: Turns
-    order: list[Job] = field(default_factory=list)
+    scheduler: RoundRobin
+    order: list[ComputeJob] = field(default_factory=list)
 
     def run(self, clients: Coroutine[object, object, T]) -> T:
         """Run clients on a loop of their own, and their steps here, until they are done."""
@@ -83,7 +83,7 @@ class Served:
         thread.start()
         while thread.is_alive():
             self.take_turns()
-            self.turns.wait(0.005)
+            self.scheduler.wait(0.005)
         self.take_turns()
         if failed:
             raise failed[0]
@@ -91,7 +91,7 @@ class Served:
 
     def take_turns(self) -> None:
         """Take every step that is due."""
-        while (job := self.turns.step()) is not None:
+        while (job := self.scheduler.step()) is not None:
             self.order.append(job)
 
 
@@ -102,11 +102,11 @@ async def _patiently(work: Awaitable[T]) -> T:
 
 @contextmanager
 def serving(recogniser: Recogniser, *, limits: Limits | None = None) -> Iterator[Served]:
-    turns = Turns()
-    server = WyomingServer(HOST, 0, schedule=turns, limits=limits)
+    scheduler = RoundRobin()
+    server = WyomingServer(HOST, 0, schedule=scheduler, limits=limits)
     port = server.start(recogniser)
     try:
-        yield Served(port, turns)
+        yield Served(port, scheduler)
     finally:
         server.stop(10)
 

@@ -16,7 +16,7 @@ from voice_daemon.cli.status_view import METER_CELLS, Painter, change_text, mome
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import ControlError
 from voice_daemon.events import SessionStarted, TranscriptPartial
-from voice_daemon.runtime.live_view import PEAK_S, WATCHED_S, Glance, Moment, Words
+from voice_daemon.runtime.live_view import PEAK_S, WATCHED_S, LiveSnapshot, LiveTranscript, LiveView
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,45 +33,45 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-def glance(clock: HandClock) -> Glance:
-    return Glance(clock_s=clock)
+def live_view(clock: HandClock) -> LiveView:
+    return LiveView(clock_s=clock)
 
 
-def test_words_are_kept_while_somebody_watches(glance: Glance) -> None:
-    glance.look()
-    glance.read(STARTED)
-    assert glance.look()[1] == Words("a1")
-    glance.read(PARTIAL)
-    assert glance.look()[1] == Words("a1", "turn on", " the", lag_ms=310)
-    glance.read(FINAL)
-    assert glance.look()[1] == Words("a1", "Turn on.", is_final=True, lag_ms=310)
+def test_words_are_kept_while_somebody_watches(live_view: LiveView) -> None:
+    live_view.look()
+    live_view.read(STARTED)
+    assert live_view.look()[1] == LiveTranscript("a1")
+    live_view.read(PARTIAL)
+    assert live_view.look()[1] == LiveTranscript("a1", "turn on", " the", lag_ms=310)
+    live_view.read(FINAL)
+    assert live_view.look()[1] == LiveTranscript("a1", "Turn on.", is_final=True, lag_ms=310)
 
 
-def test_nothing_that_was_said_is_kept_for_nobody(glance: Glance, clock: HandClock) -> None:
-    glance.read(PARTIAL)
-    assert glance.look()[1] is None
-    glance.read(PARTIAL)
+def test_nothing_that_was_said_is_kept_for_nobody(live_view: LiveView, clock: HandClock) -> None:
+    live_view.read(PARTIAL)
+    assert live_view.look()[1] is None
+    live_view.read(PARTIAL)
     clock.now_s += WATCHED_S
-    assert glance.look()[1] is None
+    assert live_view.look()[1] is None
 
 
-def test_a_wake_words_peak_is_seen_for_a_while(glance: Glance, clock: HandClock) -> None:
+def test_a_wake_words_peak_is_seen_for_a_while(live_view: LiveView, clock: HandClock) -> None:
     for score in (0.1, 0.9, 0.2):
-        glance.scored({"hey_jarvis": score})
-    assert glance.look()[0] == {"hey_jarvis": 0.9}
+        live_view.scored({"hey_jarvis": score})
+    assert live_view.look()[0] == {"hey_jarvis": 0.9}
     clock.now_s += PEAK_S + 0.1
-    glance.scored({"hey_jarvis": 0.05})
-    assert glance.look()[0] == {"hey_jarvis": 0.05}
+    live_view.scored({"hey_jarvis": 0.05})
+    assert live_view.look()[0] == {"hey_jarvis": 0.05}
 
 
-@pytest.mark.parametrize("words", [None, Words("a1", "turn on", " the", lag_ms=9)])
+@pytest.mark.parametrize("words", [None, LiveTranscript("a1", "turn on", " the", lag_ms=9)])
 @pytest.mark.parametrize("level_dbfs", [-33.5, -math.inf])
-def test_a_moment_survives_the_socket(words: Words | None, level_dbfs: float) -> None:
-    moment = Moment("idle", level_dbfs, {"alexa": 0.5}, 0.6, "a1", words)
-    assert Moment.from_dict(moment.to_dict()) == moment
+def test_a_moment_survives_the_socket(words: LiveTranscript | None, level_dbfs: float) -> None:
+    moment = LiveSnapshot("idle", level_dbfs, {"alexa": 0.5}, 0.6, "a1", words)
+    assert LiveSnapshot.from_dict(moment.to_dict()) == moment
 
 
-def drawn(moment: Moment) -> list[str]:
+def drawn(moment: LiveSnapshot) -> list[str]:
     return list(moment_lines(moment, Painter(colour=False)))
 
 
@@ -80,13 +80,15 @@ def drawn(moment: Moment) -> list[str]:
     [(-math.inf, 0), (-80.0, 0), (-40.0, METER_CELLS // 2), (0.0, METER_CELLS), (6.0, METER_CELLS)],
 )
 def test_the_level_meter_fills_with_the_level(level_dbfs: float, cells: int) -> None:
-    line = drawn(Moment("idle", level_dbfs, {}, 0.5, None, None))[0]
+    line = drawn(LiveSnapshot("idle", level_dbfs, {}, 0.5, None, None))[0]
     assert line.count("█") == cells
-    assert line.index("▏") == drawn(Moment("idle", -1.0, {}, 0.5, None, None))[0].rindex("▏")
+    assert line.index("▏") == drawn(LiveSnapshot("idle", -1.0, {}, 0.5, None, None))[0].rindex("▏")
 
 
 def test_a_change_tells_state_words_and_lag() -> None:
-    moment = Moment("listening", -20.0, {}, 0.5, "a1", Words("a1", "turn on", " the", lag_ms=310))
+    moment = LiveSnapshot(
+        "listening", -20.0, {}, 0.5, "a1", LiveTranscript("a1", "turn on", " the", lag_ms=310)
+    )
     assert change_text(moment) == "listening  session a1  words “turn on” [the]  310 ms behind"
 
 
@@ -102,12 +104,12 @@ def test_a_running_daemon_shows_what_is_said_to_whoever_watches(
     room = EndlessRoom(scene.samples)
     app = make_app(mosquitto_port, Input(lambda: room), scene=scene, socket_path=socket_path)
     client = ControlClient(socket_path, timeout_s=DEADLINE_S)
-    seen: list[Moment] = []
+    seen: list[LiveSnapshot] = []
 
     def watch() -> None:
         def said() -> bool:
             try:
-                seen.append(Moment.from_dict(client.request("watch")))
+                seen.append(LiveSnapshot.from_dict(client.request("watch")))
             except ControlError:
                 return False  # not listening yet
             words = seen[-1].words

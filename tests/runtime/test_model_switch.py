@@ -11,8 +11,8 @@ from support.fakes import FakeClock, FakeTranscriber, FakeVad, FakeWake, Rig
 from support.scenes import continuous, in_speech, of
 from voice_daemon.errors import ModelError
 from voice_daemon.events import TranscriptFinal
-from voice_daemon.runtime.scheduler import ModelSwitch, Turns
-from voice_daemon.session.metrics import Stopwatch
+from voice_daemon.runtime.scheduler import ModelReload, RoundRobin
+from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ class Change:
     freed: bool = False
 
     def __post_init__(self) -> None:
-        self.switch = ModelSwitch(
+        self.switch = ModelReload(
             self._steps(), at_rest=lambda: self.at_rest, done=self.told.append
         )
-        self.turns = Turns()
-        self.turns.join(self.switch)
+        self.scheduler = RoundRobin()
+        self.scheduler.join(self.switch)
 
     def _steps(self) -> Generator[None, None, None]:
         try:
@@ -49,13 +49,13 @@ class Change:
             self.freed = True
 
     def finish(self) -> None:
-        while self.turns.due:
-            self.turns.step()
+        while self.scheduler.due:
+            self.scheduler.step()
 
 
 def test_it_takes_its_steps_one_by_one_and_tells_the_end() -> None:
     change = Change()
-    change.turns.step()
+    change.scheduler.step()
     assert (change.taken, change.told) == (1, [])
     change.finish()
     assert (change.taken, change.told) == (3, [None])
@@ -84,7 +84,7 @@ def test_a_failure_is_told_and_ends_it(fault: Exception) -> None:
 
 def test_one_that_is_dropped_frees_what_it_had_and_says_nothing() -> None:
     change = Change()
-    change.turns.step()
+    change.scheduler.step()
     change.switch.drop()
     assert change.freed
     change.finish()
@@ -116,7 +116,7 @@ def test_the_silence_that_was_set_outlives_new_options() -> None:
     pipeline = Pipeline(
         wake=FakeWake(scene.wakes),
         vad=FakeVad(),
-        transcriber=Stopwatch(FakeTranscriber(words=scene.words)),
+        transcriber=TimedTranscriber(FakeTranscriber(words=scene.words)),
         options=PipelineOptions(),
         now_sample=FakeClock(),
         new_session_id=lambda: "s",
@@ -130,7 +130,7 @@ def test_the_silence_that_was_set_outlives_new_options() -> None:
 
 def test_the_stopwatch_hands_over() -> None:
     first, second = FakeTranscriber(words=["old"]), FakeTranscriber(words=["new"])
-    stopwatch = Stopwatch(first)
+    stopwatch = TimedTranscriber(first)
     stopwatch.use(second)
     stopwatch.start(wake_phrase=None)
     assert stopwatch._transcriber is second

@@ -11,10 +11,10 @@ from voice_daemon.config import Settings
 from voice_daemon.errors import ConfigError, ModelError
 from voice_daemon.runtime.reload import (
     NOT_SWITCHED,
+    ApplyMode,
     Configuration,
     Hands,
     Reloader,
-    Way,
     changed_keys,
     key_text,
     taking_over,
@@ -109,15 +109,15 @@ def every_key() -> list[tuple[str, str]]:
 
 
 def test_keys_that_are_taken_over_exist() -> None:
-    at_once = {key_text(key) for key in every_key() if way_of(key) is Way.AT_ONCE}
+    at_once = {key_text(key) for key in every_key() if way_of(key) is ApplyMode.AT_ONCE}
     assert {"wake.threshold", "session.silence_ms", "log.level", "audio.preroll_ms"} <= at_once
     assert len(at_once) == 14
-    assert all(way_of(key) is Way.RECOGNISER for key in every_key() if key[0] == "asr")
+    assert all(way_of(key) is ApplyMode.RECOGNISER for key in every_key() if key[0] == "asr")
 
 
 @pytest.mark.parametrize("section", ["mqtt", "homeassistant", "arbitration", "wyoming"])
 def test_connections_need_a_restart(section: str) -> None:
-    assert {way_of(key) for key in every_key() if key[0] == section} == {Way.RESTART}
+    assert {way_of(key) for key in every_key() if key[0] == section} == {ApplyMode.RESTART}
 
 
 def test_differences_are_found_in_every_section() -> None:

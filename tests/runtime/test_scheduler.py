@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_daemon.runtime.scheduler import Turns
+from voice_daemon.runtime.scheduler import RoundRobin
 
 
 @dataclass(eq=False)
@@ -28,63 +28,63 @@ class Work:
         self.log.append(self.name)
 
 
-def work_off(turns: Turns) -> None:
-    while turns.step() is not None:
+def work_off(scheduler: RoundRobin) -> None:
+    while scheduler.step() is not None:
         pass
 
 
 def test_jobs_take_one_step_each_in_a_circle() -> None:
     log: list[str] = []
-    turns = Turns()
+    scheduler = RoundRobin()
     for name, steps in (("a", 3), ("b", 1), ("c", 2)):
-        turns.join(Work(name, steps, log))
-    work_off(turns)
+        scheduler.join(Work(name, steps, log))
+    work_off(scheduler)
     assert log == ["a", "b", "c", "a", "c", "a"]
 
 
 def test_who_joins_late_comes_after_those_who_are_there() -> None:
     log: list[str] = []
-    turns = Turns()
-    turns.join(Work("a", 2, log))
-    turns.join(Work("b", 2, log))
-    turns.step()
-    turns.join(Work("late", 1, log))
-    work_off(turns)
+    scheduler = RoundRobin()
+    scheduler.join(Work("a", 2, log))
+    scheduler.join(Work("b", 2, log))
+    scheduler.step()
+    scheduler.join(Work("late", 1, log))
+    work_off(scheduler)
     assert log == ["a", "b", "a", "late", "b"]
 
 
 def test_a_job_that_left_gets_no_turn() -> None:
-    turns = Turns()
+    scheduler = RoundRobin()
     job = Work("a", 1)
-    turns.join(job)
-    turns.leave(job)
-    turns.leave(job)
-    assert not turns.due
-    assert turns.step() is None
+    scheduler.join(job)
+    scheduler.leave(job)
+    scheduler.leave(job)
+    assert not scheduler.due
+    assert scheduler.step() is None
 
 
 def test_a_wait_ends_when_somebody_becomes_due() -> None:
-    turns = Turns()
+    scheduler = RoundRobin()
     job = Work("a", 0)
-    turns.join(job)
-    turns.wait(0)
+    scheduler.join(job)
+    scheduler.wait(0)
 
     def become_due() -> None:
         job.steps = 1
-        turns.ring()
+        scheduler.ring()
 
     threading.Timer(0.05, become_due).start()
-    turns.wait(60)
-    assert turns.step() is job
+    scheduler.wait(60)
+    assert scheduler.step() is job
 
 
 @given(st.lists(st.integers(0, 12), min_size=2, max_size=8))
 def test_nobody_waits_for_more_than_one_step_of_each_other(steps: list[int]) -> None:
     log: list[str] = []
-    turns = Turns()
+    scheduler = RoundRobin()
     for number, n_steps in enumerate(steps):
-        turns.join(Work(str(number), n_steps, log))
-    work_off(turns)
+        scheduler.join(Work(str(number), n_steps, log))
+    work_off(scheduler)
     assert len(log) == sum(steps)
     for number, n_steps in enumerate(steps):
         mine = [at for at, name in enumerate(log) if name == str(number)]

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from support.fakes import FakeTranscriber, FakeVad, FakeWake, Scene
-from voice_daemon.audio.file import Replay
-from voice_daemon.audio.input import Intake, SystemClock
+from voice_daemon.audio.file import FileReplay
+from voice_daemon.audio.input import AudioInput, SystemClock
 from voice_daemon.errors import AudioDeviceError, ModelError
 from voice_daemon.events import AudioBlock, State
 from voice_daemon.mqtt.messages import Info, MqttMessage, Topics
-from voice_daemon.mqtt.publisher import Announcer
+from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.runtime.status import Problem
 from voice_daemon.runtime.worker import Engine, Outcome, Worker
-from voice_daemon.session.metrics import Stopwatch
+from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
 
 if TYPE_CHECKING:
@@ -103,12 +103,12 @@ class Bench:
     ends: queue.SimpleQueue[Outcome] = field(default_factory=queue.SimpleQueue)
     log: list[str] = field(default_factory=list)
     built_on: list[str] = field(default_factory=list)
-    announcer: Announcer = field(init=False)
-    intake: Intake = field(init=False)
+    publisher: Publisher = field(init=False)
+    audio_input: AudioInput = field(init=False)
     worker: Worker = field(init=False)
 
     def __post_init__(self) -> None:
-        self.announcer = Announcer(
+        self.publisher = Publisher(
             publish=self.messages.append,
             topics=Topics("voice", "test"),
             info=Info("1.0", "fake", ("hey_jarvis",), "default"),
@@ -118,15 +118,15 @@ class Bench:
         replay = None
         if self.replay:
             file = Recording(self.scene.samples)
-            replay = Replay(file, realtime=False, max_silence_s=30)
+            replay = FileReplay(file, realtime=False, max_silence_s=30)
             self.sources.append(replay)
-        self.intake = Intake(
+        self.audio_input = AudioInput(
             lambda: self.sources.pop(0), stall_timeout_s=3, clock=self.clock.as_clock()
         )
         self.worker = Worker(
             build=self.build,
-            intake=self.intake,
-            announcer=self.announcer,
+            audio_input=self.audio_input,
+            publisher=self.publisher,
             silence_alarm_s=self.silence_alarm_s,
             replay=replay,
             before_opening=lambda: self.log.append("models are warm"),
@@ -137,13 +137,13 @@ class Bench:
         self.built_on.append(threading.current_thread().name)
         if self.build_error is not None:
             raise self.build_error
-        stopwatch = Stopwatch(self.transcriber or FakeTranscriber(words=self.scene.words))
+        stopwatch = TimedTranscriber(self.transcriber or FakeTranscriber(words=self.scene.words))
         pipeline = Pipeline(
             wake=FakeWake(self.scene.wakes),
             vad=FakeVad(),
             transcriber=stopwatch,
             options=PipelineOptions(),
-            now_sample=self.intake.now_sample,
+            now_sample=self.audio_input.now_sample,
             new_session_id=lambda: f"s{len(self.on('session'))}",
         )
         return Engine(pipeline, stopwatch, self.wake_problem)
@@ -181,7 +181,7 @@ def test_a_replayed_command_gives_its_final_and_then_the_worker_is_done() -> Non
     assert "turn on the kitchen lights" in bench.on("transcript/final")[0]
     assert bench.on("state") == ["idle", "listening", "transcribing", "idle"]
     assert '"reason":"silence"' in bench.on("session")[1]
-    assert bench.announcer.picture().totals.rtf_p95 is not None
+    assert bench.publisher.picture().totals.rtf_p95 is not None
 
 
 def test_models_are_built_on_the_workers_thread_and_before_the_input_is_opened() -> None:
@@ -208,7 +208,7 @@ def test_it_is_starting_until_audio_arrives() -> None:
     done = threading.Event()
     bench.worker.submit(lambda pipeline: pipeline.cancel(), done=done.set)
     assert done.wait(WAIT_S)
-    assert bench.announcer.picture().state is State.STARTING
+    assert bench.publisher.picture().state is State.STARTING
     assert bench.worker.stop(WAIT_S)
 
 
@@ -250,11 +250,11 @@ def test_a_lost_input_ends_the_session_and_comes_back() -> None:
     second = Recording(np.full(16_000, 3, np.int16))
     bench = Bench(scene, sources=[Recording(scene.samples, then=gone), second], replay=False)
     bench.worker.start()
-    bench.wait_until(lambda: second.exhausted and bench.announcer.picture().state is State.IDLE)
+    bench.wait_until(lambda: second.exhausted and bench.publisher.picture().state is State.IDLE)
     assert bench.worker.stop(WAIT_S)
     assert '"reason":"mic_lost"' in bench.on("session")[1]
     assert bench.on("state")[-3:] == ["idle", "degraded", "idle"]
-    assert bench.intake.reopens == 1
+    assert bench.audio_input.reopens == 1
 
 
 def test_an_input_that_opens_and_delivers_nothing_is_still_a_problem() -> None:
@@ -262,11 +262,11 @@ def test_an_input_that_opens_and_delivers_nothing_is_still_a_problem() -> None:
     mute = Recording(np.zeros(0, np.int16))
     bench = Bench(Scene(), sources=[Recording(silence, then=gone), mute], replay=False)
     bench.worker.start()
-    bench.wait_until(lambda: bench.intake.reopens == 1)
+    bench.wait_until(lambda: bench.audio_input.reopens == 1)
     handled = threading.Event()
     bench.worker.submit(lambda _: [], done=handled.set)
     assert handled.wait(WAIT_S)
-    assert bench.announcer.picture().state is State.DEGRADED
+    assert bench.publisher.picture().state is State.DEGRADED
     assert bench.worker.stop(WAIT_S)
 
 
@@ -301,7 +301,7 @@ def test_a_stop_in_a_session_ends_it_with_shutdown() -> None:
     scene = Scene().silence(2000).wake().silence(500).say("turn on the kitchen lights")
     bench = Bench(scene, sources=[Recording(scene.samples)], replay=False)
     bench.worker.start()
-    bench.wait_until(lambda: bench.announcer.picture().state is State.TRANSCRIBING)
+    bench.wait_until(lambda: bench.publisher.picture().state is State.TRANSCRIBING)
     assert bench.worker.stop(WAIT_S)
     assert '"reason":"shutdown"' in bench.on("session")[1]
     assert bench.ends.get(timeout=WAIT_S) == Outcome()
@@ -333,7 +333,7 @@ def test_a_request_in_a_session_ends_it(verb: str) -> None:
     scene = Scene().silence(2000).wake().silence(500).say("turn on the kitchen lights")
     bench = Bench(scene, sources=[Recording(scene.samples)], replay=False)
     bench.worker.start()
-    bench.wait_until(lambda: bench.announcer.picture().state is State.TRANSCRIBING)
+    bench.wait_until(lambda: bench.publisher.picture().state is State.TRANSCRIBING)
     done = threading.Event()
     bench.worker.submit(lambda pipeline: getattr(pipeline, verb)(), done=done.set)
     assert done.wait(WAIT_S)

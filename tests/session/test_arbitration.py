@@ -21,7 +21,7 @@ from voice_daemon.events import (
     ms_to_samples,
 )
 from voice_daemon.session.pipeline import PipelineOptions
-from voice_daemon.wake.arbitration import Standing
+from voice_daemon.wake.arbitration import Participation
 
 WINDOW_MS = 150
 
@@ -32,7 +32,7 @@ class Others:
 
     rig: Rig
     say: dict[int, Claim] = field(default_factory=dict)
-    device_standing: Standing = Standing.FULL
+    device_standing: Participation = Participation.FULL
     told: list[Claim] = field(default_factory=list)
 
     def tell(self, claim: Claim) -> None:
@@ -40,7 +40,7 @@ class Others:
         self.told.append(claim)
         self.say[self.rig.clock.now + 1] = claim
 
-    def standing(self) -> Standing:
+    def standing(self) -> Participation:
         return self.device_standing
 
     def take(self) -> list[tuple[Claim, float]]:
@@ -53,7 +53,7 @@ def other(stage: Stage = Stage.CLAIM, *, score: float = 0.99, word: str = WAKE_W
 
 
 def contending(
-    scene: Scene, *, standing: Standing = Standing.FULL, window_ms: float = WINDOW_MS
+    scene: Scene, *, standing: Participation = Participation.FULL, window_ms: float = WINDOW_MS
 ) -> tuple[Rig, Others]:
     rig = Rig(scene, options=PipelineOptions(arbitration_ms=window_ms))
     others = Others(rig, device_standing=standing)
@@ -113,7 +113,7 @@ def test_a_device_that_lost_answers_the_next_time() -> None:
 
 
 def test_without_the_others_it_answers_at_once() -> None:
-    rig, others = contending(continuous(), standing=Standing.ALONE)
+    rig, others = contending(continuous(), standing=Participation.ALONE)
     events = rig.play(until=after_wake(rig.scene, 20))
     assert of(SessionStarted, events)
     assert not others.told
@@ -189,8 +189,8 @@ def test_a_wake_word_in_a_session_is_held_against_the_others() -> None:
     assert len(of(SessionEnded, events)) == 1
 
 
-@pytest.mark.parametrize("standing", [Standing.ALONE, Standing.SILENT])
-def test_without_a_full_say_nothing_is_claimed_or_held(standing: Standing) -> None:
+@pytest.mark.parametrize("standing", [Participation.ALONE, Participation.SILENT])
+def test_without_a_full_say_nothing_is_claimed_or_held(standing: Participation) -> None:
     scene = Scene().silence(2000).wake(late_ms=80).silence(2000).wake(late_ms=80).silence(2000)
     rig, others = contending(scene, standing=standing)
     assert of(SessionStarted, rig.play())

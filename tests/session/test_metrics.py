@@ -17,7 +17,7 @@ from voice_daemon.events import (
     TranscriptPartial,
     WakeDetected,
 )
-from voice_daemon.session.metrics import Effort, Ledger, Summary
+from voice_daemon.session.metrics import ComputeCost, SessionMetrics, Summary
 
 
 def partial(session_id: str, lag_ms: int) -> TranscriptPartial:
@@ -30,7 +30,7 @@ def final(session_id: str) -> TranscriptFinal:
 
 
 def session(
-    ledger: Ledger, session_id: str, reason: EndReason, effort: Effort, *between: Event
+    ledger: SessionMetrics, session_id: str, reason: EndReason, effort: ComputeCost, *between: Event
 ) -> Summary:
     """Put one session through `ledger` and give its summary."""
     opening: tuple[Event, ...] = (
@@ -48,9 +48,15 @@ def session(
 
 
 def test_a_summary_holds_reason_latencies_lengths_and_cost() -> None:
-    effort = Effort(compute_s=0.5, audio_s=2.0, steps=4)
+    effort = ComputeCost(compute_s=0.5, audio_s=2.0, steps=4)
     summary = session(
-        Ledger(), "a", EndReason.SILENCE, effort, partial("a", 120), partial("a", 310), final("a")
+        SessionMetrics(),
+        "a",
+        EndReason.SILENCE,
+        effort,
+        partial("a", 120),
+        partial("a", 310),
+        final("a"),
     )
     assert summary.as_fields() == {
         "session_id": "a",
@@ -73,20 +79,22 @@ def test_a_summary_holds_reason_latencies_lengths_and_cost() -> None:
 
 
 def test_a_summary_never_holds_what_was_said() -> None:
-    summary = session(Ledger(), "a", EndReason.SILENCE, Effort(), partial("a", 1), final("a"))
+    summary = session(
+        SessionMetrics(), "a", EndReason.SILENCE, ComputeCost(), partial("a", 1), final("a")
+    )
     assert "lights" not in str(summary)
 
 
 def test_a_session_without_speech_has_no_latencies() -> None:
-    fields = session(Ledger(), "a", EndReason.NO_SPEECH, Effort()).as_fields()
+    fields = session(SessionMetrics(), "a", EndReason.NO_SPEECH, ComputeCost()).as_fields()
     assert not {"finalize_ms", "speech_ms", "rtf"} & fields.keys()
 
 
 def test_totals_count_by_kind_of_ending() -> None:
-    ledger = Ledger()
-    session(ledger, "a", EndReason.SILENCE, Effort(1.0, 2.0, 1), final("a"))
-    session(ledger, "b", EndReason.NO_SPEECH, Effort())
-    session(ledger, "c", EndReason.MIC_LOST, Effort())
+    ledger = SessionMetrics()
+    session(ledger, "a", EndReason.SILENCE, ComputeCost(1.0, 2.0, 1), final("a"))
+    session(ledger, "b", EndReason.NO_SPEECH, ComputeCost())
+    session(ledger, "c", EndReason.MIC_LOST, ComputeCost())
     totals = ledger.totals
     assert (totals.wakes, totals.sessions, totals.finals) == (3, 3, 1)
     assert (totals.no_speech, totals.failed) == (1, 1)
@@ -94,15 +102,15 @@ def test_totals_count_by_kind_of_ending() -> None:
 
 
 def test_an_end_of_another_session_closes_nothing() -> None:
-    ledger = Ledger()
+    ledger = SessionMetrics()
     ledger.read(SessionStarted("a", None, 0))
-    assert ledger.close(SessionEnded("b", EndReason.SILENCE, 0, 1), Effort()) is None
+    assert ledger.close(SessionEnded("b", EndReason.SILENCE, 0, 1), ComputeCost()) is None
     assert ledger.open_session_id == "a"
 
 
 @pytest.mark.parametrize(("n", "expected"), [(1, 0.01), (20, 0.19), (100, 0.95), (300, 2.95)])
 def test_the_95th_percentile_is_over_the_newest_hundred_sessions(n: int, expected: float) -> None:
-    ledger = Ledger()
+    ledger = SessionMetrics()
     for number in range(1, n + 1):
-        session(ledger, str(number), EndReason.SILENCE, Effort(number / 100, 1.0, 1))
+        session(ledger, str(number), EndReason.SILENCE, ComputeCost(number / 100, 1.0, 1))
     assert ledger.totals.rtf_p95 == pytest.approx(expected)

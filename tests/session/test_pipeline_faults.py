@@ -145,7 +145,7 @@ def test_mute_ends_the_session_and_zeroes_every_buffer() -> None:
     rig = Rig(continuous())
     in_speech(rig)
     rig.play(until=rig.played + 100)
-    waiting = rig.pipeline._quantizer._pending
+    waiting = rig.pipeline._framer._pending
     assert waiting.any()
     assert rig.vad._pending.any()
     ring = rig.pipeline._around.ring

@@ -24,7 +24,7 @@ from voice_daemon.events import (
     StateChanged,
 )
 from voice_daemon.session import recorder as session_audio
-from voice_daemon.session.recorder import MAX_AGE_S, SessionAudio, prune
+from voice_daemon.session.recorder import MAX_AGE_S, SessionRecorder, prune
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,8 +45,8 @@ def ramp(n_samples: int) -> NDArray[np.int16]:
     return (np.arange(n_samples) % 30_000).astype(np.int16)
 
 
-def heard(folder: Path, samples: NDArray[np.int16]) -> SessionAudio:
-    keeper = SessionAudio(folder)
+def heard(folder: Path, samples: NDArray[np.int16]) -> SessionRecorder:
+    keeper = SessionRecorder(folder)
     for first in range(0, len(samples), BLOCK):
         keeper.hear(AudioBlock(first, samples[first : first + BLOCK]))
     return keeper

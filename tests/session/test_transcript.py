@@ -3,14 +3,16 @@ from __future__ import annotations
 import pytest
 
 from voice_daemon.events import EndReason, Hypothesis, Timing, Transcript, Word
-from voice_daemon.session.transcript import Utterance
+from voice_daemon.session.transcript import TranscriptBuilder
 
 SECOND = 16_000
 
 
-def utterance() -> Utterance:
+def utterance() -> TranscriptBuilder:
     """Speech from 2.0 s; the recogniser's audio begins at 1.7 s."""
-    return Utterance("s", wake_word="alexa", audio_from=SECOND * 17 // 10, speech_from=SECOND * 2)
+    return TranscriptBuilder(
+        "s", wake_word="alexa", audio_from=SECOND * 17 // 10, speech_from=SECOND * 2
+    )
 
 
 def hypothesis(text: str, draft: str = "") -> Hypothesis:

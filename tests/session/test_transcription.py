@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from support.fakes import FakeTranscriber, FakeVad, Scene
 from voice_daemon.session.options import PipelineOptions, TranscriberError
-from voice_daemon.session.transcription import Dictation
+from voice_daemon.session.transcription import Transcription
 
 TEXT = "please turn on the lights in the kitchen and close the door"
 
@@ -19,7 +19,7 @@ def dictated(
     scene: Scene, transcriber: FakeTranscriber | None = None, *, samples: int = 8000
 ) -> tuple[list[str], str, bool]:
     """Give what was committed after each step, the final text, and whether it is revised."""
-    dictation = Dictation(
+    dictation = Transcription(
         transcriber or FakeTranscriber(words=scene.words), FakeVad(), PipelineOptions()
     )
     shown = []
@@ -67,7 +67,7 @@ def test_pauses_of_any_length_are_bridged() -> None:
 def test_in_a_pause_the_final_is_made_ready() -> None:
     scene = Scene().silence(300).say(TEXT).silence(1500)
     transcriber = FakeTranscriber(words=scene.words)
-    dictation = Dictation(transcriber, FakeVad(), PipelineOptions())
+    dictation = Transcription(transcriber, FakeVad(), PipelineOptions())
     dictation.feed(scene.samples)
     dictation.step()
     assert transcriber.calls == ["start", "finish"]

@@ -12,13 +12,13 @@ import numpy as np
 
 from support.fakes import FakeTranscriber, FakeVad, FakeWake, Scene
 from voice_daemon.app import App, Input
-from voice_daemon.audio.file import Replay
+from voice_daemon.audio.file import FileReplay
 from voice_daemon.config import Settings
 from voice_daemon.config.state import SettingsStore
 from voice_daemon.events import AudioBlock
 from voice_daemon.runtime.live_settings import LiveSettings
 from voice_daemon.runtime.worker import Engine
-from voice_daemon.session.metrics import Stopwatch
+from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
 from voice_daemon.wake.models import wake_choices
 
@@ -100,7 +100,7 @@ def make_app(
     def build(now_sample: Callable[[], int]) -> Engine:
         if build_error is not None:
             raise build_error
-        stopwatch = Stopwatch(FakeTranscriber(words=scene.words))
+        stopwatch = TimedTranscriber(FakeTranscriber(words=scene.words))
         pipeline = Pipeline(
             wake=FakeWake(scene.wakes),
             vad=FakeVad(),
@@ -123,7 +123,7 @@ def make_app(
 
 
 def replay_of(scene: Scene) -> Input:
-    replay = Replay(EndlessFile(scene.samples), realtime=False, max_silence_s=30)
+    replay = FileReplay(EndlessFile(scene.samples), realtime=False, max_silence_s=30)
     return Input(lambda: replay, replay=replay)
 
 

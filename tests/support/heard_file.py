@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from voice_daemon.app import Input
 from voice_daemon.asr import WhisperTranscriber
-from voice_daemon.audio.file import Replay, WavSource
+from voice_daemon.audio.file import FileReplay, FileSource
 from voice_daemon.cli import run
 from voice_daemon.cli.main import main as daemonctl
 
@@ -29,7 +29,7 @@ def with_microphone(file: Path) -> tuple[str, ...]:
 
 
 def main(file: str, *arguments: str) -> int:
-    source = Replay(WavSource(Path(file), realtime=True), realtime=True, max_silence_s=0)
+    source = FileReplay(FileSource(Path(file), realtime=True), realtime=True, max_silence_s=0)
 
     def microphone_input(settings: Settings) -> Input:  # noqa: ARG001 - as the real one
         return Input(lambda: source)

@@ -10,7 +10,7 @@ from rigs.brokers import HOST
 from support.transcripts import final_of
 from voice_daemon.config import MqttSettings
 from voice_daemon.mqtt.client import MqttClient
-from voice_daemon.mqtt.connect import Patience
+from voice_daemon.mqtt.connect import Timeouts
 from voice_daemon.mqtt.messages import Topics, for_event
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Daemon:
         *,
         announcements: tuple[MqttMessage, ...] = (),
         on_command: Callable[[Command], None] | None = None,
-        patience: Patience | None = None,
+        patience: Timeouts | None = None,
         client_id: str = "voice-daemon-den",
     ) -> None:
         self.commands: list[Command] = []
@@ -51,7 +51,7 @@ class Daemon:
             on_command=on_command or self.commands.append,
             announce=lambda: self.announcements,
             on_lost=self.losses.append,
-            patience=patience or Patience(),
+            patience=patience or Timeouts(),
         )
         self.client.start()
 

@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voice_daemon.events import Claim, Stage, StoodDown, WakeDetection, ms_to_samples
-from voice_daemon.wake.arbitration import MAX_HEARD, SAME_WAKE_SAMPLES, Arbiter, Standing, Verdict
+from voice_daemon.wake.arbitration import (
+    MAX_HEARD,
+    SAME_WAKE_SAMPLES,
+    ElectionResult,
+    Participation,
+    WakeArbiter,
+)
 
 WINDOW = ms_to_samples(150)
 WORD = "hey_jarvis"
@@ -26,22 +32,25 @@ def claim(node: str, score: float, *, stage: Stage = Stage.CLAIM, word: str = WO
     return Claim(stage, node, f"session-{node}", word, score)
 
 
-def enter(arbiter: Arbiter, score: float = 0.9, *, now: int = 0) -> None:
+def enter(arbiter: WakeArbiter, score: float = 0.9, *, now: int = 0) -> None:
     """Take part, and have the claim back from the broker at once."""
     found = detection(score, at=now)
-    said = arbiter.enter(found, session_id="s", standing=Standing.FULL, now=now)
+    said = arbiter.enter(found, session_id="s", standing=Participation.FULL, now=now)
     assert said is not None
     arbiter.hear(said, now=now)
 
 
 def entered(
-    score: float = 0.9, *, standing: Standing = Standing.FULL, heard: tuple[Claim, ...] = ()
-) -> Arbiter:
+    score: float = 0.9,
+    *,
+    standing: Participation = Participation.FULL,
+    heard: tuple[Claim, ...] = (),
+) -> WakeArbiter:
     """A device `m` that hears others at sample -1 and its wake word at sample 0."""
-    arbiter = Arbiter("m", window_samples=WINDOW)
+    arbiter = WakeArbiter("m", window_samples=WINDOW)
     for other in heard:
         arbiter.hear(other, now=-1)
-    if standing is Standing.FULL:
+    if standing is Participation.FULL:
         enter(arbiter, score)
     else:
         arbiter.enter(detection(score), session_id="s", standing=standing, now=0)
@@ -50,29 +59,29 @@ def entered(
 
 def test_a_device_that_hears_no_other_answers_when_the_window_ends() -> None:
     arbiter = entered()
-    assert arbiter.verdict(WINDOW - 1) is Verdict.OPEN
-    assert arbiter.verdict(WINDOW) is Verdict.WON
+    assert arbiter.verdict(WINDOW - 1) is ElectionResult.OPEN
+    assert arbiter.verdict(WINDOW) is ElectionResult.WON
 
 
 def test_a_device_whose_claim_does_not_come_back_waits_a_second_window() -> None:
-    arbiter = Arbiter("m", window_samples=WINDOW)
-    arbiter.enter(detection(), session_id="s", standing=Standing.FULL, now=0)
-    assert arbiter.verdict(2 * WINDOW - 1) is Verdict.OPEN
-    assert arbiter.verdict(2 * WINDOW) is Verdict.WON
+    arbiter = WakeArbiter("m", window_samples=WINDOW)
+    arbiter.enter(detection(), session_id="s", standing=Participation.FULL, now=0)
+    assert arbiter.verdict(2 * WINDOW - 1) is ElectionResult.OPEN
+    assert arbiter.verdict(2 * WINDOW) is ElectionResult.WON
 
 
 def test_a_claim_that_comes_back_late_is_waited_for_no_longer() -> None:
-    arbiter = Arbiter("m", window_samples=WINDOW)
-    said = arbiter.enter(detection(), session_id="s", standing=Standing.FULL, now=0)
+    arbiter = WakeArbiter("m", window_samples=WINDOW)
+    said = arbiter.enter(detection(), session_id="s", standing=Participation.FULL, now=0)
     assert said is not None
     arbiter.hear(said, now=WINDOW + 5)
-    assert arbiter.verdict(WINDOW + 5) is Verdict.WON
+    assert arbiter.verdict(WINDOW + 5) is ElectionResult.WON
 
 
 def test_a_better_claim_is_left_to_its_device() -> None:
     arbiter = entered(0.9)
     arbiter.hear(claim("a", 0.95), now=10)
-    assert arbiter.verdict(11) is Verdict.LOST
+    assert arbiter.verdict(11) is ElectionResult.LOST
     down = arbiter.stand_down()
     assert down is not None
     assert (down.claim.score, down.winner.node_id) == (0.9, "a")
@@ -81,11 +90,13 @@ def test_a_better_claim_is_left_to_its_device() -> None:
 def test_a_lower_claim_changes_nothing() -> None:
     arbiter = entered(0.9)
     arbiter.hear(claim("z", 0.89), now=10)
-    assert arbiter.verdict(WINDOW) is Verdict.WON
+    assert arbiter.verdict(WINDOW) is ElectionResult.WON
 
 
-@pytest.mark.parametrize(("other", "verdict"), [("a", Verdict.WON), ("z", Verdict.LOST)])
-def test_of_equal_scores_the_later_name_answers(other: str, verdict: Verdict) -> None:
+@pytest.mark.parametrize(
+    ("other", "verdict"), [("a", ElectionResult.WON), ("z", ElectionResult.LOST)]
+)
+def test_of_equal_scores_the_later_name_answers(other: str, verdict: ElectionResult) -> None:
     arbiter = entered(0.9)
     arbiter.hear(claim(other, 0.9), now=10)
     assert arbiter.verdict(WINDOW) is verdict
@@ -93,51 +104,51 @@ def test_of_equal_scores_the_later_name_answers(other: str, verdict: Verdict) ->
 
 def test_what_is_taken_stays_taken_whatever_the_score() -> None:
     arbiter = entered(0.99, heard=(claim("a", 0.1, stage=Stage.TAKEN),))
-    assert arbiter.verdict(0) is Verdict.LOST
+    assert arbiter.verdict(0) is ElectionResult.LOST
 
 
 def test_the_claim_of_another_wake_word_is_no_rival() -> None:
     arbiter = entered(0.5, heard=(claim("a", 1.0, word="alexa"),))
     arbiter.hear(claim("b", 1.0, stage=Stage.TAKEN, word="alexa"), now=5)
-    assert arbiter.verdict(WINDOW) is Verdict.WON
+    assert arbiter.verdict(WINDOW) is ElectionResult.WON
 
 
 def test_our_own_echo_is_no_rival() -> None:
     arbiter = entered(0.5)
     arbiter.hear(claim("m", 1.0), now=5)
-    assert arbiter.verdict(WINDOW) is Verdict.WON
+    assert arbiter.verdict(WINDOW) is ElectionResult.WON
 
 
 def test_a_claim_that_led_to_nothing_is_forgotten() -> None:
-    arbiter = Arbiter("m", window_samples=WINDOW)
+    arbiter = WakeArbiter("m", window_samples=WINDOW)
     arbiter.hear(claim("a", 1.0), now=0)
     enter(arbiter, now=2 * WINDOW + 1)
-    assert arbiter.verdict(3 * WINDOW + 1) is Verdict.WON
+    assert arbiter.verdict(3 * WINDOW + 1) is ElectionResult.WON
 
 
 def test_the_session_of_an_earlier_utterance_is_no_rival() -> None:
-    arbiter = Arbiter("m", window_samples=WINDOW)
+    arbiter = WakeArbiter("m", window_samples=WINDOW)
     arbiter.hear(claim("a", 1.0, stage=Stage.TAKEN), now=0)
     after = SAME_WAKE_SAMPLES + 1
     enter(arbiter, now=after)
-    assert arbiter.verdict(after + WINDOW) is Verdict.WON
+    assert arbiter.verdict(after + WINDOW) is ElectionResult.WON
 
 
 def test_a_device_that_cannot_reach_the_others_answers_at_once() -> None:
-    assert entered(0.5, standing=Standing.ALONE).verdict(0) is Verdict.WON
+    assert entered(0.5, standing=Participation.ALONE).verdict(0) is ElectionResult.WON
 
 
 def test_a_device_with_a_problem_claims_nothing_and_leaves_it_to_any_other() -> None:
-    arbiter = Arbiter("m", window_samples=WINDOW)
-    said = arbiter.enter(detection(1.0), session_id="s", standing=Standing.SILENT, now=0)
+    arbiter = WakeArbiter("m", window_samples=WINDOW)
+    said = arbiter.enter(detection(1.0), session_id="s", standing=Participation.SILENT, now=0)
     assert said is None
     arbiter.hear(claim("a", 0.1), now=10)
-    assert arbiter.verdict(10) is Verdict.LOST
+    assert arbiter.verdict(10) is ElectionResult.LOST
 
 
 def test_a_device_with_a_problem_answers_what_nobody_claims() -> None:
-    arbiter = entered(standing=Standing.SILENT)
-    assert arbiter.verdict(WINDOW) is Verdict.WON
+    arbiter = entered(standing=Participation.SILENT)
+    assert arbiter.verdict(WINDOW) is ElectionResult.WON
     assert arbiter.win(WINDOW) is None
 
 
@@ -165,7 +176,7 @@ def test_a_session_that_has_lasted_is_not_given_up_for_another_utterance() -> No
 
 
 def test_a_session_opened_without_the_others_is_kept() -> None:
-    arbiter = entered(0.9, standing=Standing.ALONE)
+    arbiter = entered(0.9, standing=Participation.ALONE)
     arbiter.win(0)
     arbiter.hear(claim("z", 1.0, stage=Stage.TAKEN), now=100)
     assert arbiter.stand_down() is None
@@ -176,13 +187,13 @@ def test_no_flood_of_claims_is_remembered() -> None:
     for number in range(10 * MAX_HEARD):
         arbiter.hear(claim(f"n{number}", 0.1), now=10)
     assert len(arbiter._heard) == MAX_HEARD
-    assert arbiter.verdict(WINDOW) is Verdict.WON
+    assert arbiter.verdict(WINDOW) is ElectionResult.WON
 
 
 def test_a_contest_that_was_left_is_not_won() -> None:
     arbiter = entered()
     arbiter.leave()
-    assert arbiter.verdict(WINDOW) is Verdict.LOST
+    assert arbiter.verdict(WINDOW) is ElectionResult.LOST
     assert arbiter.win(WINDOW) is None
 
 
@@ -205,7 +216,7 @@ class House:
         self.devices = devices
         self.answered: list[int] = []
         self.stood_down: dict[int, StoodDown] = {}
-        self._arbiters = [Arbiter(f"n{n}", window_samples=WINDOW) for n in range(len(devices))]
+        self._arbiters = [WakeArbiter(f"n{n}", window_samples=WINDOW) for n in range(len(devices))]
         self._waiting: set[int] = set()
         self._sent = [0] * len(devices)
         self._order = count()
@@ -233,7 +244,7 @@ class House:
         device = self.devices[number]
         found = detection(device.score, at=max(0, now - device.lag))
         said = self._arbiters[number].enter(
-            found, session_id=f"s{number}", standing=Standing.FULL, now=now
+            found, session_id=f"s{number}", standing=Participation.FULL, now=now
         )
         self._waiting.add(number)
         self._tell(number, said, now)
@@ -244,10 +255,10 @@ class House:
         arbiter = self._arbiters[number]
         if number in self._waiting:
             verdict = arbiter.verdict(now)
-            if verdict is Verdict.OPEN:
+            if verdict is ElectionResult.OPEN:
                 return
             self._waiting.discard(number)
-            if verdict is Verdict.WON:
+            if verdict is ElectionResult.WON:
                 self.answered.append(number)
                 self._tell(number, arbiter.win(now), now)
         down = arbiter.stand_down()

@@ -18,7 +18,7 @@ from voice_daemon.wake.threshold import (
     THRESHOLDS,
     GateRules,
     Scored,
-    Trial,
+    ThresholdSweep,
     score_recording,
     suggest,
     try_thresholds,
@@ -39,7 +39,9 @@ def recording(*scores: float, seconds: float = 2.0) -> Scored:
     return Scored("made up", seconds, frames)
 
 
-def trial(said: Sequence[float], other: Sequence[float] = (), *, hours: float = 1.0) -> Trial:
+def trial(
+    said: Sequence[float], other: Sequence[float] = (), *, hours: float = 1.0
+) -> ThresholdSweep:
     others = [recording(peak, seconds=hours * HOUR_S / len(other)) for peak in other]
     return try_thresholds([recording(peak) for peak in said], others, RULES)
 

@@ -109,4 +109,4 @@ def test_a_client_gets_its_text_beside_thousands_of_others(
 def test_whatever_was_sent_nothing_is_left_of_it(served: Served) -> None:
     served.run(dictate(served.port, spoken(TEXT).samples))
     served.take_turns()
-    assert not served.turns.due
+    assert not served.scheduler.due

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.fakes import FakeTranscriber, FakeVad, FakeWake, Scene
-from voice_daemon.audio.input import Intake
+from voice_daemon.audio.input import AudioInput
 from voice_daemon.events import AudioBlock, ms_to_samples
 from voice_daemon.mqtt.messages import Info, MqttMessage, Topics
-from voice_daemon.mqtt.publisher import Announcer
-from voice_daemon.runtime.scheduler import Turns
+from voice_daemon.mqtt.publisher import Publisher
+from voice_daemon.runtime.scheduler import RoundRobin
 from voice_daemon.runtime.worker import BETWEEN_TURNS_S, Engine, Outcome, Worker
-from voice_daemon.session.metrics import Stopwatch
+from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
 
 if TYPE_CHECKING:
@@ -87,29 +87,29 @@ def run(scene: Scene, *, n_others: int) -> tuple[list[str], list[Other], Microph
     """Hear a scene to its end beside others; give the finals."""
     microphone = Microphone(scene.samples)
     others = [Other(microphone) for _ in range(n_others)]
-    turns = Turns()
+    scheduler = RoundRobin()
     for other in others:
-        turns.join(other)
+        scheduler.join(other)
     messages: list[MqttMessage] = []
     ends: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-    intake = Intake(lambda: microphone, stall_timeout_s=1000)
+    audio_input = AudioInput(lambda: microphone, stall_timeout_s=1000)
 
     def build() -> Engine:
-        stopwatch = Stopwatch(FakeTranscriber(words=scene.words))
+        stopwatch = TimedTranscriber(FakeTranscriber(words=scene.words))
         pipeline = Pipeline(
             wake=FakeWake(scene.wakes),
             vad=FakeVad(),
             transcriber=stopwatch,
             options=PipelineOptions(),
-            now_sample=intake.now_sample,
+            now_sample=audio_input.now_sample,
             new_session_id=lambda: "s",
         )
         return Engine(pipeline, stopwatch, None)
 
     worker = Worker(
         build=build,
-        intake=intake,
-        announcer=Announcer(
+        audio_input=audio_input,
+        publisher=Publisher(
             publish=messages.append,
             topics=Topics("voice", "test"),
             info=Info("1.0", "fake", ("hey_jarvis",), "default"),
@@ -120,7 +120,7 @@ def run(scene: Scene, *, n_others: int) -> tuple[list[str], list[Other], Microph
         replay=None,
         before_opening=lambda: None,
         on_end=ends.put,
-        turns=turns,
+        scheduler=scheduler,
     )
     worker.start()
     while microphone.read_to + BLOCK <= scene.now:

@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from voice_daemon.session.transcription import Dictations
+    from voice_daemon.session.transcription import Transcriptions
 
 REAL_TIME_S = 0.064
 """Between chunks, as a microphone would deliver them."""
 
 
 @pytest.fixture(scope="module")
-def recogniser(tmp_path_factory: pytest.TempPathFactory) -> Dictations:
+def recogniser(tmp_path_factory: pytest.TempPathFactory) -> Transcriptions:
     settings = Settings()
     transcriber = load_transcriber(settings.asr, tmp_path_factory.mktemp("models"))
     return dictations_with(transcriber, settings)
 
 
 @pytest.fixture
-def served(recogniser: Dictations) -> Iterator[Served]:
+def served(recogniser: Transcriptions) -> Iterator[Served]:
     with serving(recogniser) as served:
         yield served
 
@@ -101,8 +101,8 @@ def test_ten_clients_at_once_all_get_their_own_text_in_fair_turns(
     assert len(set(served.order)) == 10
     # While a job waits for its next turn, each other job takes one step at most.
     for job in set(served.order):
-        turns = [at for at, served_job in enumerate(served.order) if served_job is job]
-        for before, after in pairwise(turns):
+        scheduler = [at for at, served_job in enumerate(served.order) if served_job is job]
+        for before, after in pairwise(scheduler):
             between = Counter(served.order[before + 1 : after])
             assert max(between.values(), default=0) <= 1
 
@@ -123,7 +123,7 @@ def test_a_client_killed_in_mid_stream_takes_nothing_from_another(
         return (await other).text
 
     assert words(served.run(kill_one())) == COMMAND
-    assert not served.turns._circle
+    assert not served.scheduler._circle
 
 
 def test_a_client_that_only_opens_its_mouth_costs_no_steps(

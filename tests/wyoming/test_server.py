@@ -30,7 +30,7 @@ from rigs.wyoming_servers import (
 )
 from support.fakes import FakeTranscriber, Scene
 from voice_daemon.errors import WyomingError
-from voice_daemon.runtime.scheduler import Turns
+from voice_daemon.runtime.scheduler import RoundRobin
 from voice_daemon.wyoming.server import WyomingServer
 from voice_daemon.wyoming.stream import Limits
 
@@ -271,7 +271,7 @@ def test_audio_that_waits_for_its_turn_is_bounded() -> None:
         with pytest.raises(TimeoutError):  # noqa: PT012 - one of them is not taken any more
             for _ in range(1000):
                 client.sendall(line)
-        (waiting,) = served.turns._circle
+        (waiting,) = served.scheduler._circle
         assert waiting.backlog_samples <= 3.1 * 16_000  # type: ignore[attr-defined]
         client.close()
 
@@ -284,7 +284,7 @@ def test_utterances_that_are_begun_and_dropped_do_not_pile_up(served: Served) ->
         client.settimeout(30)
         client.sendall((start + line) * 2000 + b'{"type":"ping"}\n')
         assert client.recv(100)
-        assert len(served.turns._circle) == 1
+        assert len(served.scheduler._circle) == 1
 
 
 def test_a_client_killed_in_mid_stream_leaves_nothing_behind(served: Served) -> None:
@@ -300,7 +300,7 @@ def test_a_client_killed_in_mid_stream_leaves_nothing_behind(served: Served) -> 
         return (await other).text
 
     assert served.run(kill_one()) == LONG
-    assert not served.turns._circle
+    assert not served.scheduler._circle
 
 
 def test_a_failing_recogniser_is_told_to_its_client_alone() -> None:
@@ -320,7 +320,7 @@ def test_a_failing_recogniser_is_told_to_its_client_alone() -> None:
 
 
 def test_a_taken_port_is_said_with_a_remedy(served: Served) -> None:
-    second = WyomingServer(HOST, served.port, schedule=Turns())
+    second = WyomingServer(HOST, served.port, schedule=RoundRobin())
     with pytest.raises(WyomingError, match=str(served.port)) as refusal:
         second.start(fake_recogniser([]))
     assert refusal.value.code == "wyoming.cannot_listen"

@@ -11,7 +11,7 @@ import numpy as np
 from rigs.wyoming_servers import COMMAND, fake_recogniser, spoken
 from support.fakes import FakeTranscriber
 from voice_daemon.events import SAMPLE_RATE
-from voice_daemon.runtime.scheduler import Turns
+from voice_daemon.runtime.scheduler import RoundRobin
 from voice_daemon.wyoming.stream import (
     LONGEST_STEP_S,
     ClientStream,
@@ -31,7 +31,7 @@ class Bench:
     transcriber: FakeTranscriber = field(
         default_factory=lambda: FakeTranscriber(words=COMMAND.split())
     )
-    turns: Turns = field(default_factory=Turns)
+    scheduler: RoundRobin = field(default_factory=RoundRobin)
     reports: list[Report] = field(default_factory=list)
     opened_on: list[str] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Bench:
         recogniser = fake_recogniser(COMMAND.split(), self.new_transcriber)
         self.stream = ClientStream(
             recogniser,
-            self.turns,
+            self.scheduler,
             language="de",
             report=lambda _stream, report: self.reports.append(report),
         )
@@ -53,7 +53,7 @@ class Bench:
 
     def work(self) -> int:
         n_steps = 0
-        while self.turns.step() is not None:
+        while self.scheduler.step() is not None:
             n_steps += 1
         return n_steps
 
@@ -90,7 +90,7 @@ def test_an_utterance_gives_its_text_in_parts_and_then_whole() -> None:
     assert last.audio_s == samples.size / SAMPLE_RATE
     assert last.steps == len(bench.reports)
     assert bench.languages == ["de"]
-    assert not bench.turns.due
+    assert not bench.scheduler.due
 
 
 def test_an_end_without_audio_is_an_empty_text() -> None:
@@ -113,7 +113,7 @@ def test_the_recogniser_is_opened_and_given_up_where_steps_are_taken() -> None:
 def test_what_was_cancelled_says_nothing_and_holds_nothing() -> None:
     bench = Bench()
     bench.stream.feed(spoken().samples)
-    bench.turns.step()
+    bench.scheduler.step()
     transcriber = weakref.ref(bench.stream._dictation)
     said = len(bench.reports)
     bench.stream.cancel()
@@ -121,7 +121,7 @@ def test_what_was_cancelled_says_nothing_and_holds_nothing() -> None:
     assert bench.work() == 1
     assert len(bench.reports) == said
     assert transcriber() is None
-    assert not bench.turns.due
+    assert not bench.scheduler.due
 
 
 def test_what_was_cancelled_before_its_first_step_has_no_turn_to_come() -> None:
@@ -134,7 +134,7 @@ def test_what_was_cancelled_before_its_first_step_has_no_turn_to_come() -> None:
 
 def test_a_failure_is_reported_and_touches_nobody_else() -> None:
     bench = Bench(FakeTranscriber(words=COMMAND.split(), fails_at=("step", 1)))
-    other = Bench(turns=bench.turns)
+    other = Bench(scheduler=bench.scheduler)
     for stream in (bench.stream, other.stream):
         stream.feed(spoken().samples)
         stream.end()

@@ -17,7 +17,7 @@ from voice_daemon.events import SAMPLE_RATE, AudioBlock
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from voice_daemon.audio.file import Replay
+    from voice_daemon.audio.file import FileReplay
     from voice_daemon.config import Settings
 
 READY = "ready"
@@ -30,7 +30,7 @@ class OnDemand:
     exhausted = False
     dropped_samples = 0
 
-    def __init__(self, replay: Replay) -> None:
+    def __init__(self, replay: FileReplay) -> None:
         self._replay = replay
         self._may_begin = threading.Event()
         self._has_begun = False
@@ -72,7 +72,7 @@ class OnDemand:
         self._may_begin.set()
 
 
-def file_on_demand(path: Path, settings: Settings, *, realtime: bool) -> tuple[Input, Replay]:
+def file_on_demand(path: Path, settings: Settings, *, realtime: bool) -> tuple[Input, FileReplay]:
     _, replay = _file_input(path, settings, realtime=realtime)
     return Input(lambda: OnDemand(replay), replay=replay), replay
 

@@ -25,7 +25,7 @@ from tools.bench.voice import daemon_texts
 from voice_daemon.asr import StreamingDecoder, WhisperTranscriber, load_model
 from voice_daemon.audio.resample import to_int16
 from voice_daemon.endpoint.hallucination import was_spoken
-from voice_daemon.endpoint.segmenter import SpeechGate
+from voice_daemon.endpoint.segmenter import VadSegmenter
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.events import SAMPLE_RATE
 from voice_daemon.session.pipeline import PipelineOptions
@@ -75,7 +75,7 @@ class Judge:
 
     def __init__(self, model: WhisperModel) -> None:
         self._options = PipelineOptions()
-        self._gate = SpeechGate(SileroVad(), self._options)
+        self._gate = VadSegmenter(SileroVad(), self._options)
         self._decoder = StreamingDecoder(model)
         self._transcriber = WhisperTranscriber(model)
 

@@ -23,7 +23,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from voice_daemon.asr.checkpoints.validate import ModelDimensions
 from voice_daemon.asr.features import log_mel_spectrogram
-from voice_daemon.asr.incremental_encoder import AcousticContext, silent_window
+from voice_daemon.asr.incremental_encoder import IncrementalEncoder, silent_window
 from voice_daemon.asr.load import WhisperModel, default_dtype
 from voice_daemon.asr.model import AudioEncoder, TextDecoder
 
@@ -103,7 +103,7 @@ def streamed_times(
     model: WhisperModel, audio: np.ndarray, step_s: float, *, window_s: float = 20.0
 ) -> list[float]:
     """Seconds of compute of each step beside cached silence, 1 s refreshed a step."""
-    context = AcousticContext(model, silent_window(model), refresh_frames=50, padding_frames=10)
+    context = IncrementalEncoder(model, silent_window(model), refresh_frames=50, padding_frames=10)
     size = round(step_s * RATE)
     fresh = max(1, round(TOKENS_PER_SECOND * step_s))
     times = []

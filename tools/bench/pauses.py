@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from voice_daemon.endpoint.endpointer import Endpointer, Signal, is_complete
+from voice_daemon.endpoint.endpointer import Endpointer, EndpointEvent, is_complete
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.events import ms_to_samples
 from voice_daemon.session.pipeline import PipelineOptions
@@ -109,13 +109,13 @@ class Ear:
         for probability in heard.probabilities:
             signal = endpointer.feed(probability)
             voice = endpointer.voice
-            if signal is Signal.STARTED:
+            if signal is EndpointEvent.STARTED:
                 speech_from = endpointer.speech_from
-            elif signal is Signal.SUSPECTED:
+            elif signal is EndpointEvent.SUSPECTED:
                 transcript = self.read(heard, speech_from, voice.now)
                 if is_complete(transcript, least=options.least_complete):
-                    endpointer.expect_nothing_more()
-            if signal is Signal.ENDED or (until is not None and voice.last >= until):
+                    endpointer.mark_complete()
+            if signal is EndpointEvent.ENDED or (until is not None and voice.last >= until):
                 break
         return End(endpointer.voice.now, endpointer.voice.last, transcript)
 

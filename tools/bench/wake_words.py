@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Final
 from voice_daemon.audio.file import decode
 from voice_daemon.audio.resample import to_int16
 from voice_daemon.wake.detector import OpenWakeWord
-from voice_daemon.wake.threshold import GateRules, Scored, Trial, score_recording, try_thresholds
+from voice_daemon.wake.threshold import (
+    GateRules,
+    Scored,
+    ThresholdSweep,
+    score_recording,
+    try_thresholds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,7 +72,7 @@ class Results:
     """One wake word's trials: against each kind of other sound."""
 
     word: str
-    trials: dict[str, Trial]
+    trials: dict[str, ThresholdSweep]
 
 
 def measure(word: str, chosen: Sequence[Clip]) -> Results:

@@ -27,14 +27,14 @@ from voice_daemon.config.state import SettingsStore, read_memory
 from voice_daemon.control.protocol import LineBuffer, decode_reply, decode_request
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.logs.crashes import entries_of
-from voice_daemon.logs.format import Story, record_lines
+from voice_daemon.logs.format import SessionTimeline, record_lines
 from voice_daemon.logs.records import read_record
 from voice_daemon.models.catalogue import describe
 from voice_daemon.models.repo_files import check_config, companion_of
 from voice_daemon.mqtt.arbitration import parse_claim
 from voice_daemon.mqtt.commands import Command, Kind
 from voice_daemon.mqtt.hermes import FILTERS, Hermes
-from voice_daemon.mqtt.router import Reception
+from voice_daemon.mqtt.router import CommandRouter
 from voice_daemon.mqtt.topics import Topics
 from voice_daemon.runtime.live_settings import LiveSettings
 from voice_daemon.runtime.status import Status
@@ -78,7 +78,7 @@ def mqtt_message(content: bytes, _folder: Path) -> None:
         if command.kind is Kind.SETTING:
             live.keep(command.verb, live.read(command))
 
-    reception = Reception(TOPICS, obey, foreign=Hermes(TOPICS, lambda: 0.0))
+    reception = CommandRouter(TOPICS, obey, foreign=Hermes(TOPICS, lambda: 0.0))
     topic = f"{TOPICS.root}/{leaf.decode(errors='replace')}"
     for retain in (True, False):
         for answer in reception.receive(topic, payload, retain=retain, at=datetime.now(UTC)):
@@ -125,7 +125,7 @@ def log_lines(content: bytes, _folder: Path) -> None:
         record = read_record(line)
         if record is not None:
             json.dumps(record.to_dict())
-            shown = [*record_lines(record, _plain), *Story("a", _plain).lines(record)]
+            shown = [*record_lines(record, _plain), *SessionTimeline("a", _plain).lines(record)]
             # What others made us log must not steer the terminal of who reads it.
             assert all(text.isprintable() for text in shown), shown
     for crash in entries_of(lines):

@@ -113,7 +113,7 @@ class DraftWord:
     """Of its least probable token."""
 
     @property
-    def doubt(self) -> float:
+    def surprisal(self) -> float:
         """In bits: 0 for a word that the model is sure of, 1 for one that it gives a half."""
         return -math.log2(max(self.probability, LEAST_PROBABILITY))
 
@@ -173,8 +173,8 @@ def committable(
 
 def _threshold(word: DraftWord, following: DraftWord | None, rules: CommitRules) -> int:
     """Frames that must lie between a word and the audio's end."""
-    doubt = word.doubt + (rules.next_share * following.doubt if following else 0.0)
-    needed = rules.least_frames + rules.frame_threshold * doubt
+    surprisal = word.surprisal + (rules.next_share * following.surprisal if following else 0.0)
+    needed = rules.least_frames + rules.frame_threshold * surprisal
     least = rules.ended_frames if following is None else rules.least_frames
     return max(least, round(min(needed, rules.most_frames)))
 

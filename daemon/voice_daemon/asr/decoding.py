@@ -32,7 +32,7 @@ VERIFIED_AT_ONCE = 12
 """Tokens of a guess that are read in one pass after a difference; most differ again sooner."""
 
 
-class Rest:
+class DraftTail:
     """What is left of a guess once a token came that it did not foresee.
 
     Two readings of the same audio differ in a word and then agree again: where the newest token
@@ -99,7 +99,7 @@ class GreedyDecoder:
     def decoding(
         self,
         cross: CrossKeys,
-        opening: Sequence[int],
+        initial_tokens: Sequence[int],
         text: Sequence[int] = (),
         *,
         guess: Sequence[int] = (),
@@ -109,23 +109,23 @@ class GreedyDecoder:
     ) -> Steps[Decoded]:
         """Continue `opening + text` greedily over encoded audio, a decoder call in each step.
 
-        `opening` is everything up to the first text token (its last element predicts it) and
+        `initial_tokens` is everything up to the first text token (its last element predicts it) and
         `text` the forced prefix. `guess` is verified in the same parallel pass: its longest
         prefix that greedy decoding agrees with costs one pass instead of one a token, and the
         result does not depend on it. Alignment scores are cut to `n_frames` frames.
         """
         decoder = self._model.decoder
         guess = list(guess)[:max_tokens]
-        start = len(opening) + len(text)
-        out = decoder(mx.array([*opening, *text, *guess]), cross)
+        start = len(initial_tokens) + len(text)
+        out = decoder(mx.array([*initial_tokens, *text, *guess]), cross)
         rows = range(start - 1, start + len(guess))
-        watched = self._no_speech(opening) if want_no_speech else ()
+        watched = self._no_speech(initial_tokens) if want_no_speech else ()
         first = self._picker.pick(out.hidden, rows, at_start=not text, watched=watched)
         agreed = common_prefix(first.tokens, guess)
         run = _Run(first, agreed + 1, eot=self._model.tokenizer.eot)
-        scores = [_rows(out, len(opening) - 1, start + agreed, n_frames)]
+        scores = [_rows(out, len(initial_tokens) - 1, start + agreed, n_frames)]
         cache = _trimmed(out.cache, start + agreed)
-        rest = Rest(guess[agreed:])
+        rest = DraftTail(guess[agreed:])
         while not run.stopped(max_tokens):
             yield
             tail = rest.after(run.tokens[-1])[: max_tokens - len(run.tokens) - 1]
@@ -167,10 +167,10 @@ class GreedyDecoder:
         run.add(self._picker.pick(out.hidden, [1], at_start=False))
         return out, 2
 
-    def _no_speech(self, opening: Sequence[int]) -> Watched:
+    def _no_speech(self, initial_tokens: Sequence[int]) -> Watched:
         """Where the model says that nobody speaks: after <|sot|>."""
         tokenizer = self._model.tokenizer
-        return ((list(opening).index(tokenizer.sot), tokenizer.no_speech),)
+        return ((list(initial_tokens).index(tokenizer.sot), tokenizer.no_speech),)
 
 
 class _Run:

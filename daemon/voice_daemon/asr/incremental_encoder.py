@@ -48,7 +48,7 @@ Measured over speech from -1.4 to 2.3: one fixed level reads as well as a level 
 
 
 @dataclass(frozen=True, slots=True)
-class SilentWindow:
+class SilenceCache:
     """Keys and values of a whole window of silence, pooled in time.
 
     Key `i` is the mean of frames `[i * pool, (i + 1) * pool)` and counts `pool` times: log(pool)
@@ -68,14 +68,14 @@ class SilentWindow:
 
         return cut(self.encoder), cut(self.cross)
 
-    def coarser(self, factor: int) -> SilentWindow:
+    def coarser(self, factor: int) -> SilenceCache:
         """The same silence with every `factor` keys pooled into one."""
-        return SilentWindow(
+        return SilenceCache(
             self.pool * factor, _pooled(self.encoder, factor), _pooled(self.cross, factor)
         )
 
 
-def silent_window(model: WhisperModel, *, pool: int = POOL_FRAMES) -> SilentWindow:
+def silent_window(model: WhisperModel, *, pool: int = POOL_FRAMES) -> SilenceCache:
     """Encode 30 s of silence: built once a model, shared by all sessions.
 
     Silence's value in the log-mel spectrogram hangs 8 below the loudest frame of the audio, so
@@ -84,7 +84,7 @@ def silent_window(model: WhisperModel, *, pool: int = POOL_FRAMES) -> SilentWind
     return at_once(encoding_silence(model, pool=pool))
 
 
-def encoding_silence(model: WhisperModel, *, pool: int = POOL_FRAMES) -> Steps[SilentWindow]:
+def encoding_silence(model: WhisperModel, *, pool: int = POOL_FRAMES) -> Steps[SilenceCache]:
     """Do as `silent_window` does, in steps: with a large model it takes seconds."""
     dims = model.dims
     shape = (MEL_PER_FRAME * dims.n_audio_ctx, dims.n_mels)
@@ -92,7 +92,7 @@ def encoding_silence(model: WhisperModel, *, pool: int = POOL_FRAMES) -> Steps[S
     mel = mx.array(features.normalise(silence, loudest=SILENCE_LEVEL)).astype(model.dtype)
     audio, keys = yield from model.encoder.encoding(mel[None])
     yield
-    window = SilentWindow(
+    window = SilenceCache(
         pool, _pooled(keys, pool), _pooled(model.decoder.cross_keys(audio).layers, pool)
     )
     mx.eval(window.encoder, window.cross)
@@ -110,13 +110,13 @@ def _pooled(layers: tuple[KeyValue, ...], pool: int) -> tuple[KeyValue, ...]:
     return tuple((mean(k), mean(v)) for k, v in layers)
 
 
-class AcousticContext:
+class IncrementalEncoder:
     """One utterance's audio, encoded incrementally: `feed`, then `encode`, then `cross`."""
 
     def __init__(
         self,
         model: WhisperModel,
-        silence: SilentWindow,
+        silence: SilenceCache,
         *,
         refresh_frames: int,
         padding_frames: int,
@@ -182,7 +182,7 @@ class AcousticContext:
         end = self._padded_end(n_frames + padding, silent.pool)
         silence, silence_cross = silent.after(end)
         mask = self._mask(end, silent)
-        frames, keys = yield from self._model.encoder.beside(
+        frames, keys = yield from self._model.encoder.with_context(
             self._mel_frames(first, end), _cut(self._keys, first), silence, mask, first=first
         )
         self._keys = keys
@@ -195,7 +195,7 @@ class AcousticContext:
         self._encoded = n_frames
         return n_frames
 
-    def behind(self, n_frames: int) -> AcousticContext:
+    def behind(self, n_frames: int) -> IncrementalEncoder:
         """Make a context of the same audio without its oldest frames, with nothing encoded.
 
         Both hear what is fed to either.
@@ -227,7 +227,7 @@ class AcousticContext:
         mel = features.normalise(raw, loudest=self._loudest)
         return mx.array(mel).astype(self._model.dtype)[None]
 
-    def _mask(self, end: int, silent: SilentWindow) -> mx.array:
+    def _mask(self, end: int, silent: SilenceCache) -> mx.array:
         """(1, 1, 1, n_keys): 0 for each frame of audio, log(pool) for each pooled key."""
         n_silent = silent.encoder[0][0].shape[2] - end // silent.pool
         mask = np.full(end + max(0, n_silent), np.log(silent.pool), dtype=np.float32)

@@ -49,7 +49,7 @@ class WhisperModel:
     dtype: mx.Dtype
     name: str
 
-    def opening(self, language: str, task: str, prompt: str = "") -> list[int]:
+    def initial_tokens(self, language: str, task: str, prompt: str = "") -> list[int]:
         """The tokens before the first text token: prompt, start, language, task, no times."""
         tokenizer = self.tokenizer
         sequence = [*tokenizer.sot_sequence(language, task), tokenizer.no_timestamps]

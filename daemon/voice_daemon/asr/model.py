@@ -214,7 +214,7 @@ class EncoderBlock(nn.Module):
         attended, keys_values = self.attn(self.attn_ln(x))
         return self._perceptron(x + attended), keys_values
 
-    def beside(
+    def with_context(
         self, x: mx.array, past: KeyValue | None, silence: KeyValue, mask: mx.array
     ) -> tuple[mx.array, KeyValue]:
         """Run (B, T, C) between earlier frames' keys and the silence's that follows.
@@ -272,7 +272,7 @@ class AudioEncoder(nn.Module):
             keys_values.append(layer)
         return self.ln_post(x), tuple(keys_values)
 
-    def beside(
+    def with_context(
         self,
         mel: mx.array,
         past: Sequence[KeyValue] | None,
@@ -294,7 +294,7 @@ class AudioEncoder(nn.Module):
         keys_values = []
         for index, block in enumerate(self.blocks):
             earlier = None if past is None else past[index]
-            x, layer = block.beside(x, earlier, silence[index], mask)
+            x, layer = block.with_context(x, earlier, silence[index], mask)
             mx.async_eval(x, layer)
             keys_values.append(layer)
             yield

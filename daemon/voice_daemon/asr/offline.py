@@ -78,13 +78,13 @@ class DecodingTask:
         audio = model.encoder(mx.array(mel).astype(model.dtype)[None])
         cross = model.decoder.cross_keys(audio)
         language = options.language or guess_language(model, cross).language
-        opening = model.opening(language, options.task, options.prompt)
+        initial_tokens = model.initial_tokens(language, options.task, options.prompt)
         n_frames = max(1, min(len(samples) // 320, model.dims.n_audio_ctx))
         max_tokens = options.sample_len or model.dims.n_text_ctx // 2
         decoded = self._decoder.decode(
             cross,
-            opening,
-            max_tokens=min(max_tokens, model.dims.n_text_ctx - len(opening)),
+            initial_tokens,
+            max_tokens=min(max_tokens, model.dims.n_text_ctx - len(initial_tokens)),
             n_frames=n_frames,
             want_no_speech=True,
         )

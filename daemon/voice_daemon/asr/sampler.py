@@ -33,7 +33,7 @@ class Picked(NamedTuple):
     """Probabilities of the watched tokens, before any rule."""
 
 
-class TokenPicker(Protocol):
+class TokenSampler(Protocol):
     """Chooses greedily from hidden states."""
 
     def pick(
@@ -46,7 +46,7 @@ class TokenPicker(Protocol):
         """
 
 
-def token_picker(model: WhisperModel, *, suppress_blank: bool = True) -> TokenPicker:
+def token_picker(model: WhisperModel, *, suppress_blank: bool = True) -> TokenSampler:
     """The picker that suits the device and the weights."""
     never, at_start = _masks(model, suppress_blank=suppress_blank)
     plain = isinstance(model.decoder.token_embedding, nn.Embedding)
@@ -83,7 +83,7 @@ class MlxPicker:
     def pick(
         self, hidden: mx.array, rows: Sequence[int], *, at_start: bool, watched: Watched = ()
     ) -> Picked:
-        """See `TokenPicker`."""
+        """See `TokenSampler`."""
         read = [*rows, *(row for row, _ in watched)]
         all_logits = self._decoder.logits(hidden[:, mx.array(read)])
         totals = mx.logsumexp(all_logits, axis=-1)
@@ -120,7 +120,7 @@ class NumpyPicker:
     def pick(
         self, hidden: mx.array, rows: Sequence[int], *, at_start: bool, watched: Watched = ()
     ) -> Picked:
-        """See `TokenPicker`."""
+        """See `TokenSampler`."""
         read = [*rows, *(row for row, _ in watched)]
         logits = self._logits(np.array(hidden[0])[read])
         picked = Picked([], [], [])

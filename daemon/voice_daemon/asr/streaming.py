@@ -25,7 +25,7 @@ from voice_daemon.asr.types import (
     tokens_of,
     word_times,
 )
-from voice_daemon.asr.window import Reading, Settled, Streamed, Window, settling
+from voice_daemon.asr.window import Settled, Streamed, Window, WindowDecode, settling
 from voice_daemon.events import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.asr.incremental_encoder import SilentWindow
+    from voice_daemon.asr.incremental_encoder import SilenceCache
     from voice_daemon.asr.load import WhisperModel
 
 SETTLING_TURN_S = 0.5
@@ -51,7 +51,7 @@ class StreamingDecoder:
         model: WhisperModel,
         config: StreamingConfig | None = None,
         *,
-        silence: SilentWindow | None = None,
+        silence: SilenceCache | None = None,
         greedy: GreedyDecoder | None = None,
     ) -> None:
         """`silence` and `greedy` are shared by the decoders of one model: see `another`."""
@@ -81,7 +81,7 @@ class StreamingDecoder:
         self._settling: Steps[Settled] | None = None
         self._untaken_turns = 0.0
         self._draft: tuple[DraftWord, ...] = ()
-        self._newest: Reading | None = None
+        self._newest: WindowDecode | None = None
         self._waiting: list[NDArray[np.float32]] = []
         self._fed_samples = 0
         self._stepped_samples = 0
@@ -239,7 +239,7 @@ class StreamingDecoder:
         )
 
 
-def _trust(reading: Reading | None) -> dict[str, Any]:
+def _trust(reading: WindowDecode | None) -> dict[str, Any]:
     """Give what a reading says about itself, as fields of a result."""
     if reading is None:
         return {}

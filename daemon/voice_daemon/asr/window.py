@@ -15,7 +15,7 @@ import numpy as np
 from voice_daemon.asr.alignatt import DraftWord, attended_frames, cut_point, leaves_out
 from voice_daemon.asr.cooperative import Steps, at_once, grouped
 from voice_daemon.asr.decoding import guess_language
-from voice_daemon.asr.incremental_encoder import FRAMES_PER_SECOND, AcousticContext
+from voice_daemon.asr.incremental_encoder import FRAMES_PER_SECOND, IncrementalEncoder
 from voice_daemon.asr.types import tokens_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from voice_daemon.asr.cooperative import Steps
     from voice_daemon.asr.decoding import Decoded, GreedyDecoder
-    from voice_daemon.asr.incremental_encoder import SilentWindow
+    from voice_daemon.asr.incremental_encoder import SilenceCache
     from voice_daemon.asr.load import WhisperModel
     from voice_daemon.asr.types import StreamingConfig
 
@@ -42,7 +42,7 @@ SURE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class WindowDecode:
     """One decode of the window."""
 
     words: tuple[DraftWord, ...]
@@ -71,13 +71,13 @@ class Window:
         model: WhisperModel,
         config: StreamingConfig,
         *,
-        silence: SilentWindow,
+        silence: SilenceCache,
         greedy: GreedyDecoder,
     ) -> None:
         self._model = model
         self._config = config
         self._greedy = greedy
-        self._acoustic = AcousticContext(
+        self._acoustic = IncrementalEncoder(
             model,
             silence,
             refresh_frames=round(config.refresh_s * FRAMES_PER_SECOND),
@@ -144,7 +144,7 @@ class Window:
         *,
         guess: Sequence[int] = (),
         want_no_speech: bool = False,
-    ) -> Reading:
+    ) -> WindowDecode:
         """Decode greedily after the `forced` text tokens.
 
         `guess` only saves time. A prompt is left out where it does harm: for the rest of the
@@ -157,12 +157,12 @@ class Window:
 
     def reading(
         self,
-        acoustic: AcousticContext,
+        acoustic: IncrementalEncoder,
         forced: Sequence[int] = (),
         *,
         guess: Sequence[int] = (),
         want_no_speech: bool = True,
-    ) -> Steps[Reading]:
+    ) -> Steps[WindowDecode]:
         """Do as `read` does, in a step for each call of the decoder, over any encoding."""
         question = _Question(tuple(forced), tuple(guess), want_no_speech=want_no_speech)
         if self._prompt:
@@ -173,7 +173,7 @@ class Window:
                 return reading
         return (yield from self._answer(acoustic, question, ""))
 
-    def encoding_anew(self) -> Steps[AcousticContext]:
+    def encoding_anew(self) -> Steps[IncrementalEncoder]:
         """Encode all audio so far as for a final, in a step for each layer.
 
         Meanwhile the window may be fed, encoded and read as ever.
@@ -182,37 +182,37 @@ class Window:
         yield from acoustic.encoding(everything=True, padding_frames=self._final_padding_frames)
         return acoustic
 
-    def moving(self, frame: int) -> Steps[AcousticContext]:
+    def moving(self, frame: int) -> Steps[IncrementalEncoder]:
         """Encode the audio from `frame` on at its new place, in such steps too: see `move`."""
         acoustic = self._acoustic.behind(frame - self.first_frame)
         yield from acoustic.encoding()
         return acoustic
 
-    def move(self, frame: int, acoustic: AcousticContext) -> None:
+    def move(self, frame: int, acoustic: IncrementalEncoder) -> None:
         """Forget the audio before `frame`, where `acoustic`, which `moving` made, begins."""
         self._acoustic = acoustic
         self.first_frame = frame
         acoustic.drop_older()
 
     def _answer(
-        self, acoustic: AcousticContext, question: _Question, prompt: str
-    ) -> Steps[Reading]:
+        self, acoustic: IncrementalEncoder, question: _Question, prompt: str
+    ) -> Steps[WindowDecode]:
         forced = question.forced
         n_frames = max(1, acoustic.n_frames)
         first_frame = self.first_frame
-        opening = self._model.opening(self.language, self._config.task, prompt)
-        room = self._model.dims.n_text_ctx - len(opening) - len(forced) - 1
+        initial_tokens = self._model.initial_tokens(self.language, self._config.task, prompt)
+        room = self._model.dims.n_text_ctx - len(initial_tokens) - len(forced) - 1
         by_rate = 8 + TOKENS_PER_SECOND * n_frames // FRAMES_PER_SECOND - len(forced)
         decoded = yield from self._greedy.decoding(
             acoustic.cross,
-            opening,
+            initial_tokens,
             forced,
             guess=question.guess,
             max_tokens=max(1, min(room, by_rate)),
             n_frames=n_frames,
             want_no_speech=question.want_no_speech,
         )
-        return Reading(
+        return WindowDecode(
             words=self._words(decoded, n_frames, first_frame=first_frame, n_forced=len(forced)),
             ended=decoded.ended,
             looped=decoded.looped,
@@ -267,7 +267,7 @@ class Settled:
     words: tuple[DraftWord, ...]
     frame: int
     """Where the new window begins."""
-    acoustic: AcousticContext
+    acoustic: IncrementalEncoder
     """The new window's."""
 
 
@@ -285,7 +285,7 @@ class Streamed:
         """All of them."""
         return (*self.committed, *self.draft)
 
-    def or_instead(self, reading: Reading) -> Reading:
+    def or_instead(self, reading: WindowDecode) -> WindowDecode:
         """Take a free reading, unless it loops or jumps over a sentence that was streamed."""
         if self.committed and (reading.looped or leaves_out(reading.words, self.words)):
             return replace(reading, words=self.words)

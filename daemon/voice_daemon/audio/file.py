@@ -37,7 +37,7 @@ MIN_SILENCE_S: Final = 2.0
 """Silence that is always played: a wake word at the very end is detected up to a second late."""
 
 
-class Replay:
+class FileReplay:
     """Plays `file`, then silence without end; in real time, or as fast as it is read."""
 
     exhausted = False
@@ -73,7 +73,7 @@ class Replay:
         return self._file.dropped_samples
 
     @property
-    def clock(self) -> Replay:
+    def clock(self) -> FileReplay:
         """The live clock, which goes on in the silence."""
         return self
 
@@ -132,7 +132,7 @@ _SIGNAL_CHECK_S: Final = 0.25
 _FORMATS_REMEDY: Final = "give an audio file: WAV, FLAC, Ogg, MP3 or AIFF"
 
 
-class WavSource:
+class FileSource:
     """Plays a file as an audio source, in real time or as fast as it is read.
 
     Memory does not grow with the file.

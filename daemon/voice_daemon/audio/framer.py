@@ -16,12 +16,12 @@ from voice_daemon.events import AudioBlock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-QUANTUM_SAMPLES = 256
+FRAME_SAMPLES = 256
 """The grain at which audio is processed: 16 ms; it divides the wake frame of 1280 samples."""
 
 
-class Quantizer:
-    """Blocks of any size in (`take`), quanta of `QUANTUM_SAMPLES` out (`quanta`)."""
+class Framer:
+    """Blocks of any size in (`take`), quanta of `FRAME_SAMPLES` out (`frames`)."""
 
     def __init__(self, *, max_gap_samples: int) -> None:
         self._max_gap_samples = max_gap_samples
@@ -57,15 +57,15 @@ class Quantizer:
         self._expected = block.first_sample + block.samples.size
         return gap is None
 
-    def quanta(self) -> Iterator[AudioBlock]:
+    def frames(self) -> Iterator[AudioBlock]:
         """Yield every whole quantum taken so far; the rest waits for the next block."""
         first = self.position
         if first is None:
             return
-        whole = self._pending.size - self._pending.size % QUANTUM_SAMPLES
+        whole = self._pending.size - self._pending.size % FRAME_SAMPLES
         samples, self._pending = self._pending[:whole], self._pending[whole:].copy()
-        for at in range(0, whole, QUANTUM_SAMPLES):
-            yield AudioBlock(first + at, samples[at : at + QUANTUM_SAMPLES])
+        for at in range(0, whole, FRAME_SAMPLES):
+            yield AudioBlock(first + at, samples[at : at + FRAME_SAMPLES])
 
     def skip(self, block: AudioBlock) -> None:
         """Pass over a block unheard, and forget what waited for a whole quantum."""

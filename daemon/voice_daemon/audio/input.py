@@ -51,7 +51,7 @@ class InputBack:
     device: str
 
 
-class Intake:
+class AudioInput:
     """One audio input as an unbroken count of samples, over any number of reopenings.
 
     `new_source` makes an unopened source, `name_of` says what to call an open one. A source

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class CapturedBlock:
     """What one callback delivered; samples are counted at the device's own rate."""
 
     first_sample: int
@@ -49,14 +49,14 @@ class Arrival:
     """Since the callback before; long when the device stood still, or this process."""
 
 
-class Inbox:
+class CallbackQueue:
     """Between the callback of one stream and its reader.
 
     Every stream gets its own, so that a late callback of an old one reaches nobody.
     """
 
     def __init__(self, max_blocks: int) -> None:
-        self.queue: queue.Queue[Arrival | None] = queue.Queue(max_blocks)
+        self.queue: queue.Queue[CapturedBlock | None] = queue.Queue(max_blocks)
         self.delivered_samples = 0
         self.dropped_samples = 0
         self.overflows = 0
@@ -73,7 +73,7 @@ class Inbox:
             self.overflows += 1
         try:
             samples = audio[:, 0].copy()
-            self.queue.put_nowait(Arrival(first_sample, samples, self.arrived_at_s, after_s))
+            self.queue.put_nowait(CapturedBlock(first_sample, samples, self.arrived_at_s, after_s))
         except queue.Full:
             self.dropped_samples += n_frames
 
@@ -115,7 +115,7 @@ class MicrophoneCapture:
         self._settings = settings
         self._driver = driver or process_driver()
         self._opened: _Opened | None = None
-        self._inbox = Inbox(1)
+        self._inbox = CallbackQueue(1)
         self._converter = BlockConverter(rate_hz=SAMPLE_RATE, gain_db=0)
         self._clock = LiveClock()
         self._powers: deque[float] = deque(maxlen=_LEVEL_BLOCKS)
@@ -173,7 +173,7 @@ class MicrophoneCapture:
     def start(self) -> None:
         """Open the device, counting from 0; raises `AudioDeviceError`."""
         self.stop()
-        self._inbox = Inbox(max(1, math.ceil(self._settings.queue_max_ms / _BLOCK_MS)))
+        self._inbox = CallbackQueue(max(1, math.ceil(self._settings.queue_max_ms / _BLOCK_MS)))
         self._clock = LiveClock()
         self._powers.clear()
         self._overflows_to_tell = 1
@@ -214,7 +214,7 @@ class MicrophoneCapture:
         except AudioDeviceError as error:
             log.warning("mic.close_failed", device=opened.device.name, reason=error.message)
 
-    def _refuse_a_standstill(self, arrival: Arrival) -> None:
+    def _refuse_a_standstill(self, arrival: CapturedBlock) -> None:
         """Raise when nothing came for longer than a stall, without anybody waiting for it.
 
         So it is when this process was stopped: nobody counts the audio of that time, and a command
@@ -234,7 +234,7 @@ class MicrophoneCapture:
             self._overflows_to_tell = 2 * so_far
             log.warning("mic.overflow", so_far=so_far, remedy=_OVERFLOW_REMEDY)
 
-    def _next_arrival(self, deadline_s: float) -> Arrival | None:
+    def _next_arrival(self, deadline_s: float) -> CapturedBlock | None:
         try:
             arrival = self._inbox.queue.get(timeout=max(0.0, deadline_s - time.monotonic()))
         except queue.Empty:
@@ -248,7 +248,7 @@ class MicrophoneCapture:
         return arrival
 
 
-def _open(portaudio: Any, wanted: str, inbox: Inbox) -> _Opened:  # noqa: ANN401 - no types
+def _open(portaudio: Any, wanted: str, inbox: CallbackQueue) -> _Opened:  # noqa: ANN401 - no types
     """Open an input and start it; if that fails, once more after looking for devices again."""
     try:
         return _open_once(portaudio, wanted, inbox)
@@ -257,7 +257,7 @@ def _open(portaudio: Any, wanted: str, inbox: Inbox) -> _Opened:  # noqa: ANN401
     return _open_once(portaudio, wanted, inbox)
 
 
-def _open_once(portaudio: Any, wanted: str, inbox: Inbox) -> _Opened:  # noqa: ANN401 - no types
+def _open_once(portaudio: Any, wanted: str, inbox: CallbackQueue) -> _Opened:  # noqa: ANN401 - no types
     device = find_device(wanted, input_devices(portaudio))
     try:
         channels, rate_hz = _choose_format(portaudio, device)

@@ -36,9 +36,9 @@ def check_seconds(seconds: float | None) -> None:
 
 def open_file(path: Path) -> AudioSource:
     """Open a file to be read as fast as it goes; raises `UsageError` where it is no audio."""
-    from voice_daemon.audio.file import WavSource  # noqa: PLC0415 - loads the sound libraries
+    from voice_daemon.audio.file import FileSource  # noqa: PLC0415 - loads the sound libraries
 
-    source = WavSource(path, realtime=False)
+    source = FileSource(path, realtime=False)
     try:
         source.start()
     except AudioFileError as error:

@@ -1,6 +1,6 @@
 """What a `daemonctl` command is, and what it is given.
 
-A command is a module of this package, or an object in one, that satisfies `Command`;
+A command is a module of this package, or an object in one, that satisfies `CliCommand`;
 `voice_daemon.cli.parser` lists them. It knows neither argparse's top level nor how errors
 are shown: a command raises a `VoiceDaemonError` and the caller prints it. Importing a command
 must be cheap, because `--help` imports all of them: heavy imports go inside `run`.
@@ -79,7 +79,7 @@ def print_error(error: VoiceDaemonError, err: TextIO) -> None:
         err.write(f"  -> {error.remedy}\n")
 
 
-class Command(Protocol):
+class CliCommand(Protocol):
     """A subcommand of `daemonctl`; a module satisfies it with these names at its top level."""
 
     @property

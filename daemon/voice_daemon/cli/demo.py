@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from voice_daemon.app import App
-    from voice_daemon.audio.file import Replay
+    from voice_daemon.audio.file import FileReplay
     from voice_daemon.cli.context import Context
     from voice_daemon.config import Settings
-    from voice_daemon.demo.report import Arrival
+    from voice_daemon.demo.report import ReceivedMessage
     from voice_daemon.demo.screen import Screen
 
 NAME = "demo"
@@ -53,7 +53,7 @@ def play(screen: Screen, *, port: int | None, models_dir: Path) -> int:
 
     report = Report()
 
-    def show(arrival: Arrival) -> None:
+    def show(arrival: ReceivedMessage) -> None:
         screen.row(report.add(arrival), arrival)
 
     with demo_broker(port) as broker:
@@ -84,7 +84,7 @@ def demo_settings(port: int) -> Settings:
     return defaults.model_copy(update={"node_id": NODE, "mqtt": mqtt})
 
 
-def _daemon(settings: Settings, models_dir: Path) -> tuple[App, Replay]:
+def _daemon(settings: Settings, models_dir: Path) -> tuple[App, FileReplay]:
     from voice_daemon.app import App  # noqa: PLC0415 - only when it is run
     from voice_daemon.assets import DEMO_CLIP  # noqa: PLC0415 - as above
     from voice_daemon.cli.run import file_input  # noqa: PLC0415 - as above

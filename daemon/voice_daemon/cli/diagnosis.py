@@ -86,7 +86,7 @@ class LastError:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class ProbeResult:
     """What was found where a daemon should answer."""
 
     socket_path: str
@@ -99,7 +99,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Absence:
+class DownReason:
     """Why nobody answers."""
 
     condition: Condition
@@ -109,11 +109,11 @@ class Absence:
     exit_code: int
 
 
-def explain(found: Evidence) -> Absence:
+def explain(found: ProbeResult) -> DownReason:
     """Say why nobody answers."""
     if found.holder_pid is not None:
         who = f" (pid {found.holder_pid})" if found.holder_pid else ""
-        return Absence(
+        return DownReason(
             Condition.STARTING,
             "control.starting",
             f"the daemon{who} is starting or stopping: nothing listens on {found.socket_path}",
@@ -126,10 +126,10 @@ def explain(found: Evidence) -> Absence:
     return absence
 
 
-def _without_service(found: Evidence) -> Absence:
+def _without_service(found: ProbeResult) -> DownReason:
     if found.socket_left:
         return _stale(found, "daemonctl run")
-    return Absence(
+    return DownReason(
         Condition.STOPPED,
         "control.not_running",
         f"the daemon is not running: no control socket at {found.socket_path}",
@@ -138,8 +138,8 @@ def _without_service(found: Evidence) -> Absence:
     )
 
 
-def _stale(found: Evidence, start: str) -> Absence:
-    return Absence(
+def _stale(found: ProbeResult, start: str) -> DownReason:
+    return DownReason(
         Condition.STALE_SOCKET,
         "control.stale_socket",
         f"the daemon is not running: it was killed or crashed, and left {found.socket_path}",
@@ -148,9 +148,9 @@ def _stale(found: Evidence, start: str) -> Absence:
     )
 
 
-def _of_service(service: ServiceView) -> Absence:
+def _of_service(service: ServiceView) -> DownReason:
     if not service.installed:
-        return Absence(
+        return DownReason(
             Condition.NOT_INSTALLED,
             "service.not_installed",
             "the launchd agent is not installed, and no daemon runs",
@@ -164,14 +164,14 @@ def _of_service(service: ServiceView) -> Absence:
     if service.pid is not None and service.is_looping:
         return _crashing(service)
     if service.pid is not None or service.last_exit is None or "never" in service.last_exit:
-        return Absence(
+        return DownReason(
             Condition.STARTING,
             "control.starting",
             "launchd is starting the daemon",
             "try again in a moment",
             FAILED,
         )
-    return Absence(
+    return DownReason(
         Condition.STOPPED,
         "control.not_running",
         "the daemon ended by itself, as it was asked to",
@@ -180,7 +180,7 @@ def _of_service(service: ServiceView) -> Absence:
     )
 
 
-def _not_loaded(service: ServiceView) -> Absence:
+def _not_loaded(service: ServiceView) -> DownReason:
     if service.logged_in:
         message, remedy = "launchd does not have it loaded", "start it with `daemonctl start`"
     else:
@@ -188,7 +188,7 @@ def _not_loaded(service: ServiceView) -> Absence:
         remedy = (
             "log in there, or by Screen Sharing; turn on automatic login for a Mac on the shelf"
         )
-    return Absence(
+    return DownReason(
         Condition.NOT_LOADED,
         "service.not_loaded",
         f"the agent is installed, but {message}",
@@ -197,9 +197,9 @@ def _not_loaded(service: ServiceView) -> Absence:
     )
 
 
-def _crashing(service: ServiceView) -> Absence:
+def _crashing(service: ServiceView) -> DownReason:
     runs = f", {service.runs} times so far" if service.runs else ""
-    return Absence(
+    return DownReason(
         Condition.CRASH_LOOPING,
         "service.crash_looping",
         f"the daemon ends as soon as it is started{runs}; its last end: {service.last_exit}. "
@@ -215,11 +215,11 @@ _FAULTS: Final = frozenset({"worker.failed", "worker.crashed", "daemon.parked", 
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Diagnosis:
     """The daemon as it was found: `status` where it answered, else `absence`."""
 
     status: Status | None
-    absence: Absence | None
+    absence: DownReason | None
     service: ServiceView | None
     daemon_version: str = ""
     last_error: LastError | None = None
@@ -237,7 +237,7 @@ class Sight:
         return Condition.STARTING if starting else Condition.RUNNING
 
     @property
-    def absence_or_raise(self) -> Absence:
+    def absence_or_raise(self) -> DownReason:
         """Why there is no status; raises ValueError where there is one."""
         if self.absence is None:
             raise ValueError("the daemon answered")
@@ -306,7 +306,7 @@ def look(
     machine_of: Callable[[Mapping[str, str]], Machine] | None = None,
     *,
     always_service: bool = True,
-) -> Sight:
+) -> Diagnosis:
     """Look at the daemon, and at the agent where there is a launchd.
 
     `always_service`: also when the daemon answers.
@@ -322,9 +322,9 @@ def look(
         service = service_view(context, machine_of)
         if isinstance(error, NotRunningError) or error.code == "control.starting":
             return _absent(context, service)
-        return Sight(None, _unanswered(error), service)
+        return Diagnosis(None, _unanswered(error), service)
     service = service_view(context, machine_of) if always_service else None
-    seen = Sight(status, None, service, reply.version)
+    seen = Diagnosis(status, None, service, reply.version)
     return replace(seen, last_error=last_error(context)) if seen.is_failing else seen
 
 
@@ -364,11 +364,11 @@ def last_error(context: Context) -> LastError | None:
     return LastError(newest.at, printable(newest.message), printable(newest.remedy))
 
 
-def _absent(context: Context, service: ServiceView | None) -> Sight:
+def _absent(context: Context, service: ServiceView | None) -> Diagnosis:
     from voice_daemon.control.socket import holder_pid, lock_path  # noqa: PLC0415 - as above
 
     socket_path = context.paths().socket_path
-    found = Evidence(
+    found = ProbeResult(
         str(socket_path),
         service,
         holder_pid=holder_pid(lock_path(socket_path)),
@@ -377,21 +377,21 @@ def _absent(context: Context, service: ServiceView | None) -> Sight:
     absence = explain(found)
     ended_badly = {Condition.CRASH_LOOPING, Condition.STALE_SOCKET, Condition.STOPPED}
     left = last_error(context) if absence.condition in ended_badly else None
-    return Sight(None, absence, service, last_error=left)
+    return Diagnosis(None, absence, service, last_error=left)
 
 
-def _unanswered(error: ControlError) -> Absence:
-    return Absence(
+def _unanswered(error: ControlError) -> DownReason:
+    return DownReason(
         Condition.NOT_ANSWERING, error.code, error.message, error.remedy, error.exit_code
     )
 
 
 def _last_crash(context: Context) -> LastError | None:
     from voice_daemon.cli.service import crash_files  # noqa: PLC0415 - as above
-    from voice_daemon.logs.crashes import Kind, read_crashes  # noqa: PLC0415 - as above
+    from voice_daemon.logs.crashes import CrashKind, read_crashes  # noqa: PLC0415 - as above
 
     path, _ = crash_files(context)
-    crashes = [crash for crash in read_crashes(path) if crash.kind is not Kind.TEXT]
+    crashes = [crash for crash in read_crashes(path) if crash.kind is not CrashKind.TEXT]
     if not crashes:
         return None
     written = datetime.fromtimestamp(path.stat().st_mtime, UTC)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from voice_daemon.cli.context import Context
-    from voice_daemon.cli.diagnosis import Sight
+    from voice_daemon.cli.diagnosis import Diagnosis
     from voice_daemon.config import Settings
     from voice_daemon.doctor.checks import Check, Finding
     from voice_daemon.launchd import Machine
@@ -76,7 +76,7 @@ def _print(finding: Finding, context: Context) -> None:
     context.out.flush()
 
 
-def _checks(context: Context, sight: Sight) -> Iterator[Check]:
+def _checks(context: Context, sight: Diagnosis) -> Iterator[Check]:
     """List what there is to look at; without a readable configuration, what needs none."""
     from voice_daemon.doctor import system as surroundings  # noqa: PLC0415 - only when it is run
     from voice_daemon.doctor.checks import Check, fail, skip  # noqa: PLC0415 - as above
@@ -102,7 +102,7 @@ def _checks(context: Context, sight: Sight) -> Iterator[Check]:
         yield Check("login", surroundings.automatic_login)
 
 
-def _configured(settings: Settings, context: Context, sight: Sight) -> Iterator[Check]:
+def _configured(settings: Settings, context: Context, sight: Diagnosis) -> Iterator[Check]:
     from voice_daemon.cli.service import config_file  # noqa: PLC0415 - as above
     from voice_daemon.doctor import audio as hearing  # noqa: PLC0415 - loads models
     from voice_daemon.doctor import system as surroundings  # noqa: PLC0415 - as above
@@ -119,7 +119,7 @@ def _configured(settings: Settings, context: Context, sight: Sight) -> Iterator[
     yield Check("broker", broker.look, _BROKER_TIMEOUT_S)
 
 
-def _daemon(sight: Sight) -> Iterator[Finding]:
+def _daemon(sight: Diagnosis) -> Iterator[Finding]:
     from voice_daemon.cli.diagnosis import Condition  # noqa: PLC0415 - only when it is run
     from voice_daemon.doctor.checks import fail, ok, warn  # noqa: PLC0415 - as above
 
@@ -142,7 +142,7 @@ def _daemon(sight: Sight) -> Iterator[Finding]:
         yield warn("daemon", note.message, note.remedy)
 
 
-def _has_a_daemon(sight: Sight) -> bool:
+def _has_a_daemon(sight: Diagnosis) -> bool:
     """Tell whether a daemon may be on the broker, and not only one that cannot start."""
     from voice_daemon.cli.diagnosis import Condition  # noqa: PLC0415 - only when it is run
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from voice_daemon.cli.context import Context
     from voice_daemon.logs.crashes import Crash
     from voice_daemon.logs.reader import LogFiles
-    from voice_daemon.logs.records import Choice, Record
+    from voice_daemon.logs.records import LogFilter, Record
 
 NAME = "logs"
 HELP = "show the log, or one session as a story"
@@ -87,10 +87,10 @@ def _refuse_odd_numbers(args: argparse.Namespace) -> None:
 
 def _show_newest(
     args: argparse.Namespace, context: Context, printer: _Printer, files: LogFiles
-) -> tuple[Choice, Callable[[Record], None]]:
-    from voice_daemon.logs.records import Choice  # noqa: PLC0415 - only when it is run
+) -> tuple[LogFilter, Callable[[Record], None]]:
+    from voice_daemon.logs.records import LogFilter  # noqa: PLC0415 - only when it is run
 
-    choice = Choice(args.level)
+    choice = LogFilter(args.level)
     most = None if args.json and args.lines is None else args.lines
     if most is None and not args.json:
         most = DEFAULT_LINES
@@ -105,10 +105,10 @@ def _show_newest(
 
 def _tell_session(
     args: argparse.Namespace, context: Context, printer: _Printer, files: LogFiles
-) -> tuple[Choice, Callable[[Record], None]]:
+) -> tuple[LogFilter, Callable[[Record], None]]:
     from voice_daemon.errors import UsageError  # noqa: PLC0415 - only when it is run
-    from voice_daemon.logs.format import Story  # noqa: PLC0415 - as above
-    from voice_daemon.logs.records import Choice, find_session  # noqa: PLC0415 - as above
+    from voice_daemon.logs.format import SessionTimeline  # noqa: PLC0415 - as above
+    from voice_daemon.logs.records import LogFilter, find_session  # noqa: PLC0415 - as above
 
     found = find_session(_records(files.history()), args.session)
     if found is None:
@@ -118,7 +118,7 @@ def _tell_session(
             remedy="`daemonctl logs` shows which there are; old ones go with the log's rotation",
         )
     session_id, records = found
-    choice, story = Choice(args.level, session_id), Story(session_id, printer.paint)
+    choice, story = LogFilter(args.level, session_id), SessionTimeline(session_id, printer.paint)
 
     def show(record: Record) -> None:
         if args.json:
@@ -133,7 +133,7 @@ def _tell_session(
 
 
 def _follow(
-    choice: Choice,
+    choice: LogFilter,
     show: Callable[[Record], None],
     files: LogFiles,
     others: Iterable[Callable[[], None]],

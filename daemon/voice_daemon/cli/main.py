@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from voice_daemon.cli.context import Command
+    from voice_daemon.cli.context import CliCommand
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the signal's number, as shells have it."""
@@ -54,7 +54,7 @@ def _main(argv: Sequence[str]) -> int:
         return stop.code if isinstance(stop.code, int) else 0
 
 
-def _run(command: Command, args: argparse.Namespace) -> int:
+def _run(command: CliCommand, args: argparse.Namespace) -> int:
     from voice_daemon.logs import setup as logs  # noqa: PLC0415 - structlog is slow to load, and help needs none
 
     logs.configure_for_command()

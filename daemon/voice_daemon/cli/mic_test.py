@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from voice_daemon.audio import AudioSource
     from voice_daemon.cli.context import Context
-    from voice_daemon.doctor.microphone import Finding, MicReport, MicTrial
+    from voice_daemon.doctor.microphone import MicReport, MicrophoneFinding, MicrophoneTest
 
 NAME = "test-mic"
 HELP = "measure the microphone: level, clipping, noise, speech"
@@ -47,13 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Listen and judge; 1 when something is wrong, raises `AudioDeviceError` without an input."""
-    from voice_daemon.doctor.microphone import MicTrial, findings  # noqa: PLC0415 - numpy
+    from voice_daemon.doctor.microphone import MicrophoneTest, findings  # noqa: PLC0415 - numpy
     from voice_daemon.endpoint.vad import SileroVad  # noqa: PLC0415 - loads the voice detector
 
     hearing.check_seconds(args.seconds)
     is_file = args.input is not None
     gain_db = 0.0 if is_file else context.settings().audio.gain_db
-    trial = MicTrial(SileroVad())  # before the microphone is opened: loading takes a moment
+    trial = MicrophoneTest(SileroVad())  # before the microphone is opened: loading takes a moment
     opened = hearing.open_file(args.input) if is_file else hearing.open_microphone(context)
     with hearing.listening(opened) as source:
         if not is_file:
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     return FAULTY if found else GOOD
 
 
-def _measure_file(trial: MicTrial, source: AudioSource, seconds: float | None) -> None:
+def _measure_file(trial: MicrophoneTest, source: AudioSource, seconds: float | None) -> None:
     """Measure a file's first seconds: its own time, as it is read far faster."""
     from voice_daemon.events import SAMPLE_RATE  # noqa: PLC0415 - with numpy
 
@@ -85,7 +85,9 @@ def _measure_file(trial: MicTrial, source: AudioSource, seconds: float | None) -
                 return
 
 
-def _measure_live(trial: MicTrial, source: AudioSource, seconds: float, context: Context) -> None:
+def _measure_live(
+    trial: MicrophoneTest, source: AudioSource, seconds: float, context: Context
+) -> None:
     """Measure, with a meter where somebody may watch it."""
     is_watched = context.err.isatty()
     n_blocks = 0
@@ -107,7 +109,7 @@ def meter(level_dbfs: float) -> str:
     return f"[{'#' * round(share * _METER_CELLS):{_METER_CELLS}}] {level_dbfs:6.1f} dBFS"
 
 
-def lines(name: str, report: MicReport, found: Sequence[Finding]) -> Iterator[str]:
+def lines(name: str, report: MicReport, found: Sequence[MicrophoneFinding]) -> Iterator[str]:
     """Tell a report: the verdict first, then the measures."""
     yield f"{name}: {'good' if not found else 'not good'}"
     for finding in found:
@@ -125,7 +127,9 @@ def _dbfs(level: float | None) -> str:
     return "not heard" if level is None else f"{level:.1f} dBFS"
 
 
-def _document(name: str, report: MicReport, found: Sequence[Finding]) -> dict[str, object]:
+def _document(
+    name: str, report: MicReport, found: Sequence[MicrophoneFinding]
+) -> dict[str, object]:
     measures = {
         key: round(value, 5) if isinstance(value, float) else value
         for key, value in asdict(report).items()

@@ -16,7 +16,7 @@ from voice_daemon import __version__
 from voice_daemon.errors import UsageError
 
 if TYPE_CHECKING:
-    from voice_daemon.cli.context import Command
+    from voice_daemon.cli.context import CliCommand
 
 PROG = "daemonctl"
 ABOUT = "Controls voice-daemon: wake word, streaming transcripts, MQTT."
@@ -68,7 +68,7 @@ class _TopParser(_Parser):
         return "\n".join((super().format_help(), "commands:", *rows, "", more, ""))
 
 
-def load_command(name: str) -> Command:
+def load_command(name: str) -> CliCommand:
     """Import a command; raises `UsageError` for a name that is none."""
     if name not in COMMANDS:
         guess = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -76,8 +76,8 @@ def load_command(name: str) -> Command:
         raise UsageError("usage.unknown_command", f"there is no command {name!r}", remedy=remedy)
     module = importlib.import_module(f"voice_daemon.cli.{COMMANDS[name]}")
     if COMMANDS[name] not in SHARED_MODULES:
-        return cast("Command", module)
-    commands: tuple[Command, ...] = module.COMMANDS
+        return cast("CliCommand", module)
+    commands: tuple[CliCommand, ...] = module.COMMANDS
     return next(command for command in commands if name == command.NAME)
 
 
@@ -96,7 +96,7 @@ def top_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def command_parser(command: Command) -> argparse.ArgumentParser:
+def command_parser(command: CliCommand) -> argparse.ArgumentParser:
     """Read what stands after the command."""
     parser = _Parser(
         prog=f"{PROG} {command.NAME}",

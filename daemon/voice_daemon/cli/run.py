@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from voice_daemon.app import Input
     from voice_daemon.audio import AudioSource
-    from voice_daemon.audio.file import Replay
+    from voice_daemon.audio.file import FileReplay
     from voice_daemon.cli.context import Context
     from voice_daemon.config import Effective, Settings
     from voice_daemon.errors import VoiceDaemonError
@@ -216,24 +216,24 @@ def microphone_input(settings: Settings) -> Input:
     return Input(lambda: MicrophoneCapture(settings.audio), name_of)
 
 
-def file_input(path: Path, settings: Settings, *, realtime: bool) -> tuple[Input, Replay]:
+def file_input(path: Path, settings: Settings, *, realtime: bool) -> tuple[Input, FileReplay]:
     """Give a file in the place of a microphone, and its replay.
 
     Raises `UsageError` for one that cannot be read as audio: it is an argument.
     """
     from voice_daemon.app import Input  # noqa: PLC0415 - only when it is run
-    from voice_daemon.audio.file import Replay, WavSource  # noqa: PLC0415 - only when it is run
+    from voice_daemon.audio.file import FileReplay, FileSource  # noqa: PLC0415 - only when it is run
     from voice_daemon.errors import AudioFileError, UsageError  # noqa: PLC0415 - as above
 
     try:
-        probe = WavSource(path, realtime=False)
+        probe = FileSource(path, realtime=False)
         probe.start()  # long before the models are loaded
         probe.stop()
     except AudioFileError as error:
         raise UsageError(error.code, error.message, remedy=error.remedy) from error
     session = settings.session
-    replay = Replay(
-        WavSource(path, realtime=realtime),
+    replay = FileReplay(
+        FileSource(path, realtime=realtime),
         realtime=realtime,
         max_silence_s=session.no_speech_timeout_s + session.max_s + CLOSE_MARGIN_S,
     )

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     from voice_daemon._lib import process as core_dumps  # noqa: PLC0415 - only when it is run
     from voice_daemon.logs import setup as logs  # noqa: PLC0415 - only when it is run
     from voice_daemon.runtime.build import dictations_with, load_transcriber  # noqa: PLC0415 - MLX
-    from voice_daemon.runtime.scheduler import Turns  # noqa: PLC0415 - only when it is run
+    from voice_daemon.runtime.scheduler import RoundRobin  # noqa: PLC0415 - only when it is run
     from voice_daemon.wyoming.server import WyomingServer  # noqa: PLC0415 - as above
 
     settings, paths = context.settings(), context.paths()
@@ -61,16 +61,16 @@ def run(args: argparse.Namespace, context: Context) -> int:
         console=context.err.isatty(),
         log_transcripts=settings.privacy.log_transcripts,
     )
-    turns = Turns()
-    server = WyomingServer(host, port, schedule=turns)
+    scheduler = RoundRobin()
+    server = WyomingServer(host, port, schedule=scheduler)
     transcriber = load_transcriber(settings.asr, paths.models_dir)
     stop = _StopSignals()
     port = server.start(dictations_with(transcriber, settings))
     context.out.write(f"serving {settings.asr.model} by Wyoming on tcp://{host}:{port}\n")
     context.out.flush()
     while not stop.number:
-        if turns.step() is None:
-            turns.wait(LOOK_UP_S)
+        if scheduler.step() is None:
+            scheduler.wait(LOOK_UP_S)
     server.stop(STOP_S)
     return 128 + stop.number if stop.number == signal.SIGINT else 0
 

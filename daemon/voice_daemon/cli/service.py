@@ -63,9 +63,9 @@ def belongings(context: Context, installation: Installation) -> list[Path]:
 
 def crash_files(context: Context) -> tuple[Path, Path]:
     """Give launchd's two files, with the one that holds crashes first."""
-    from voice_daemon.launchd import Places  # noqa: PLC0415 - only when it is asked
+    from voice_daemon.launchd import AgentPaths  # noqa: PLC0415 - only when it is asked
 
-    places = Places(home=Path.home(), log_folder=context.paths().log_file.parent)
+    places = AgentPaths(home=Path.home(), log_folder=context.paths().log_file.parent)
     return places.err_log, places.out_log
 
 
@@ -189,10 +189,10 @@ class ServiceCommand:
 
 def installation_of(machine: Machine, context: Context) -> Installation:
     """Give the service of this user; raises `ServiceError` off macOS and for root."""
-    from voice_daemon.launchd import Installation, Places  # noqa: PLC0415 - only when it is run
+    from voice_daemon.launchd import AgentPaths, Installation  # noqa: PLC0415 - only when it is run
 
     log_folder = context.paths().log_file.parent
-    return Installation(machine, Places(home=machine.home, log_folder=log_folder))
+    return Installation(machine, AgentPaths(home=machine.home, log_folder=log_folder))
 
 
 def _take(steps: Sequence[Step], args: argparse.Namespace, context: Context) -> None:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from voice_daemon.cli.context import Context
-    from voice_daemon.cli.diagnosis import Sight
+    from voice_daemon.cli.diagnosis import Diagnosis
     from voice_daemon.launchd import Machine
-    from voice_daemon.runtime.live_view import Moment
+    from voice_daemon.runtime.live_view import LiveSnapshot
 
 
 MOMENT_EVERY_S: Final = 0.1
@@ -54,7 +54,7 @@ def watch(
 
 def _pictures(
     context: Context, machine_of: Callable[[Mapping[str, str]], Machine] | None
-) -> Iterator[tuple[Sight, Moment | None]]:
+) -> Iterator[tuple[Diagnosis, LiveSnapshot | None]]:
     """Give what is seen now, for ever; the status is asked for less often than the moment."""
     while True:
         sight = look(context, machine_of, always_service=False)
@@ -66,20 +66,20 @@ def _pictures(
             time.sleep(min(left_s, MOMENT_EVERY_S if moment is not None else STATUS_EVERY_S))
 
 
-def moment_of(context: Context) -> Moment | None:
+def moment_of(context: Context) -> LiveSnapshot | None:
     """Ask for the moment; None from a daemon that gives none: it waits, is older, or is gone."""
     from voice_daemon.control.client import ControlClient  # noqa: PLC0415 - only when it is run
     from voice_daemon.errors import ControlError  # noqa: PLC0415 - as above
-    from voice_daemon.runtime.live_view import Moment  # noqa: PLC0415 - as above
+    from voice_daemon.runtime.live_view import LiveSnapshot  # noqa: PLC0415 - as above
 
     client = ControlClient(context.paths().socket_path, timeout_s=MOMENT_TIMEOUT_S)
     try:
-        return Moment.from_dict(client.request("watch"))
+        return LiveSnapshot.from_dict(client.request("watch"))
     except (ControlError, KeyError, TypeError, ValueError):
         return None
 
 
-def _draw(context: Context, pictures: Iterator[tuple[Sight, Moment | None]]) -> None:
+def _draw(context: Context, pictures: Iterator[tuple[Diagnosis, LiveSnapshot | None]]) -> None:
     from rich.console import Console  # noqa: PLC0415 - only on a terminal
     from rich.live import Live  # noqa: PLC0415 - only on a terminal
     from rich.text import Text  # noqa: PLC0415 - only on a terminal
@@ -90,7 +90,9 @@ def _draw(context: Context, pictures: Iterator[tuple[Sight, Moment | None]]) -> 
             live.update(Text.from_ansi(shown), refresh=True)
 
 
-def screen_text(sight: Sight, moment: Moment | None, context: Context, *, colour: bool) -> str:
+def screen_text(
+    sight: Diagnosis, moment: LiveSnapshot | None, context: Context, *, colour: bool
+) -> str:
     """Write one screen; without a moment it is that of `daemonctl status`."""
     from voice_daemon.cli.status_view import (  # noqa: PLC0415 - only when it is run
         Painter,
@@ -116,7 +118,9 @@ def screen_text(sight: Sight, moment: Moment | None, context: Context, *, colour
     return "\n".join((*head, *now, *part_lines(sight.status, paint)))
 
 
-def _print_changes(context: Context, pictures: Iterator[tuple[Sight, Moment | None]]) -> None:
+def _print_changes(
+    context: Context, pictures: Iterator[tuple[Diagnosis, LiveSnapshot | None]]
+) -> None:
     before = ""
     for sight, moment in pictures:
         text = _line(sight, moment)
@@ -127,7 +131,7 @@ def _print_changes(context: Context, pictures: Iterator[tuple[Sight, Moment | No
             context.out.flush()
 
 
-def _line(sight: Sight, moment: Moment | None) -> str:
+def _line(sight: Diagnosis, moment: LiveSnapshot | None) -> str:
     from voice_daemon.cli.status_view import change_text  # noqa: PLC0415 - only when it is run
 
     if sight.status is None:
@@ -140,7 +144,9 @@ def _line(sight: Sight, moment: Moment | None) -> str:
     return "  ".join((now, *problems))
 
 
-def _print_documents(context: Context, pictures: Iterator[tuple[Sight, Moment | None]]) -> None:
+def _print_documents(
+    context: Context, pictures: Iterator[tuple[Diagnosis, LiveSnapshot | None]]
+) -> None:
     before = ""
     for sight, moment in pictures:
         now = None if moment is None else moment.to_dict()

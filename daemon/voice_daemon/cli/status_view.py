@@ -14,8 +14,8 @@ from voice_daemon.cli.diagnosis import Condition
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from voice_daemon.cli.diagnosis import Absence, LastError, ServiceView
-    from voice_daemon.runtime.live_view import Moment, Words
+    from voice_daemon.cli.diagnosis import DownReason, LastError, ServiceView
+    from voice_daemon.runtime.live_view import LiveSnapshot, LiveTranscript
     from voice_daemon.runtime.status import (
         AsrStatus,
         BrokerStatus,
@@ -88,7 +88,12 @@ def problem_line(problem: Problem, paint: Painter) -> str:
 
 
 def absence_lines(
-    absence: Absence, last_error: LastError | None, paint: Painter, *, version: str, log_file: str
+    absence: DownReason,
+    last_error: LastError | None,
+    paint: Painter,
+    *,
+    version: str,
+    log_file: str,
 ) -> list[str]:
     """Write why no daemon answers, and the last that was heard of it."""
     word, colour = _LIGHTS[absence.condition]
@@ -189,7 +194,7 @@ _RED, _YELLOW, _GREEN, _BOLD, _DIM = "31", "33", "32", "1", "2"
 _STATE_COLOURS: Final = {"listening": _GREEN, "transcribing": _GREEN, "degraded": _RED}
 
 
-def moment_lines(moment: Moment, paint: Painter) -> Iterator[str]:
+def moment_lines(moment: LiveSnapshot, paint: Painter) -> Iterator[str]:
     """Write meters, state and words."""
     yield f"{label('level', paint)}{_level_meter(moment.level_dbfs, paint)}"
     for word, score in moment.wake_scores.items():
@@ -200,7 +205,7 @@ def moment_lines(moment: Moment, paint: Painter) -> Iterator[str]:
     yield f"{label('words', paint)}{_words(moment.words, paint)}"
 
 
-def change_text(moment: Moment) -> str:
+def change_text(moment: LiveSnapshot) -> str:
     """Write what matters of a moment on one line, without what moves all the time."""
     told = [moment.state]
     if moment.session_id:
@@ -235,11 +240,11 @@ def _meter(share: float, colour: str, paint: Painter) -> str:
     return f"▕{paint(bar, colour)}{' ' * (METER_CELLS - len(bar))}▏"
 
 
-def _lag(words: Words | None) -> str:
+def _lag(words: LiveTranscript | None) -> str:
     return "" if words is None or words.lag_ms is None else f"  {words.lag_ms} ms behind"
 
 
-def _words(words: Words | None, paint: Painter) -> str:
+def _words(words: LiveTranscript | None, paint: Painter) -> str:
     if words is None:
         return paint("say the wake word", _DIM)
     if words.is_final:

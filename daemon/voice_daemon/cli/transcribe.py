@@ -20,7 +20,7 @@ from voice_daemon.audio import BLOCK_SAMPLES
 from voice_daemon.audio.resample import to_int16
 from voice_daemon.cli.context import print_error
 from voice_daemon.endpoint.hallucination import was_spoken
-from voice_daemon.endpoint.segmenter import SpeechGate, in_recording
+from voice_daemon.endpoint.segmenter import VadSegmenter, in_recording
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.errors import AudioFileError, UsageError
 from voice_daemon.events import SAMPLE_RATE, Word
@@ -68,7 +68,7 @@ class Line:
         }
 
 
-class Recogniser(Protocol):
+class FileRecogniser(Protocol):
     """Turns a whole file into its lines; the last one is the final."""
 
     def lines(self, samples: Samples) -> Iterator[Line]:
@@ -86,7 +86,7 @@ class Streaming:
     ) -> None:
         self._step_s = settings.step_s
         self._rules = options.spoken()
-        self._gate = SpeechGate(SileroVad(), options)
+        self._gate = VadSegmenter(SileroVad(), options)
         self._decoder = StreamingDecoder(model, streaming_config(settings))
 
     def warm_up(self) -> None:
@@ -161,7 +161,7 @@ class Offline:
     ) -> None:
         self._model = model
         self._rules = options.spoken()
-        self._gate = SpeechGate(SileroVad(), options)
+        self._gate = VadSegmenter(SileroVad(), options)
         self._options = decoding_options(settings)
 
     def warm_up(self) -> None:
@@ -267,7 +267,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     from voice_daemon.audio.file import load_audio  # noqa: PLC0415 - loads the sound libraries
 
     settings = _settings(context, model=args.model, step_s=args.step_s)
-    recogniser: Recogniser | None = None
+    recogniser: FileRecogniser | None = None
     code = 0
     for file in args.files:
         try:
@@ -308,7 +308,7 @@ def _settings(context: Context, *, model: str | None, step_s: float | None) -> S
     return settings.model_copy(update={"asr": asr})
 
 
-def _load(settings: Settings, context: Context, *, offline: bool) -> Recogniser:
+def _load(settings: Settings, context: Context, *, offline: bool) -> FileRecogniser:
     """Load the model and run it once, so that the first file is not the slow one."""
     from voice_daemon.asr import load_model  # noqa: PLC0415 - MLX
     from voice_daemon.cli.transcribe import Offline, Streaming  # noqa: PLC0415 - with MLX
@@ -318,6 +318,6 @@ def _load(settings: Settings, context: Context, *, offline: bool) -> Recogniser:
     folder = resolve(settings.asr.model, models_dir=context.paths().models_dir)
     model = load_model(folder, settings.asr.dtype)
     kind = Offline if offline else Streaming
-    recogniser: Recogniser = kind(model, settings.asr, pipeline_options(settings))
+    recogniser: FileRecogniser = kind(model, settings.asr, pipeline_options(settings))
     recogniser.warm_up()
     return recogniser

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from voice_daemon.cli import audio_input as hearing
 from voice_daemon.cli.context import print_error
 from voice_daemon.errors import AudioFileError, UsageError
-from voice_daemon.wake.threshold import TOLERABLE_PER_HOUR, Point, Scored, Trial
+from voice_daemon.wake.threshold import TOLERABLE_PER_HOUR, Point, Scored, ThresholdSweep
 
 if TYPE_CHECKING:
     import argparse
@@ -40,7 +40,7 @@ def recording_lines(recordings: Sequence[Scored], threshold: float) -> Iterator[
         yield f"{recording.name:{width}}  {score:.2f}  {word}  {heard}"
 
 
-def trial_lines(trial: Trial, *, now: float, suggested: Point | None) -> Iterator[str]:
+def trial_lines(trial: ThresholdSweep, *, now: float, suggested: Point | None) -> Iterator[str]:
     """Give the table of thresholds, and what follows from it."""
     yield f"threshold  {_missed_head(trial):<22}  {_accepts_head(trial)}"
     for point in (trial.at(threshold) for threshold in SHOWN):
@@ -52,7 +52,7 @@ def trial_lines(trial: Trial, *, now: float, suggested: Point | None) -> Iterato
     yield from _verdict(trial, now=now, suggested=suggested)
 
 
-def _verdict(trial: Trial, *, now: float, suggested: Point | None) -> Iterator[str]:
+def _verdict(trial: ThresholdSweep, *, now: float, suggested: Point | None) -> Iterator[str]:
     if suggested is None:
         yield "no threshold can be suggested without recordings of the wake word"
         return
@@ -72,25 +72,25 @@ def _verdict(trial: Trial, *, now: float, suggested: Point | None) -> Iterator[s
         )
 
 
-def _missed_head(trial: Trial) -> str:
+def _missed_head(trial: ThresholdSweep) -> str:
     return f"missed of {trial.n_said}"
 
 
-def _accepts_head(trial: Trial) -> str:
+def _accepts_head(trial: ThresholdSweep) -> str:
     return f"false accepts in {trial.other_hours:.2f} h" if trial.other_hours else ""
 
 
-def _missed(trial: Trial, point: Point) -> str:
+def _missed(trial: ThresholdSweep, point: Point) -> str:
     rate = trial.miss_rate(point)
     return "" if rate is None else f"{point.misses} ({rate:.1%})"
 
 
-def _accepts(trial: Trial, point: Point) -> str:
+def _accepts(trial: ThresholdSweep, point: Point) -> str:
     per_hour = trial.per_hour(point)
     return "" if per_hour is None else f"{point.false_accepts} ({per_hour:.1f} an hour)"
 
 
-def document(trial: Trial, *, now: float, suggested: Point | None) -> dict[str, object]:
+def document(trial: ThresholdSweep, *, now: float, suggested: Point | None) -> dict[str, object]:
     """Give the trial as a part of a JSON document."""
     return {
         "threshold": now,
@@ -132,7 +132,9 @@ def check_picture(path: Path) -> None:
         )
 
 
-def draw(trial: Trial, path: Path, *, title: str, now: float, suggested: Point | None) -> None:
+def draw(
+    trial: ThresholdSweep, path: Path, *, title: str, now: float, suggested: Point | None
+) -> None:
     """Draw misses and false accepts over the threshold into a file."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - see `check_picture`
 
@@ -155,7 +157,7 @@ def draw(trial: Trial, path: Path, *, title: str, now: float, suggested: Point |
     figure.savefig(path, dpi=120)
 
 
-def _draw_accepts(accepts: Any, trial: Trial, thresholds: Sequence[float]) -> None:  # noqa: ANN401 - matplotlib has no types
+def _draw_accepts(accepts: Any, trial: ThresholdSweep, thresholds: Sequence[float]) -> None:  # noqa: ANN401 - matplotlib has no types
     rates = [trial.per_hour(point) or 0.0 for point in trial.points]
     accepts.plot(thresholds, rates, color=_ORANGE, marker="s", markersize=3)
     accepts.set_ylabel(f"false accepts an hour ({trial.other_hours:.2f} h)", color=_ORANGE)
@@ -312,7 +314,7 @@ def _rows(recordings: Sequence[Scored], *, is_other: bool) -> Iterator[dict[str,
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class ScoreSample:
     """What was heard since the last one."""
 
     at_s: float
@@ -338,7 +340,7 @@ def _listen(args: argparse.Namespace, context: Context, settings: WakeSettings) 
 
 def _moments(
     source: AudioSource, detector: WakeDetector, seconds: float | None
-) -> Iterator[Moment]:
+) -> Iterator[ScoreSample]:
     """Follow the scores; a wake is told at once, everything else a few times a second."""
     from voice_daemon.events import SAMPLE_RATE  # noqa: PLC0415 - numpy
 
@@ -352,11 +354,11 @@ def _moments(
             peaks[word] = max(score, peaks.get(word, 0.0))
         at_s = (block.first_sample + block.samples.size) / SAMPLE_RATE
         if wakes or at_s - shown_s >= SHOW_EVERY_S:
-            yield Moment(at_s, dict(peaks), wakes[0] if wakes else None)
+            yield ScoreSample(at_s, dict(peaks), wakes[0] if wakes else None)
             peaks, shown_s = {}, at_s
 
 
-def _show(moment: Moment, context: Context, threshold: float, *, as_json: bool) -> None:
+def _show(moment: ScoreSample, context: Context, threshold: float, *, as_json: bool) -> None:
     if as_json:
         scores = {word: round(score, 4) for word, score in moment.peaks.items()}
         woken = None if moment.wake is None else moment.wake.wake_word
@@ -370,7 +372,7 @@ def _show(moment: Moment, context: Context, threshold: float, *, as_json: bool) 
         context.out.flush()
 
 
-def meter(moment: Moment, threshold: float) -> str:
+def meter(moment: ScoreSample, threshold: float) -> str:
     """Draw each wake word's score as a bar with the threshold in it."""
     mark = min(_METER_CELLS - 1, int(threshold * _METER_CELLS))
     bars = []

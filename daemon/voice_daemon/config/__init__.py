@@ -4,7 +4,7 @@ Edges take their section's type from here; the pure core and the recogniser know
 """
 
 from voice_daemon.config.load import Effective, load_effective, load_settings
-from voice_daemon.config.problems import ConfigProblems, Problem
+from voice_daemon.config.problems import ConfigProblems, Mistake
 from voice_daemon.config.schema import (
     STEP_S_MAX,
     STEP_S_MIN,
@@ -31,9 +31,9 @@ __all__ = [
     "Effective",
     "HomeAssistantSettings",
     "LogSettings",
+    "Mistake",
     "MqttSettings",
     "PrivacySettings",
-    "Problem",
     "SessionSettings",
     "Settings",
     "WakeSettings",

@@ -25,7 +25,7 @@ from voice_daemon.config.problems import (
     ENVIRONMENT,
     MASK,
     ConfigProblems,
-    Problem,
+    Mistake,
     closest,
     is_secret,
     key_name,
@@ -76,7 +76,7 @@ class Source:
     """What one source says of the known keys, and what is wrong with its names."""
 
     values: Mapping[Key, Any]
-    problems: tuple[Problem, ...]
+    problems: tuple[Mistake, ...]
 
 
 def model_of(section: str) -> type[BaseModel]:
@@ -133,7 +133,7 @@ def read_environ(environ: Mapping[str, str]) -> Source:
 def _sorted_out(file: Path, table: Mapping[str, Any]) -> Source:
     """Part the keys that we know from the strangers."""
     values: dict[Key, Any] = {}
-    problems: list[Problem] = []
+    problems: list[Mistake] = []
     for name, value in table.items():
         if name in SECTIONS and isinstance(value, dict):
             fields = SECTIONS[name].model_fields
@@ -142,7 +142,7 @@ def _sorted_out(file: Path, table: Mapping[str, Any]) -> Source:
             problems += (_unknown_key(file, name, key, v) for key, v in strangers.items())
         elif name in SECTIONS:
             remedy = f"write [{name}] on a line of its own, and its keys below"
-            problems.append(Problem(str(file), name, shown(name, value), "is a section", remedy))
+            problems.append(Mistake(str(file), name, shown(name, value), "is a section", remedy))
         elif name in TOP_KEYS:
             values["", name] = value
         elif isinstance(value, dict):
@@ -156,12 +156,12 @@ def _sorted_out(file: Path, table: Mapping[str, Any]) -> Source:
 
 def _missing(file: Path) -> Source:
     remedy = f"write one with `daemonctl config example > {file}`, or name another"
-    return Source({}, (Problem(str(file), "", "", "there is no such file", remedy),))
+    return Source({}, (Mistake(str(file), "", "", "there is no such file", remedy),))
 
 
 def _unreadable(file: Path, message: str) -> Source:
     remedy = f"name another file by --config or {CONFIG_VARIABLE}, or mend this one"
-    return Source({}, (Problem(str(file), "", "", message, remedy),))
+    return Source({}, (Mistake(str(file), "", "", message, remedy),))
 
 
 def _syntax_error(file: Path, message: str) -> Source:
@@ -169,21 +169,21 @@ def _syntax_error(file: Path, message: str) -> Source:
     line = place[1] if place and place[1] else str(len(file.read_bytes().splitlines()))
     said = _TOML_PLACE.sub("", message)
     remedy = 'write `key = value` below a `[section]`, and text in "quotes"'
-    return Source({}, (Problem(f"{file}:{line}", "", "", f"is not TOML: {said}", remedy),))
+    return Source({}, (Mistake(f"{file}:{line}", "", "", f"is not TOML: {said}", remedy),))
 
 
-def _unknown_section(file: Path, name: str) -> Problem:
+def _unknown_section(file: Path, name: str) -> Mistake:
     guess = closest(name, SECTIONS)
     remedy = f"did you mean [{guess}]?" if guess else f"the sections are {', '.join(SECTIONS)}"
-    return Problem(str(file), f"[{name}]", "", "there is no such section", remedy)
+    return Mistake(str(file), f"[{name}]", "", "there is no such section", remedy)
 
 
-def _unknown_key(file: Path, section: str, key: str, value: object) -> Problem:
+def _unknown_key(file: Path, section: str, key: str, value: object) -> Mistake:
     said = "there is no such key"
     if is_secret(key):
-        return Problem(str(file), key_name(section, key), MASK, said, _INLINE_REMEDY)
+        return Mistake(str(file), key_name(section, key), MASK, said, _INLINE_REMEDY)
     remedy = _key_remedy(section, key)
-    return Problem(str(file), key_name(section, key), shown(key, value), said, remedy)
+    return Mistake(str(file), key_name(section, key), shown(key, value), said, remedy)
 
 
 def _key_remedy(section: str, key: str) -> str:
@@ -201,10 +201,10 @@ def _key_remedy(section: str, key: str) -> str:
     return f"{where} has {', '.join(siblings)}"
 
 
-def _unknown_variable(name: str, value: str) -> Problem:
+def _unknown_variable(name: str, value: str) -> Mistake:
     said = "there is no such variable"
     if is_secret(name):
-        return Problem(ENVIRONMENT, name, MASK, said, _INLINE_REMEDY)
+        return Mistake(ENVIRONMENT, name, MASK, said, _INLINE_REMEDY)
     names = [variable(key) for key in all_keys()]
     # Compared without the prefix, which all have in common and which would make all alike.
     plain = {known.removeprefix(ENV_PREFIX): known for known in (*names, *OTHER_VARIABLES)}
@@ -215,10 +215,10 @@ def _unknown_variable(name: str, value: str) -> Problem:
         guesses = [plain[guess]]
     form = f"{ENV_PREFIX}<SECTION>{ENV_DELIMITER}<KEY>"
     remedy = f"did you mean {' or '.join(guesses)}?" if guesses else f"unset it, or write {form}"
-    return Problem(ENVIRONMENT, name, shown(name, value), said, remedy)
+    return Mistake(ENVIRONMENT, name, shown(name, value), said, remedy)
 
 
-def _readable_secret(file: Path, table: Mapping[str, Any]) -> Iterator[Problem]:
+def _readable_secret(file: Path, table: Mapping[str, Any]) -> Iterator[Mistake]:
     """Find a password in a file that others can read: it is no longer a secret."""
     pairs = [("", name, value) for name, value in table.items()]
     pairs += [(s, k, v) for _, s, t in pairs if isinstance(t, dict) for k, v in t.items()]
@@ -227,16 +227,16 @@ def _readable_secret(file: Path, table: Mapping[str, Any]) -> Iterator[Problem]:
     if inline and mode & 0o077:
         message = f"others can read this file (mode {mode:04o}), and it holds a password"
         remedy = f"`chmod 600 {file}`, and change the password at the broker"
-        yield Problem(str(file), key_name(*inline[0]), MASK, message, remedy)
+        yield Mistake(str(file), key_name(*inline[0]), MASK, message, remedy)
 
 
-def _in_others_hands(file: Path) -> Iterator[Problem]:
+def _in_others_hands(file: Path) -> Iterator[Mistake]:
     """Find who else could write this file: it says who hears what is said."""
     exposure = exposed_file(file) or exposed_way(file)
     if exposure is not None:
         whose = "it" if exposure.path == file else str(exposure.path)
         message = f"others could write this file: {whose} {exposure.fault}"
-        yield Problem(str(file), "", "", message, f"look through it, and run: {exposure.remedy}")
+        yield Mistake(str(file), "", "", message, f"look through it, and run: {exposure.remedy}")
 
 
 DEFAULT = "default"
@@ -270,7 +270,7 @@ class Effective:
     """`default`, the file's path, or the variable's name, for every key."""
     file: Path | None
     """The file that was read; None where there was none."""
-    warnings: tuple[Problem, ...]
+    warnings: tuple[Mistake, ...]
     """What is accepted, and should have been meant."""
 
     def value(self, key: Key) -> object:
@@ -287,11 +287,11 @@ class _Leaf:
     origin: str
     raw: object
 
-    def problem(self, key: Key, message: str, remedy: str) -> Problem:
+    def problem(self, key: Key, message: str, remedy: str) -> Mistake:
         """Blame this value."""
         named = key_name(*key) if self.origin != variable(key) else self.origin
         file = self.origin if self.origin != variable(key) else ENVIRONMENT
-        return Problem(file, named, text.shown(key[1], self.raw), message, remedy)
+        return Mistake(file, named, text.shown(key[1], self.raw), message, remedy)
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -305,7 +305,7 @@ def load_effective(path: Path | None, environ: Mapping[str, str]) -> Effective:
     A file that was asked for must exist; the platform's may be missing. Raises
     `ConfigProblems` with every mistake in the file and in the environment.
     """
-    problems: list[Problem] = []
+    problems: list[Mistake] = []
     leaves: dict[Key, _Leaf] = {}
     file = _config_file(path, environ)
     if file is not None:
@@ -321,7 +321,7 @@ def load_effective(path: Path | None, environ: Mapping[str, str]) -> Effective:
     if environ.get(PASSWORD_VARIABLE) and not settings.mqtt.username:
         said = "there is no username to the password"
         remedy = "set [mqtt] username too, or unset it"
-        problems.append(Problem(ENVIRONMENT, PASSWORD_VARIABLE, text.MASK, said, remedy))
+        problems.append(Mistake(ENVIRONMENT, PASSWORD_VARIABLE, text.MASK, said, remedy))
     if problems:
         raise ConfigProblems(problems)
     return Effective(
@@ -348,7 +348,7 @@ def _config_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
 
 
 def _checked(
-    source: Source, origin: str, folder: Path, problems: list[Problem]
+    source: Source, origin: str, folder: Path, problems: list[Mistake]
 ) -> Iterator[tuple[Key, _Leaf]]:
     """Check each value by itself, so that one mistake does not hide another."""
     from_environ = origin == ENVIRONMENT
@@ -405,31 +405,31 @@ def _assemble(values: Mapping[Key, Any]) -> Settings:
     return Settings(**parts)
 
 
-def _broken_rules(settings: Settings, leaves: Mapping[Key, _Leaf]) -> Iterator[Problem]:
+def _broken_rules(settings: Settings, leaves: Mapping[Key, _Leaf]) -> Iterator[Mistake]:
     for rule in RULES:
         blamed = [key for key in rule.keys if key in leaves]
         if blamed and rule.broken(settings):
             yield leaves[blamed[0]].problem(blamed[0], rule.message, rule.remedy)
 
 
-def _warnings(settings: Settings, leaves: Mapping[Key, _Leaf]) -> Iterator[Problem]:
+def _warnings(settings: Settings, leaves: Mapping[Key, _Leaf]) -> Iterator[Mistake]:
     for rule in WARNINGS:
         if rule.broken(settings):
             (key,) = rule.keys
             yield leaves[key].problem(key, rule.message, rule.remedy)
 
 
-def _shared_file(file: Path | None) -> Iterator[Problem]:
+def _shared_file(file: Path | None) -> Iterator[Mistake]:
     """Warn of a file that a group may write: it may be one of this user alone."""
     with suppress(OSError):  # it may be gone since it was read
         exposure = None if file is None else shared_with_a_group(file)
         if exposure is not None:
             whose = "it" if exposure.path == file else str(exposure.path)
             message = f"others may be able to write it: {whose} {exposure.fault}"
-            yield Problem(str(file), "", "", message, f"run: {exposure.remedy}")
+            yield Mistake(str(file), "", "", message, f"run: {exposure.remedy}")
 
 
-def _bad_files(leaves: Mapping[Key, _Leaf]) -> Iterator[Problem]:
+def _bad_files(leaves: Mapping[Key, _Leaf]) -> Iterator[Mistake]:
     for key in _FILES:
         if key in leaves and leaves[key].value is not None:
             fault = _fault_of_file(leaves[key].value, secret=key in _SECRET_FILES)

@@ -116,7 +116,7 @@ ENVIRONMENT = "environment"
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Mistake:
     """One mistake; `str()` of it is one line for a person."""
 
     file: str
@@ -139,7 +139,7 @@ class Problem:
 class ConfigProblems(ConfigError):  # noqa: N818 - it carries many errors, as its name says
     """Everything that is wrong with the configuration; the message has one line for each."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Mistake]) -> None:
         super().__init__(
             "config.invalid", "\n".join(str(problem) for problem in problems), remedy=""
         )

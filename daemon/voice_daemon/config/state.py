@@ -57,7 +57,7 @@ class Announcement:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class PersistedState:
     """All that is remembered."""
 
     changes: Mapping[str, Change]
@@ -66,14 +66,14 @@ class Memory:
     """Oldest first; more than one until the broker has confirmed that the others are gone."""
 
 
-NOTHING: Final = Memory(MappingProxyType({}), ())
+NOTHING: Final = PersistedState(MappingProxyType({}), ())
 
 
 class UnreadableError(VoiceDaemonError):
     """The file holds something else than what was written."""
 
 
-def read_memory(path: Path) -> Memory:
+def read_memory(path: Path) -> PersistedState:
     """Read what is remembered, nothing where there is no file; raises `UnreadableError`."""
     try:
         with open(path, "rb", opener=_open_unfollowed) as file:
@@ -98,7 +98,7 @@ class SettingsStore:
     `memory`: what to begin with, in the place of what the file says.
     """
 
-    def __init__(self, path: Path | None = None, *, memory: Memory | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, memory: PersistedState | None = None) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._writing = threading.Lock()
@@ -111,7 +111,7 @@ class SettingsStore:
                 self._set_aside(path, error)
 
     @property
-    def memory(self) -> Memory:
+    def memory(self) -> PersistedState:
         """What is remembered now."""
         with self._lock:
             return self._memory
@@ -128,12 +128,12 @@ class SettingsStore:
             changes.pop(name, None)
             if change is not None:
                 changes[name] = change
-            self._replace(Memory(MappingProxyType(changes), self._memory.announced))
+            self._replace(PersistedState(MappingProxyType(changes), self._memory.announced))
 
     def announce(self, announced: tuple[Announcement, ...]) -> None:
         """Remember what was announced."""
         with self._lock:
-            self._replace(Memory(self._memory.changes, announced))
+            self._replace(PersistedState(self._memory.changes, announced))
 
     def save(self) -> bool:
         """Write what is new, and tell whether anything is; raises `VoiceDaemonError`."""
@@ -154,7 +154,7 @@ class SettingsStore:
                 ) from error
             return True
 
-    def _replace(self, memory: Memory) -> None:
+    def _replace(self, memory: PersistedState) -> None:
         if memory != self._memory:
             self._memory = memory
             self._is_dirty = True
@@ -197,7 +197,7 @@ def _write(path: Path, content: bytes) -> None:
         raise
 
 
-def _document(memory: Memory) -> dict[str, Any]:
+def _document(memory: PersistedState) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "settings": {name: asdict(change) for name, change in memory.changes.items()},
@@ -208,7 +208,7 @@ def _document(memory: Memory) -> dict[str, Any]:
     }
 
 
-def _memory(document: dict[str, Any]) -> Memory:
+def _memory(document: dict[str, Any]) -> PersistedState:
     """Read the document; raises ValueError, KeyError, TypeError or AttributeError."""
     if document["schema"] != SCHEMA:
         raise ValueError(f"its schema is {document['schema']!r}")
@@ -224,7 +224,7 @@ def _memory(document: dict[str, Any]) -> Memory:
         )
         for entry in document["announced"]
     )
-    return Memory(MappingProxyType(changes), announced)
+    return PersistedState(MappingProxyType(changes), announced)
 
 
 def _value(value: object) -> Value:

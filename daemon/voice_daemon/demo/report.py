@@ -35,7 +35,7 @@ N_WAKE_WORDS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class ReceivedMessage:
     """A message as a subscriber got it."""
 
     topic: str
@@ -74,7 +74,7 @@ class WordLatency:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class LatencyVerdict:
     """How the demo went."""
 
     ok: bool
@@ -98,7 +98,7 @@ class Report:
     _final: tuple[str, float] | None = None
     _partials: list[tuple[str, str, float]] = field(default_factory=list)
 
-    def add(self, arrival: Arrival) -> Row:
+    def add(self, arrival: ReceivedMessage) -> Row:
         """Take note of a message and say how to show it."""
         message = arrival.payload if isinstance(arrival.payload, dict) else {}
         draft = latency = ""
@@ -128,11 +128,11 @@ class Report:
                 text = str(arrival.payload)
         return Row(arrival.clip_s, arrival.topic, text, draft, latency)
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> LatencyVerdict:
         """Compare what arrived with what was spoken."""
         expected = " ".join(word.text for word in self._command)
         final = self._final[0] if self._final else None
-        return Verdict(
+        return LatencyVerdict(
             ok=final is not None and plain_words(final) == plain_words(expected),
             expected=expected,
             final=final,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from voice_daemon.demo.report import Arrival, Row, Verdict
+    from voice_daemon.demo.report import LatencyVerdict, ReceivedMessage, Row
 
 SCHEMA = 1
 _TOPIC_COLOURS = {
@@ -37,10 +37,10 @@ class Screen(Protocol):
     def opening(self, *, clip: str, broker: str, watch: str) -> None:
         """Say what is about to happen."""
 
-    def row(self, row: Row, arrival: Arrival) -> None:
+    def row(self, row: Row, arrival: ReceivedMessage) -> None:
         """Show a message."""
 
-    def closing(self, verdict: Verdict) -> None:
+    def closing(self, verdict: LatencyVerdict) -> None:
         """Say how it went."""
 
 
@@ -62,7 +62,7 @@ class TerminalScreen:
         heading = f"{'clip':<7}  {'topic':<{_TOPIC_WIDTH}} {'message':<{_TEXT_WIDTH}}  latency"
         say(Text(heading, style="dim"), soft_wrap=True)
 
-    def row(self, row: Row, arrival: Arrival) -> None:  # noqa: ARG002 - the same for both screens
+    def row(self, row: Row, arrival: ReceivedMessage) -> None:  # noqa: ARG002 - the same for both screens
         """Print one aligned line: committed text plain, draft in italics."""
         line = Text(f"{row.clip_s:.2f}s".ljust(9))
         line.append(f"{row.topic:<{_TOPIC_WIDTH}} ", style=_TOPIC_COLOURS.get(row.topic, "dim"))
@@ -73,7 +73,7 @@ class TerminalScreen:
             line.append(f"  {row.latency}", style="magenta")
         self._console.print(line, soft_wrap=True)
 
-    def closing(self, verdict: Verdict) -> None:
+    def closing(self, verdict: LatencyVerdict) -> None:
         """Print when each word was spoken and when it was there, and one line in sum."""
         say = self._console.print
         say()
@@ -93,7 +93,7 @@ class JsonScreen:
         """Write the `started` line."""
         self._write({"event": "started", "clip": clip, "broker": broker, "watch": watch})
 
-    def row(self, row: Row, arrival: Arrival) -> None:
+    def row(self, row: Row, arrival: ReceivedMessage) -> None:
         """Write a `message` line with the payload as it came."""
         self._write(
             {
@@ -105,7 +105,7 @@ class JsonScreen:
             }
         )
 
-    def closing(self, verdict: Verdict) -> None:
+    def closing(self, verdict: LatencyVerdict) -> None:
         """Write the `summary` line."""
         self._write({"event": "summary", **asdict(verdict)})
 
@@ -114,7 +114,7 @@ class JsonScreen:
         self._out.flush()
 
 
-def _word_table(verdict: Verdict) -> Table:
+def _word_table(verdict: LatencyVerdict) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("word")
     table.add_column("spoken until", justify="right")
@@ -129,7 +129,7 @@ def _word_table(verdict: Verdict) -> Table:
     return table
 
 
-def _sentence(verdict: Verdict) -> Text:
+def _sentence(verdict: LatencyVerdict) -> Text:
     if verdict.final is None:
         return Text("✗ no final transcript arrived", style="bold red")
     if not verdict.ok:

@@ -12,7 +12,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from voice_daemon.demo.broker import LOOPBACK
-from voice_daemon.demo.report import Arrival, decode_payload
+from voice_daemon.demo.report import ReceivedMessage, decode_payload
 from voice_daemon.errors import BrokerError
 from voice_daemon.events import SAMPLE_RATE
 
@@ -40,7 +40,7 @@ class DemoSubscriber:
         root: str,
         *,
         clip_sample: Callable[[], int],
-        show: Callable[[Arrival], None],
+        show: Callable[[ReceivedMessage], None],
     ) -> None:
         self._port = port
         self._root = root
@@ -82,7 +82,7 @@ class DemoSubscriber:
         clip_s = self._clip_sample() / SAMPLE_RATE
         leaf = message.topic.removeprefix(f"{self._root}/")
         payload = decode_payload(bytes(message.payload))
-        self._show(Arrival(leaf, payload, clip_s))
+        self._show(ReceivedMessage(leaf, payload, clip_s))
         if (leaf, payload) == ("availability", "offline"):
             self._heard_offline.set()
 

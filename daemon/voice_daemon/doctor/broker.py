@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 from voice_daemon.doctor.checks import Finding, Verdict, fail, failed, ok, skip, warn
 from voice_daemon.errors import BrokerError
 from voice_daemon.homeassistant.discovery import config_topic
-from voice_daemon.mqtt.connect import Dialler, Patience
-from voice_daemon.mqtt.connection import Waker, broker_url
+from voice_daemon.mqtt.connect import Connector, Timeouts
+from voice_daemon.mqtt.connection import SelfPipe, broker_url
 from voice_daemon.mqtt.errors import connect_fault
 from voice_daemon.mqtt.messages import availability
 from voice_daemon.mqtt.tls import tls_context
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from voice_daemon.config import HomeAssistantSettings, MqttSettings, Settings
-    from voice_daemon.mqtt.connection import Link
+    from voice_daemon.mqtt.connection import Connection
 
 NETWORK_TIMEOUT_S: Final = 5.0
 ANSWER_S: Final = 3.0
 EXPIRES_SOON_S: Final = 14 * 24 * 3600.0
-_PATIENCE: Final = Patience(connect_s=NETWORK_TIMEOUT_S, answer_s=NETWORK_TIMEOUT_S)
+_PATIENCE: Final = Timeouts(connect_s=NETWORK_TIMEOUT_S, answer_s=NETWORK_TIMEOUT_S)
 _STEP_S: Final = 0.05
 _INSIDE: Final = ("broker login", "broker access", "home assistant")
 _LOOPBACK: Final = ("127.", "localhost", "::1")
@@ -129,8 +129,8 @@ class BrokerCheck:
     def _inside(self) -> Iterator[Finding]:
         """Log in as a client of our own, and try what the daemon must be able to."""
         named = self._mqtt.client_id or default_client_id(self.settings.node_id)
-        waker = Waker()
-        dialler = Dialler(
+        waker = SelfPipe()
+        dialler = Connector(
             self._mqtt,
             # The daemon's own id would throw it out.
             client_id=f"{named}-doctor",
@@ -156,7 +156,7 @@ class BrokerCheck:
             link.abort()
             waker.close()
 
-    def _access(self, link: Link) -> Iterator[Finding]:
+    def _access(self, link: Connection) -> Iterator[Finding]:
         """Subscribe to our topics and publish on them; what comes back was allowed both ways."""
         topics, homeassistant = self._topics, self.settings.homeassistant
         own = f"{topics.root}/doctor"
@@ -182,11 +182,11 @@ class BrokerCheck:
         else:
             yield ok("broker access", f"reading and writing below {topics.root} is allowed")
 
-    def _say_again(self, link: Link, topic: str, payload: bytes) -> Iterator[str]:
+    def _say_again(self, link: Connection, topic: str, payload: bytes) -> Iterator[str]:
         """Publish what is retained on a topic, or would be if the daemon had said it."""
         return self._round_trip(link, MqttMessage(topic, payload, retain=True))
 
-    def _round_trip(self, link: Link, message: MqttMessage) -> Iterator[str]:
+    def _round_trip(self, link: Connection, message: MqttMessage) -> Iterator[str]:
         """Publish and wait until it has come back; give what the broker did not allow."""
         mid = link.publish(message, expiry_s=None)
         acknowledged = returned = False

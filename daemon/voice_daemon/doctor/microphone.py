@@ -40,7 +40,7 @@ _MOST_GAIN_DB: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class MicrophoneFinding:
     """Something that is wrong, and what to do."""
 
     code: str
@@ -76,7 +76,7 @@ class MicReport:
         return self.speech_dbfs - self.noise_dbfs
 
 
-class MicTrial:
+class MicrophoneTest:
     """Takes audio as it comes, `feed`, and gives the measures, `report`."""
 
     def __init__(self, vad: VoiceActivityDetector) -> None:
@@ -140,34 +140,36 @@ class MicTrial:
         self._powers += np.square(frames).mean(axis=1).tolist()
 
 
-def findings(report: MicReport, *, gain_db: float = 0.0) -> tuple[Finding, ...]:
+def findings(report: MicReport, *, gain_db: float = 0.0) -> tuple[MicrophoneFinding, ...]:
     """Say what is wrong, the gravest first; () for a microphone that will do."""
     if report.seconds == 0:
-        no_audio = Finding("mic.no_audio", "it delivers no audio at all", "check its cable")
+        no_audio = MicrophoneFinding(
+            "mic.no_audio", "it delivers no audio at all", "check its cable"
+        )
         return (no_audio,)
     if report.zero_share == 1:
         silent = f"{report.seconds:.1f} s of digital silence"
-        return (Finding("mic.silent", silent, PERMISSION_REMEDY),)
+        return (MicrophoneFinding("mic.silent", silent, PERMISSION_REMEDY),)
     found = (*_distortions(report), *_speech(report, gain_db=gain_db))
     return tuple(finding for finding in found if finding is not None)
 
 
-def _distortions(report: MicReport) -> tuple[Finding | None, ...]:
+def _distortions(report: MicReport) -> tuple[MicrophoneFinding | None, ...]:
     clipped = lost = offset = None
     if report.clipped_share > _CLIPPED_SHARE:
-        clipped = Finding(
+        clipped = MicrophoneFinding(
             "mic.clipping",
             f"{report.clipped_share:.1%} of the samples are at full scale: loud sounds are cut off",
             "lower the input's volume in the system's settings, or audio.gain_db",
         )
     if report.lost_samples:
-        lost = Finding(
+        lost = MicrophoneFinding(
             "mic.lost_audio",
             f"{report.lost_samples / SAMPLE_RATE:.2f} s of audio were lost",
             "end programs that keep the machine busy; avoid USB hubs",
         )
     if abs(report.offset) > _OFFSET:
-        offset = Finding(
+        offset = MicrophoneFinding(
             "mic.offset",
             f"its zero lies at {report.offset:+.2f} of full scale",
             "try another port or cable: the input is electrically off balance",
@@ -175,9 +177,9 @@ def _distortions(report: MicReport) -> tuple[Finding | None, ...]:
     return clipped, lost, offset
 
 
-def _speech(report: MicReport, *, gain_db: float) -> tuple[Finding | None, ...]:
+def _speech(report: MicReport, *, gain_db: float) -> tuple[MicrophoneFinding | None, ...]:
     if report.speech_dbfs is None:
-        unheard = Finding(
+        unheard = MicrophoneFinding(
             "mic.no_speech",
             "nobody was heard speaking",
             "run it again and speak as you would to the daemon, from where you would stand",
@@ -186,13 +188,13 @@ def _speech(report: MicReport, *, gain_db: float) -> tuple[Finding | None, ...]:
     quiet = noisy = None
     if report.speech_dbfs < _QUIET_SPEECH_DBFS:
         gain = min(_MOST_GAIN_DB, round(gain_db + _WANTED_SPEECH_DBFS - report.speech_dbfs))
-        quiet = Finding(
+        quiet = MicrophoneFinding(
             "mic.quiet",
             f"speech is faint: {report.speech_dbfs:.0f} dBFS",
             f"raise the input's volume in the system's settings, or set audio.gain_db = {gain}",
         )
     if report.snr_db is not None and report.snr_db < _POOR_SNR_DB:
-        noisy = Finding(
+        noisy = MicrophoneFinding(
             "mic.noisy",
             f"speech is only {report.snr_db:.0f} dB above the noise",
             "move the microphone towards the speaker, and away from fans and loudspeakers",

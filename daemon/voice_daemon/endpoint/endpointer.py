@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from voice_daemon.endpoint.hallucination import VoiceEvidence
+from voice_daemon.endpoint.hallucination import VadStats
 
 if TYPE_CHECKING:
     from voice_daemon.events import Transcript
@@ -70,11 +70,11 @@ class Phase(Enum):
     OVER = auto()
 
 
-class Signal(Enum):
+class EndpointEvent(Enum):
     """What a frame of audio decided."""
 
     STARTED = auto()
-    DOUBTFUL = auto()
+    AMBIGUOUS = auto()
     """A pause, but after too little voice for a command and too much for a wake word."""
     SUSPECTED = auto()
     RESUMED = auto()
@@ -84,12 +84,12 @@ class Signal(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
+class VadState:
     """Voice activity up to `now`, all in absolute samples."""
 
     now: int
     active: bool
-    rose_at: int
+    onset: int
     """Start of the newest stretch of voice, gaps not bridged."""
     run_from: int
     """Start of the newest stretch of voice, gaps under `pause_samples` bridged."""
@@ -97,18 +97,16 @@ class Voice:
     """End of the last frame with voice; where listening began when there was none."""
 
     @classmethod
-    def silent(cls, at_sample: int) -> Voice:
+    def silent(cls, at_sample: int) -> VadState:
         """Nothing heard yet at `at_sample`."""
-        return cls(
-            now=at_sample, active=False, rose_at=at_sample, run_from=at_sample, last=at_sample
-        )
+        return cls(now=at_sample, active=False, onset=at_sample, run_from=at_sample, last=at_sample)
 
     @property
     def silence(self) -> int:
         """Samples since the last voice."""
         return self.now - self.last
 
-    def after(self, probability: float, n_samples: int, *, options: EndpointOptions) -> Voice:
+    def after(self, probability: float, n_samples: int, *, options: EndpointOptions) -> VadState:
         """Hear one frame of `n_samples` more, by hysteresis between the two thresholds."""
         now = self.now + n_samples
         active = probability >= (options.voice_off if self.active else options.voice_on)
@@ -118,7 +116,7 @@ class Voice:
             return replace(self, now=now, last=now)
         bridged = self.silence < options.pause_samples and self.last > self.run_from
         run_from = self.run_from if bridged else self.now
-        return Voice(now=now, active=True, rose_at=self.now, run_from=run_from, last=now)
+        return VadState(now=now, active=True, onset=self.now, run_from=run_from, last=now)
 
 
 def is_complete(transcript: Transcript, *, least: float) -> bool:
@@ -134,12 +132,12 @@ def is_complete(transcript: Transcript, *, least: float) -> bool:
 
 def decide(
     phase: Phase,
-    voice: Voice,
+    voice: VadState,
     *,
     opened_at: int,
     options: EndpointOptions,
     complete: bool = False,
-) -> tuple[Phase, Signal | None]:
+) -> tuple[Phase, EndpointEvent | None]:
     """Return the phase after a frame, and what it decided: the whole endpoint policy.
 
     `opened_at`: the sample of the wake detection, or of the command to listen. `complete`:
@@ -147,36 +145,36 @@ def decide(
     """
     elapsed = voice.now - opened_at
     if phase in (Phase.WAKE_TAIL, Phase.WAITING):
-        voiced_for = voice.now - max(voice.rose_at, opened_at)
+        voiced_for = voice.now - max(voice.onset, opened_at)
         return _await_speech(phase, voice, elapsed=elapsed, voiced_for=voiced_for, options=options)
     return _await_end(phase, voice, elapsed=elapsed, options=options, complete=complete)
 
 
 def _await_speech(
-    phase: Phase, voice: Voice, *, elapsed: int, voiced_for: int, options: EndpointOptions
-) -> tuple[Phase, Signal | None]:
+    phase: Phase, voice: VadState, *, elapsed: int, voiced_for: int, options: EndpointOptions
+) -> tuple[Phase, EndpointEvent | None]:
     may_be_wake_word = phase is Phase.WAKE_TAIL and elapsed < options.wake_tail_samples
     if voice.active and voiced_for >= options.speech_start_samples and not may_be_wake_word:
-        return Phase.SPEAKING, Signal.STARTED
+        return Phase.SPEAKING, EndpointEvent.STARTED
     if elapsed >= min(options.no_speech_samples, options.max_samples) and not voice.active:
-        return Phase.OVER, Signal.NO_SPEECH
+        return Phase.OVER, EndpointEvent.NO_SPEECH
     if phase is Phase.WAKE_TAIL and voice.silence >= options.pause_samples:
         doubtful = elapsed - voice.silence >= options.command_min_samples
-        return Phase.WAITING, Signal.DOUBTFUL if doubtful else None
+        return Phase.WAITING, EndpointEvent.AMBIGUOUS if doubtful else None
     return phase, None
 
 
 def _await_end(
-    phase: Phase, voice: Voice, *, elapsed: int, options: EndpointOptions, complete: bool
-) -> tuple[Phase, Signal | None]:
+    phase: Phase, voice: VadState, *, elapsed: int, options: EndpointOptions, complete: bool
+) -> tuple[Phase, EndpointEvent | None]:
     if voice.silence >= (options.complete_samples if complete else options.silence_samples):
-        return Phase.OVER, Signal.ENDED
+        return Phase.OVER, EndpointEvent.ENDED
     if elapsed >= options.max_samples:
-        return Phase.OVER, Signal.MAX_LENGTH
+        return Phase.OVER, EndpointEvent.MAX_LENGTH
     if phase is Phase.SPEAKING and voice.silence >= options.suspect_samples:
-        return Phase.SUSPECTED, Signal.SUSPECTED
+        return Phase.SUSPECTED, EndpointEvent.SUSPECTED
     if phase is Phase.SUSPECTED and voice.active:
-        return Phase.SPEAKING, Signal.RESUMED
+        return Phase.SPEAKING, EndpointEvent.RESUMED
     return phase, None
 
 
@@ -196,14 +194,14 @@ class Endpointer:
         self._options = options
         self._frame_samples = frame_samples
         self._opened_at = opened_at
-        self._voice = Voice.silent(heard_from)
+        self._voice = VadState.silent(heard_from)
         self._phase = Phase.WAKE_TAIL if after_wake else Phase.WAITING
         self._complete = False
         self.continuous = False
         """True when the command followed the wake word without a pause."""
         self.command_from = opened_at
         """Earliest sample of a command after a pause: the wake word has ended by then."""
-        self.evidence = VoiceEvidence()
+        self.evidence = VadStats()
         """The voice of the utterance; until speech has started, of the newest stretch alone."""
 
     @property
@@ -212,25 +210,25 @@ class Endpointer:
         return self._phase
 
     @property
-    def voice(self) -> Voice:
+    def voice(self) -> VadState:
         """Voice activity up to the last whole frame."""
         return self._voice
 
     @property
     def speech_from(self) -> int:
         """Sample at which the newest stretch of voice began, within the session."""
-        return max(self._voice.rose_at, self._opened_at)
+        return max(self._voice.onset, self._opened_at)
 
     def accept(self) -> None:
-        """Take the voice that was `DOUBTFUL` for a command, which may be over."""
+        """Take the voice that was `AMBIGUOUS` for a command, which may be over."""
         self._phase = Phase.SUSPECTED
         self.continuous = True
 
-    def expect_nothing_more(self) -> None:
+    def mark_complete(self) -> None:
         """Take note that what was said before this silence is a whole sentence."""
         self._complete = True
 
-    def feed(self, probability: float) -> Signal | None:
+    def feed(self, probability: float) -> EndpointEvent | None:
         """Take the voice probability of the next frame; return what that decided, until over."""
         self._hear(probability)
         if self._voice.now <= self._opened_at or self._phase is Phase.OVER:
@@ -243,9 +241,9 @@ class Endpointer:
             options=self._options,
             complete=self._complete,
         )
-        if signal is Signal.RESUMED:
+        if signal is EndpointEvent.RESUMED:
             self._complete = False
-        if signal is Signal.STARTED:
+        if signal is EndpointEvent.STARTED:
             self.continuous = before is Phase.WAKE_TAIL
         elif before is Phase.WAKE_TAIL and self._phase is Phase.WAITING:
             self.command_from = max(self._opened_at, self._voice.last)
@@ -259,5 +257,5 @@ class Endpointer:
             return
         speaking = self._phase in (Phase.SPEAKING, Phase.SUSPECTED)
         if self._voice.run_from != before.run_from and not speaking:
-            self.evidence = VoiceEvidence()
+            self.evidence = VadStats()
         self.evidence = self.evidence.after(probability, self._frame_samples)

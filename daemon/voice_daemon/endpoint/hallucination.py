@@ -17,22 +17,22 @@ LOW_CONFIDENCE = 0.37
 
 
 @dataclass(frozen=True, slots=True)
-class VoiceEvidence:
+class VadStats:
     """What the voice detector made of the frames that count as voice."""
 
     voiced_samples: int = 0
     total_probability: float = 0.0
     """The sum of the frames' probabilities, each times its samples."""
 
-    def after(self, probability: float, n_samples: int) -> VoiceEvidence:
+    def after(self, probability: float, n_samples: int) -> VadStats:
         """Add a frame of voice."""
-        return VoiceEvidence(
+        return VadStats(
             self.voiced_samples + n_samples, self.total_probability + probability * n_samples
         )
 
-    def __add__(self, other: VoiceEvidence) -> VoiceEvidence:
+    def __add__(self, other: VadStats) -> VadStats:
         """Put two stretches of voice together."""
-        return VoiceEvidence(
+        return VadStats(
             self.voiced_samples + other.voiced_samples,
             self.total_probability + other.total_probability,
         )
@@ -44,7 +44,7 @@ class VoiceEvidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpokenRules:
+class HallucinationThresholds:
     """How much evidence a text needs. Measured: docs/endpoint.md."""
 
     no_speech_threshold: float = 0.6
@@ -60,7 +60,7 @@ class SpokenRules:
     """Nobody speaks faster; the fastest of the same has 5.5 words to the second of voice."""
 
 
-class Reading(Protocol):
+class Confidences(Protocol):
     """What a recogniser says of its own text."""
 
     @property
@@ -76,7 +76,9 @@ class Reading(Protocol):
         """False when a loop or a limit stopped the text."""
 
 
-def was_spoken(text: str, reading: Reading, *, voice: VoiceEvidence, rules: SpokenRules) -> bool:
+def was_spoken(
+    text: str, reading: Confidences, *, voice: VadStats, rules: HallucinationThresholds
+) -> bool:
     """Tell whether `text` was probably said.
 
     A text is not said faster than anybody can speak. Three things cast doubt on it: the model

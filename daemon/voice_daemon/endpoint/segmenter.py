@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from voice_daemon.endpoint.endpointer import Endpointer, Phase, Signal
-from voice_daemon.endpoint.hallucination import VoiceEvidence
+from voice_daemon.endpoint.endpointer import Endpointer, EndpointEvent, Phase
+from voice_daemon.endpoint.hallucination import VadStats
 from voice_daemon.events import SAMPLE_RATE, ms_to_samples
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ _NEVER = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class SpeechSegment:
     """Samples [first, end) of the recording."""
 
     first: int
     end: int
 
 
-class SpeechGate:
+class VadSegmenter:
     """Takes a recording as it comes; gives the spans that the recogniser is to be fed."""
 
     def __init__(self, vad: VoiceActivityDetector, options: PipelineOptions) -> None:
@@ -60,12 +60,12 @@ class SpeechGate:
 
     def reset(self) -> None:
         """Begin another recording."""
-        self.passed: list[Span] = []
+        self.passed: list[SpeechSegment] = []
         """All that was passed on so far, in order; neighbours are joined."""
         self.speech_from: int | None = None
         """Sample at which the first speech began; None before."""
         self._heard = self._next = self._began_at = 0
-        self._earlier = VoiceEvidence()
+        self._earlier = VadStats()
         self._open = False
         self._vad.reset()
         n_frames = -(-ms_to_samples(PRIMING_MS) // self._vad.frame_samples)
@@ -79,24 +79,24 @@ class SpeechGate:
         return self._open and self._endpointer.phase is Phase.SPEAKING
 
     @property
-    def evidence(self) -> VoiceEvidence:
+    def evidence(self) -> VadStats:
         """The voice in all that was passed on."""
         return self._earlier + self._endpointer.evidence if self._open else self._earlier
 
-    def feed(self, samples: NDArray[np.int16]) -> list[Span]:
+    def feed(self, samples: NDArray[np.int16]) -> list[SpeechSegment]:
         """Take the next (n,) samples; return what is to be passed on now, in order."""
         self._heard += samples.size
         return self._follow(samples)
 
-    def finish(self) -> list[Span]:
+    def finish(self) -> list[SpeechSegment]:
         """End the recording; return the rest that is to be passed on."""
         return self._follow(np.zeros(ms_to_samples(PRIMING_MS), np.int16))
 
-    def _follow(self, samples: NDArray[np.int16]) -> list[Span]:
+    def _follow(self, samples: NDArray[np.int16]) -> list[SpeechSegment]:
         spans = []
         for probability in self._vad.feed(samples):
             signal = self._endpointer.feed(probability)
-            if signal is Signal.STARTED:
+            if signal is EndpointEvent.STARTED:
                 self._began_at = self._endpointer.speech_from
                 self._next = max(self._next, self._began_at - self._lead)
             if self._endpointer.phase in (Phase.SPEAKING, Phase.SUSPECTED):
@@ -107,7 +107,7 @@ class SpeechGate:
                         self.speech_from = self._began_at
                     self._pass_on(span)
                     spans.append(span)
-            elif signal is Signal.ENDED:
+            elif signal is EndpointEvent.ENDED:
                 self._close()
         return spans
 
@@ -116,17 +116,17 @@ class SpeechGate:
         clear = evidence.mean_probability >= self._rules.clear_probability
         return clear or evidence.voiced_samples >= ms_to_samples(SURE_MS)
 
-    def _span(self) -> Span:
+    def _span(self) -> SpeechSegment:
         """Return what is due: up to now, or in a pause up to the tail behind the voice."""
         voice = self._endpointer.voice
         suspected = self._endpointer.phase is Phase.SUSPECTED
         end = min(voice.last + self._tail, voice.now) if suspected else voice.now
-        return Span(self._next, min(end, self._heard))
+        return SpeechSegment(self._next, min(end, self._heard))
 
-    def _pass_on(self, span: Span) -> None:
+    def _pass_on(self, span: SpeechSegment) -> None:
         joined = self.passed and self.passed[-1].end == span.first
         first = self.passed.pop().first if joined else span.first
-        self.passed.append(Span(first, span.end))
+        self.passed.append(SpeechSegment(first, span.end))
         self._next = span.end
 
     def _close(self) -> None:
@@ -146,13 +146,13 @@ class SpeechGate:
         )
 
 
-def in_recording(words: Iterable[Word], passed: Iterable[Span]) -> Iterator[Word]:
+def in_recording(words: Iterable[Word], passed: Iterable[SpeechSegment]) -> Iterator[Word]:
     """Turn times from the first sample passed on into times from the recording's first.
 
     A word lies wholly in the span that it ends in.
     """
     spans = iter(passed)
-    span = next(spans, Span(0, 0))
+    span = next(spans, SpeechSegment(0, 0))
     before = 0
     for word in words:
         while word.end_s * SAMPLE_RATE > before + span.end - span.first:

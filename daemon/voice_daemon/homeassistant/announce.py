@@ -35,7 +35,7 @@ DELAY_S: Final = (1.0, 5.0)
 _RETAINED: Final = (Leaf.AVAILABILITY, Leaf.INFO, Leaf.STATE, Leaf.HEALTH)
 
 
-class Lifecycle:
+class DiscoveryAnnouncer:
     """`device` None: nothing is announced, and what was is taken back.
 
     `settings`: names of those whose value is retained. `wake` is called when `due_s` has changed.

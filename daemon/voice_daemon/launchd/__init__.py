@@ -5,10 +5,10 @@ daemon does, of its configuration or of its control socket: `voice_daemon.cli.se
 brings these together.
 """
 
-from voice_daemon.launchd.agent import LABEL, Places
+from voice_daemon.launchd.agent import LABEL, AgentPaths
 from voice_daemon.launchd.installation import Installation
 from voice_daemon.launchd.launchctl import AgentState, Launchctl
 from voice_daemon.launchd.machine import Machine
 from voice_daemon.launchd.steps import Step
 
-__all__ = ["LABEL", "AgentState", "Installation", "Launchctl", "Machine", "Places", "Step"]
+__all__ = ["LABEL", "AgentPaths", "AgentState", "Installation", "Launchctl", "Machine", "Step"]

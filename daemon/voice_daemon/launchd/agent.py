@@ -46,7 +46,7 @@ class Agent:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class AgentPaths:
     """The files that an installation makes, and no others."""
 
     home: Path

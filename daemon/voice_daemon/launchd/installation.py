@@ -28,11 +28,11 @@ from voice_daemon.launchd.steps import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from voice_daemon.launchd.agent import Agent, Places
+    from voice_daemon.launchd.agent import Agent, AgentPaths
     from voice_daemon.launchd.app_bundle import Bundle
     from voice_daemon.launchd.launchctl import AgentState
     from voice_daemon.launchd.machine import Machine
-    from voice_daemon.launchd.steps import Outcome
+    from voice_daemon.launchd.steps import StepOutcome
 
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
@@ -42,7 +42,7 @@ class Installation:
     """One user's agent and app. Raises `ServiceError` on the wrong machine or for root."""
 
     machine: Machine
-    places: Places
+    places: AgentPaths
 
     def __post_init__(self) -> None:
         self.machine.check()
@@ -202,6 +202,6 @@ class Installation:
         return self.machine.program_variables()
 
 
-def _last_line(done: Outcome) -> str:
+def _last_line(done: StepOutcome) -> str:
     lines = (done.err or done.out).strip().splitlines()
     return lines[-1] if lines else f"exit code {done.code}"

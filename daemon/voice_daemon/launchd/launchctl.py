@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from voice_daemon.launchd.steps import Outcome
+    from voice_daemon.launchd.steps import StepOutcome
 
 
 NO_SUCH_PROCESS: Final = 3
@@ -126,7 +126,7 @@ class Launchctl:
     def __init__(
         self,
         uid: int,
-        run: Callable[[tuple[str | Path, ...]], Outcome],
+        run: Callable[[tuple[str | Path, ...]], StepOutcome],
         *,
         bootstrap_patience_s: float = BOOTSTRAP_PATIENCE_S,
     ) -> None:
@@ -198,7 +198,7 @@ class Launchctl:
         if done.code != 0:
             raise self._refusal(verb, done)
 
-    def _refusal(self, verb: str, done: Outcome) -> ServiceError:
+    def _refusal(self, verb: str, done: StepOutcome) -> ServiceError:
         known = meaning(done.code)
         said = " ".join((done.err or done.out).split())[:200]
         kind = NoSessionError if done.code in _NO_SESSION else ServiceError

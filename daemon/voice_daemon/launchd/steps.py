@@ -31,7 +31,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class StepOutcome:
     """How a program ended and what it said."""
 
     code: int
@@ -39,7 +39,7 @@ class Outcome:
     err: str
 
 
-def run_program(arguments: Sequence[str | Path], *, variables: dict[str, str]) -> Outcome:
+def run_program(arguments: Sequence[str | Path], *, variables: dict[str, str]) -> StepOutcome:
     """Run a program to its end in the given environment; raises `ServiceError` if it cannot be."""
     command = [os.fspath(argument) for argument in arguments]
     try:
@@ -58,7 +58,7 @@ def run_program(arguments: Sequence[str | Path], *, variables: dict[str, str]) -
             remedy="try again; if it stays, report it with this message",
         ) from error
     out, err = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
-    return Outcome(done.returncode, out, err)
+    return StepOutcome(done.returncode, out, err)
 
 
 def make_folder(path: Path, mode: int) -> Step:

@@ -26,7 +26,7 @@ _RAISED: Final = re.compile(r"[A-Za-z_][\w.]*(: .*)?")
 """The line that ends a traceback: the exception."""
 
 
-class Kind(StrEnum):
+class CrashKind(StrEnum):
     """What an entry is."""
 
     TRACEBACK = "traceback"
@@ -41,13 +41,13 @@ class Kind(StrEnum):
 class Crash:
     """One entry."""
 
-    kind: Kind
+    kind: CrashKind
     lines: tuple[str, ...]
 
     @property
     def summary(self) -> str:
         """The one line that says most."""
-        if self.kind is Kind.TRACEBACK:
+        if self.kind is CrashKind.TRACEBACK:
             return self.lines[-1]
         return self.lines[0].removeprefix(_ERROR)
 
@@ -65,41 +65,41 @@ def read_crashes(path: Path) -> tuple[Crash, ...]:
 
 def entries_of(lines: Iterable[str]) -> tuple[Crash, ...]:
     """Part lines into entries."""
-    entries: list[tuple[Kind, list[str]]] = []
+    entries: list[tuple[CrashKind, list[str]]] = []
     for line in lines:
         kind = _beginning(line)
         current = entries[-1] if entries else None
         if current is not None and _belongs(line, kind, *current):
             current[1].append(line)
         elif line.strip():
-            entries.append((kind or Kind.TEXT, [line]))
+            entries.append((kind or CrashKind.TEXT, [line]))
     return tuple(Crash(kind, _trimmed(kept)) for kind, kept in entries)
 
 
-def _beginning(line: str) -> Kind | None:
+def _beginning(line: str) -> CrashKind | None:
     if line.startswith(_TRACEBACK):
-        return Kind.TRACEBACK
+        return CrashKind.TRACEBACK
     if line.startswith(_FATAL):
-        return Kind.FATAL
+        return CrashKind.FATAL
     if line.startswith(_ERROR) and not line.startswith(_WARNING):
-        return Kind.ERROR
+        return CrashKind.ERROR
     return None
 
 
-def _belongs(line: str, begins: Kind | None, kind: Kind, lines: list[str]) -> bool:
+def _belongs(line: str, begins: CrashKind | None, kind: CrashKind, lines: list[str]) -> bool:
     """Tell whether a line goes on with the entry before it; `begins`: what it could begin."""
     if begins is not None:
         # An error of several lines: each says who speaks, and the remedy comes last.
-        return begins is kind is Kind.ERROR and not lines[-1].startswith(_REMEDY)
+        return begins is kind is CrashKind.ERROR and not lines[-1].startswith(_REMEDY)
     match kind:
-        case Kind.TRACEBACK:
+        case CrashKind.TRACEBACK:
             is_over = len(lines) > 1 and not lines[-1].startswith(" ")
             return not is_over and (line.startswith(" ") or _RAISED.fullmatch(line) is not None)
-        case Kind.FATAL:
+        case CrashKind.FATAL:
             return True
-        case Kind.ERROR:
+        case CrashKind.ERROR:
             return not lines[-1].startswith(_REMEDY) and line.startswith(_REMEDY)
-        case Kind.TEXT:
+        case CrashKind.TEXT:
             return bool(line.strip())
 
 

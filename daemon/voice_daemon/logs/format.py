@@ -42,7 +42,7 @@ def record_lines(record: Record, paint: Paint) -> Iterator[str]:
     yield from (f"    {printable(line)}" for line in exception.splitlines())
 
 
-class Story:
+class SessionTimeline:
     """Tells one session, record by record; times count from its first."""
 
     def __init__(self, session_id: str, paint: Paint) -> None:

@@ -86,7 +86,7 @@ LAST: Final = "last"
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class LogFilter:
     """`session_id` None: of no session in particular."""
 
     level: str

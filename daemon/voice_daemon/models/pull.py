@@ -58,7 +58,7 @@ class PullResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Courier:
+class _Download:
     """What every transfer of one pull shares."""
 
     hub: Hub
@@ -99,7 +99,7 @@ def pull(
     try:
         partial.mkdir(parents=True, exist_ok=True)
         with _only_one(partial.with_name(f"{partial.name}.lock"), name):
-            courier = _Courier(Hub(endpoint), progress, pause, partial)
+            courier = _Download(Hub(endpoint), progress, pause, partial)
             manifest = _collect(repo_id, courier)
             _install(manifest, partial, target)
     except OSError as error:
@@ -139,7 +139,7 @@ def _refuse_foreign(target: Path) -> None:
         )
 
 
-def _collect(repo_id: str, courier: _Courier) -> store.Manifest:
+def _collect(repo_id: str, courier: _Download) -> store.Manifest:
     """Fetch and verify every file into the partial folder; `config.json` first, to see more."""
     offered = {file.name: file for file in courier.hub.files(repo_id)}
     chosen = [offered[name] for name in select_files(repo_id, offered)]

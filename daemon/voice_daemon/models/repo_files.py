@@ -59,7 +59,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Companion:
+class VocabularySource:
     """OpenAI's own repository for a model that came without its vocabulary."""
 
     repo_id: str
@@ -130,7 +130,7 @@ def check_config(repo_id: str, config: Mapping[str, Any], chosen: Iterable[str])
 
 def companion_of(
     repo_id: str, config: Mapping[str, Any], chosen: Iterable[str]
-) -> Companion | None:
+) -> VocabularySource | None:
     """Name the repository that has the vocabulary; None when the model brings its own.
 
     Goes by the model's dimensions, not its name: fine-tunes are called anything. OpenAI's
@@ -154,8 +154,8 @@ def companion_of(
     else:
         family, model = "large-v3", "large-v3" if size == "large" else f"{size}"
     if size is None:
-        return Companion(f"openai/whisper-{family}", same_model=False)
-    return Companion(f"openai/whisper-{model}", same_model=True)
+        return VocabularySource(f"openai/whisper-{family}", same_model=False)
+    return VocabularySource(f"openai/whisper-{model}", same_model=True)
 
 
 def _number(config: Mapping[str, Any], *keys: str) -> int:
@@ -164,7 +164,7 @@ def _number(config: Mapping[str, Any], *keys: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def select_companion_files(companion: Companion, names: Iterable[str]) -> tuple[str, ...]:
+def select_companion_files(companion: VocabularySource, names: Iterable[str]) -> tuple[str, ...]:
     """Choose the vocabulary, and the alignment heads where they are this model's.
 
     Raises `ModelError` when the companion has no vocabulary after all.

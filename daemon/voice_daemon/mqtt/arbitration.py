@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from voice_daemon.events import Claim, Stage
 from voice_daemon.mqtt.messages import rfc3339
 from voice_daemon.mqtt.topics import NODE_PATTERN, SCHEMA, MqttMessage, Topics, encode_json
-from voice_daemon.wake.arbitration import MAX_HEARD, Standing
+from voice_daemon.wake.arbitration import MAX_HEARD, Participation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -92,7 +92,7 @@ MAX_WAITING: Final = MAX_HEARD
 """More than this between two blocks is no house but a fault; the oldest go."""
 
 
-class BrokerRivals:
+class MqttPeers:
     """Devices that speak over MQTT. One thread may call `on_message`, another the rest."""
 
     def __init__(
@@ -117,11 +117,11 @@ class BrokerRivals:
         if claim is not None:
             self._waiting.append((claim, self._clock_s()))
 
-    def standing(self) -> Standing:
+    def standing(self) -> Participation:
         """Return the say of this device: none without the others, little while it has a problem."""
         if not self._is_connected():
-            return Standing.ALONE
-        return Standing.SILENT if self._has_problem() else Standing.FULL
+            return Participation.ALONE
+        return Participation.SILENT if self._has_problem() else Participation.FULL
 
     def tell(self, claim: Claim) -> None:
         """Publish a claim."""

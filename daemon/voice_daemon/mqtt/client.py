@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from voice_daemon.errors import BrokerError
-from voice_daemon.mqtt.connect import Dialler, Patience
-from voice_daemon.mqtt.connection import Waker, broker_url
+from voice_daemon.mqtt.connect import Connector, Timeouts
+from voice_daemon.mqtt.connection import SelfPipe, broker_url
 from voice_daemon.mqtt.errors import (
     Cause,
     LinkError,
@@ -30,16 +30,16 @@ from voice_daemon.mqtt.errors import (
 from voice_daemon.mqtt.messages import Leaf, availability, for_event
 from voice_daemon.mqtt.outbox import Mailbox, steady_s
 from voice_daemon.mqtt.rate import Backoff
-from voice_daemon.mqtt.router import Reception
+from voice_daemon.mqtt.router import CommandRouter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from voice_daemon.config import MqttSettings
-    from voice_daemon.mqtt.connection import Link, Receipt
+    from voice_daemon.mqtt.connection import Connection, PubAck
     from voice_daemon.mqtt.messages import Command, MqttMessage, Topics
     from voice_daemon.mqtt.outbox import Loss, Outgoing
-    from voice_daemon.mqtt.router import Interpreter, Listener
+    from voice_daemon.mqtt.router import CommandDecoder, Listener
 
 
 log = structlog.get_logger()
@@ -50,10 +50,10 @@ class Exchange:
 
     def __init__(
         self,
-        link: Link,
+        link: Connection,
         mailbox: Mailbox,
         *,
-        reception: Reception,
+        reception: CommandRouter,
         user: str,
         blame: Callable[[BrokerError], None],
     ) -> None:
@@ -105,7 +105,7 @@ class Exchange:
             ):
                 self._mailbox.put(reply)
 
-    def _settle(self, receipt: Receipt) -> None:
+    def _settle(self, receipt: PubAck) -> None:
         """Take the broker's word on one message of ours."""
         ticket = self._tickets.pop(receipt.mid, None)
         if ticket is not None:
@@ -175,28 +175,28 @@ class MqttClient:
         announce: Callable[[], Sequence[MqttMessage]],
         listeners: Mapping[str, Listener] | None = None,
         live: Mapping[str, Listener] | None = None,
-        foreign: Interpreter | None = None,
+        foreign: CommandDecoder | None = None,
         on_lost: Callable[[Loss], None] = lambda _: None,
-        patience: Patience | None = None,
+        patience: Timeouts | None = None,
         random_unit: Callable[[], float] = random.random,
     ) -> None:
-        self._patience = patience or Patience()
+        self._patience = patience or Timeouts()
         self._topics = topics
         self._announce = announce
         self._on_lost = on_lost
         self._client_id = client_id
         self._user = settings.username or client_id
         self._url = broker_url(settings.host, settings.port, tls=settings.tls)
-        self._waker = Waker()
+        self._waker = SelfPipe()
         self._mailbox = Mailbox(capacity=settings.offline_max, stall_s=self._patience.stall_s)
-        self._reception = Reception(
+        self._reception = CommandRouter(
             topics,
             on_command,
             listeners={**(listeners or {}), topics.path(Leaf.AVAILABILITY): self._hear_of_us},
             live=live,
             foreign=foreign,
         )
-        self._dialler = Dialler(
+        self._dialler = Connector(
             settings,
             client_id=client_id,
             will=availability(topics, online=False),
@@ -297,7 +297,7 @@ class MqttClient:
             return internal_fault(error)
         return None
 
-    def _introduce(self, link: Link) -> None:
+    def _introduce(self, link: Connection) -> None:
         """Say that we are here, and what we are."""
         self._has_come_back = False
         link.subscribe(self._reception.filters)
@@ -310,7 +310,7 @@ class MqttClient:
         self._is_connected = True
         log.info("mqtt.connected", url=self._url, protocol=self._protocol)
 
-    def _serve(self, link: Link) -> None:
+    def _serve(self, link: Connection) -> None:
         """Work until stopped; raises `LinkError` when the connection ends otherwise."""
         exchange = Exchange(
             link, self._mailbox, reception=self._reception, user=self._user, blame=self._blame

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from voice_daemon.mqtt.connection import Link, Protocol, Target
+from voice_daemon.mqtt.connection import Connection, Protocol, Target
 from voice_daemon.mqtt.errors import Cause, LinkError, connect_fault
 from voice_daemon.mqtt.tls import find_password, tls_context
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from voice_daemon.config import MqttSettings
-    from voice_daemon.mqtt.connection import Waker
+    from voice_daemon.mqtt.connection import SelfPipe
     from voice_daemon.mqtt.topics import MqttMessage
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long the broker is waited for."""
 
     connect_s: float = 10.0
@@ -42,7 +42,7 @@ class Patience:
     """For a message; past it no more are sent after it."""
 
 
-class Dialler:
+class Connector:
     """Opens one link after another to the same broker."""
 
     def __init__(
@@ -51,8 +51,8 @@ class Dialler:
         *,
         client_id: str,
         will: MqttMessage,
-        waker: Waker,
-        patience: Patience,
+        waker: SelfPipe,
+        patience: Timeouts,
     ) -> None:
         self._settings = settings
         self._client_id = client_id
@@ -61,7 +61,7 @@ class Dialler:
         self._patience = patience
         self._proven: Protocol | None = None
 
-    def dial(self, cancelled: Callable[[], bool]) -> Link:
+    def dial(self, cancelled: Callable[[], bool]) -> Connection:
         """Connect, by MQTT 3.1.1 if the broker does not take 5.
 
         Raises `LinkError`, and `BrokerError` for files that cannot be used. `cancelled` is
@@ -104,9 +104,9 @@ class Dialler:
 
     def _open(
         self, target: Target, protocol: Protocol, answer_s: float, cancelled: Callable[[], bool]
-    ) -> Link:
+    ) -> Connection:
         try:
-            link = Link(target, protocol, will=self._will, waker=self._waker)
+            link = Connection(target, protocol, will=self._will, waker=self._waker)
         except OSError as error:  # no file descriptor is left
             raise connect_fault(error, target.url) from error
         try:

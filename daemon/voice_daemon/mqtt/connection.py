@@ -137,7 +137,7 @@ def _ignore_socket(_client: Client, _userdata: object, _sock: object) -> None:
     """Stand in for a callback that paho only wants to exist."""
 
 
-class Waker:
+class SelfPipe:
     """A pipe to oneself: `wake` from any thread, all else from the thread that waits."""
 
     def __init__(self) -> None:
@@ -193,7 +193,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class PubAck:
     """The broker's word on a message that we sent."""
 
     mid: int
@@ -201,16 +201,16 @@ class Receipt:
     """Its reason, when it turned the message down."""
 
 
-class Link:
+class Connection:
     """One connection. After `LinkError`, `close` or `abort` it is of no more use."""
 
     def __init__(
-        self, target: Target, protocol: Protocol, *, will: MqttMessage, waker: Waker
+        self, target: Target, protocol: Protocol, *, will: MqttMessage, waker: SelfPipe
     ) -> None:
         self.protocol = protocol
         self.url = target.url
         self.received: deque[Received] = deque()
-        self.receipts: deque[Receipt] = deque()
+        self.receipts: deque[PubAck] = deque()
         self.refused_filters: deque[str] = deque()
         """Why the broker refused subscriptions, one entry each."""
         self.receive_maximum = 65_535
@@ -301,7 +301,7 @@ class Link:
         return not self._client.want_write()
 
     def publish(self, message: MqttMessage, *, expiry_s: int | None) -> int:
-        """Hand a message over; gives the id that its `Receipt` will carry."""
+        """Hand a message over; gives the id that its `PubAck` will carry."""
         return publish_with(self._client, self.protocol, message, expiry_s=expiry_s)
 
     def subscribe(self, filters: tuple[str, ...]) -> None:
@@ -365,7 +365,7 @@ class Link:
     def _on_publish(
         self, _client: Client, _userdata: object, mid: int, reason: ReasonCode, _properties: object
     ) -> None:
-        self.receipts.append(Receipt(mid, str(reason) if reason.is_failure else None))
+        self.receipts.append(PubAck(mid, str(reason) if reason.is_failure else None))
 
     def _on_subscribe(
         self,

@@ -48,13 +48,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Command",
     "CommandError",
+    "EventEncoder",
     "Health",
     "Info",
     "Kind",
     "Leaf",
     "MqttMessage",
     "Topics",
-    "Wording",
     "availability",
     "default_client_id",
     "error_event",
@@ -121,7 +121,7 @@ class Health:
     """What is wrong with the input, for people; None when nothing is."""
 
 
-class Wording(Protocol):
+class EventEncoder(Protocol):
     """Says what an event is on MQTT: `for_event`, or another protocol's form of it."""
 
     def __call__(

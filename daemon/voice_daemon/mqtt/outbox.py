@@ -45,7 +45,7 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class OutboxEntry:
     """A message in the outbox."""
 
     ticket: int
@@ -85,8 +85,8 @@ class Outbox:
         """Fleeting messages that were not sent."""
         self._capacity = capacity
         self._stall_s = stall_s
-        self._waiting: deque[Parcel] = deque()
-        self._sent: dict[int, Parcel] = {}
+        self._waiting: deque[OutboxEntry] = deque()
+        self._sent: dict[int, OutboxEntry] = {}
         self._losses: list[Loss] = []
         self._next_ticket = 0
         self._is_up = False
@@ -102,7 +102,7 @@ class Outbox:
         self._waiting.append(parcel)
         self._trim()
 
-    def take(self, *, now_s: float) -> Parcel | None:
+    def take(self, *, now_s: float) -> OutboxEntry | None:
         """Give the next message to send, or None when there is none or no room for one."""
         self.expire(now_s=now_s)
         if not self._is_up or not self._waiting:
@@ -199,10 +199,10 @@ class Outbox:
         """True when another event would displace none."""
         return self._n_bounded() < self._capacity
 
-    def _wrap(self, message: MqttMessage, now_s: float) -> Parcel:
+    def _wrap(self, message: MqttMessage, now_s: float) -> OutboxEntry:
         self._next_ticket += 1
         expiry_s = math.inf if message.expiry_s is None else message.expiry_s
-        return Parcel(self._next_ticket, message, now_s + expiry_s)
+        return OutboxEntry(self._next_ticket, message, now_s + expiry_s)
 
     def _discard_waiting(self, topic: str) -> None:
         """Drop a retained message that a newer one replaces; nobody misses it."""
@@ -220,14 +220,14 @@ class Outbox:
             self._waiting.remove(victim)
             self._give_up(victim, LossReason.OVERFLOW)
 
-    def _give_up(self, parcel: Parcel, why: LossReason) -> None:
+    def _give_up(self, parcel: OutboxEntry, why: LossReason) -> None:
         if parcel.is_event:
             self._losses.append(Loss(parcel.message, why))
         elif parcel.is_fleeting:
             self.forgotten += 1
 
 
-def _worth(parcel: Parcel) -> int:
+def _worth(parcel: OutboxEntry) -> int:
     """Rank what has to go when there is no room: the least goes first."""
     if parcel.is_fleeting:
         return 0
@@ -245,7 +245,7 @@ _WHY: Final = {
 }
 
 
-class LossLedger:
+class LossReport:
     """Counts losses, and remembers lost finals until they are reported."""
 
     def __init__(self) -> None:
@@ -334,7 +334,7 @@ class Mailbox:
     ) -> None:
         self._lock = threading.Lock()
         self._outbox = Outbox(capacity=capacity, window=WINDOW, stall_s=stall_s)
-        self._ledger = LossLedger()
+        self._ledger = LossReport()
         self._clock_s = clock_s
         self._is_up = False
         self._is_closed = False

@@ -25,16 +25,16 @@ from voice_daemon.events import (
 )
 from voice_daemon.logs.events import log_event
 from voice_daemon.mqtt.messages import (
+    EventEncoder,
     Info,
     MqttMessage,
     Topics,
-    Wording,
     for_event,
     info_message,
     setting_message,
     state_message,
 )
-from voice_daemon.session.metrics import Effort, Ledger, Totals
+from voice_daemon.session.metrics import ComputeCost, SessionMetrics, Totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -46,7 +46,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Snapshot:
     """The daemon as it was last announced."""
 
     state: State
@@ -63,7 +63,7 @@ class Picture:
     """What the recogniser is called."""
 
 
-class Announcer:
+class Publisher:
     """Turns events into messages for `publish`, which must not wait; callable from any thread."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Announcer:
         info: Info,
         settings: Mapping[str, float | str],
         final_ttl_s: float,
-        wording: Wording = for_event,
+        wording: EventEncoder = for_event,
         on_event: Callable[[Event], None] = lambda _: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -88,7 +88,7 @@ class Announcer:
         self._on_event = on_event
         self._now = now
         self._lock = threading.RLock()
-        self._ledger = Ledger()
+        self._ledger = SessionMetrics()
         self._pipeline_state = State.IDLE
         self._ready = False
         self._closed = False
@@ -96,10 +96,10 @@ class Announcer:
         self._state = State.STARTING
         self._last_wake_at: str | None = None
 
-    def picture(self) -> Picture:
+    def picture(self) -> Snapshot:
         """Take a consistent picture."""
         with self._lock:
-            return Picture(
+            return Snapshot(
                 state=self._state,
                 muted=self._pipeline_state is State.MUTED,
                 session_id=self._ledger.open_session_id,
@@ -123,7 +123,7 @@ class Announcer:
                 ),
             ]
 
-    def events(self, events: Iterable[Event], take_effort: Callable[[], Effort]) -> None:
+    def events(self, events: Iterable[Event], take_effort: Callable[[], ComputeCost]) -> None:
         """Publish the pipeline's events in order; `take_effort` gives an ended session's cost."""
         with self._lock:
             if self._closed:
@@ -200,10 +200,10 @@ class Announcer:
                     )
                 )
                 started_at = self._ledger.open_started_at
-                self._event(SessionEnded(session_id, reason, 0, started_at), Effort)
+                self._event(SessionEnded(session_id, reason, 0, started_at), ComputeCost)
             self._closed = True
 
-    def _event(self, event: Event, take_effort: Callable[[], Effort]) -> None:
+    def _event(self, event: Event, take_effort: Callable[[], ComputeCost]) -> None:
         self._ledger.read(event)
         self._on_event(event)
         log_event(event, session_began=self._ledger.open_started_at)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Throttle:
+class TokenBucket:
     """Allows `burst` at once and `per_s` a second afterwards; for one thread."""
 
     def __init__(self, *, burst: int, per_s: float, clock_s: Callable[[], float]) -> None:

@@ -14,7 +14,7 @@ from paho.mqtt.client import topic_matches_sub
 
 from voice_daemon.mqtt.commands import CommandError, Kind, parse_command, response_message
 from voice_daemon.mqtt.messages import error_event, for_event
-from voice_daemon.mqtt.rate import Throttle
+from voice_daemon.mqtt.rate import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ WORDS_PER_S: Final = 2
 """Complaints and log lines about bad commands. A flood of them must not displace a final."""
 
 
-class Interpreter(Protocol):
+class CommandDecoder(Protocol):
     """Reads commands in another form than ours, on topics that others speak on too."""
 
     @property
@@ -47,7 +47,7 @@ class Interpreter(Protocol):
         """Read a message that is not retained; None for one that asks nothing of us."""
 
 
-class Reception:
+class CommandRouter:
     """Turns messages into calls of `on_command`, which may raise `CommandError`.
 
     `listeners`: who hears what is no command, by topic filter; they get retained messages too,
@@ -63,7 +63,7 @@ class Reception:
         *,
         listeners: Mapping[str, Listener] | None = None,
         live: Mapping[str, Listener] | None = None,
-        foreign: Interpreter | None = None,
+        foreign: CommandDecoder | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ignored = 0
@@ -74,8 +74,8 @@ class Reception:
         self._live = dict(live or {})
         self._listeners = {**(listeners or {}), **self._live}
         self._foreign = foreign
-        self._calls = Throttle(burst=CALLS_BURST, per_s=CALLS_PER_S, clock_s=clock_s)
-        self._words = Throttle(burst=WORDS_BURST, per_s=WORDS_PER_S, clock_s=clock_s)
+        self._calls = TokenBucket(burst=CALLS_BURST, per_s=CALLS_PER_S, clock_s=clock_s)
+        self._words = TokenBucket(burst=WORDS_BURST, per_s=WORDS_PER_S, clock_s=clock_s)
 
     @property
     def filters(self) -> tuple[str, ...]:

@@ -22,10 +22,10 @@ from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.models import resolve
 from voice_daemon.runtime.status import Problem
 from voice_daemon.runtime.worker import Engine
-from voice_daemon.session.metrics import Stopwatch
+from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
-from voice_daemon.session.recorder import SessionAudio, prune
-from voice_daemon.session.transcription import CurrentDictations, Dictations
+from voice_daemon.session.recorder import SessionRecorder, prune
+from voice_daemon.session.transcription import CurrentTranscriptions, Transcriptions
 from voice_daemon.wake.detector import WakeDetector
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def build_engine(
     self_test = wake.self_test()
     log.info("wake.self_test", passed=self_test.passed, score=round(self_test.score, 3))
     transcriber = load_transcriber(settings.asr, models_dir)
-    stopwatch = Stopwatch(transcriber)
+    stopwatch = TimedTranscriber(transcriber)
     pipeline = Pipeline(
         wake=wake,
         vad=SileroVad(),
@@ -106,7 +106,7 @@ def build_engine(
         new_session_id=lambda: uuid.uuid4().hex[:12],
     )
     problem = None if self_test.passed else _wake_problem(self_test.score)
-    dictations = CurrentDictations(dictations_with(transcriber, settings))
+    dictations = CurrentTranscriptions(dictations_with(transcriber, settings))
     return Engine(
         pipeline,
         stopwatch,
@@ -118,7 +118,7 @@ def build_engine(
     )
 
 
-def _keeper(folder: Path | None, *, wanted: bool) -> SessionAudio | None:
+def _keeper(folder: Path | None, *, wanted: bool) -> SessionRecorder | None:
     """Give what keeps the sound of sessions; what was kept before gets old all the same."""
     if folder is None:
         return None
@@ -127,7 +127,7 @@ def _keeper(folder: Path | None, *, wanted: bool) -> SessionAudio | None:
     if not wanted:
         return None
     log.warning("audio.kept", folder=str(folder), remedy="privacy.save_audio = false ends it")
-    return SessionAudio(folder)
+    return SessionRecorder(folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +136,8 @@ class _Tuner:
 
     wake: WakeDetector
     pipeline: Pipeline
-    stopwatch: Stopwatch
-    dictations: CurrentDictations
+    stopwatch: TimedTranscriber
+    dictations: CurrentTranscriptions
     models_dir: Path
 
     def tune(self, settings: Settings) -> None:
@@ -155,9 +155,9 @@ class _Tuner:
         free_unused_memory()
 
 
-def dictations_with(transcriber: WhisperTranscriber, settings: Settings) -> Dictations:
+def dictations_with(transcriber: WhisperTranscriber, settings: Settings) -> Transcriptions:
     """Offer a recogniser to others: on its weights, and by the same rules."""
-    return Dictations(
+    return Transcriptions(
         model=settings.asr.model,
         languages=transcriber.languages,
         streams=settings.asr.partials,

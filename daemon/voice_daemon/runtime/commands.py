@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from voice_daemon.control.server import Handler
     from voice_daemon.events import Event
     from voice_daemon.mqtt.messages import MqttMessage
-    from voice_daemon.mqtt.publisher import Announcer
+    from voice_daemon.mqtt.publisher import Publisher
     from voice_daemon.runtime.live_settings import LiveSettings
-    from voice_daemon.runtime.status import Reporter
+    from voice_daemon.runtime.status import StatusCollector
     from voice_daemon.runtime.worker import Worker
     from voice_daemon.session.pipeline import Pipeline
 
 log = structlog.get_logger()
 
 
-class Orders:
+class CommandHandler:
     """What can be asked of a running daemon. `changed` is called when a setting has changed."""
 
     def __init__(
         self,
         *,
         worker: Worker,
-        announcer: Announcer,
-        reporter: Reporter,
+        publisher: Publisher,
+        reporter: StatusCollector,
         live: LiveSettings,
         topics: Topics,
         publish: Callable[[MqttMessage], None],
@@ -47,7 +47,7 @@ class Orders:
         changed: Callable[[], None],
     ) -> None:
         self._worker = worker
-        self._announcer = announcer
+        self._publisher = publisher
         self._reporter = reporter
         self._live = live
         self._topics = topics
@@ -140,7 +140,7 @@ class Orders:
         def told() -> None:
             if faults:
                 log.warning("setting.refused", setting=name, reason=faults[0].message)
-                self._announcer.error(error_event(faults[0]))
+                self._publisher.error(error_event(faults[0]))
             else:
                 self._in_force(name, value)
             done()
@@ -151,12 +151,12 @@ class Orders:
         log.debug("setting.in_force", setting=name, value=value)
         self._live.keep(name, value)
         self._changed()
-        self._announcer.setting(name, value)
+        self._publisher.setting(name, value)
         if name == WAKE_WORD:
-            self._announcer.wake_words_changed(self._live.listening_for(value))
+            self._publisher.wake_words_changed(self._live.listening_for(value))
 
     def _listen(self, done: Callable[[], None]) -> None:
-        picture = self._announcer.picture()
+        picture = self._publisher.picture()
         if picture.muted:
             raise ControlError(
                 "session.muted", "the daemon is muted", remedy="daemonctl unmute, then listen"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class LiveTranscript:
     """The words of the newest session, as far as they go."""
 
     session_id: str
@@ -35,7 +35,7 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class LiveSnapshot:
     """What changes several times a second."""
 
     state: str
@@ -46,7 +46,7 @@ class Moment:
     """The highest of the last second, 0..1, by wake word."""
     wake_threshold: float
     session_id: str | None
-    words: Words | None
+    words: LiveTranscript | None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values. Digital silence is `null`: JSON has no minus infinity."""
@@ -60,10 +60,10 @@ class Moment:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Moment:
+    def from_dict(cls, data: Mapping[str, Any]) -> LiveSnapshot:
         """Read what `to_dict` wrote; raises KeyError, TypeError or ValueError for anything else."""
         level, words = data["level_dbfs"], data["words"]
-        known = Words.__dataclass_fields__
+        known = LiveTranscript.__dataclass_fields__
         return cls(
             state=str(data["state"]),
             level_dbfs=-math.inf if level is None else float(level),
@@ -72,7 +72,7 @@ class Moment:
             session_id=data["session_id"],
             words=None
             if words is None
-            else Words(**{key: value for key, value in words.items() if key in known}),
+            else LiveTranscript(**{key: value for key, value in words.items() if key in known}),
         )
 
 
@@ -82,7 +82,7 @@ PEAK_S: Final = 1.0
 """A wake word's score is high for an instant: the highest of this long is shown."""
 
 
-class Glance:
+class LiveView:
     """Remembers the last second, and the newest session while it is watched."""
 
     def __init__(self, *, clock_s: Callable[[], float] = time.monotonic) -> None:
@@ -90,7 +90,7 @@ class Glance:
         self._lock = threading.Lock()
         self._looked_s = -WATCHED_S
         self._scores: deque[tuple[float, Mapping[str, float]]] = deque(maxlen=64)
-        self._words: Words | None = None
+        self._words: LiveTranscript | None = None
 
     def scored(self, scores: Mapping[str, float]) -> None:
         """Take the wake words' scores after a block."""
@@ -105,18 +105,20 @@ class Glance:
                 return
             match event:
                 case SessionStarted():
-                    self._words = Words(event.session_id)
+                    self._words = LiveTranscript(event.session_id)
                 case TranscriptPartial():
-                    self._words = Words(
+                    self._words = LiveTranscript(
                         event.session_id, event.text, event.draft, lag_ms=event.lag_ms
                     )
                 case TranscriptFinal():
                     lag_ms = self._words.lag_ms if self._words else None
-                    self._words = Words(event.session_id, event.text, is_final=True, lag_ms=lag_ms)
+                    self._words = LiveTranscript(
+                        event.session_id, event.text, is_final=True, lag_ms=lag_ms
+                    )
                 case _:
                     pass
 
-    def look(self) -> tuple[Mapping[str, float], Words | None]:
+    def look(self) -> tuple[Mapping[str, float], LiveTranscript | None]:
         """Give the highest score of each wake word lately, and the words."""
         with self._lock:
             if not self._is_watched:

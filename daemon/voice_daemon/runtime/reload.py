@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from voice_daemon.config import Settings
     from voice_daemon.config.state import Value
     from voice_daemon.errors import VoiceDaemonError
-    from voice_daemon.homeassistant.announce import Lifecycle
+    from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
     from voice_daemon.mqtt.messages import Topics
-    from voice_daemon.mqtt.publisher import Announcer
-    from voice_daemon.runtime.commands import Orders
+    from voice_daemon.mqtt.publisher import Publisher
+    from voice_daemon.runtime.commands import CommandHandler
     from voice_daemon.runtime.live_settings import LiveSettings
     from voice_daemon.runtime.worker import Worker
 
@@ -41,7 +41,7 @@ NOT_SWITCHED: Final = "asr.not_switched"
 """The problem that lasts while the configured recogniser is not the one that runs."""
 
 
-class Way(StrEnum):
+class ApplyMode(StrEnum):
     """How a changed key comes into force."""
 
     AT_ONCE = "at once"
@@ -63,12 +63,12 @@ _WITH_MODELS: Final = frozenset({"asr", "wake"})
 _OF_THE_LOG: Final = frozenset({"log", "privacy"})
 
 
-def way_of(key: Key) -> Way:
+def way_of(key: Key) -> ApplyMode:
     """Say how a key comes into force; what is not known here needs a restart."""
     section, name = key
     if section == _RECOGNISER:
-        return Way.RECOGNISER
-    return Way.AT_ONCE if name in _AT_ONCE.get(section, frozenset()) else Way.RESTART
+        return ApplyMode.RECOGNISER
+    return ApplyMode.AT_ONCE if name in _AT_ONCE.get(section, frozenset()) else ApplyMode.RESTART
 
 
 def changed_keys(old: Settings, new: Settings) -> tuple[Key, ...]:
@@ -205,8 +205,10 @@ class Reloader:
             return {"switch": self._switch_state.value, "model": self._in_force.asr.model, **told}
 
     def _sorted(self, keys: tuple[Key, ...]) -> Answer:
-        by_way = {way: tuple(key for key in keys if way_of(key) is way) for way in Way}
-        return Answer(by_way[Way.AT_ONCE], by_way[Way.RECOGNISER], by_way[Way.RESTART])
+        by_way = {way: tuple(key for key in keys if way_of(key) is way) for way in ApplyMode}
+        return Answer(
+            by_way[ApplyMode.AT_ONCE], by_way[ApplyMode.RECOGNISER], by_way[ApplyMode.RESTART]
+        )
 
     def _switch(self, new: Settings, *, is_needed: bool) -> None:
         """Have another recogniser loaded, or drop one that is being loaded in vain."""
@@ -263,10 +265,10 @@ class Reconfigurable:
 
     live: LiveSettings
     topics: Topics
-    homeassistant: Lifecycle
-    announcer: Announcer
+    homeassistant: DiscoveryAnnouncer
+    publisher: Publisher
     worker: Worker
-    orders: Orders
+    orders: CommandHandler
     watches_silence: bool
     """False for a file, which may be silent."""
 
@@ -278,8 +280,8 @@ class Reconfigurable:
             set_live=self.orders.put_in_force,
             switch=self.worker.switch,
             switched=self._switched,
-            raise_problem=self.announcer.raise_problem,
-            clear_problem=self.announcer.clear_problem,
+            raise_problem=self.publisher.raise_problem,
+            clear_problem=self.publisher.clear_problem,
         )
 
     def _tune(self, settings: Settings) -> None:
@@ -291,11 +293,11 @@ class Reconfigurable:
         """Take over what can also be set by MQTT; give what changes by it."""
         choices = wake_choices(settings.wake.models)
         due = self.live.reconfigure(settings, wake_choices=choices)
-        self._describe(self.announcer.picture().model)
+        self._describe(self.publisher.picture().model)
         return due
 
     def _switched(self, settings: Settings) -> None:
-        self.announcer.model_changed(settings.asr.model)
+        self.publisher.model_changed(settings.asr.model)
         self._describe(settings.asr.model)
 
     def _describe(self, model: str) -> None:

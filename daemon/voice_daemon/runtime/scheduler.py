@@ -26,8 +26,8 @@ _OVER: Final = object()
 """Stands for the end of the steps."""
 
 
-class ModelSwitch:
-    """A `Job` of `Turns`: takes the `steps`, of which the last one exchanges the recognisers.
+class ModelReload:
+    """A `ComputeJob`: takes the `steps`, of which the last one exchanges the recognisers.
 
     `at_rest`: whether no session is open. `done` is told the error, None where it went well, and
     that nothing more will come.
@@ -89,7 +89,7 @@ def _unusable(error: Exception) -> ModelError:
     )
 
 
-class Job(Protocol):
+class ComputeJob(Protocol):
     """Somebody with steps to compute, one at a time."""
 
     @property
@@ -100,21 +100,21 @@ class Job(Protocol):
         """Take one step, on the model thread. It must not raise: a fault is the job's own."""
 
 
-class Turns:
+class RoundRobin:
     """Jobs in a circle. Any thread may call `join`, `leave` and `ring`, one thread `step`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._circle: deque[Job] = deque()
+        self._circle: deque[ComputeJob] = deque()
         self._bell = threading.Event()
 
-    def join(self, job: Job) -> None:
+    def join(self, job: ComputeJob) -> None:
         """Let a job take part, after all that are there."""
         with self._lock:
             self._circle.append(job)
         self._bell.set()
 
-    def leave(self, job: Job) -> None:
+    def leave(self, job: ComputeJob) -> None:
         """Take a job out; one that is not there is no mistake."""
         with self._lock:
             if job in self._circle:
@@ -130,7 +130,7 @@ class Turns:
         with self._lock:
             return any(job.due for job in self._circle)
 
-    def step(self) -> Job | None:
+    def step(self) -> ComputeJob | None:
         """Take one step of the job whose turn it is; return that job, None when none is due."""
         job = self._next()
         if job is not None:
@@ -142,7 +142,7 @@ class Turns:
         self._bell.wait(timeout_s)
         self._bell.clear()
 
-    def _next(self) -> Job | None:
+    def _next(self) -> ComputeJob | None:
         """Find the first job that is due, and put it last."""
         with self._lock:
             job = next((job for job in self._circle if job.due), None)

@@ -18,17 +18,17 @@ from voice_daemon._lib.process import resident_mb
 from voice_daemon.errors import ControlError
 from voice_daemon.events import SAMPLE_RATE, samples_to_ms
 from voice_daemon.mqtt.messages import Health
-from voice_daemon.runtime.live_view import Moment
+from voice_daemon.runtime.live_view import LiveSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from voice_daemon.audio.input import Intake
+    from voice_daemon.audio.input import AudioInput
     from voice_daemon.config import Settings
     from voice_daemon.mqtt.client import MqttClient, MqttStatus
-    from voice_daemon.mqtt.publisher import Announcer, Picture
-    from voice_daemon.runtime.live_view import Glance
+    from voice_daemon.mqtt.publisher import Publisher, Snapshot
+    from voice_daemon.runtime.live_view import LiveView
     from voice_daemon.runtime.worker import Worker
 
 
@@ -200,22 +200,22 @@ _AUDIO_IS_KEPT: Final = Problem(
 
 
 @dataclass(frozen=True, slots=True)
-class Reporter:
+class StatusCollector:
     """The parts that are asked, and what does not change while the daemon runs."""
 
     settings: Settings
-    announcer: Announcer
-    intake: Intake
+    publisher: Publisher
+    audio_input: AudioInput
     worker: Worker
     mqtt: MqttClient
     started_s: float
     """On the monotonic clock."""
     log_file: Path | None
-    glance: Glance
+    live_view: LiveView
 
     def status(self) -> Status:
         """Take the picture that `daemonctl status` shows."""
-        picture = self.announcer.picture()
+        picture = self.publisher.picture()
         broker = self.mqtt.status()
         return Status(
             version=__version__,
@@ -244,13 +244,13 @@ class Reporter:
             notes=(_AUDIO_IS_KEPT,) if self.settings.privacy.save_audio else (),
         )
 
-    def moment(self) -> Moment:
+    def moment(self) -> LiveSnapshot:
         """Take the picture of this instant that `daemonctl status --watch` draws."""
-        picture = self.announcer.picture()
-        scores, words = self.glance.look()
-        return Moment(
+        picture = self.publisher.picture()
+        scores, words = self.live_view.look()
+        return LiveSnapshot(
             state=picture.state.value,
-            level_dbfs=self.intake.level_dbfs,
+            level_dbfs=self.audio_input.level_dbfs,
             wake_scores=scores,
             wake_threshold=picture.wake_threshold,
             session_id=picture.session_id,
@@ -259,7 +259,7 @@ class Reporter:
 
     def health(self) -> Health:
         """Take the picture that is published on `health`."""
-        picture = self.announcer.picture()
+        picture = self.publisher.picture()
         broker = self.mqtt.status()
         mic_problems = [p.message for p in picture.problems.values() if p.part == "mic"]
         return Health(
@@ -276,25 +276,25 @@ class Reporter:
             mqtt_dropped=broker.dropped + broker.expired,
             rtf=picture.totals.rtf_p95,
             lag_ms=picture.totals.last_lag_ms,
-            level_dbfs=self.intake.level_dbfs,
+            level_dbfs=self.audio_input.level_dbfs,
             memory_mb=resident_mb(),
             threads=threading.active_count(),
             mic_problem=mic_problems[0] if mic_problems else None,
         )
 
     def _mic(self) -> MicStatus:
-        source = self.intake.source
-        age_ms = self.intake.last_block_age_ms
+        source = self.audio_input.source
+        age_ms = self.audio_input.last_block_age_ms
         return MicStatus(
-            device=self.intake.device or self.settings.audio.device,
+            device=self.audio_input.device or self.settings.audio.device,
             sample_rate_hz=SAMPLE_RATE,
-            level_dbfs=self.intake.level_dbfs,
+            level_dbfs=self.audio_input.level_dbfs,
             last_block_age_ms=age_ms,
-            reopens=self.intake.reopens,
+            reopens=self.audio_input.reopens,
             dropped_samples=source.dropped_samples if source else 0,
         )
 
-    def _wake(self, picture: Picture) -> WakeStatus:
+    def _wake(self, picture: Snapshot) -> WakeStatus:
         if not self.worker.engine_ready:
             self_test = "pending"
         else:

@@ -18,48 +18,48 @@ import structlog
 from voice_daemon.audio.input import InputBack, InputLost
 from voice_daemon.errors import VoiceDaemonError, crash
 from voice_daemon.events import AudioBlock
-from voice_daemon.runtime.scheduler import ModelSwitch, Turns
+from voice_daemon.runtime.scheduler import ModelReload, RoundRobin
 from voice_daemon.runtime.status import Problem
 from voice_daemon.session.pipeline import Counters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
-    from voice_daemon.audio.file import Replay
-    from voice_daemon.audio.input import Intake
+    from voice_daemon.audio.file import FileReplay
+    from voice_daemon.audio.input import AudioInput
     from voice_daemon.config import Settings
     from voice_daemon.events import Event
-    from voice_daemon.mqtt.publisher import Announcer
-    from voice_daemon.session.metrics import Stopwatch
+    from voice_daemon.mqtt.publisher import Publisher
+    from voice_daemon.session.metrics import TimedTranscriber
     from voice_daemon.session.pipeline import Pipeline
-    from voice_daemon.session.recorder import SessionAudio
-    from voice_daemon.session.transcription import CurrentDictations
+    from voice_daemon.session.recorder import SessionRecorder
+    from voice_daemon.session.transcription import CurrentTranscriptions
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class WorkRequest:
     """Something to do between two blocks; `done` is called afterwards."""
 
     act: Callable[[Pipeline], list[Event]]
     done: Callable[[], None]
 
 
-class Inbox:
+class RequestQueue:
     """Requests in order; callable from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._requests: dict[str | int, Request] = {}
+        self._requests: dict[str | int, WorkRequest] = {}
         self._numbers = count()
 
-    def put(self, request: Request, *, instead_of: str | None = None) -> None:
+    def put(self, request: WorkRequest, *, instead_of: str | None = None) -> None:
         """Take a request in at the end, in the place of any that waits under the same name."""
         with self._lock:
             key = next(self._numbers) if instead_of is None else instead_of
             self._requests.pop(key, None)
             self._requests[key] = request
 
-    def take_all(self) -> tuple[Request, ...]:
+    def take_all(self) -> tuple[WorkRequest, ...]:
         """Give what is there now, in order; what comes meanwhile waits for the next turn."""
         with self._lock:
             requests = tuple(self._requests.values())
@@ -97,16 +97,16 @@ class Engine:
     """The models at work; to be used on the thread that built it."""
 
     pipeline: Pipeline
-    stopwatch: Stopwatch
+    stopwatch: TimedTranscriber
     wake_problem: Problem | None
     """Why the wake words cannot be trusted; None when they passed their self-test."""
     wake_scores: Callable[[], Mapping[str, float]] = dict
     """The wake words' newest scores, 0..1."""
-    dictations: CurrentDictations | None = None
-    """The recogniser for others than the microphone, who take `turns`."""
+    dictations: CurrentTranscriptions | None = None
+    """The recogniser for others than the microphone, who take `scheduler`."""
     tuner: Tuner | None = None
     """None for one that cannot be changed."""
-    keeper: SessionAudio | None = None
+    keeper: SessionRecorder | None = None
     """Keeps the sound of sessions; None when nothing is to be kept."""
 
 
@@ -123,20 +123,20 @@ class Worker:
     `silence_alarm_s`: digital silence that raises `mic.silent`; None for a file, which may be
     silent. `before_opening` is called when the models are warm, `on_scores` with the wake words'
     scores after each block, and `on_end` last.
-    `turns`: others who compute with these models, a step whenever no audio waits to be heard.
+    `scheduler`: others who compute with these models, a step whenever no audio waits to be heard.
     """
 
     def __init__(
         self,
         *,
         build: Callable[[], Engine],
-        intake: Intake,
-        announcer: Announcer,
+        audio_input: AudioInput,
+        publisher: Publisher,
         silence_alarm_s: float | None,
-        replay: Replay | None,
+        replay: FileReplay | None,
         before_opening: Callable[[], None],
         on_end: Callable[[Outcome], None],
-        turns: Turns | None = None,
+        scheduler: RoundRobin | None = None,
         on_scores: Callable[[Mapping[str, float]], None] = lambda _: None,
     ) -> None:
         self.counters = Counters()
@@ -145,20 +145,20 @@ class Worker:
         self.beat_s = time.monotonic()
         """When the worker was last seen alive, on the monotonic clock."""
         self._build = build
-        self._intake = intake
-        self._announcer = announcer
+        self._audio_input = audio_input
+        self._publisher = publisher
         self.silence_alarm_s = silence_alarm_s
         """May be set at any time."""
         self._replay = replay
         self._before_opening = before_opening
         self._on_end = on_end
-        self._turns = turns or Turns()
+        self._scheduler = scheduler or RoundRobin()
         self._on_scores = on_scores
-        self._inbox = Inbox()
+        self._inbox = RequestQueue()
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._tuner: Tuner | None = None
-        self._switch: ModelSwitch | None = None
+        self._switch: ModelReload | None = None
         self._faults_in_a_row = 0
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
@@ -177,7 +177,7 @@ class Worker:
 
         `instead_of`: a name under which only the newest of those that wait is done.
         """
-        self._inbox.put(Request(act, done), instead_of=instead_of)
+        self._inbox.put(WorkRequest(act, done), instead_of=instead_of)
 
     def tune(self, settings: Settings) -> None:
         """Have the engine take over other numbers; returns at once."""
@@ -200,13 +200,13 @@ class Worker:
 
         def act(pipeline: Pipeline) -> list[Event]:
             if self._switch is not None:
-                self._turns.leave(self._switch)
+                self._scheduler.leave(self._switch)
                 self._switch.drop()
                 self._switch = None
             if self._tuner is not None and settings is not None:
                 steps = self._tuner.switching(settings)
-                self._switch = ModelSwitch(steps, at_rest=lambda: pipeline.at_rest, done=done)
-                self._turns.join(self._switch)
+                self._switch = ModelReload(steps, at_rest=lambda: pipeline.at_rest, done=done)
+                self._scheduler.join(self._switch)
             return []
 
         self.submit(act, instead_of="switch")
@@ -240,11 +240,11 @@ class Worker:
         self.beat_s = time.monotonic()  # however long that took, it does not hang
         self.engine_ready = True
         if engine.wake_problem is not None:
-            self._announcer.raise_problem("wake.self_test", engine.wake_problem)
+            self._publisher.raise_problem("wake.self_test", engine.wake_problem)
         self._before_opening()
         try:
-            self._intake.open()
-            self._announcer.input_changed(self._intake.device)
+            self._audio_input.open()
+            self._publisher.input_changed(self._audio_input.device)
             while not self._is_over(engine.pipeline):
                 self.beat_s = time.monotonic()
                 self._obey(engine)
@@ -266,43 +266,43 @@ class Worker:
 
     def _hear(self, engine: Engine) -> None:
         """Wait for the next thing that the input has to say, and act on it."""
-        match self._intake.read(BETWEEN_TURNS_S if self._turns.due else READ_TIMEOUT_S):
+        match self._audio_input.read(BETWEEN_TURNS_S if self._scheduler.due else READ_TIMEOUT_S):
             case None:
-                self._turns.step()
+                self._scheduler.step()
             case AudioBlock() as block:
                 if engine.keeper is not None:
                     engine.keeper.hear(block)
                 self._say(engine, engine.pipeline.feed(block))
                 self._on_scores(engine.wake_scores())
-                self._announcer.clear_problem("mic.lost")  # not before it delivers
-                self._announcer.ready()
+                self._publisher.clear_problem("mic.lost")  # not before it delivers
+                self._publisher.ready()
                 self._watch_silence()
             case InputLost(message):
                 log.warning("input.lost", reason=message)
                 self._say(engine, engine.pipeline.lose_input())
-                self._announcer.clear_problem("mic.silent")
-                self._announcer.raise_problem(
+                self._publisher.clear_problem("mic.silent")
+                self._publisher.raise_problem(
                     "mic.lost", Problem("mic", message, "it is being reopened; check its cable")
                 )
             case InputBack(device):
                 log.info("input.back", device=device)
-                self._announcer.input_changed(device)
+                self._publisher.input_changed(device)
 
     def _watch_silence(self) -> None:
         alarm_s = self.silence_alarm_s
         if alarm_s is None:
             return
-        silent_s = self._intake.silence.silent_s
+        silent_s = self._audio_input.silence.silent_s
         if silent_s >= alarm_s:
             problem = Problem("mic", f"{silent_s:.0f} s of digital silence", MIC_PERMISSION_REMEDY)
-            self._announcer.raise_problem("mic.silent", problem)
+            self._publisher.raise_problem("mic.silent", problem)
         else:
-            self._announcer.clear_problem("mic.silent")
+            self._publisher.clear_problem("mic.silent")
 
     def _say(self, engine: Engine, events: list[Event]) -> None:
         """Announce events; raises when the recogniser fails again and again."""
         pipeline = engine.pipeline
-        self._announcer.events(events, engine.stopwatch.take)
+        self._publisher.events(events, engine.stopwatch.take)
         if engine.keeper is not None:
             engine.keeper.follow(events)
         before, self.counters = self.counters, pipeline.counters

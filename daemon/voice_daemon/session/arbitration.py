@@ -1,7 +1,7 @@
 """This device's part in the contests for wake words: from a detection to who answers it.
 
 Holds back the session that may follow, so that it can begin as if nobody had waited, and
-carries claims between `arbitration.Arbiter` and the other devices. Knows nothing of what a
+carries claims between `arbitration.WakeArbiter` and the other devices. Knows nothing of what a
 session does, nor how claims travel.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from voice_daemon.events import ms_to_samples
-from voice_daemon.wake.arbitration import Arbiter, Standing, Verdict
+from voice_daemon.wake.arbitration import ElectionResult, Participation, WakeArbiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voice_daemon.events import Claim, StoodDown, WakeDetection
-    from voice_daemon.session.session import Opening
-    from voice_daemon.wake.arbitration import Rivals
+    from voice_daemon.session.session import SessionStart
+    from voice_daemon.wake.arbitration import PeerTransport
 
 
 @dataclass(slots=True)
-class Candidate:
+class HeldSession:
     """A session that may be opened."""
 
-    opening: Opening
+    opening: SessionStart
     detection: WakeDetection
     heard_to: int
     """End of the audio when the wake word was detected."""
@@ -36,21 +36,21 @@ class Candidate:
     """The audio since, (n,) each."""
 
 
-class Contender:
+class PendingSession:
     """Takes part in one contest at a time; `now_sample` is the live input's clock."""
 
     def __init__(
         self,
         node_id: str,
-        rivals: Rivals,
+        peers: PeerTransport,
         *,
         window_samples: int,
         now_sample: Callable[[], int],
     ) -> None:
-        self._rivals = rivals
+        self._peers = peers
         self._now_sample = now_sample
-        self._arbiter = Arbiter(node_id, window_samples=window_samples)
-        self._candidate: Candidate | None = None
+        self._arbiter = WakeArbiter(node_id, window_samples=window_samples)
+        self._candidate: HeldSession | None = None
 
     @property
     def is_waiting(self) -> bool:
@@ -59,17 +59,17 @@ class Contender:
 
     def listen(self) -> StoodDown | None:
         """Hear what others say; not None when the open session must be given up for another's."""
-        for claim, age_s in self._rivals.take():
+        for claim, age_s in self._peers.take():
             self._arbiter.hear(claim, now=self._now_sample() - ms_to_samples(age_s * 1000))
         return None if self.is_waiting else self._arbiter.stand_down()
 
-    def enter(self, candidate: Candidate) -> None:
+    def enter(self, candidate: HeldSession) -> None:
         """Take part with a wake word just heard."""
         self._candidate = candidate
         claim = self._arbiter.enter(
             candidate.detection,
             session_id=candidate.opening.session_id,
-            standing=self._rivals.standing(),
+            standing=self._peers.standing(),
             now=self._now_sample(),
         )
         self._tell(claim)
@@ -79,7 +79,7 @@ class Contender:
         if self._candidate is not None:
             self._candidate.heard.append(samples)
 
-    def decide(self) -> Candidate | StoodDown | None:
+    def decide(self) -> HeldSession | StoodDown | None:
         """Give the session to be opened, or to whom it was left; None while that is open.
 
         The others are told that it is taken before anything else is done: opening a session
@@ -87,17 +87,17 @@ class Contender:
         """
         candidate, now = self._candidate, self._now_sample()
         verdict = self._arbiter.verdict(now)
-        if candidate is None or verdict is Verdict.OPEN:
+        if candidate is None or verdict is ElectionResult.OPEN:
             return None
         self._candidate = None
-        if verdict is Verdict.WON:
+        if verdict is ElectionResult.WON:
             self._tell(self._arbiter.win(now))
             return candidate
         return self._arbiter.stand_down()
 
     def hold(self, detection: WakeDetection, *, session_id: str) -> None:
         """Tell the others that a wake word heard in a session of ours belongs to it."""
-        if self._rivals.standing() is Standing.FULL:
+        if self._peers.standing() is Participation.FULL:
             self._tell(self._arbiter.hold(detection, session_id=session_id))
 
     def leave(self) -> None:
@@ -107,4 +107,4 @@ class Contender:
 
     def _tell(self, claim: Claim | None) -> None:
         if claim is not None:
-            self._rivals.tell(claim)
+            self._peers.tell(claim)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
+class ComputeCost:
     """What one session cost."""
 
     compute_s: float = 0.0
@@ -48,7 +48,7 @@ class Effort:
         return self.compute_s / self.audio_s if self.audio_s else None
 
 
-class Stopwatch:
+class TimedTranscriber:
     """A `Transcriber` that passes everything on and keeps the time."""
 
     def __init__(
@@ -64,9 +64,9 @@ class Stopwatch:
         """Pass everything on to another one from now on; for between two utterances."""
         self._transcriber = transcriber
 
-    def take(self) -> Effort:
+    def take(self) -> ComputeCost:
         """Give the effort since the last call, and start over."""
-        effort = Effort(self._compute_s, self._samples / SAMPLE_RATE, self._steps)
+        effort = ComputeCost(self._compute_s, self._samples / SAMPLE_RATE, self._steps)
         self._compute_s, self._samples, self._steps = 0.0, 0, 0
         return effort
 
@@ -127,7 +127,7 @@ class Summary:
     session_ms: int = 0
     speech_ms: int | None = None
     timing: Timing | None = None
-    effort: Effort | None = None
+    effort: ComputeCost | None = None
 
     def as_fields(self) -> dict[str, Any]:
         """Give the keys and values of the log line; unknown ones are left out."""
@@ -169,7 +169,7 @@ class Totals:
     rtf_p95: float | None = None
 
 
-class Ledger:
+class SessionMetrics:
     """Reads every event, in order."""
 
     def __init__(self) -> None:
@@ -219,7 +219,7 @@ class Ledger:
             case _:
                 pass
 
-    def close(self, ended: SessionEnded, effort: Effort) -> Summary | None:
+    def close(self, ended: SessionEnded, effort: ComputeCost) -> Summary | None:
         """Close the open session and give its summary; None when `ended` is not about it."""
         if self._open is None or self._open.session_id != ended.session_id:
             return None

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from voice_daemon.endpoint.endpointer import EndpointOptions
-from voice_daemon.endpoint.hallucination import LOW_CONFIDENCE, SpokenRules
+from voice_daemon.endpoint.hallucination import LOW_CONFIDENCE, HallucinationThresholds
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.events import ms_to_samples
 
@@ -156,9 +156,9 @@ class PipelineOptions:
             max_samples=ms_to_samples(self.max_s * 1000),
         )
 
-    def spoken(self) -> SpokenRules:
+    def spoken(self) -> HallucinationThresholds:
         """Return the share of whoever judges whether a text was spoken."""
-        return SpokenRules(
+        return HallucinationThresholds(
             no_speech_threshold=self.no_speech_threshold, low_confidence=self.low_confidence
         )
 

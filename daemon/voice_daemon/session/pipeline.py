@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from voice_daemon.audio.framer import Quantizer
+from voice_daemon.audio.framer import Framer
 from voice_daemon.audio.ring import RingBuffer
 from voice_daemon.events import (
     EndReason,
@@ -28,7 +28,7 @@ from voice_daemon.events import (
     WakeDetected,
     ms_to_samples,
 )
-from voice_daemon.session.arbitration import Candidate, Contender
+from voice_daemon.session.arbitration import HeldSession, PendingSession
 from voice_daemon.session.options import (
     Counters,
     PipelineOptions,
@@ -36,7 +36,7 @@ from voice_daemon.session.options import (
     TranscriberError,
     transcribing,
 )
-from voice_daemon.session.session import Opening, OpenSession, Surroundings
+from voice_daemon.session.session import Session, SessionContext, SessionStart
 from voice_daemon.session.state import Cause, Trigger, next_state
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         VoiceActivityDetector,
         WakeWordDetector,
     )
-    from voice_daemon.wake.arbitration import Rivals
+    from voice_daemon.wake.arbitration import PeerTransport
 
 
 _LOSSES = {
@@ -76,7 +76,7 @@ class SessionSlot:
         self._tally = tally
         self._events: list[Event] = []
         self.state = State.IDLE
-        self.session: OpenSession | None = None
+        self.session: Session | None = None
         self.last_fault: TranscriberError | None = None
         """The newest failure of the recogniser, with its cause."""
 
@@ -85,7 +85,7 @@ class SessionSlot:
         """The open session, if there is one."""
         return None if self.session is None else self.session.opening.session_id
 
-    def open(self, session: OpenSession) -> None:
+    def open(self, session: Session) -> None:
         """Put a session in; there must be none."""
         opening = session.opening
         self._tally.add(sessions=1)
@@ -160,7 +160,7 @@ class Pipeline:
         self._wake = wake
         self._new_session_id = new_session_id
         self._tally = Tally()
-        self._around = Surroundings(
+        self._around = SessionContext(
             ring=RingBuffer(ms_to_samples(options.history_ms())),
             vad=vad,
             transcriber=transcriber,
@@ -168,9 +168,9 @@ class Pipeline:
             now_sample=now_sample,
             tally=self._tally,
         )
-        self._quantizer = Quantizer(max_gap_samples=ms_to_samples(options.max_gap_ms))
+        self._framer = Framer(max_gap_samples=ms_to_samples(options.max_gap_ms))
         self._slot = SessionSlot(transcriber, self._tally)
-        self._contender: Contender | None = None
+        self._contender: PendingSession | None = None
         self._heard_to = 0
         self._next_options: PipelineOptions | None = None
 
@@ -200,15 +200,15 @@ class Pipeline:
         """What was done so far."""
         return replace(
             self._tally.counters,
-            gaps=self._quantizer.gaps,
-            lost_samples=self._quantizer.lost_samples,
+            gaps=self._framer.gaps,
+            lost_samples=self._framer.lost_samples,
         )
 
-    def arbitrate(self, node_id: str, rivals: Rivals) -> None:
+    def arbitrate(self, node_id: str, peers: PeerTransport) -> None:
         """Agree with other devices on who answers a wake word, from now on."""
-        self._contender = Contender(
+        self._contender = PendingSession(
             node_id,
-            rivals,
+            peers,
             window_samples=ms_to_samples(self._around.options.arbitration_ms),
             now_sample=self._around.now_sample,
         )
@@ -220,21 +220,21 @@ class Pipeline:
         other part ends the session and is raised, and the events come with the next call.
         """
         if self._slot.state is State.MUTED:
-            self._quantizer.skip(block)
+            self._framer.skip(block)
             return self._slot.taken()
         with self._closing_on_fault():
-            if self._quantizer.take(block):
+            if self._framer.take(block):
                 self._start_afresh(block.first_sample)
-        for quantum in self._quantizer.quanta():
+        for frame in self._framer.frames():
             with self._closing_on_fault():
-                self._hear(quantum)
+                self._hear(frame)
         return self._slot.taken()
 
     def listen(self) -> list[Event]:
         """Open a session without a wake word; nothing happens unless idle."""
         if self._slot.state is not State.IDLE:
             return self._slot.taken()
-        if self._quantizer.position is None:
+        if self._framer.position is None:
             self._slot.emit(
                 ErrorRaised(
                     "session.no_input",
@@ -245,7 +245,7 @@ class Pipeline:
             return self._slot.taken()
         with self._closing_on_fault():
             self._withdraw()
-            opening = Opening(session_id=self._new_session_id(), at_sample=self._heard_to)
+            opening = SessionStart(session_id=self._new_session_id(), at_sample=self._heard_to)
             self._open(opening, heard_to=self._heard_to)
         return self._slot.taken()
 
@@ -265,7 +265,7 @@ class Pipeline:
             self._close(EndReason.MUTED)
         self._around.ring.clear()
         self._around.vad.reset()
-        self._quantizer.forget()
+        self._framer.forget()
         self._wake.reset(self._heard_to)
         return self._slot.taken()
 
@@ -273,7 +273,7 @@ class Pipeline:
         """Hear again, from the next block on."""
         if self._slot.state is State.MUTED:
             self._slot.move(Trigger.UNMUTE)
-            self._heard_to = self._quantizer.position or 0
+            self._heard_to = self._framer.position or 0
             self._wake.reset(self._heard_to)
         return self._slot.taken()
 
@@ -281,7 +281,7 @@ class Pipeline:
         """Take note that the input is gone: the next block begins somewhere else."""
         with self._closing_on_fault():
             self._close(EndReason.MIC_LOST)
-        self._quantizer.lose()
+        self._framer.lose()
         return self._slot.taken()
 
     def shutdown(self) -> list[Event]:
@@ -312,10 +312,10 @@ class Pipeline:
         self._wake.choose(models)
         return self._slot.taken()
 
-    def _hear(self, quantum: AudioBlock) -> None:
-        self._around.ring.push(quantum)
+    def _hear(self, frame: AudioBlock) -> None:
+        self._around.ring.push(frame)
         self._heard_to = self._around.ring.end_sample
-        detections = self._wake.feed(quantum.samples)
+        detections = self._wake.feed(frame.samples)
         contender = self._contender
         if contender is not None:
             self._give_way(contender.listen())
@@ -324,33 +324,33 @@ class Pipeline:
             self._tally.add(wakes_ignored=len(detections))
             if detections and contender is not None:
                 contender.hold(detections[0], session_id=session.opening.session_id)
-            self._pass_on(session, session.hear(quantum.samples))
+            self._pass_on(session, session.hear(frame.samples))
         elif contender is not None and contender.is_waiting:
             self._tally.add(wakes_ignored=len(detections))
-            contender.keep(quantum.samples)
+            contender.keep(frame.samples)
             self._decide(contender)
         elif detections:
             self._tally.add(wakes=1, wakes_ignored=len(detections) - 1)
             self._wake_up(detections[0])
 
     def _wake_up(self, detection: WakeDetection) -> None:
-        opening = Opening(
+        opening = SessionStart(
             session_id=self._new_session_id(),
             at_sample=detection.at_sample,
             wake_word=detection.wake_word,
             wake_phrase=self._wake.phrase(detection.wake_word),
         )
-        candidate = Candidate(opening, detection, heard_to=self._heard_to)
+        candidate = HeldSession(opening, detection, heard_to=self._heard_to)
         if self._contender is None:
             self._admit(candidate)
         else:
             self._contender.enter(candidate)
             self._decide(self._contender)
 
-    def _decide(self, contender: Contender) -> None:
+    def _decide(self, contender: PendingSession) -> None:
         """Open the session that waits, or drop it, once it is certain who answers."""
         outcome = contender.decide()
-        if isinstance(outcome, Candidate):
+        if isinstance(outcome, HeldSession):
             self._admit(outcome)
         else:
             self._give_way(outcome)
@@ -362,7 +362,7 @@ class Pipeline:
             self._slot.emit(stood_down)
             self._close(EndReason.CANCELLED)
 
-    def _admit(self, candidate: Candidate) -> None:
+    def _admit(self, candidate: HeldSession) -> None:
         """Open a session as of its wake word, whatever was heard since."""
         opening, detection = candidate.opening, candidate.detection
         self._slot.emit(
@@ -386,13 +386,13 @@ class Pipeline:
         if options is not None:
             self._around = self._around.governed_by(options)
 
-    def _open(self, opening: Opening, *, heard_to: int) -> None:
+    def _open(self, opening: SessionStart, *, heard_to: int) -> None:
         self._adopt_options()
-        session = OpenSession(opening, self._around, heard_to=heard_to)
+        session = Session(opening, self._around, heard_to=heard_to)
         self._slot.open(session)
         self._pass_on(session, session.hear_history())
 
-    def _pass_on(self, session: OpenSession, events: Iterable[Event]) -> None:
+    def _pass_on(self, session: Session, events: Iterable[Event]) -> None:
         """Emit what a session has to say, and close it when it is over."""
         self._slot.pass_on(events)
         if session.over is not None:

@@ -49,7 +49,7 @@ _OURS: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-zA-Z_-]+\.wav")
 _FRESH: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
-class SessionAudio:
+class SessionRecorder:
     """Writes a WAV file into `folder` when a session ends; muting forgets what was heard."""
 
     def __init__(self, folder: Path) -> None:

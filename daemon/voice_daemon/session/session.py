@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from voice_daemon.endpoint.endpointer import Endpointer, Phase, Signal, is_complete
+from voice_daemon.endpoint.endpointer import Endpointer, EndpointEvent, Phase, is_complete
 from voice_daemon.endpoint.hallucination import was_spoken
 from voice_daemon.events import SAMPLE_RATE, EndReason, SpeechEnded, SpeechStarted, ms_to_samples
 from voice_daemon.session.options import transcribing
-from voice_daemon.session.transcript import Utterance
+from voice_daemon.session.transcript import TranscriptBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voice_daemon.audio.ring import RingBuffer
-    from voice_daemon.endpoint.hallucination import Reading
+    from voice_daemon.endpoint.hallucination import Confidences
     from voice_daemon.events import Event, Transcript
     from voice_daemon.session.options import (
         PipelineOptions,
@@ -62,7 +62,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class SessionContext:
     """A session keeps those with which it was opened."""
 
     ring: RingBuffer
@@ -72,11 +72,11 @@ class Surroundings:
     now_sample: Callable[[], int]
     tally: Tally
 
-    def with_silence(self, silence_ms: float) -> Surroundings:
+    def with_silence(self, silence_ms: float) -> SessionContext:
         """Give the same with another silence that ends a command."""
         return replace(self, options=replace(self.options, silence_ms=silence_ms))
 
-    def governed_by(self, options: PipelineOptions) -> Surroundings:
+    def governed_by(self, options: PipelineOptions) -> SessionContext:
         """Give the same with other numbers and as much audio as they want, but this silence."""
         return replace(
             self,
@@ -90,7 +90,7 @@ STEP_SPREAD = 1.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class SessionStart:
     """How a session came to be."""
 
     session_id: str
@@ -102,14 +102,16 @@ class Opening:
     """The wake word as it is written."""
 
 
-class OpenSession:
+class Session:
     """Turns the audio of one session into events, until `over` says why it ends.
 
     The recogniser is started only when the speaker has started: by then it is known where
     the audio of the command begins and whether the wake word is a part of it.
     """
 
-    def __init__(self, opening: Opening, surroundings: Surroundings, *, heard_to: int) -> None:
+    def __init__(
+        self, opening: SessionStart, surroundings: SessionContext, *, heard_to: int
+    ) -> None:
         """`heard_to`: end of the audio in the ring."""
         self.opening = opening
         self.over: EndReason | None = None
@@ -117,7 +119,7 @@ class OpenSession:
         self._around = surroundings
         self._options = surroundings.options
         self._heard_to = heard_to
-        self._utterance: Utterance | None = None
+        self._utterance: TranscriptBuilder | None = None
         self._prepared: Transcript | None = None
         self._concluded = False
         self._pace = Pace(self._options.step_s)
@@ -171,34 +173,34 @@ class OpenSession:
             signal = self._endpointer.feed(probability)
             if self._utterance is not None and signal is not None:
                 yield from self._act(signal, self._utterance)
-            elif signal is Signal.STARTED:
+            elif signal is EndpointEvent.STARTED:
                 yield from self._begin()
-            elif signal is Signal.DOUBTFUL:
+            elif signal is EndpointEvent.AMBIGUOUS:
                 yield from self._settle()
-            elif signal is Signal.NO_SPEECH:
+            elif signal is EndpointEvent.NO_SPEECH:
                 self.over = EndReason.NO_SPEECH
             if self.over is not None:
                 return
 
-    def _act(self, signal: Signal, utterance: Utterance) -> Iterator[Event]:
+    def _act(self, signal: EndpointEvent, utterance: TranscriptBuilder) -> Iterator[Event]:
         """Do what a signal asks for once somebody has spoken."""
-        if signal is Signal.SUSPECTED:
+        if signal is EndpointEvent.SUSPECTED:
             # The hangover is time to read it all: the final is ready when it ends.
             self._prepare(self._read_all())
-        elif signal is Signal.RESUMED:
+        elif signal is EndpointEvent.RESUMED:
             self._prepared = None
             self._pace.passed(self._heard_to, has_words=utterance.has_text)
             self._around.tally.add(early_finals_dropped=1)
-        elif signal is Signal.ENDED:
+        elif signal is EndpointEvent.ENDED:
             yield from self._conclude(utterance, EndReason.SILENCE)
-        elif signal is Signal.MAX_LENGTH:
+        elif signal is EndpointEvent.MAX_LENGTH:
             yield from self._conclude(utterance, EndReason.MAX_LENGTH)
 
     def _prepare(self, transcript: Transcript) -> None:
         """Keep a final for the end of this silence, which is sooner for a whole sentence."""
         self._prepared = transcript
         if is_complete(transcript, least=self._options.least_complete):
-            self._endpointer.expect_nothing_more()
+            self._endpointer.mark_complete()
 
     def _begin(self) -> Iterator[Event]:
         """Somebody speaks: start the recogniser where the command's audio begins."""
@@ -224,7 +226,7 @@ class OpenSession:
 
     def _speech_started(self, audio_from: int) -> SpeechStarted:
         speech_from = self._endpointer.speech_from
-        self._utterance = Utterance(
+        self._utterance = TranscriptBuilder(
             self.opening.session_id,
             wake_word=self.opening.wake_word,
             audio_from=audio_from,
@@ -261,7 +263,7 @@ class OpenSession:
         samples = self._around.ring.read(first, self._heard_to)
         return self._heard_to - samples.size, samples
 
-    def _step_when_due(self, utterance: Utterance) -> Iterator[Event]:
+    def _step_when_due(self, utterance: TranscriptBuilder) -> Iterator[Event]:
         """Take a step of the recogniser at its pace, while somebody speaks.
 
         Behind the live input by more than a step, it waits until it has caught up: the steps
@@ -297,7 +299,7 @@ class OpenSession:
         if partial is not None:
             yield partial
 
-    def _conclude(self, utterance: Utterance, reason: EndReason) -> Iterator[Event]:
+    def _conclude(self, utterance: TranscriptBuilder, reason: EndReason) -> Iterator[Event]:
         """End the utterance and publish the final, if it has text."""
         speech_to = self._endpointer.voice.last
         yield SpeechEnded(self.opening.session_id, speech_to)
@@ -311,7 +313,7 @@ class OpenSession:
         self._concluded = True
         self.over = reason
 
-    def _counts(self, text: str, reading: Reading) -> bool:
+    def _counts(self, text: str, reading: Confidences) -> bool:
         """Tell whether a text was probably spoken."""
         return was_spoken(
             text, reading, voice=self._endpointer.evidence, rules=self._options.spoken()

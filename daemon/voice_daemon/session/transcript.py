@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class Utterance:
+class TranscriptBuilder:
     """The speech of one session; samples are absolute."""
 
     def __init__(

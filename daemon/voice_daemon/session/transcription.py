@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from voice_daemon.audio.ring import RingBuffer
 from voice_daemon.endpoint.hallucination import was_spoken
-from voice_daemon.endpoint.segmenter import SpeechGate
+from voice_daemon.endpoint.segmenter import VadSegmenter
 from voice_daemon.events import AudioBlock, Transcript, ms_to_samples
 from voice_daemon.session.options import transcribing
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from voice_daemon.endpoint.hallucination import Reading
-    from voice_daemon.endpoint.segmenter import Span
+    from voice_daemon.endpoint.hallucination import Confidences
+    from voice_daemon.endpoint.segmenter import SpeechSegment
     from voice_daemon.session.options import PipelineOptions, Transcriber, VoiceActivityDetector
 
 HISTORY_MS: Final = 10_000
@@ -34,14 +34,14 @@ _SILENCE: Final = Transcript(
 )
 
 
-class Dictation:
+class Transcription:
     """One utterance: `feed`, `step` for what is committed by now, and `finish`."""
 
     def __init__(
         self, transcriber: Transcriber, vad: VoiceActivityDetector, options: PipelineOptions
     ) -> None:
         self._transcriber = transcriber
-        self._gate = SpeechGate(vad, options)
+        self._gate = VadSegmenter(vad, options)
         self._rules = options.spoken()
         self._ring = RingBuffer(ms_to_samples(HISTORY_MS))
         self._heard = 0
@@ -79,7 +79,7 @@ class Dictation:
         text = transcript.text if self._is_spoken(transcript.text, transcript) else ""
         return replace(transcript, text=text, revised=not text.startswith(self._text))
 
-    def _pass_on(self, spans: list[Span]) -> None:
+    def _pass_on(self, spans: list[SpeechSegment]) -> None:
         for span in spans:
             self._unread = True
             self._prepared = None
@@ -98,12 +98,12 @@ class Dictation:
         with transcribing():
             return self._transcriber.finish()
 
-    def _is_spoken(self, text: str, reading: Reading) -> bool:
+    def _is_spoken(self, text: str, reading: Confidences) -> bool:
         return was_spoken(text, reading, voice=self._gate.evidence, rules=self._rules)
 
 
 @dataclass(frozen=True, slots=True)
-class Dictations:
+class Transcriptions:
     """The recogniser as a service for any number of streams beside each other."""
 
     model: str
@@ -119,15 +119,15 @@ class Dictations:
     """Make a recogniser for one stream in a language; None: as configured."""
     new_vad: Callable[[], VoiceActivityDetector]
 
-    def open(self, language: str | None) -> Dictation:
+    def open(self, language: str | None) -> Transcription:
         """Begin an utterance, on the model thread."""
-        return Dictation(self.new_transcriber(language), self.new_vad(), self.options)
+        return Transcription(self.new_transcriber(language), self.new_vad(), self.options)
 
 
-class CurrentDictations:
+class CurrentTranscriptions:
     """The service as it is now: another recogniser may take its place at any time."""
 
-    def __init__(self, current: Dictations) -> None:
+    def __init__(self, current: Transcriptions) -> None:
         self.current = current
 
     @property
@@ -150,6 +150,6 @@ class CurrentDictations:
         """Audio between two steps."""
         return self.current.step_s
 
-    def open(self, language: str | None) -> Dictation:
+    def open(self, language: str | None) -> Transcription:
         """Begin an utterance, on the model thread; it keeps its recogniser to its end."""
         return self.current.open(language)

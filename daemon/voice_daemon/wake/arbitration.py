@@ -35,7 +35,7 @@ SCORE_DIGITS: Final = 4
 """A score is rounded once, before anyone compares it."""
 
 
-class Standing(StrEnum):
+class Participation(StrEnum):
     """What say a device has when it hears a wake word."""
 
     FULL = "full"
@@ -46,7 +46,7 @@ class Standing(StrEnum):
     """It cannot reach the others."""
 
 
-class Verdict(StrEnum):
+class ElectionResult(StrEnum):
     """How a contest stands."""
 
     OPEN = "open"
@@ -54,10 +54,10 @@ class Verdict(StrEnum):
     LOST = "lost"
 
 
-class Rivals(Protocol):
+class PeerTransport(Protocol):
     """The way to the other devices."""
 
-    def standing(self) -> Standing:
+    def standing(self) -> Participation:
         """Return the say that this device has right now."""
 
     def tell(self, claim: Claim) -> None:
@@ -76,11 +76,11 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
+class Election:
     """This device's own part in the contest for one wake word."""
 
     claim: Claim
-    standing: Standing
+    standing: Participation
     detected_at: int
     """The end of the wake word in the audio: earlier than `entered_at` on a device that lags."""
     entered_at: int
@@ -90,10 +90,10 @@ class Contest:
 
     def outranks(self, claim: Claim) -> bool:
         """Tell whether our own claim goes before another."""
-        return self.standing is not Standing.SILENT and self.claim.rank > claim.rank
+        return self.standing is not Participation.SILENT and self.claim.rank > claim.rank
 
 
-def beaten_by(contest: Contest, heard: Iterable[Heard], *, window_samples: int) -> Claim | None:
+def beaten_by(contest: Election, heard: Iterable[Heard], *, window_samples: int) -> Claim | None:
     """Return the claim that beats an undecided contest, or None.
 
     A claim counts from two windows before ours on: an older one has become a `taken` that is
@@ -111,13 +111,13 @@ def beaten_by(contest: Contest, heard: Iterable[Heard], *, window_samples: int) 
     return None
 
 
-def conceded_to(contest: Contest, heard: Iterable[Heard]) -> Claim | None:
+def conceded_to(contest: Election, heard: Iterable[Heard]) -> Claim | None:
     """Return the claim to which a contest that was won must be given up after all, or None.
 
     Two devices answer when messages take too long or were lost. Each hears the other's
     `taken`, and the lower one gives way.
     """
-    if contest.won_at is None or contest.standing is Standing.ALONE:
+    if contest.won_at is None or contest.standing is Participation.ALONE:
         return None
     for other in heard:
         if (
@@ -130,22 +130,22 @@ def conceded_to(contest: Contest, heard: Iterable[Heard]) -> Claim | None:
     return None
 
 
-class Arbiter:
+class WakeArbiter:
     """One device's part in every contest, one after the other."""
 
     def __init__(self, node_id: str, *, window_samples: int) -> None:
         self._node_id = node_id
         self._window_samples = window_samples
         self._heard: list[Heard] = []
-        self._contest: Contest | None = None
+        self._contest: Election | None = None
 
     def enter(
-        self, detection: WakeDetection, *, session_id: str, standing: Standing, now: int
+        self, detection: WakeDetection, *, session_id: str, standing: Participation, now: int
     ) -> Claim | None:
         """Take part for a wake word just heard; return what to say to the others, if anything."""
         claim = self._claim(Stage.CLAIM, detection, session_id)
-        self._contest = Contest(claim, standing, detection.at_sample, entered_at=now)
-        return claim if standing is Standing.FULL else None
+        self._contest = Election(claim, standing, detection.at_sample, entered_at=now)
+        return claim if standing is Participation.FULL else None
 
     def hold(self, detection: WakeDetection, *, session_id: str) -> Claim:
         """Return what to say about a wake word heard while a session of ours is open."""
@@ -159,32 +159,34 @@ class Arbiter:
         elif self._contest is not None and claim == self._contest.claim:
             self._contest = replace(self._contest, is_out=True)
 
-    def verdict(self, now: int) -> Verdict:
+    def verdict(self, now: int) -> ElectionResult:
         """Tell how the contest stands; one that is not entered is lost."""
         contest = self._contest
         if contest is None:
-            return Verdict.LOST
-        if contest.won_at is not None or contest.standing is Standing.ALONE:
-            return Verdict.WON
+            return ElectionResult.LOST
+        if contest.won_at is not None or contest.standing is Participation.ALONE:
+            return ElectionResult.WON
         if self._beaten_by(contest) is not None:
-            return Verdict.LOST
-        is_overdue = contest.standing is Standing.FULL and not contest.is_out
+            return ElectionResult.LOST
+        is_overdue = contest.standing is Participation.FULL and not contest.is_out
         wait_samples = self._window_samples * (2 if is_overdue else 1)
-        return Verdict.WON if now >= contest.entered_at + wait_samples else Verdict.OPEN
+        return (
+            ElectionResult.WON if now >= contest.entered_at + wait_samples else ElectionResult.OPEN
+        )
 
     def win(self, now: int) -> Claim | None:
         """Answer the wake word; return what to say to the others, if anything."""
         if self._contest is None:
             return None
         self._contest = replace(self._contest, won_at=now)
-        if self._contest.standing is not Standing.FULL:
+        if self._contest.standing is not Participation.FULL:
             return None
         return replace(self._contest.claim, stage=Stage.TAKEN)
 
     def stand_down(self) -> StoodDown | None:
         """Leave the wake word to whom it belongs, before or after winning; None if that is us."""
         contest = self._contest
-        if contest is None or contest.standing is Standing.ALONE:
+        if contest is None or contest.standing is Participation.ALONE:
             return None
         winner = (
             self._beaten_by(contest)
@@ -200,7 +202,7 @@ class Arbiter:
         """Take part no longer: the session is over, or will not be opened."""
         self._contest = None
 
-    def _beaten_by(self, contest: Contest) -> Claim | None:
+    def _beaten_by(self, contest: Election) -> Claim | None:
         return beaten_by(contest, self._heard, window_samples=self._window_samples)
 
     def _claim(self, stage: Stage, detection: WakeDetection, session_id: str) -> Claim:

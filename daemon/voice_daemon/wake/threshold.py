@@ -72,7 +72,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class ThresholdSweep:
     """What every threshold would do."""
 
     points: tuple[Point, ...]
@@ -134,7 +134,7 @@ def try_thresholds(
     rules: GateRules,
     *,
     thresholds: Iterable[float] = THRESHOLDS,
-) -> Trial:
+) -> ThresholdSweep:
     """Try every threshold on recordings of the wake word and of anything else."""
     points = tuple(
         Point(
@@ -144,10 +144,10 @@ def try_thresholds(
         )
         for threshold in sorted(thresholds)
     )
-    return Trial(points, len(said), sum(recording.seconds for recording in other) / 3600)
+    return ThresholdSweep(points, len(said), sum(recording.seconds for recording in other) / 3600)
 
 
-def suggest(trial: Trial, *, now: float) -> Point | None:
+def suggest(trial: ThresholdSweep, *, now: float) -> Point | None:
     """Return the threshold to take; None where there is nothing to choose by.
 
     Of those with at most `TOLERABLE_PER_HOUR` false accepts, one that misses fewest; where no
@@ -172,5 +172,5 @@ def suggest(trial: Trial, *, now: float) -> Point | None:
     return plateau[len(plateau) // 2] if trial.other_hours else plateau[-1]
 
 
-def _per_hour(trial: Trial, point: Point) -> float:
+def _per_hour(trial: ThresholdSweep, point: Point) -> float:
     return trial.per_hour(point) or 0.0

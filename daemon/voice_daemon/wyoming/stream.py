@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from voice_daemon.wyoming.pcm import PcmFormat
 
 
-class Dictation(Protocol):
+class Transcription(Protocol):
     """One utterance being recognised; lives and dies on the model thread."""
 
     def feed(self, samples: NDArray[np.int16]) -> None:
@@ -61,11 +61,11 @@ class Recogniser(Protocol):
     def step_s(self) -> float:
         """Audio between two steps."""
 
-    def open(self, language: str | None) -> Dictation:
+    def open(self, language: str | None) -> Transcription:
         """Begin an utterance, on the model thread; None: in the configured language."""
 
 
-class Job(Protocol):
+class ComputeJob(Protocol):
     """Steps to compute on the model thread."""
 
     @property
@@ -79,10 +79,10 @@ class Job(Protocol):
 class Schedule(Protocol):
     """Gives jobs their turns on the model thread; any thread may call it."""
 
-    def join(self, job: Job) -> None:
+    def join(self, job: ComputeJob) -> None:
         """Let a job take part."""
 
-    def leave(self, job: Job) -> None:
+    def leave(self, job: ComputeJob) -> None:
         """Take it out again."""
 
     def ring(self) -> None:
@@ -169,7 +169,7 @@ class ClientStream:
         # Bytes, because chunks may be of one sample each.
         self._waiting = bytearray()
         self._begun = self._ended = self._cancelled = False
-        self._dictation: Dictation | None = None
+        self._dictation: Transcription | None = None
         self._heard = 0
         self._compute_s = 0.0
         self._steps = 0

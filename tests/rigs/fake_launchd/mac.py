@@ -11,7 +11,7 @@ from voice_daemon.cli.context import Context, print_error
 from voice_daemon.cli.parser import command_parser
 from voice_daemon.cli.service import COMMANDS
 from voice_daemon.errors import VoiceDaemonError
-from voice_daemon.launchd import Installation, Launchctl, Machine, Places
+from voice_daemon.launchd import AgentPaths, Installation, Launchctl, Machine
 from voice_daemon.launchd.app_bundle import Interpreter
 from voice_daemon.launchd.steps import run_program
 
@@ -60,8 +60,8 @@ class Mac:
         return self.voice_home / "config.toml"
 
     @property
-    def places(self) -> Places:
-        return Places(home=self.home, log_folder=self.voice_home / "logs")
+    def places(self) -> AgentPaths:
+        return AgentPaths(home=self.home, log_folder=self.voice_home / "logs")
 
     @property
     def installation(self) -> Installation:
