@@ -9,8 +9,8 @@ import logging
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import structlog
@@ -19,9 +19,6 @@ from hypothesis import settings
 from rigs.brokers import Mosquitto
 from support.subscriber import Subscriber
 from voice_daemon.assets import DEMO_CLIP
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 settings.register_profile("voice-daemon", deadline=None, print_blob=True)
 settings.load_profile("voice-daemon")

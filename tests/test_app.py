@@ -6,7 +6,8 @@ import errno
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from support.apps import (
     replay_of,
 )
 from support.fakes import Scene
+from support.subscriber import Subscriber
 from voice_daemon.app import Input
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import (
@@ -34,13 +36,7 @@ from voice_daemon.errors import (
     VoiceDaemonError,
     exit_code,
 )
-from voice_daemon.events import State
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from support.subscriber import Subscriber
-    from voice_daemon.events import AudioBlock
+from voice_daemon.events import AudioBlock, State
 
 
 def test_a_replay_says_everything_in_order_and_exits_0(

@@ -6,11 +6,13 @@ import json
 import resource
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rigs.brokers import DEADLINE_S, Mosquitto, eventually
+from rigs.brokers import DEADLINE_S, Mosquitto, Seen, eventually
 from support.apps import NODE, EndlessRoom, Running, command, make_app, on, replay_of
 from support.fakes import Scene
 from support.subscriber import Subscriber
@@ -18,12 +20,6 @@ from voice_daemon.app import Input
 from voice_daemon.config import AudioSettings, HomeAssistantSettings, Settings
 from voice_daemon.config.state import read_memory
 from voice_daemon.control.client import ControlClient
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from rigs.brokers import Seen
 
 ROOT = f"voice/{NODE}"
 CONFIG = f"homeassistant/device/{NODE}/config"

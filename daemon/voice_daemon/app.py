@@ -14,16 +14,22 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from types import FrameType
+from typing import Final
 
 import structlog
 
 from voice_daemon import __version__
+from voice_daemon._lib.terminal import print_error
+from voice_daemon.audio import AudioSource
+from voice_daemon.audio.file import FileReplay
 from voice_daemon.audio.input import AudioInput
-from voice_daemon.cli.context import print_error
-from voice_daemon.control.server import ControlServer
+from voice_daemon.config import Settings
+from voice_daemon.control.server import ControlServer, Handler
 from voice_daemon.errors import BrokerError, VoiceDaemonError, crash, exit_code
 from voice_daemon.events import EndReason
 from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
@@ -45,24 +51,12 @@ from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.runtime.commands import CommandHandler
 from voice_daemon.runtime.live_settings import LiveSettings, device_of, info_of
 from voice_daemon.runtime.live_view import LiveView
-from voice_daemon.runtime.reload import Reconfigurable, Reloader
+from voice_daemon.runtime.reload import Configuration, Reconfigurable, Reloader
 from voice_daemon.runtime.scheduler import RoundRobin
 from voice_daemon.runtime.status import StatusCollector
 from voice_daemon.runtime.worker import Engine, Outcome, Worker
 from voice_daemon.wake.models import wake_choices
 from voice_daemon.wyoming.server import WyomingServer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-    from types import FrameType
-
-    from voice_daemon.audio import AudioSource
-    from voice_daemon.audio.file import FileReplay
-    from voice_daemon.config import Settings
-    from voice_daemon.control.server import Handler
-    from voice_daemon.runtime.reload import Configuration
-    from voice_daemon.runtime.worker import Engine
 
 
 @dataclass(frozen=True, slots=True)

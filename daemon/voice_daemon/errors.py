@@ -5,7 +5,7 @@ Knows nothing of who prints or logs them.
 
 from __future__ import annotations
 
-import signal
+from dataclasses import dataclass
 from typing import Final
 
 
@@ -111,11 +111,15 @@ EXIT_CONFIG: Final = 78
 EXIT_INTERRUPTED: Final = 130
 
 
+_SIGINT: Final = 2
+"""POSIX numbers it so; the module `signal` would make every module that knows errors impure."""
+
+
 def exit_code(error: VoiceDaemonError | None, stop_signal: int | None) -> int:
     """Give the exit code for what ended the daemon; no error is a wanted end."""
     match error:
         case None:
-            return EXIT_INTERRUPTED if stop_signal == signal.SIGINT else EXIT_OK
+            return EXIT_INTERRUPTED if stop_signal == _SIGINT else EXIT_OK
         case ConfigError() | ModelError():
             return EXIT_CONFIG
         case AudioFileError():
@@ -124,3 +128,13 @@ def exit_code(error: VoiceDaemonError | None, stop_signal: int | None) -> int:
             return EXIT_FAILED
         case _:
             return EXIT_FAULT
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is wrong now; any problem makes the daemon degraded."""
+
+    part: str
+    """`mic`, `wake`, `asr`, `mqtt`, `session` or `config`."""
+    message: str
+    remedy: str

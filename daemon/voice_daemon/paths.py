@@ -6,16 +6,13 @@ Names places only: nothing is created, opened or checked for existence here.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import platformdirs
 
 from voice_daemon.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 APP_NAME = "voice-daemon"
 HOME_VARIABLE = "VOICE_DAEMON_HOME"

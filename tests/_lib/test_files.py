@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from voice_daemon._lib.files import exposed_file, exposed_way, shared_with_a_group
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SOMEBODY_ELSE = 12_345
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")

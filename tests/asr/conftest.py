@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import soundfile as sf
+from numpy.typing import NDArray
 
-from voice_daemon.asr import load_model
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr import WhisperModel
+from voice_daemon.asr import WhisperModel, load_model
 
 
 @pytest.fixture(scope="session")

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from voice_daemon.asr import WhisperTranscriber
+from voice_daemon.asr import WhisperModel, WhisperTranscriber
 from voice_daemon.asr.alignatt import DraftWord
 from voice_daemon.asr.types import completeness
 from voice_daemon.audio.resample import to_int16
 from voice_daemon.endpoint.endpointer import is_complete
 from voice_daemon.session.pipeline import PipelineOptions
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr import WhisperModel
 
 SECOND = 16_000
 

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import pytest
 from faster_whisper import WhisperModel as FasterWhisper
+from numpy.typing import NDArray
 
-from voice_daemon.asr import DecodingOptions, DecodingTask, GreedyDecoder
+from voice_daemon.asr import DecodingOptions, DecodingTask, GreedyDecoder, WhisperModel
 from voice_daemon.asr.decoding import is_loop
 from voice_daemon.asr.features import log_mel_spectrogram
-from voice_daemon.asr.model import TextDecoder
+from voice_daemon.asr.model import CrossKeys, DecoderOutput, TextDecoder
 from voice_daemon.asr.offline import N_SAMPLES, compression_ratio
 from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr import WhisperModel
-    from voice_daemon.asr.model import CrossKeys, DecoderOutput
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from faster_whisper.feature_extractor import FeatureExtractor
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from voice_daemon.asr.features import (
     HOP_SAMPLES,
@@ -17,11 +18,6 @@ from voice_daemon.asr.features import (
     log_mel_spectrogram,
     mel_filters,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
 
 def noise(n_samples: int, *, seed: int = 0, level: float = 0.1) -> NDArray[np.float32]:

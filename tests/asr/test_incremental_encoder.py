@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import mlx.core as mx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from voice_daemon.asr import WhisperModel
 from voice_daemon.asr.cooperative import at_once
 from voice_daemon.asr.decoding import GreedyDecoder
 from voice_daemon.asr.features import log_mel_spectrogram
@@ -19,11 +19,6 @@ from voice_daemon.asr.incremental_encoder import (
     silent_window,
 )
 from voice_daemon.asr.offline import N_SAMPLES
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr import WhisperModel
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
 from support.random_whispers import KINDS, random_folder
 from tools.bench.alignment import edits
-from tools.bench.clips import load_clips
+from tools.bench.clips import Clip, load_clips
 from tools.bench.languages import from_first_voice
 from tools.bench.text import words_of
 from voice_daemon.asr import (
@@ -30,15 +30,9 @@ from voice_daemon.asr import (
     load_model,
     window,
 )
-from voice_daemon.asr.decoding import LanguageGuess
+from voice_daemon.asr.decoding import LanguageGuess, Task
 from voice_daemon.asr.load import PROMPT_TOKENS
 from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from tools.bench.clips import Clip
-    from voice_daemon.asr.decoding import Task
 
 RATE = 16_000
 STEP_S = 0.5

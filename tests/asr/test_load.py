@@ -6,26 +6,20 @@ import itertools
 import json
 import shutil
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support.whisper_files import tiny_en
-from voice_daemon.asr import StreamingDecoder, WhisperTranscriber, load_model
+from voice_daemon.asr import StreamingDecoder, WhisperModel, WhisperTranscriber, load_model
 from voice_daemon.asr.incremental_encoder import SilenceCache, silent_window
 from voice_daemon.asr.load import default_dtype
 from voice_daemon.asr.model import AudioEncoder
 from voice_daemon.asr.sampler import MlxPicker, NumpyPicker, token_picker
 from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr import WhisperModel
 
 
 def quantised_folder(folder: Path, tiny_folder: Path, *, bits: int) -> Path:

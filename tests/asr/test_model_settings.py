@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +11,6 @@ import pytest
 from support.whisper_files import SMALL, load_fault, small_tensors, write_mlx
 from voice_daemon.asr.checkpoints.alignment_heads import published_heads
 from voice_daemon.asr.checkpoints.load import ModelDimensions, load_weights
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def generation_config(folder: Path, **settings: object) -> None:

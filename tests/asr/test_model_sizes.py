@@ -7,9 +7,11 @@ of each published kind go through loading, encoder, decoder, alignment and strea
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support.random_whispers import ENGLISH, KINDS, random_folder
 from voice_daemon.asr import (
@@ -20,12 +22,6 @@ from voice_daemon.asr import (
     generate_streaming,
     load_model,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
 
 SHAPES_OF_THEIR_OWN = (
     "tiny",

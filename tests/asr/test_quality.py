@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tools.bench.text import words_of
 from voice_daemon.asr import (
@@ -24,10 +24,7 @@ from voice_daemon.asr import (
 )
 from voice_daemon.events import SAMPLE_RATE
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Samples = NDArray[np.float32]
+Samples = NDArray[np.float32]
 
 STEP_SHARE = 0.25
 """A step may compute this much of what one offline decode of the clip does. Measured: 0.05 with

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from voice_daemon.asr import StreamingConfig, WhisperModel
-from voice_daemon.asr.cooperative import at_once
+from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.asr.decoding import GreedyDecoder
 from voice_daemon.asr.incremental_encoder import FRAME_SAMPLES, silent_window
 from voice_daemon.asr.types import text_of
-from voice_daemon.asr.window import ENCODING_TURNS, Streamed, Window, settling
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.asr.window import Settled
+from voice_daemon.asr.window import ENCODING_TURNS, Settled, Streamed, Window, settling
 
 NOTHING_STREAMED = Streamed(spoken=(), committed=(), draft=())
 

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from voice_daemon.asr import (
     DecodingTask,
     StreamingConfig,
     StreamingDecoder,
     StreamingResult,
+    WhisperModel,
     generate_streaming,
 )
 from voice_daemon.asr.alignatt import DraftWord, cut_point
 from voice_daemon.asr.incremental_encoder import SilenceCache, silent_window
 from voice_daemon.asr.types import text_of, word_times
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr import WhisperModel
 
 RATE = 16_000
 CONFIG = StreamingConfig()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import faster_whisper.tokenizer
 import pytest
@@ -17,9 +17,6 @@ from support.whisper_files import tiny_en, tiny_en_folder
 from voice_daemon.asr.checkpoints.vocabulary import Vocabulary, read_vocabulary
 from voice_daemon.asr.tokenizer import LANGUAGES, WhisperTokenizer
 from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 N_VOCAB = 51_864
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from voice_daemon.asr import StreamingConfig, StreamingDecoder, WhisperTranscriber
+import numpy as np
+from numpy.typing import NDArray
+
+from voice_daemon.asr import (
+    StreamingConfig,
+    StreamingDecoder,
+    StreamingResult,
+    WhisperModel,
+    WhisperTranscriber,
+)
 from voice_daemon.audio.resample import to_int16
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr import StreamingResult, WhisperModel
 
 COMMAND = "turn on the kitchen lights."
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
@@ -17,9 +16,7 @@ import structlog
 from voice_daemon.audio.microphone import MicrophoneCapture, list_devices
 from voice_daemon.config import AudioSettings
 from voice_daemon.errors import AudioDeviceError
-
-if TYPE_CHECKING:
-    from voice_daemon.events import AudioBlock
+from voice_daemon.events import AudioBlock
 
 
 def main(device: str, recording: str) -> None:

@@ -8,21 +8,16 @@ import time
 import tracemalloc
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
 from voice_daemon.audio import BLOCK_SAMPLES
 from voice_daemon.audio.file import FileSource, load_audio
 from voice_daemon.errors import AudioFileError
-from voice_daemon.events import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from voice_daemon.events import AudioBlock
+from voice_daemon.events import SAMPLE_RATE, AudioBlock
 
 
 def tone(rate_hz: int, seconds: float) -> NDArray[np.float64]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from voice_daemon.audio import AudioSource
 from voice_daemon.audio.input import AudioInput, InputBack, InputLost, SilenceMeter, SystemClock
 from voice_daemon.errors import AudioDeviceError
 from voice_daemon.events import AudioBlock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from voice_daemon.audio import AudioSource
 
 SECOND = 16_000
 

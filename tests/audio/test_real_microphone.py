@@ -6,21 +6,18 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
 from rigs.virtual_microphone import DEVICE, VirtualMicrophone, why_not
 from voice_daemon.assets import DEMO_CLIP
 from voice_daemon.events import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from voice_daemon.audio.resample import (
     BlockConverter,
@@ -17,12 +17,7 @@ from voice_daemon.audio.resample import (
     to_float,
     to_int16,
 )
-from voice_daemon.events import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from voice_daemon.events import AudioBlock
+from voice_daemon.events import SAMPLE_RATE, AudioBlock
 
 TONE_HZ = 440
 

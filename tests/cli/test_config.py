@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,6 @@ from voice_daemon.cli.context import Context
 from voice_daemon.cli.main import main
 from voice_daemon.config import Settings, load_settings
 from voice_daemon.config.state import Change, SettingsStore
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

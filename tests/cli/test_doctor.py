@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,20 +14,15 @@ from support.daemon_process import DaemonProcess, run_daemonctl
 from voice_daemon import __version__
 from voice_daemon.control.client import ControlClient
 from voice_daemon.control.server import ControlServer
-from voice_daemon.errors import ControlError
+from voice_daemon.errors import ControlError, Problem
 from voice_daemon.runtime.status import (
     AsrStatus,
     BrokerStatus,
     MicStatus,
-    Problem,
     SessionStatus,
     Status,
     WakeStatus,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 NODE = "doctored"
 DEGRADED = Status(

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,10 +20,6 @@ from voice_daemon.cli.main import main
 from voice_daemon.cli.mic_test import meter as level_meter
 from voice_daemon.cli.wake_test import ScoreSample
 from voice_daemon.cli.wake_test import meter as score_meter
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 PATIENCE_S = 60
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +17,6 @@ from voice_daemon.cli import logs
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.parser import command_parser, load_command
 from voice_daemon.errors import UsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SID = "3f9a01c2d4e5"
 

@@ -6,18 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from voice_daemon import __version__
-from voice_daemon.cli.context import print_error
+from voice_daemon._lib.terminal import print_error
 from voice_daemon.cli.main import main
 from voice_daemon.cli.parser import COMMANDS, load_command
 from voice_daemon.errors import VoiceDaemonError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MODULE = (sys.executable, "-m", "voice_daemon")
 

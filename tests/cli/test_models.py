@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +17,6 @@ from voice_daemon.cli.main import main
 from voice_daemon.cli.models import size_text
 from voice_daemon.models.benchmark import read_measurements, recommended
 from voice_daemon.models.progress import BarProgress, LineProgress, progress_to
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PATIENCE_S = 30.0
 REPO = "mlx-community/whisper-tiny-mlx"

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from voice_daemon.cli.main import main
 from voice_daemon.control.server import ControlServer
 from voice_daemon.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 ANSWER = {"applied": ["wake.threshold"], "loading": [], "restart": ["mqtt.host"]}
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,10 +11,6 @@ from voice_daemon.cli.main import main
 from voice_daemon.cli.session import COMMANDS
 from voice_daemon.control.server import ControlServer
 from voice_daemon.errors import ControlError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 VERBS = ("listen", "cancel", "mute", "unmute")
 

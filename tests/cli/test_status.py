@@ -11,7 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,20 +23,16 @@ from voice_daemon.cli.status import run
 from voice_daemon.cli.status_view import render
 from voice_daemon.control.server import ControlServer
 from voice_daemon.control.socket import InstanceLock
+from voice_daemon.errors import Problem
 from voice_daemon.runtime.live_view import LiveSnapshot, LiveTranscript
 from voice_daemon.runtime.status import (
     AsrStatus,
     BrokerStatus,
     MicStatus,
-    Problem,
     SessionStatus,
     Status,
     WakeStatus,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 HEALTHY = Status(
     version=__version__,

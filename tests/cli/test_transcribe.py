@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +18,6 @@ import soundfile
 
 from support.daemon_process import PATIENCE_S
 from voice_daemon.cli.main import INTERRUPTED, main
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 COMMAND = "turn on the kitchen lights"
 

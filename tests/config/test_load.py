@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from support.config_files import problems_of
 from voice_daemon.config import AsrSettings, MqttSettings, Settings, load_effective, load_settings
 from voice_daemon.config.load import all_keys, variable
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 DEFAULTS = {
     "audio": {

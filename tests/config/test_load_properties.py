@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,12 +12,7 @@ from support.config_files import entry
 from voice_daemon.config import ConfigProblems, Mistake, load_settings
 from voice_daemon.config.load import all_keys, variable
 from voice_daemon.config.problems import toml_value
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from voice_daemon.config.rules import Key
+from voice_daemon.config.rules import Key
 
 
 def problems_if_any(file: Path | None, environ: Mapping[str, str]) -> tuple[Mistake, ...]:

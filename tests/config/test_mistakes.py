@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,11 +10,7 @@ from support.config_files import entry, mistakes, problems_of
 from voice_daemon.config import load_effective
 from voice_daemon.config.load import all_keys, model_of, variable
 from voice_daemon.config.problems import bounds
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from voice_daemon.config.rules import Key
+from voice_daemon.config.rules import Key
 
 NUMERIC = [
     (key, limits)

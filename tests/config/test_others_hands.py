@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from support.config_files import problems_of
 from voice_daemon.config import load_effective
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SOMEBODY_ELSE = 12_345
 

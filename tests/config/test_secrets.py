@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from support.config_files import mistakes, problems_of
 from voice_daemon.config import load_effective, load_settings
 from voice_daemon.config.load import PASSWORD_VARIABLE
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_an_inline_password_is_refused_and_never_shown(file: Path) -> None:

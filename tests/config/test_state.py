@@ -6,8 +6,10 @@ import json
 import os
 import stat
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,10 +26,6 @@ from voice_daemon.config.state import (
     read_memory,
 )
 from voice_daemon.errors import VoiceDaemonError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 THRESHOLD = Change(0.6, 0.5)
 ANNOUNCED = Announcement("homeassistant/device/den/config", "voice/den", {"mute": "switch"})

@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +15,6 @@ from support.control_servers import PATIENCE_S, serving
 from voice_daemon.control.client import ControlClient
 from voice_daemon.control.socket import lock_path
 from voice_daemon.errors import ControlError, NotRunningError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_no_socket_means_not_running_and_names_the_command(socket_path: Path) -> None:

@@ -7,8 +7,9 @@ import json
 import socket
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,9 +19,6 @@ from support.control_servers import PATIENCE_S, echo, refuse
 from voice_daemon.control.client import ControlClient
 from voice_daemon.control.protocol import MAX_LINE_BYTES
 from voice_daemon.control.server import ControlServer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 REQUESTS_A_CONVERSATION = 20
 VALUES: st.SearchStrategy[Any] = (

@@ -6,15 +6,12 @@ import signal
 import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from voice_daemon.control.socket import InstanceLock, holder_pid
 from voice_daemon.errors import AlreadyRunningError, ControlError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HOLD_THE_LOCK = """
 import pathlib, sys

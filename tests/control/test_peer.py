@@ -6,16 +6,13 @@ import json
 import os
 import socket
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from support.control_servers import PATIENCE_S, serving
 from voice_daemon.control.client import ControlClient
 from voice_daemon.control.socket import peer_uid, uid_of_xucred
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CONNECT_AS_ANOTHER_USER = """
 import socket, sys

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +14,6 @@ from voice_daemon.control import protocol
 from voice_daemon.control.client import ControlClient
 from voice_daemon.control.server import MAX_CLIENTS
 from voice_daemon.errors import ControlError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_a_request_is_answered_with_its_arguments(socket_path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +14,6 @@ from support.control_servers import HANDLERS, connect, read_line, serving
 from voice_daemon.control.client import ControlClient
 from voice_daemon.control.server import ControlServer
 from voice_daemon.errors import AlreadyRunningError, ControlError, NotRunningError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_socket_and_folder_are_private_whatever_the_umask(socket_path: Path) -> None:

@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from voice_daemon.control.socket import listen, make_private_folder
 from voice_daemon.errors import ControlError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 SOMEBODY_ELSE = 12_345
 

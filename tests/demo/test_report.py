@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,6 @@ from rich.console import Console
 
 from voice_daemon.demo.report import CLIP_WORDS, ReceivedMessage, Report, WordLatency
 from voice_daemon.demo.screen import JsonScreen, Screen, TerminalScreen
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 WAKE = {"wake_word": "hey_jarvis", "score": 0.951}
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import socket
 import subprocess
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -15,12 +18,7 @@ from voice_daemon.config import MqttSettings, Settings
 from voice_daemon.doctor.broker import BrokerCheck
 from voice_daemon.doctor.checks import Finding, Verdict
 
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    MakeBroker = Callable[..., Mosquitto]
+MakeBroker = Callable[..., Mosquitto]
 
 NODE = "den"
 CONFIG = f"homeassistant/device/{NODE}/config"

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from voice_daemon.doctor.checks import Check, Finding, Verdict, examine, ok
 from voice_daemon.errors import AudioDeviceError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def test_a_check_that_fails_or_hangs_stops_no_other() -> None:

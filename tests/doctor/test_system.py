@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import plistlib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +10,6 @@ from voice_daemon.config import MqttSettings
 from voice_daemon.doctor import system as surroundings
 from voice_daemon.doctor.checks import Verdict
 from voice_daemon.errors import BrokerError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOW_S = 1_795_341_600.0
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import paho.mqtt.client as paho
 import pytest
@@ -15,9 +15,6 @@ from paho.mqtt.enums import CallbackAPIVersion
 from rigs.brokers import HOST, Mosquitto, Observer, eventually, password_program
 from support.daemon_process import run_daemonctl
 from support.subscriber import Subscriber
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 DOCS = Path(__file__).parents[2] / "docs"
 USERS = ("voice", "homeassistant", "listener")

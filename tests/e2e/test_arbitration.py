@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rigs.brokers import Mosquitto, eventually
+from rigs.brokers import Mosquitto, Seen, eventually
 from tools.arbitration.__main__ import play
 from tools.arbitration.house import House
 from tools.arbitration.record import Listener
 from tools.arbitration.recordings import Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from rigs.brokers import Seen
 
 RECONNECTING = {
     "VOICE_DAEMON_MQTT__RECONNECT_MIN_S": "0.1",

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 
+from rigs.brokers import Seen
 from support.daemon_process import DaemonProcess
+from support.subscriber import Subscriber
 from tools.asyncapi.catalogue import SETTINGS, VERBS
 from tools.asyncapi.reader import Reader
-
-if TYPE_CHECKING:
-    from rigs.brokers import Seen
-    from support.subscriber import Subscriber
 
 NODE = "asyncapi-e2e"
 ROOT = f"voice/{NODE}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +15,6 @@ from support.daemon_process import run_daemonctl
 from voice_daemon.control.socket import InstanceLock, lock_path
 from voice_daemon.models import resolve
 from voice_daemon.paths import default_paths
-
-if TYPE_CHECKING:
-    import subprocess
-    from pathlib import Path
 
 USAGE, FAULT, CONFIGURATION = 2, 75, 78
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,10 +19,6 @@ import pytest
 from voice_daemon.asr import WhisperTranscriber, load_model
 from voice_daemon.audio.file import load_audio
 from voice_daemon.models import resolve
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 CLIPS = 6
 STEP_SAMPLES = 8000

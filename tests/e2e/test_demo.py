@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import pytest
 
 from support.daemon_process import run_daemonctl
 from voice_daemon.cli.main import main
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
 
 
 def test_the_demo_shows_the_whole_path(voice_home: Path) -> None:

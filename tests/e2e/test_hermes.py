@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rigs.brokers import Seen
 from support.daemon_process import DaemonProcess, run_daemonctl
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rigs.brokers import Seen
-    from support.subscriber import Subscriber
+from support.subscriber import Subscriber
 
 NODE = "hermes-e2e"
 COMMAND = ["turn", "on", "the", "kitchen", "lights"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +13,7 @@ import soundfile
 
 from rigs.brokers import eventually
 from support.daemon_process import DaemonProcess, run_daemonctl
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from support.subscriber import Subscriber
+from support.subscriber import Subscriber
 
 NODE = "e2e-live"
 ROOT = f"voice/{NODE}"

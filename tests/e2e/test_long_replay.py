@@ -6,16 +6,13 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import soundfile
 
 from support.daemon_process import DaemonProcess
-
-if TYPE_CHECKING:
-    from support.subscriber import Subscriber
+from support.subscriber import Subscriber
 
 MINUTES = 10
 COMMANDS_EVERY_S = 60

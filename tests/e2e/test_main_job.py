@@ -6,21 +6,17 @@ import json
 import re
 import signal
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
+from rigs.brokers import Seen
 from support.daemon_process import DaemonProcess, run_daemonctl
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from rigs.brokers import Seen
-    from support.subscriber import Subscriber
+from support.subscriber import Subscriber
 
 NODE = "e2e"
 COMMAND = ["turn", "on", "the", "kitchen", "lights"]

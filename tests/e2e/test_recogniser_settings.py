@@ -10,19 +10,16 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
 from support.daemon_process import run_daemonctl
+from support.subscriber import Subscriber
 from tools.bench.clips import load_clips
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from support.subscriber import Subscriber
 
 NODE = "settings"
 ODD_NAME_CLIP = Path(__file__).parent.parent / "asr" / "clips" / "turn_on_the_lights_in_zuberi.flac"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +19,6 @@ from support.subscriber import Subscriber
 from support.whisper_files import tiny_en_folder
 from voice_daemon.audio.file import load_audio
 from voice_daemon.audio.resample import to_int16
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 NODE = "e2e-reload"
 ROOT = f"voice/{NODE}"

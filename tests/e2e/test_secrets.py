@@ -11,27 +11,23 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pytest
 import soundfile
 import trustme
 
-from rigs.brokers import HOST, Mosquitto, eventually, free_port, password_program
+from rigs.brokers import HOST, Mosquitto, Seen, eventually, free_port, password_program
 from support.daemon_process import DaemonProcess, run_daemonctl
 from support.heard_file import CRASH_VARIABLE, with_microphone
 from support.subscriber import Subscriber
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import ControlError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rigs.brokers import Seen
 
 PASSWORD, WRONG_PASSWORD = "hunter2-correct-horse", "hunter3-battery-staple"
 BAD_KEY = "hunter4-no-key-at-all"

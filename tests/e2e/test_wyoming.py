@@ -7,24 +7,19 @@ import json
 import re
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
-from rigs.brokers import free_port
+from rigs.brokers import Seen, free_port
 from rigs.wyoming_servers import connected, dictate
 from support.daemon_process import DaemonProcess, run_daemonctl
+from support.subscriber import Subscriber
 from support.wyoming_process import wyoming_process
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from rigs.brokers import Seen
-    from support.subscriber import Subscriber
 
 NODE = "wyoming"
 COMMAND = "turn on the kitchen lights"

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from voice_daemon.assets import DEMO_CLIP
 from voice_daemon.audio.file import load_audio
 from voice_daemon.audio.resample import to_int16
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.events import ms_to_samples
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 CLIP = to_int16(load_audio(DEMO_CLIP))
 HEARD_WHOLE = SileroVad().feed(CLIP)

@@ -12,25 +12,20 @@ import shutil
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import pytest
 
 from faults.wire import Wire
-from rigs.brokers import Mosquitto
-from rigs.virtual_microphone import DEVICE
+from rigs.brokers import Mosquitto, Seen
+from rigs.virtual_microphone import DEVICE, VirtualMicrophone
 from support.daemon_process import DaemonProcess
 from support.subscriber import Subscriber
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import ControlError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rigs.brokers import Seen
-    from rigs.virtual_microphone import VirtualMicrophone
 
 NODE = "faults"
 SOON_S = 60.0

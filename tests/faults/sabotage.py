@@ -10,11 +10,8 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 HANG_VARIABLE = "FAULTS_HANG_WHILE"
 """Names a file: while it exists, the recogniser does not come back from a step."""

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from faults.rig import NODE, Footprint
+from faults.rig import NODE, Footprint, House
 from faults.sabotage import with_fault
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from faults.rig import House
 
 FINAL = "transcript/final"
 SHORT_LIFE = {"VOICE_DAEMON_MQTT__FINAL_TTL_S": "2"}

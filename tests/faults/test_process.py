@@ -6,17 +6,12 @@ import signal
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from faults.rig import Footprint
+from faults.rig import Footprint, House
 from faults.sabotage import CLOCK_VARIABLE, HANG_VARIABLE, with_fault
-from support.daemon_process import run_daemonctl
-
-if TYPE_CHECKING:
-    from faults.rig import House
-    from support.daemon_process import DaemonProcess
+from support.daemon_process import DaemonProcess, run_daemonctl
 
 FAULT = 75
 LONGER_THAN_THE_WATCHDOG_WAITS_S = 33

@@ -9,21 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
-from faults.rig import Footprint
+from faults.rig import Footprint, House
 from rigs import fake_hub
-from support.daemon_process import daemon_environment
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from faults.rig import House
-    from support.daemon_process import DaemonProcess
+from support.daemon_process import DaemonProcess, daemon_environment
 
 FAULT = 75
 DISK_KB: Final = 512

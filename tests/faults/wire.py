@@ -12,13 +12,11 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rigs.brokers import HOST
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _CONNECT, _PUBLISH, _PUBACK = 1, 3, 4
 _MQTT_5 = 5

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from support.devices import device
 from voice_daemon.config.state import Announcement, SettingsStore
 from voice_daemon.homeassistant.announce import DELAY_S, DiscoveryAnnouncer
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from voice_daemon.homeassistant.discovery import Device
-    from voice_daemon.mqtt.topics import MqttMessage
+from voice_daemon.homeassistant.discovery import Device
+from voice_daemon.mqtt.topics import MqttMessage
 
 CONFIG = "homeassistant/device/mac-mini/config"
 

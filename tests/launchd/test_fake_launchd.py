@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import plistlib
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from rigs.brokers import eventually
 from rigs.fake_launchd.harness import UID, FakeLaunchd
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LABEL = "test.job"
 DOMAIN = f"gui/{UID}"

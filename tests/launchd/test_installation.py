@@ -8,21 +8,17 @@ import plistlib
 import shutil
 import stat
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 import voice_daemon
 from rigs.brokers import eventually
 from rigs.fake_launchd import property_list
+from rigs.fake_launchd.mac import Mac
 from voice_daemon.launchd import LABEL
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rigs.fake_launchd.mac import Mac
 
 
 @pytest.fixture

@@ -5,15 +5,12 @@ from __future__ import annotations
 import argparse
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
+from rigs.fake_launchd.mac import Mac
 from voice_daemon.cli import status
 from voice_daemon.cli.context import Context
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rigs.fake_launchd.mac import Mac
 
 
 def see(mac: Mac, *, as_json: bool = False) -> tuple[int, str]:

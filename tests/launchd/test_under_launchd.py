@@ -6,27 +6,24 @@ import json
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rigs.brokers import Seen
 from rigs.fake_hub import FakeHub
 from rigs.fake_launchd.harness import patiently
+from rigs.fake_launchd.mac import Mac
 from rigs.virtual_microphone import DEVICE, VirtualMicrophone, why_not
 from support.daemon_process import DaemonProcess, run_daemonctl
 from support.pulls import REPO, REPOS
+from support.subscriber import Subscriber
 from support.wyoming_process import wyoming_process
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import ControlError
 from voice_daemon.launchd import LABEL
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from rigs.brokers import Seen
-    from rigs.fake_launchd.mac import Mac
-    from support.subscriber import Subscriber
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
 

@@ -7,7 +7,9 @@ import logging
 import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -15,10 +17,6 @@ import structlog
 from voice_daemon.config import LogSettings
 from voice_daemon.errors import ConfigError
 from voice_daemon.logs import setup as logs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 log = structlog.get_logger()
 

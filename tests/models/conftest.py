@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -10,10 +11,6 @@ from huggingface_hub import constants
 
 from rigs import fake_hub
 from support.pulls import REPOS, Bench
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture

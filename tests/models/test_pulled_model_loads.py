@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import huggingface_hub
 import numpy as np
@@ -16,10 +17,6 @@ from voice_daemon.asr.checkpoints.load import load_weights
 from voice_daemon.models import resolve, store
 from voice_daemon.models.progress import LineProgress
 from voice_daemon.models.pull import pull
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture

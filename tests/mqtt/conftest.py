@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rigs.brokers import Gate, Mosquitto, Observer
 from support.mqtt_clients import TOPICS, Daemon, settings_for
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from voice_daemon.mqtt.messages import Topics
+from voice_daemon.mqtt.messages import Topics
 
 
 @pytest.fixture

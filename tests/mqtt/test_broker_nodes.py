@@ -5,19 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from rigs.brokers import HOST, Observer, eventually, free_port
-from support.mqtt_clients import TOPICS
+from rigs.brokers import HOST, Mosquitto, Observer, eventually, free_port
+from support.mqtt_clients import TOPICS, Daemon
 from voice_daemon.mqtt.messages import Leaf, MqttMessage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from rigs.brokers import Mosquitto
-    from support.mqtt_clients import Daemon
 
 AVAILABILITY = TOPICS.path(Leaf.AVAILABILITY)
 STATE = MqttMessage(TOPICS.path(Leaf.STATE), b"idle", retain=True)

@@ -10,7 +10,6 @@ import textwrap
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -18,7 +17,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from rigs.brokers import DEADLINE_S, Mosquitto, Observer, eventually
-from support.mqtt_clients import AVAILABILITY, FINAL, ROOT, final, sessions
+from support.mqtt_clients import AVAILABILITY, FINAL, ROOT, StartDaemon, final, sessions
 from support.transcripts import final_of
 from voice_daemon.events import (
     EndReason,
@@ -30,9 +29,6 @@ from voice_daemon.events import (
     WakeDetected,
 )
 from voice_daemon.mqtt.messages import Info, Topics, for_event, info_message, state_message
-
-if TYPE_CHECKING:
-    from support.mqtt_clients import StartDaemon
 
 
 def test_it_says_online_and_who_it_is_before_anything_else(

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 
 from rigs.brokers import Mosquitto, Observer, eventually
-from support.mqtt_clients import AVAILABILITY, ROOT
+from support.mqtt_clients import AVAILABILITY, ROOT, StartDaemon
 from voice_daemon.mqtt.messages import Command, Kind, Topics, response_message
-
-if TYPE_CHECKING:
-    from support.mqtt_clients import StartDaemon
 
 
 def test_commands_and_settings_are_heard(

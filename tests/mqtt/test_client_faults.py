@@ -7,21 +7,16 @@ import logging
 import resource
 import subprocess
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from rigs.brokers import Mosquitto, Observer, eventually, free_port, password_program
-from support.mqtt_clients import AVAILABILITY, FINAL, final, settings_for
+from support.mqtt_clients import AVAILABILITY, FINAL, MakeBroker, StartDaemon, final, settings_for
 from voice_daemon.events import ErrorRaised
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.messages import Topics, for_event
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from support.mqtt_clients import MakeBroker, StartDaemon
 
 
 def test_a_client_without_file_descriptors_says_so_and_connects_once_it_has_some(

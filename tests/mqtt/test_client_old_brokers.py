@@ -5,22 +5,18 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
 
 import pytest
 from paho.mqtt.enums import MQTTProtocolVersion
 from structlog.testing import capture_logs
 
 from rigs.brokers import HOST, Observer, eventually, free_port
-from support.mqtt_clients import AVAILABILITY, FINAL, final
+from support.mqtt_clients import AVAILABILITY, FINAL, StartDaemon, final
 from voice_daemon.demo.broker import AmqttBroker
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from support.mqtt_clients import StartDaemon
-    from voice_daemon.mqtt.messages import Topics
+from voice_daemon.mqtt.messages import Topics
 
 
 def test_a_wrong_password_is_known_by_mqtt_311_too(

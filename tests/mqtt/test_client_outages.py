@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from rigs.brokers import Gate, Mosquitto, Observer, eventually
-from support.mqtt_clients import AVAILABILITY, FINAL, ROOT, final, sessions
+from support.mqtt_clients import AVAILABILITY, FINAL, ROOT, StartDaemon, final, sessions
 from voice_daemon.events import State, TranscriptPartial
 from voice_daemon.mqtt.messages import (
     Info,
@@ -17,12 +17,6 @@ from voice_daemon.mqtt.messages import (
     info_message,
     state_message,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from support.mqtt_clients import StartDaemon
-
 
 PARTIAL = f"{ROOT}/transcript/partial"
 

@@ -7,20 +7,15 @@ import signal
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable
+from typing import Self
+
+import pytest
 
 from rigs.brokers import HOST, Mosquitto, Observer, eventually
-from support.mqtt_clients import AVAILABILITY, FINAL, final
+from support.mqtt_clients import AVAILABILITY, FINAL, MakeBroker, StartDaemon, final
 from voice_daemon.mqtt.connect import Timeouts
 from voice_daemon.mqtt.messages import MqttMessage, Topics
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pytest
-
-    from support.mqtt_clients import MakeBroker, StartDaemon
-
 
 HASTY = Timeouts(connect_s=1, probe_s=0.3, answer_s=0.3, acknowledge_s=0.5, stall_s=0.2)
 

@@ -7,20 +7,16 @@ import socket
 import struct
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import pytest
 from structlog.testing import capture_logs
 
-from rigs.brokers import HOST, Observer, eventually
-from support.mqtt_clients import AVAILABILITY, TOPICS, final
+from rigs.brokers import HOST, Mosquitto, Observer, eventually
+from support.mqtt_clients import AVAILABILITY, TOPICS, StartDaemon, final
 from voice_daemon.mqtt.connection import Connection, Protocol, SelfPipe, Target
 from voice_daemon.mqtt.errors import LinkError
 from voice_daemon.mqtt.messages import MqttMessage, Topics, availability
-
-if TYPE_CHECKING:
-    from rigs.brokers import Mosquitto
-    from support.mqtt_clients import StartDaemon
 
 WELCOME = b"\x20\x03\x00\x00\x00"
 COMMAND = b"voice/den/cmd/listen"

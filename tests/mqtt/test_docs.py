@@ -9,8 +9,9 @@ import re
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -22,13 +23,8 @@ from tools.asyncapi.reader import Reader
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.commands import Kind, parse_command
 from voice_daemon.mqtt.hermes import Hermes
-from voice_daemon.mqtt.messages import for_event
+from voice_daemon.mqtt.messages import Command, for_event
 from voice_daemon.mqtt.topics import Leaf
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from voice_daemon.mqtt.messages import Command
 
 DOCS = Path(__file__).parents[2] / "docs"
 FLOW = DOCS / "node-red" / "voice-daemon.json"

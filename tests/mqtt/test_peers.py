@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,9 +12,6 @@ from voice_daemon.mqtt.arbitration import MAX_WAITING, MqttPeers, claim_message,
 from voice_daemon.mqtt.router import CommandRouter
 from voice_daemon.mqtt.topics import MqttMessage, Topics
 from voice_daemon.wake.arbitration import Participation
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 TOPICS = Topics("voice", "den")
 AT = datetime(2026, 1, 2, tzinfo=UTC)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from voice_daemon.errors import Problem
 from voice_daemon.events import (
     EndReason,
     ErrorRaised,
@@ -21,7 +22,6 @@ from voice_daemon.events import (
 )
 from voice_daemon.mqtt.messages import Info, MqttMessage, Topics
 from voice_daemon.mqtt.publisher import Publisher
-from voice_daemon.runtime.status import Problem
 from voice_daemon.session.metrics import ComputeCost
 
 PROBLEM = Problem("mic", "10 s of digital silence", "look for a mute switch")

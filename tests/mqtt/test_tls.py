@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ssl
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import trustme
 
-from rigs.brokers import eventually, password_program
+from rigs.brokers import Mosquitto, eventually, password_program
+from support.mqtt_clients import Daemon, StartDaemon
 from voice_daemon.config import load as sources
 from voice_daemon.errors import BrokerError
 from voice_daemon.mqtt.tls import (
@@ -19,13 +21,6 @@ from voice_daemon.mqtt.tls import (
     read_password,
     tls_context,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from rigs.brokers import Mosquitto
-    from support.mqtt_clients import Daemon, StartDaemon
 
 
 def test_a_password_is_the_file_without_its_line_end(secret_file: Path) -> None:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon.audio.microphone import MicrophoneCapture
 from voice_daemon.audio.portaudio import AudioDriver
 from voice_daemon.config import AudioSettings
-from voice_daemon.events import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.events import AudioBlock
+from voice_daemon.events import SAMPLE_RATE, AudioBlock
 
 
 class MadeUpPortAudioError(Exception):

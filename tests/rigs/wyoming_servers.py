@@ -7,31 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from wyoming.asr import Transcribe, Transcript, TranscriptChunk
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncTcpClient
 from wyoming.error import Error
+from wyoming.event import Event
 
 from support.fakes import FakeTranscriber, FakeVad, Scene
-from voice_daemon.runtime.scheduler import RoundRobin
-from voice_daemon.session.options import PipelineOptions
+from voice_daemon.runtime.scheduler import ComputeJob, RoundRobin
+from voice_daemon.session.options import PipelineOptions, Transcriber
 from voice_daemon.session.transcription import Transcriptions
 from voice_daemon.wyoming.server import WyomingServer
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
-
-    import numpy as np
-    from numpy.typing import NDArray
-    from wyoming.event import Event
-
-    from voice_daemon.runtime.scheduler import ComputeJob
-    from voice_daemon.session.options import Transcriber
-    from voice_daemon.wyoming.stream import Limits, Recogniser
+from voice_daemon.wyoming.stream import Limits, Recogniser
 
 HOST = "127.0.0.1"
 PATIENCE_S = 120.0

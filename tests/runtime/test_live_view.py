@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -17,10 +17,6 @@ from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import ControlError
 from voice_daemon.events import SessionStarted, TranscriptPartial
 from voice_daemon.runtime.live_view import PEAK_S, WATCHED_S, LiveSnapshot, LiveTranscript, LiveView
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 STARTED = SessionStarted("a1", "hey_jarvis", 0)
 PARTIAL = TranscriptPartial("a1", 1, "turn on", " the", "en", 900, 310)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pytest
 
 from support.fakes import FakeClock, FakeTranscriber, FakeVad, FakeWake, Rig
 from support.scenes import continuous, in_speech, of
-from voice_daemon.errors import ModelError
+from voice_daemon.errors import ModelError, VoiceDaemonError
 from voice_daemon.events import TranscriptFinal
 from voice_daemon.runtime.scheduler import ModelReload, RoundRobin
 from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from voice_daemon.errors import VoiceDaemonError
 
 
 @dataclass

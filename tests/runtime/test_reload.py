@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pytest
 
 from voice_daemon.config import Settings
-from voice_daemon.errors import ConfigError, ModelError
+from voice_daemon.config.state import Value
+from voice_daemon.errors import ConfigError, ModelError, Problem, VoiceDaemonError
 from voice_daemon.runtime.reload import (
     NOT_SWITCHED,
     ApplyMode,
@@ -20,13 +21,6 @@ from voice_daemon.runtime.reload import (
     taking_over,
     way_of,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from voice_daemon.config.state import Value
-    from voice_daemon.errors import VoiceDaemonError
-    from voice_daemon.runtime.status import Problem
 
 START = Settings(node_id="test")
 BROKEN = ModelError("model.bad", "a tensor is missing", remedy="fetch it again")

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -18,10 +19,6 @@ from voice_daemon.control.socket import InstanceLock, lock_path
 from voice_daemon.errors import AlreadyRunningError, ConfigError, ControlError, NotRunningError
 from voice_daemon.runtime.safe_mode import files_fingerprint, wait_for_a_change
 from voice_daemon.runtime.status import Status
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 ERROR = ConfigError("x.y", "threshold = 7: is more than 1", remedy="give at most 1")
 

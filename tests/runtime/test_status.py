@@ -11,12 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voice_daemon.cli.status_view import duration_text, render
-from voice_daemon.errors import ControlError
+from voice_daemon.errors import ControlError, Problem
 from voice_daemon.runtime.status import (
     AsrStatus,
     BrokerStatus,
     MicStatus,
-    Problem,
     SessionStatus,
     Status,
     WakeStatus,

@@ -5,30 +5,24 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support.fakes import FakeTranscriber, FakeVad, FakeWake, Scene
+from voice_daemon.audio import AudioSource
 from voice_daemon.audio.file import FileReplay
 from voice_daemon.audio.input import AudioInput, SystemClock
-from voice_daemon.errors import AudioDeviceError, ModelError
+from voice_daemon.errors import AudioDeviceError, ModelError, Problem
 from voice_daemon.events import AudioBlock, State
 from voice_daemon.mqtt.messages import Info, MqttMessage, Topics
 from voice_daemon.mqtt.publisher import Publisher
-from voice_daemon.runtime.status import Problem
 from voice_daemon.runtime.worker import Engine, Outcome, Worker
 from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.audio import AudioSource
 
 BLOCK = 1280
 WAIT_S = 30.0

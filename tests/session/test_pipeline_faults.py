@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,16 +14,13 @@ from voice_daemon.events import (
     AudioBlock,
     EndReason,
     ErrorRaised,
+    Event,
     State,
     TranscriptFinal,
     TranscriptPartial,
     ms_to_samples,
 )
 from voice_daemon.session.pipeline import PipelineOptions
-
-if TYPE_CHECKING:
-    from voice_daemon.events import Event
-
 
 # --- falling behind --------------------------------------------------------------------------
 

@@ -6,10 +6,11 @@ import os
 import re
 import stat
 import wave
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
 from support.fakes import Scene
@@ -25,11 +26,6 @@ from voice_daemon.events import (
 )
 from voice_daemon.session import recorder as session_audio
 from voice_daemon.session.recorder import MAX_AGE_S, SessionRecorder, prune
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 NOW_S = 1_800_000_000.0
 BLOCK = 1280

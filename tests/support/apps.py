@@ -6,30 +6,26 @@ import json
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from support.fakes import FakeTranscriber, FakeVad, FakeWake, Scene
+from support.subscriber import Subscriber
 from voice_daemon.app import App, Input
 from voice_daemon.audio.file import FileReplay
 from voice_daemon.config import Settings
 from voice_daemon.config.state import SettingsStore
+from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.events import AudioBlock
 from voice_daemon.runtime.live_settings import LiveSettings
 from voice_daemon.runtime.worker import Engine
 from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
 from voice_daemon.wake.models import wake_choices
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from support.subscriber import Subscriber
-    from voice_daemon.errors import VoiceDaemonError
 
 NODE = "app-test"
 WAIT_S = 30.0

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from voice_daemon.config import ConfigProblems, load_settings
 from voice_daemon.config.problems import toml_value
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from voice_daemon.config.rules import Key
+from voice_daemon.config.rules import Key
 
 
 def mistakes(file: Path, text: str, environ: Mapping[str, str] | None = None) -> list[str]:

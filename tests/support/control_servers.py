@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from voice_daemon.control.server import ControlServer
 from voice_daemon.errors import ControlError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 PATIENCE_S = 20.0
 """How long a test waits for what must happen before it fails."""

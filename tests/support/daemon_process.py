@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
-
-if TYPE_CHECKING:
-    import signal
-    from pathlib import Path
+from pathlib import Path
+from typing import Self
 
 PATIENCE_S = 120.0
 """For a process that should end by itself in a few seconds."""

@@ -8,16 +8,18 @@ Call order is part of what they check.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon.errors import ModelError
 from voice_daemon.events import (
     SAMPLE_RATE,
     AudioBlock,
+    Event,
     Hypothesis,
     Transcript,
     WakeDetection,
@@ -25,13 +27,6 @@ from voice_daemon.events import (
     ms_to_samples,
 )
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.events import Event
 
 _LEVELS = 128
 _VOICE = 95

@@ -9,16 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from voice_daemon.app import Input
 from voice_daemon.asr import WhisperTranscriber
 from voice_daemon.audio.file import FileReplay, FileSource
 from voice_daemon.cli import run
 from voice_daemon.cli.main import main as daemonctl
-
-if TYPE_CHECKING:
-    from voice_daemon.config import Settings
+from voice_daemon.config import Settings
 
 CRASH_VARIABLE = "HEARD_FILE_CRASH_WHILE"
 

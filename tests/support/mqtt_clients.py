@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rigs.brokers import HOST
+from rigs.brokers import HOST, Mosquitto
 from support.transcripts import final_of
 from voice_daemon.config import MqttSettings
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.connect import Timeouts
-from voice_daemon.mqtt.messages import Topics, for_event
+from voice_daemon.mqtt.messages import Command, MqttMessage, Topics, for_event
+from voice_daemon.mqtt.outbox import Loss
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rigs.brokers import Mosquitto
-    from voice_daemon.mqtt.messages import Command, MqttMessage
-    from voice_daemon.mqtt.outbox import Loss
-
-    MakeBroker = Callable[..., Mosquitto]
-    StartDaemon = Callable[..., "Daemon"]
+MakeBroker = Callable[..., Mosquitto]
+StartDaemon = Callable[..., "Daemon"]
 
 TOPICS = Topics("voice", "den")
 ROOT = "voice/den"

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from rigs import fake_hub
 from voice_daemon.errors import ModelError
 from voice_daemon.models import list_models
 from voice_daemon.models.pull import PullResult, pull
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rigs import fake_hub
 
 REPO = "mlx-community/whisper-base.en-mlx"
 COMPANION = "openai/whisper-base.en"

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
 from support.whisper_files import tiny_en_folder, write_transformers
 from voice_daemon.asr.checkpoints.validate import ModelDimensions, expected_shapes
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ENGLISH, MULTILINGUAL, CANTONESE = 51_864, 51_865, 51_866
 N_ENGLISH_WORDS = 50_256

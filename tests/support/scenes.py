@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable
+from typing import TypeVar
 
 from support.fakes import Rig, Scene
-from voice_daemon.events import EndReason, SessionEnded, State, StateChanged, ms_to_samples
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from voice_daemon.events import Event
+from voice_daemon.events import EndReason, Event, SessionEnded, State, StateChanged, ms_to_samples
 
 E = TypeVar("E")
 COMMAND = "turn on the kitchen lights"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from rigs.brokers import Observer, Seen
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PATIENCE_S = 60.0
 """A daemon loads models before it says anything; only a failing test waits so long."""

@@ -9,25 +9,22 @@ from __future__ import annotations
 import importlib.util
 import json
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ctranslate2.specs
+import mlx.core as mx
 import numpy as np
 import pytest
 import safetensors.numpy
+from numpy.typing import NDArray
 
 from voice_daemon.asr.checkpoints.load import CheckpointData, ModelDimensions, load_weights
 from voice_daemon.asr.checkpoints.validate import expected_shapes
 from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import mlx.core as mx
-    from numpy.typing import NDArray
 
 Tensors = dict[str, "NDArray[Any]"]
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from voice_daemon.audio.file import load_audio
 from voice_daemon.audio.resample import to_int16
+from voice_daemon.events import WakeDetection
 from voice_daemon.wake.detector import WakeDetector, WakeGate
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from voice_daemon.events import WakeDetection
 
 
 def recordings(folder: Path, *, label: str | None = None) -> Iterator[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -23,9 +23,6 @@ from voice_daemon.wake.threshold import (
     suggest,
     try_thresholds,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 CLIP = to_int16(load_audio(DEMO_CLIP))
 RULES = GateRules()

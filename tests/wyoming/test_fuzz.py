@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,9 +14,6 @@ from hypothesis import strategies as st
 
 from rigs.wyoming_servers import HOST, Served, dictate, fake_recogniser, serving, spoken
 from voice_daemon.wyoming.stream import Limits
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 TEXT = "turn on the kitchen lights"
 KINDS = ["describe", "ping", "transcribe", "audio-start", "audio-chunk", "audio-stop", "transcript"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import queue
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from support.fakes import FakeTranscriber, FakeVad, FakeWake, Scene
 from voice_daemon.audio.input import AudioInput
@@ -17,10 +18,6 @@ from voice_daemon.runtime.scheduler import RoundRobin
 from voice_daemon.runtime.worker import BETWEEN_TURNS_S, Engine, Outcome, Worker
 from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 BLOCK = 320
 GLANCE = ms_to_samples(BETWEEN_TURNS_S * 1000)

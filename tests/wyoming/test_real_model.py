@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import soxr
+from numpy.typing import NDArray
 from wyoming.audio import AudioStart
 
 from rigs.wyoming_servers import Heard, Served, connected, dictate, hear_out, say, serving
 from voice_daemon.config import Settings
 from voice_daemon.runtime.build import dictations_with, load_transcriber
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.session.transcription import Transcriptions
+from voice_daemon.session.transcription import Transcriptions
 
 REAL_TIME_S = 0.064
 """Between chunks, as a microphone would deliver them."""

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import socket
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from wyoming.asr import Transcribe
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
-from wyoming.event import Event
+from wyoming.event import Event, Eventable
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
 
@@ -33,11 +33,6 @@ from voice_daemon.errors import WyomingError
 from voice_daemon.runtime.scheduler import RoundRobin
 from voice_daemon.wyoming.server import WyomingServer
 from voice_daemon.wyoming.stream import Limits
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from wyoming.event import Eventable
 
 LONG = "please turn on all of the lights in the kitchen and then close the front door"
 

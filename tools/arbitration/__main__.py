@@ -6,19 +6,15 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 from rigs.brokers import Mosquitto
 from tools.arbitration.house import House
 from tools.arbitration.record import Listener, Try
 from tools.arbitration.recordings import Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 HEARD_SHARE = 0.95
 """Of the wake words; a few are too faint for every device."""

@@ -5,20 +5,16 @@ from __future__ import annotations
 import sys
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
 from voice_daemon.app import Input
+from voice_daemon.audio.file import FileReplay
 from voice_daemon.cli import run
 from voice_daemon.cli.main import main
+from voice_daemon.config import Settings
 from voice_daemon.events import SAMPLE_RATE, AudioBlock
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from voice_daemon.audio.file import FileReplay
-    from voice_daemon.config import Settings
 
 READY = "ready"
 _SILENCE_SAMPLES = 1280

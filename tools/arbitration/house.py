@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from support.daemon_process import daemon_environment
 from tools.arbitration.device import READY
 from tools.arbitration.recordings import Scenario, write_recording
 from voice_daemon.paths import default_paths
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MARGIN_S = 60.0
 """Beyond the recording, for a machine that is busy."""

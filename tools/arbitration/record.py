@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import paho.mqtt.client as paho
 
 from rigs.brokers import Observer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import paho.mqtt.client as paho
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,14 @@ Deterministic: a seed gives the same recordings.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 from voice_daemon.assets import DEMO_CLIP
 from voice_daemon.events import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 FIRST_AT_S = 2.5
 """The wake detector hears nothing in its first two seconds."""

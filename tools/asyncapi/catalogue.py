@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tools.asyncapi.schemas import Schema, object_schema, words
 from voice_daemon.events import (
     Claim,
     EndReason,
     ErrorRaised,
+    Event,
     SessionEnded,
     SessionStarted,
     Stage,
@@ -39,9 +40,6 @@ from voice_daemon.runtime.live_settings import (
     WAKE_THRESHOLD,
     WAKE_WORD,
 )
-
-if TYPE_CHECKING:
-    from voice_daemon.events import Event
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 TOPICS = Topics("voice", "mac-mini")

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
-from tools.asyncapi.catalogue import VERBS, received, sent
+from tools.asyncapi.catalogue import VERBS, Entry, received, sent
 from tools.asyncapi.home_assistant import HEARD_FROM_IT, TOLD_TO_IT
 from voice_daemon import __version__
-
-if TYPE_CHECKING:
-    from tools.asyncapi.catalogue import Entry
 
 HEAD = "# Made by scripts/make-asyncapi from the code. Do not edit.\n"
 PARAMETERS: dict[str, dict[str, Any]] = {

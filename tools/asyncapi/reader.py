@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jsonschema
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Document = dict[str, Any]
 

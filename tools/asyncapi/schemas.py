@@ -9,12 +9,10 @@ import ast
 import dataclasses
 import inspect
 import textwrap
+from collections.abc import Mapping
 from enum import StrEnum
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 Schema = dict[str, Any]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.progress import Progress
@@ -12,7 +14,7 @@ from rich.progress import Progress
 from tools.bench import curves, endpoint, evidence, long_speech, owner_table
 from tools.bench.arguments import CLOCKS, add_clip_arguments, chosen_clips, model_folder, numbers
 from tools.bench.benchmark import Benchmark, shown_runs
-from tools.bench.clips import joined_speech
+from tools.bench.clips import Clip, joined_speech
 from tools.bench.memory import Memory, measure
 from tools.bench.report import Findings, headlines, tables, write
 from tools.bench.systems import NAMES, OFFLINE, OURS, System, UnavailableError, load_system
@@ -21,12 +23,6 @@ from tools.bench.voice import daemon_texts
 from voice_daemon.asr import WhisperTranscriber, load_model
 from voice_daemon.errors import UsageError, VoiceDaemonError
 from voice_daemon.events import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from tools.bench.clips import Clip
 
 MEMORY_CLIP_S: Final = 12
 PICTURE_WORDS: Final = 16

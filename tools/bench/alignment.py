@@ -5,14 +5,10 @@ Edit distance over words (Levenshtein), row by row in numpy. Knows nothing of ti
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 
 def edits(reference: Sequence[str], hypothesis: Sequence[str]) -> int:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from tools.bench.clips import Clip, load_clips
 from voice_daemon.errors import UsageError
 from voice_daemon.models import resolve
 from voice_daemon.paths import default_paths
-
-if TYPE_CHECKING:
-    import argparse
 
 DEFAULT_OUT: Final = Path("bench-out")
 CLOCKS: Final = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -5,21 +5,17 @@ Owns the order of things. Knows nothing of the figures made of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from tools.bench.clips import Clip
 from tools.bench.replay import Run, replay
 from tools.bench.scores import Reference, Score, score
-from tools.bench.systems import OFFLINE
+from tools.bench.systems import OFFLINE, System
 from tools.bench.systems.offline import Offline
 from tools.bench.voice import speech_end_s
 from voice_daemon.events import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from tools.bench.clips import Clip
-    from tools.bench.systems import System
 
 GIVE_UP_RTF: Final = 2.0
 """A system slower than this at one step length is not run at shorter ones."""

@@ -8,21 +8,18 @@ by name) and `lang` (a Whisper language code). Knows nothing of recognisers.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 from voice_daemon.audio.file import load_audio
 from voice_daemon.errors import AudioFileError
 from voice_daemon.events import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 MANIFEST = "manifest.jsonl"
 

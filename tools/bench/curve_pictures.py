@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
+
+from tools.bench.curves import Point
 
 mpl.use("agg")  # before pyplot: no display is needed
 
 from matplotlib import pyplot as plt
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from matplotlib.axes import Axes
-
-    from tools.bench.curves import Point
 
 LINE, MARK, FINAL = "#1f6f8b", "#c8553d", "#f0a202"
 DPI: Final = 110

@@ -11,15 +11,18 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from rich.console import Console
 from rich.progress import Progress
 
 from tools.bench.arguments import CLOCKS, add_clip_arguments, chosen_clips, model_folder, numbers
+from tools.bench.clips import Clip
 from tools.bench.replay import replay
 from tools.bench.report import SCHEMA, machine
 from tools.bench.scores import Reference, score
@@ -29,15 +32,8 @@ from tools.bench.systems.offline import Offline
 from tools.bench.systems.ours import Ours
 from tools.bench.tables import Table, number, percent, wide_console
 from tools.bench.voice import speech_end_s
-from voice_daemon.asr import StreamingConfig, load_model
+from voice_daemon.asr import StreamingConfig, WhisperModel, load_model
 from voice_daemon.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    from tools.bench.clips import Clip
-    from voice_daemon.asr import WhisperModel
 
 STEP_FIELD: Final = "min_chunk_duration"
 DEFAULT_SWEEPS: Final = (

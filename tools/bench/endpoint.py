@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
@@ -35,15 +37,8 @@ from tools.bench.text import words_of
 from voice_daemon.asr import WhisperTranscriber, load_model
 from voice_daemon.audio.resample import to_int16
 from voice_daemon.endpoint.endpointer import is_complete
-from voice_daemon.events import ms_to_samples, samples_to_ms
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.events import Transcript
-    from voice_daemon.session.pipeline import PipelineOptions
+from voice_daemon.events import Transcript, ms_to_samples, samples_to_ms
+from voice_daemon.session.pipeline import PipelineOptions
 
 FOLLOWED_MS: Final = 50
 """Voice for so long after a pause: it was survived."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 import matplotlib as mpl
+
+from tools.bench.endpoint import Result
 
 mpl.use("agg")  # before pyplot: no display is needed
 
 from matplotlib import pyplot as plt
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from tools.bench.endpoint import Result
 
 PLAIN, SENTENCE = "#1f6f8b", "#c8553d"
 DPI: Final = 110

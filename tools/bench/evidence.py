@@ -11,30 +11,25 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
 from tools.bench.arguments import add_clip_arguments, chosen_clips, model_folder
+from tools.bench.clips import Clip
 from tools.bench.tables import Table, number, wide_console
 from tools.bench.voice import daemon_texts
-from voice_daemon.asr import StreamingDecoder, WhisperTranscriber, load_model
+from voice_daemon.asr import StreamingDecoder, WhisperModel, WhisperTranscriber, load_model
 from voice_daemon.audio.resample import to_int16
 from voice_daemon.endpoint.hallucination import was_spoken
-from voice_daemon.endpoint.segmenter import VadSegmenter
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.events import SAMPLE_RATE
 from voice_daemon.session.pipeline import PipelineOptions
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tools.bench.clips import Clip
-    from voice_daemon.asr import WhisperModel
 
 NO_TEXT: Final = "(nothing)"
 
@@ -75,7 +70,7 @@ class Judge:
 
     def __init__(self, model: WhisperModel) -> None:
         self._options = PipelineOptions()
-        self._gate = VadSegmenter(SileroVad(), self._options)
+        self._gate = self._options.segmenter(SileroVad())
         self._decoder = StreamingDecoder(model)
         self._transcriber = WhisperTranscriber(model)
 

@@ -14,13 +14,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tools.bench.alignment import edits, edits_to_prefix
 from tools.bench.arguments import add_clip_arguments, chosen_clips, model_folder
+from tools.bench.clips import Clip
 from tools.bench.metrics import percentile, violations
 from tools.bench.text import words_of
 from voice_daemon.asr import (
@@ -38,15 +42,7 @@ from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.events import SAMPLE_RATE
 from voice_daemon.session.options import PipelineOptions
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from tools.bench.clips import Clip
-
-    Samples = NDArray[np.float32]
+Samples = NDArray[np.float32]
 
 LEAD_S = 0.3
 """Audio kept before the first voice, as the daemon does: it feeds a recogniser speech alone."""

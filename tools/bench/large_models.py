@@ -14,11 +14,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import numpy as np
+from mlx import nn
 from mlx.utils import tree_flatten, tree_unflatten
 
 from voice_daemon.asr.checkpoints.validate import ModelDimensions
@@ -26,11 +27,6 @@ from voice_daemon.asr.features import log_mel_spectrogram
 from voice_daemon.asr.incremental_encoder import IncrementalEncoder, silent_window
 from voice_daemon.asr.load import WhisperModel, default_dtype
 from voice_daemon.asr.model import AudioEncoder, TextDecoder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from mlx import nn
 
 RATE = 16_000
 TOKENS_PER_SECOND = 4

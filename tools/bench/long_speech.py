@@ -10,33 +10,28 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
 from tools.bench.alignment import edits
 from tools.bench.arguments import CLOCKS, add_clip_arguments, chosen_clips, model_folder
+from tools.bench.clips import Clip
 from tools.bench.replay import replay
 from tools.bench.report import SCHEMA, machine
 from tools.bench.systems.offline import Offline
 from tools.bench.tables import Table, number, percent, wide_console
 from tools.bench.text import words_of
 from voice_daemon._lib.process import resident_mb
-from voice_daemon.asr import StreamingConfig, StreamingDecoder, load_model
+from voice_daemon.asr import StreamingConfig, StreamingDecoder, WhisperModel, load_model
 from voice_daemon.errors import UsageError
 from voice_daemon.events import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from tools.bench.clips import Clip
-    from voice_daemon.asr import WhisperModel
 
 STEP_S: Final = StreamingConfig().min_chunk_duration
 PAUSE_S: Final = 0.4

@@ -12,18 +12,14 @@ import json
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from tools.bench.clips import Clip
 from tools.bench.replay import replay
 from tools.bench.systems import load_system
 from voice_daemon.audio.file import load_audio
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tools.bench.clips import Clip
 
 MEBIBYTE = 2**20
 

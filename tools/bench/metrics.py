@@ -8,17 +8,13 @@ of recognisers or files.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from tools.bench.alignment import same_words
+from tools.bench.replay import Run, Shown
 from tools.bench.text import words_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from tools.bench.replay import Run, Shown
 
 LOOP_TIMES = 4
 """A run of words said this many times in a row is a loop."""

@@ -6,22 +6,17 @@ first sample, and by computing alone, as if all audio were there from the start.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tools.bench.metrics import first_text
-from tools.bench.replay import replay
-from tools.bench.systems import OFFLINE
+from tools.bench.replay import Run, replay
+from tools.bench.systems import OFFLINE, System
 from tools.bench.tables import Table, number, seconds
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from tools.bench.replay import Run
-    from tools.bench.systems import System
 
 STEPS_S: Final = (0.5, 1.0, 2.0, 3.0)
 WARM_UP_SAMPLES: Final = 32_000

@@ -7,20 +7,16 @@ nothing of which rules are compared.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from voice_daemon.asr import WhisperTranscriber
 from voice_daemon.endpoint.endpointer import Endpointer, EndpointEvent, is_complete
 from voice_daemon.endpoint.vad import SileroVad
-from voice_daemon.events import ms_to_samples
+from voice_daemon.events import Transcript, ms_to_samples
 from voice_daemon.session.pipeline import PipelineOptions
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr import WhisperTranscriber
-    from voice_daemon.events import Transcript
 
 TAIL_MS: Final = 2000
 LEAD_FRAMES: Final = 16

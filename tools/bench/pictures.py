@@ -5,26 +5,23 @@ The only module besides `curve_pictures` that needs matplotlib.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
+
+from tools.bench.benchmark import Outcome
+from tools.bench.metrics import Latency
+from tools.bench.scores import Reference
+from tools.bench.summary import Summary
 
 mpl.use("agg")  # before pyplot: no display is needed
 
 from matplotlib import pyplot as plt
 
 from tools.bench.metrics import latencies
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from matplotlib.axes import Axes
-
-    from tools.bench.benchmark import Outcome
-    from tools.bench.metrics import Latency
-    from tools.bench.scores import Reference
-    from tools.bench.summary import Summary
 
 SPOKEN, DRAFTED, COMMITTED = "#9aa5b1", "#f0a202", "#1f6f8b"
 DPI: Final = 110

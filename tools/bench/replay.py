@@ -8,18 +8,16 @@ computes too long falls behind as it would in life. Nobody waits: only computing
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon.events import SAMPLE_RATE
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Samples = NDArray[np.float32]
+Samples = NDArray[np.float32]
 
 MIN_REST_SAMPLES = 480
 """The final gets at least this much new audio (30 ms): log-mel needs a few windows."""

@@ -10,23 +10,19 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
-from tools.bench.summary import summarise
+from tools.bench.benchmark import Skipped
+from tools.bench.memory import Memory
+from tools.bench.scores import Score
+from tools.bench.summary import Summary, summarise
 from tools.bench.systems import OFFLINE, OURS
 from tools.bench.tables import Table, labels, milliseconds, number, percent, seconds, spread, yes_no
 from voice_daemon import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
-
-    from tools.bench.benchmark import Skipped
-    from tools.bench.memory import Memory
-    from tools.bench.scores import Score
-    from tools.bench.summary import Summary
 
 SCHEMA: Final = 1
 RATIO_STEP_S: Final = 0.5

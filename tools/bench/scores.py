@@ -6,16 +6,13 @@ Knows the clip's transcript and the offline reading of it, and nothing of how ei
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tools.bench import metrics
 from tools.bench.alignment import edits, edits_to_prefix
+from tools.bench.clips import Clip
+from tools.bench.metrics import Latency, TimedWord
+from tools.bench.replay import Run
 from tools.bench.text import words_of
-
-if TYPE_CHECKING:
-    from tools.bench.clips import Clip
-    from tools.bench.metrics import Latency, TimedWord
-    from tools.bench.replay import Run
 
 
 @dataclass(frozen=True, slots=True)

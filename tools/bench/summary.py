@@ -5,17 +5,12 @@ Knows nothing of how a line is printed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
 
-from tools.bench.metrics import mean, percentile
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from tools.bench.metrics import Latency
-    from tools.bench.scores import Score, WordErrors
+from tools.bench.metrics import Latency, mean, percentile
+from tools.bench.scores import Score, WordErrors
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tools.bench.summary import Spread
+from tools.bench.summary import Spread
 
 WIDTH = 150
 """Columns that the widest table takes."""

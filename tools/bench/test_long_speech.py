@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +11,6 @@ import soundfile
 from tools.bench.clips import Clip
 from tools.bench.long_speech import LongRun, Step, joined, table
 from voice_daemon.errors import UsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RATE = 16_000
 

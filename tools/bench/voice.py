@@ -7,21 +7,18 @@ what of it gets through the daemon's own gates.
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from support.fakes import FakeClock, FakeWake
+from voice_daemon.asr import WhisperTranscriber
 from voice_daemon.audio import BLOCK_SAMPLES
 from voice_daemon.audio.resample import to_int16
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.events import SAMPLE_RATE, AudioBlock, State, TranscriptFinal, TranscriptPartial
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr import WhisperTranscriber
 
 TAIL_S: Final = 2
 """Silence after a clip, so that a session which is open can end."""

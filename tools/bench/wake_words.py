@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from voice_daemon.audio.file import decode
 from voice_daemon.audio.resample import to_int16
@@ -24,9 +25,6 @@ from voice_daemon.wake.threshold import (
     score_recording,
     try_thresholds,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 WORDS: Final = ("hey_jarvis", "alexa", "hey_mycroft")
 NEITHER: Final = {

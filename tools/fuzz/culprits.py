@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tools.fuzz.readers import Reader
+from tools.fuzz.readers import Reader
 
 
 def fails(content: bytes, _folder: Path) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import io
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -26,23 +27,19 @@ from support.whisper_files import (
 )
 from tools.fuzz import readers
 from tools.fuzz.onnx_graphs import graph, graph_without_input
+from tools.fuzz.readers import Reader
 from voice_daemon.config import Settings
 from voice_daemon.config.render import example
+from voice_daemon.errors import Problem
 from voice_daemon.runtime.status import (
     AsrStatus,
     BrokerStatus,
     MicStatus,
-    Problem,
     SessionStatus,
     Status,
     WakeStatus,
 )
 from voice_daemon.wake.models import bundled_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tools.fuzz.readers import Reader
 
 
 def _json(*documents: object) -> tuple[bytes, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,9 +13,6 @@ from tools.fuzz.hunt import CORPUS, Hunt, cases
 from tools.fuzz.readers import check
 from tools.fuzz.seeds import NATIVE, READERS, good
 from tools.fuzz.spoiling import prepared, spoiled
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize("name", READERS)

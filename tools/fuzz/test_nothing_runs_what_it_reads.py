@@ -5,15 +5,12 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 import voice_daemon
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PACKAGE = Path(voice_daemon.__file__).parent
 RUNS_WHAT_IT_READS = frozenset(

@@ -16,14 +16,12 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from types import ModuleType
+from typing import Final
 
 from tools.fuzz.hunt import cases
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import ModuleType
 
 ROOM_BYTES: Final = 2**30
 """Of address space, above what the process has when it is warm."""

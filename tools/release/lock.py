@@ -6,15 +6,13 @@ Knows nothing of how the file is made (`scripts/lock`) or of indexes.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 ROOT: Final = Path(__file__).parents[2]
 RELEASE: Final = ROOT / "requirements" / "release.txt"

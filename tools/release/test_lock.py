@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import tomllib
+from collections.abc import Iterator, Mapping
 from importlib import metadata
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -13,10 +14,6 @@ from packaging.utils import canonicalize_name
 
 from tools.release.__main__ import write_lists
 from tools.release.lock import RELEASE, ROOT, TARGETS, Pin, lines_for, read_lock
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 TOOLS = ROOT / "requirements" / "tools.txt"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

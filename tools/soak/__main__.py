@@ -7,17 +7,14 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rigs.virtual_microphone import why_not
+from tools.soak.account import Account, Change
 from tools.soak.recording import MIN_SLOT_S, Recording
 from tools.soak.soak import Plan, endure
 
 DAY_HOURS = 24.0
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "soak.png"
-
-if TYPE_CHECKING:
-    from tools.soak.account import Account, Change
 
 
 def main() -> int:

@@ -6,15 +6,13 @@ Pure: reads the daemon's log and what the audience counted. Knows nothing of how
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from tools.soak.audience import Audience
-    from tools.soak.gauges import Reading
+from tools.soak.audience import Audience
+from tools.soak.gauges import Reading
 
 PARTS: Final = 5
 """The first and the last part of so many are compared."""

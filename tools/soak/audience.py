@@ -10,8 +10,9 @@ import json
 import re
 import threading
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -20,9 +21,6 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from rigs.brokers import DEADLINE_S, HOST
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NEVER: Final = 0xFFFFFFFF
 """MQTT's word for a session that does not expire."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import matplotlib as mpl
+
+from tools.soak.soak import Soaked
 
 mpl.use("agg")  # before pyplot: no display is needed
 
 from matplotlib import pyplot as plt
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tools.soak.soak import Soaked
 
 BLUE: Final = "#1f6f8b"
 AMBER: Final = "#f0a202"

@@ -6,18 +6,15 @@ Writes a file piece by piece, so that memory does not grow with it. Knows nothin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 from voice_daemon.assets import DEMO_CLIP
 from voice_daemon.events import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 COMMAND_SAMPLES: Final = slice(26_000, 48_500)
 """The part of the bundled clip that is the command without its wake word."""

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from rigs.brokers import Gate
 from support.daemon_process import DaemonProcess
 from tools.soak.account import COMMAND, Account, Microphone, change, fates, footprint, read_log
 from tools.soak.audience import Audience
-from tools.soak.gauges import Gauges
+from tools.soak.gauges import Gauges, Reading
+from tools.soak.recording import Recording
 from tools.soak.voices import voice_for
 from tools.soak.weather import Weather, lasting_broker
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tools.soak.gauges import Reading
-    from tools.soak.recording import Recording
 
 NODE = "soak"
 PATIENCE_S = 60.0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +18,6 @@ from tools.soak.gauges import Reading, _seconds
 from tools.soak.recording import Recording
 from tools.soak.soak import Plan, Soaked, endure
 from tools.soak.weather import CUT, RESTART
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_no_final_is_lost_or_doubled_while_the_broker_comes_and_goes(tmp_path: Path) -> None:

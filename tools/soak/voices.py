@@ -6,23 +6,19 @@ Knows nothing of brokers, and of the daemon only how it is started, asked and en
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 from rigs.virtual_microphone import DEVICE, VirtualMicrophone
+from support.daemon_process import DaemonProcess
 from tools.soak.recording import SESSION_S
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import ControlError
-
-if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-    from typing import Any
-
-    from support.daemon_process import DaemonProcess
 
 READY_S: Final = 120.0
 """For a daemon that loads its models."""

@@ -9,12 +9,10 @@ import itertools
 import signal
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING, Final, Self
+from pathlib import Path
+from typing import Final, Self
 
 from rigs.brokers import Gate, Mosquitto
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RESTART, CUT, LONG_CUT = "broker restarts", "short cuts", "cuts beyond the time to live"
 CYCLE: Final = (RESTART, CUT, RESTART, CUT, LONG_CUT)

@@ -10,17 +10,12 @@ from __future__ import annotations
 
 import math
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import ArrayLike, NDArray
-
+from numpy.typing import ArrayLike, NDArray
 
 MEDIAN_WIDTH = 7
 """Frames of the median filter over attention, as in Whisper's own word timing."""

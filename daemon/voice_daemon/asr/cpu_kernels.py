@@ -7,14 +7,12 @@ arrays MLX's own operations are used, lazily. Knows nothing of layers or weights
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import mlx.core as mx
 import numpy as np
 from mlx import nn
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 LEAST_SIZE: Final = 1 << 14
 """Below so many elements MLX is quick enough, and stays lazy."""

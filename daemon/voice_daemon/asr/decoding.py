@@ -6,25 +6,18 @@ offline decoding nor streaming, which both use it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
-from voice_daemon.asr.cooperative import eager
-from voice_daemon.asr.sampler import Picked, token_picker
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.asr.load import WhisperModel
-    from voice_daemon.asr.model import CrossKeys, DecoderOutput, KeyValue
-    from voice_daemon.asr.sampler import Watched
-
+from voice_daemon.asr.cooperative import Steps, eager
+from voice_daemon.asr.load import WhisperModel
+from voice_daemon.asr.model import CrossKeys, DecoderOutput, KeyValue
+from voice_daemon.asr.sampler import Picked, Watched, token_picker
 
 RESUME_WITHIN = 8
 """How far ahead in a guess the newest token is looked for after a difference."""

@@ -11,13 +11,11 @@ with area-normalised triangles, log10, a floor 8 below the loudest value, (x + 4
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 SAMPLE_RATE: Final = 16_000
 N_FFT: Final = 400

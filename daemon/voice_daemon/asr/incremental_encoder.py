@@ -14,22 +14,16 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon.asr import features
-from voice_daemon.asr.cooperative import at_once
+from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.asr.features import IncrementalLogMel
-from voice_daemon.asr.model import CrossKeys
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.asr.load import WhisperModel
-    from voice_daemon.asr.model import KeyValue
+from voice_daemon.asr.load import WhisperModel
+from voice_daemon.asr.model import CrossKeys, KeyValue
 
 FRAME_SAMPLES = 320
 """Samples in one encoder frame, 20 ms."""

@@ -6,26 +6,20 @@ shared between sessions and never change; sessions keep their own caches.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten
 
 from voice_daemon.asr.checkpoints.load import CheckpointData, ModelDimensions, loading_weights
-from voice_daemon.asr.checkpoints.validate import batched_by_size
-from voice_daemon.asr.cooperative import at_once
+from voice_daemon.asr.checkpoints.validate import HeadsFrom, batched_by_size
+from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.asr.model import AudioEncoder, TextDecoder
 from voice_daemon.asr.tokenizer import WhisperTokenizer
 from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from voice_daemon.asr.checkpoints.validate import HeadsFrom
-    from voice_daemon.asr.cooperative import Steps
 
 PROMPT_TOKENS = 64
 """Most tokens of a prompt that are given to the model: longer ones feed loops."""

@@ -11,22 +11,16 @@ sinusoidal positions, pre-norm transformer blocks.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import numpy as np
 from mlx import nn
 
-from voice_daemon.asr.cooperative import at_once
+from voice_daemon.asr.checkpoints.load import ModelDimensions
+from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.asr.cpu_kernels import attention, gelu
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from voice_daemon.asr.checkpoints.load import ModelDimensions
-    from voice_daemon.asr.cooperative import Steps
-
 
 KeyValue = tuple[mx.array, mx.array]
 """Keys and values, each (B, H, T, D)."""

@@ -7,25 +7,19 @@ is read window by window, each beginning where the last one was cut between two 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon.asr import alignatt
 from voice_daemon.asr.alignatt import DraftWord, cut_point
-from voice_daemon.asr.decoding import GreedyDecoder, guess_language
+from voice_daemon.asr.decoding import Decoded, GreedyDecoder, Task, guess_language
 from voice_daemon.asr.features import log_mel_spectrogram
 from voice_daemon.asr.incremental_encoder import FRAME_SAMPLES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr.decoding import Decoded, Task
-    from voice_daemon.asr.load import WhisperModel
+from voice_daemon.asr.load import WhisperModel
 
 N_SAMPLES = 480_000
 """Samples in Whisper's window of 30 s at 16 kHz."""

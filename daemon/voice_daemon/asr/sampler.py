@@ -6,19 +6,15 @@ nothing of audio or of when decoding stops.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import mlx.core as mx
 import numpy as np
 from mlx import nn
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr.load import WhisperModel
-
+from voice_daemon.asr.load import WhisperModel
 
 Watched = tuple[tuple[int, int], ...]
 """Rows of the hidden states, and a token at each."""

@@ -9,14 +9,18 @@ shared. Knows nothing of microphones, sessions or MQTT.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon.asr.alignatt import DraftWord, committable
+from voice_daemon.asr.cooperative import Steps
 from voice_daemon.asr.decoding import GreedyDecoder
-from voice_daemon.asr.incremental_encoder import silent_window
+from voice_daemon.asr.incremental_encoder import SilenceCache, silent_window
+from voice_daemon.asr.load import WhisperModel
 from voice_daemon.asr.types import (
     StreamingConfig,
     StreamingResult,
@@ -27,15 +31,6 @@ from voice_daemon.asr.types import (
 )
 from voice_daemon.asr.window import Settled, Streamed, Window, WindowDecode, settling
 from voice_daemon.events import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.asr.incremental_encoder import SilenceCache
-    from voice_daemon.asr.load import WhisperModel
 
 SETTLING_TURN_S = 0.5
 """Audio for each turn of settling."""

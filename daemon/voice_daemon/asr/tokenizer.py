@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import codecs
 import string
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 import tiktoken
 
+from voice_daemon.asr.checkpoints.vocabulary import Vocabulary
 from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from voice_daemon.asr.checkpoints.vocabulary import Vocabulary
 
 _CODES: Final = (
     "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no "

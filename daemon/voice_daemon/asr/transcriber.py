@@ -7,26 +7,17 @@ runs on the thread that made it (MLX's streams are thread-local).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from voice_daemon.asr.cooperative import at_once
-from voice_daemon.asr.streaming import StreamingConfig, StreamingDecoder
-from voice_daemon.events import SAMPLE_RATE, Hypothesis, Transcript
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.asr.load import WhisperModel
-    from voice_daemon.asr.streaming import StreamingResult
-    from voice_daemon.events import Word
-
+from voice_daemon.asr.cooperative import Steps, at_once
+from voice_daemon.asr.load import WhisperModel
+from voice_daemon.asr.streaming import StreamingConfig, StreamingDecoder, StreamingResult
+from voice_daemon.events import SAMPLE_RATE, Hypothesis, Transcript, Word
 
 ALIKE = 0.6
 """Shared letters over all letters of two phrases that are taken for one another."""

@@ -5,17 +5,13 @@ Values only: no model, no audio. Times are seconds from the first sample fed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from voice_daemon.asr.alignatt import MEDIAN_WIDTH, CommitRules, DraftWord
+from voice_daemon.asr.decoding import Task
 from voice_daemon.asr.incremental_encoder import FRAME_SAMPLES
 from voice_daemon.events import SAMPLE_RATE, Word
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from voice_daemon.asr.decoding import Task
 
 MAX_WORD_S = 1.0
 """A word is shown to last at most this long."""

@@ -7,28 +7,18 @@ window was trimmed. Knows nothing of what is committed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon.asr.alignatt import DraftWord, attended_frames, cut_point, leaves_out
 from voice_daemon.asr.cooperative import Steps, at_once, grouped
-from voice_daemon.asr.decoding import guess_language
-from voice_daemon.asr.incremental_encoder import FRAMES_PER_SECOND, IncrementalEncoder
-from voice_daemon.asr.types import tokens_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.asr.decoding import Decoded, GreedyDecoder
-    from voice_daemon.asr.incremental_encoder import SilenceCache
-    from voice_daemon.asr.load import WhisperModel
-    from voice_daemon.asr.types import StreamingConfig
-
+from voice_daemon.asr.decoding import Decoded, GreedyDecoder, guess_language
+from voice_daemon.asr.incremental_encoder import FRAMES_PER_SECOND, IncrementalEncoder, SilenceCache
+from voice_daemon.asr.load import WhisperModel
+from voice_daemon.asr.types import StreamingConfig, tokens_of
 
 TOKENS_PER_SECOND = 12
 """No language is spoken faster in Whisper's tokens; more is a loop."""

@@ -5,10 +5,9 @@ Declarations only, so that whoever needs one part of the package does not load t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from voice_daemon.events import AudioBlock
+from voice_daemon.events import AudioBlock
 
 BLOCK_SAMPLES = 320
 """Samples in a block where a source may choose: 20 ms."""

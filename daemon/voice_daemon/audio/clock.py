@@ -8,12 +8,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from voice_daemon.events import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _WINDOW_S: Final = 5.0
 """Arrivals remembered. Long enough to span any jitter, short enough to follow a device whose

@@ -12,25 +12,19 @@ import select
 import stat
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
-from voice_daemon.audio import BLOCK_SAMPLES
+from voice_daemon.audio import BLOCK_SAMPLES, AudioSource
 from voice_daemon.audio.clock import LiveClock, ReplayClock
 from voice_daemon.audio.resample import RATE_MAX_HZ, RATE_MIN_HZ, StreamResampler, to_int16
 from voice_daemon.errors import AudioFileError
 from voice_daemon.events import SAMPLE_RATE, AudioBlock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.audio import AudioSource
-
 
 SILENCE_BLOCK_SAMPLES: Final = 1280
 MIN_SILENCE_S: Final = 2.0

@@ -6,15 +6,12 @@ a long one a break. Knows nothing of what the audio is for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import numpy as np
 
 from voice_daemon.errors import AudioDeviceError
 from voice_daemon.events import AudioBlock
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FRAME_SAMPLES = 256
 """The grain at which audio is processed: 16 ms; it divides the wake frame of 1280 samples."""

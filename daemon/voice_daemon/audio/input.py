@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from voice_daemon.audio import AudioSource
 from voice_daemon.errors import AudioDeviceError
 from voice_daemon.events import SAMPLE_RATE, AudioBlock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.audio import AudioSource
 
 REOPEN_DELAYS_S: Final = (1.0, 2.0, 5.0)
 """Pauses before the attempts to get a lost input back; after the last one it is given up."""

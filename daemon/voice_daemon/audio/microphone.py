@@ -13,10 +13,11 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from voice_daemon.audio.clock import LiveClock
 from voice_daemon.audio.portaudio import (
@@ -29,13 +30,9 @@ from voice_daemon.audio.portaudio import (
     refresh,
 )
 from voice_daemon.audio.resample import BlockConverter, to_float
+from voice_daemon.config import AudioSettings
 from voice_daemon.errors import AudioDeviceError
 from voice_daemon.events import SAMPLE_RATE, AudioBlock
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from voice_daemon.config import AudioSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,14 @@ import atexit
 import queue
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from voice_daemon.errors import AudioDeviceError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 _Result = TypeVar("_Result")
 

@@ -5,15 +5,13 @@ Streaming and in constant memory. Knows nothing of where the samples come from.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import soxr
+from numpy.typing import NDArray
 
 from voice_daemon.events import SAMPLE_RATE, AudioBlock
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 RATE_MIN_HZ: Final = 1_000
 RATE_MAX_HZ: Final = 768_000

@@ -5,14 +5,10 @@ Knows nothing of devices, sessions or time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon.events import AudioBlock
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class RingBuffer:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from voice_daemon.config import Effective, Settings
-    from voice_daemon.errors import VoiceDaemonError
     from voice_daemon.paths import Paths
 
 SCHEMA = 1
@@ -67,16 +66,6 @@ class Context:
         line = json.dumps({"schema": SCHEMA, **document}, ensure_ascii=False)
         self.out.write(line + "\n")
         self.out.flush()
-
-
-def print_error(error: VoiceDaemonError, err: TextIO) -> None:
-    """Tell a person of an error: `daemonctl: what`, then `  -> remedy`.
-
-    The message of a wrong configuration has a line for each mistake.
-    """
-    err.writelines(f"daemonctl: {line}\n" for line in error.message.splitlines())
-    if error.remedy:
-        err.write(f"  -> {error.remedy}\n")
 
 
 class CliCommand(Protocol):

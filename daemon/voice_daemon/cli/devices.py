@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from voice_daemon.cli.context import print_error
+from voice_daemon._lib.terminal import print_error
 from voice_daemon.errors import AudioDeviceError
 
 if TYPE_CHECKING:

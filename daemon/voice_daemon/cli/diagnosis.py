@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from voice_daemon import __version__
-from voice_daemon.runtime.status import Problem
+from voice_daemon.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,7 +10,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from voice_daemon.cli.context import Context, print_error
+from voice_daemon._lib.terminal import print_error
+from voice_daemon.cli.context import Context
 from voice_daemon.cli.parser import command_parser, load_command, top_parser
 from voice_daemon.errors import VoiceDaemonError
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from voice_daemon.cli.context import print_error
+from voice_daemon._lib.terminal import print_error
 from voice_daemon.errors import ModelError
 
 if TYPE_CHECKING:
@@ -80,10 +80,12 @@ def _measure(context: Context, name: str, *, as_json: bool) -> int:
 def _measure_folder(context: Context, folder: Path) -> Measurement:
     """Measure a model and keep the result; raises `ModelError`."""
     from voice_daemon.models.benchmark import measure, remember  # noqa: PLC0415 - loads MLX
+    from voice_daemon.runtime.build import streaming_config  # noqa: PLC0415 - as above
 
     # The configured language may not be one of this model's; a clip in English is heard.
     settings = context.settings().asr.model_copy(update={"language": "en", "task": "transcribe"})
-    result = measure(folder, settings)
+    config = streaming_config(settings)
+    result = measure(folder, config, dtype=settings.dtype, step_s=settings.step_s)
     try:
         remember(context.paths().state_dir, folder, result)
     except OSError as error:

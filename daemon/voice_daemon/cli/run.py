@@ -76,7 +76,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
 def _park(error: VoiceDaemonError, context: Context, before: object) -> int:
     """Wait until the configuration, or a model that it may name, is another."""
-    from voice_daemon.cli.context import print_error  # noqa: PLC0415 - as above
+    from voice_daemon._lib.terminal import print_error  # noqa: PLC0415 - as above
     from voice_daemon.config import LogSettings  # noqa: PLC0415 - as above
     from voice_daemon.errors import ConfigError  # noqa: PLC0415 - as above
     from voice_daemon.logs import setup as logs  # noqa: PLC0415 - only when it is run

@@ -15,15 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from voice_daemon.cli.diagnosis import DownReason, LastError, ServiceView
+    from voice_daemon.errors import Problem
     from voice_daemon.runtime.live_view import LiveSnapshot, LiveTranscript
-    from voice_daemon.runtime.status import (
-        AsrStatus,
-        BrokerStatus,
-        MicStatus,
-        Problem,
-        Status,
-        WakeStatus,
-    )
+    from voice_daemon.runtime.status import AsrStatus, BrokerStatus, MicStatus, Status, WakeStatus
 
 
 _LABEL_WIDTH: Final = 8

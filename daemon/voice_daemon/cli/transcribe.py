@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from voice_daemon._lib.terminal import print_error
 from voice_daemon.asr import StreamingDecoder
 from voice_daemon.asr.offline import decode_windows
 from voice_daemon.asr.types import text_of, word_times
 from voice_daemon.audio import BLOCK_SAMPLES
 from voice_daemon.audio.resample import to_int16
-from voice_daemon.cli.context import print_error
 from voice_daemon.endpoint.hallucination import was_spoken
-from voice_daemon.endpoint.segmenter import VadSegmenter, in_recording
+from voice_daemon.endpoint.segmenter import in_recording
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.errors import AudioFileError, UsageError
 from voice_daemon.events import SAMPLE_RATE, Word
@@ -86,7 +86,7 @@ class Streaming:
     ) -> None:
         self._step_s = settings.step_s
         self._rules = options.spoken()
-        self._gate = VadSegmenter(SileroVad(), options)
+        self._gate = options.segmenter(SileroVad())
         self._decoder = StreamingDecoder(model, streaming_config(settings))
 
     def warm_up(self) -> None:
@@ -161,7 +161,7 @@ class Offline:
     ) -> None:
         self._model = model
         self._rules = options.spoken()
-        self._gate = VadSegmenter(SileroVad(), options)
+        self._gate = options.segmenter(SileroVad())
         self._options = decoding_options(settings)
 
     def warm_up(self) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from voice_daemon._lib.terminal import print_error
 from voice_daemon.cli import audio_input as hearing
-from voice_daemon.cli.context import print_error
 from voice_daemon.errors import AudioFileError, UsageError
 from voice_daemon.wake.threshold import TOLERABLE_PER_HOUR, Point, Scored, ThresholdSweep
 

@@ -11,12 +11,15 @@ import os
 import re
 import stat
 import tomllib
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import Any, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from voice_daemon._lib.files import exposed_file, exposed_way, shared_with_a_group
@@ -31,20 +34,10 @@ from voice_daemon.config.problems import (
     key_name,
     shown,
 )
-from voice_daemon.config.rules import RULES, WARNINGS
+from voice_daemon.config.rules import RULES, WARNINGS, Key
 from voice_daemon.config.schema import ENV_DELIMITER, ENV_PREFIX, Section, Settings
 from voice_daemon.config.values import names_a_path
 from voice_daemon.paths import default_paths, expand
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from pydantic import BaseModel
-    from pydantic.fields import FieldInfo
-    from pydantic_core import ErrorDetails
-
-    from voice_daemon.config.rules import Key
-
 
 CONFIG_VARIABLE = "VOICE_DAEMON_CONFIG"
 PASSWORD_VARIABLE = f"{ENV_PREFIX}MQTT{ENV_DELIMITER}PASSWORD"

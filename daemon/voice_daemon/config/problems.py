@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Le
+from pydantic.fields import FieldInfo
 
 from voice_daemon.config.values import Accepts
 from voice_daemon.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from pydantic.fields import FieldInfo
-
 
 MAX_SHOWN_CHARS = 80
 MASK = "***"

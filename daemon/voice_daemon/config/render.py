@@ -5,17 +5,13 @@ Pure text from the schema and from `Effective`; prints nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from voice_daemon.config.load import SECTIONS, all_keys, model_of
+from voice_daemon.config.load import SECTIONS, Effective, all_keys, model_of
 from voice_daemon.config.problems import accepted, toml_value
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from voice_daemon.config.load import Effective
-    from voice_daemon.config.rules import Key
+from voice_daemon.config.rules import Key
 
 _EXAMPLE_HEAD = """\
 # voice-daemon: every key with its default.

@@ -5,13 +5,10 @@ Pure: a rule is a function of `Settings`. The checks of single keys are in `conf
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from voice_daemon.config.schema import MqttSettings, Settings
+from voice_daemon.config.schema import MqttSettings, Settings
 
 Key = tuple[str, str]
 """Section and key."""

@@ -13,18 +13,16 @@ import os
 import stat
 import tempfile
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import structlog
 
 from voice_daemon.errors import VoiceDaemonError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 log = structlog.get_logger()
 

@@ -9,17 +9,13 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final, TextIO
 
 from voice_daemon import __version__
 from voice_daemon.control import protocol
 from voice_daemon.control.socket import holder_pid, lock_path
 from voice_daemon.errors import ControlError, NotRunningError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from typing import TextIO
-
 
 REQUEST_TIMEOUT_S: Final = 5.0
 _RETRY_PAUSE_S: Final = 0.01

@@ -7,14 +7,12 @@ a verb does, and imports nothing heavy: `daemonctl` loads it on every call.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from voice_daemon import __version__
 from voice_daemon.errors import ControlError, VoiceDaemonError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 SCHEMA: Final = 1
 """Version of the wire format; in every request and reply."""

@@ -14,7 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import structlog
 
@@ -22,9 +23,6 @@ from voice_daemon.control import protocol
 from voice_daemon.control import socket as socket_file
 from voice_daemon.control.socket import InstanceLock, lock_path, peer_uid
 from voice_daemon.errors import ControlError, VoiceDaemonError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 log = structlog.get_logger()
 

@@ -14,14 +14,11 @@ import struct
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from voice_daemon._lib.files import exposed_way
 from voice_daemon.errors import AlreadyRunningError, ControlError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 _ATTEMPTS = 4
 _ATTEMPT_PAUSE_S = 0.05

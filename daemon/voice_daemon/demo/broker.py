@@ -14,13 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from voice_daemon.errors import BrokerError, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 20.0

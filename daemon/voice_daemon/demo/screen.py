@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, TextIO
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from typing import TextIO
-
-    from rich.console import Console
-
-    from voice_daemon.demo.report import LatencyVerdict, ReceivedMessage, Row
+from voice_daemon.demo.report import LatencyVerdict, ReceivedMessage, Row
 
 SCHEMA = 1
 _TOPIC_COLOURS = {

@@ -6,21 +6,17 @@ Sees what anybody at the broker would see, and notes which moment of the clip wa
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Final, Self
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, Self
 
-from paho.mqtt.client import Client
+from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from voice_daemon.demo.broker import LOOPBACK
 from voice_daemon.demo.report import ReceivedMessage, decode_payload
 from voice_daemon.errors import BrokerError
 from voice_daemon.events import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-
-    from paho.mqtt.client import MQTTMessage
 
 SUBSCRIBED_S: Final = 10.0
 LAST_MESSAGE_S: Final = 3.0

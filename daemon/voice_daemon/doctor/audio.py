@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 from voice_daemon.audio.input import SilenceMeter
 from voice_daemon.audio.microphone import MicrophoneCapture
 from voice_daemon.audio.portaudio import find_device, list_devices
+from voice_daemon.config import AsrSettings, AudioSettings, WakeSettings
 from voice_daemon.doctor.checks import Finding, fail, ok
 from voice_daemon.doctor.microphone import PERMISSION_REMEDY
 from voice_daemon.errors import ModelError
 from voice_daemon.events import SAMPLE_RATE
 from voice_daemon.models import resolve, verify
+from voice_daemon.runtime.status import Status
 from voice_daemon.wake.detector import choose_backend, self_test
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from voice_daemon.config import AsrSettings, AudioSettings, WakeSettings
-    from voice_daemon.runtime.status import Status
 
 LISTEN_S: Final = 1.0
 PATIENCE_S: Final = 5.0

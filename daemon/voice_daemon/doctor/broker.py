@@ -11,25 +11,21 @@ import os
 import socket
 import ssl
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from voice_daemon.config import HomeAssistantSettings, MqttSettings, Settings
 from voice_daemon.doctor.checks import Finding, Verdict, fail, failed, ok, skip, warn
 from voice_daemon.errors import BrokerError
 from voice_daemon.homeassistant.discovery import config_topic
 from voice_daemon.mqtt.connect import Connector, Timeouts
-from voice_daemon.mqtt.connection import SelfPipe, broker_url
+from voice_daemon.mqtt.connection import Connection, SelfPipe, broker_url
 from voice_daemon.mqtt.errors import connect_fault
 from voice_daemon.mqtt.messages import availability
 from voice_daemon.mqtt.tls import tls_context
 from voice_daemon.mqtt.topics import Leaf, MqttMessage, Topics, default_client_id
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from voice_daemon.config import HomeAssistantSettings, MqttSettings, Settings
-    from voice_daemon.mqtt.connection import Connection
 
 NETWORK_TIMEOUT_S: Final = 5.0
 ANSWER_S: Final = 3.0

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from voice_daemon.errors import VoiceDaemonError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
 
 DEFAULT_TIMEOUT_S: Final = 10.0
 

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from voice_daemon.endpoint.vad import VoiceActivityDetector
 from voice_daemon.events import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from voice_daemon.session.options import VoiceActivityDetector
 
 SILENCE_DBFS: Final = -120.0
 """Stands for a power of zero."""

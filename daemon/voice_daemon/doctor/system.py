@@ -11,17 +11,14 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from voice_daemon._lib.files import shared_with_a_group
+from voice_daemon.config import MqttSettings
 from voice_daemon.doctor.checks import Finding, fail, ok, skip, warn
 from voice_daemon.mqtt.tls import read_password
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from voice_daemon.config import MqttSettings
 
 MB: Final = 1_000_000
 FULL_BYTES: Final = 200 * MB

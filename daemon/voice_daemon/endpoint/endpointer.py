@@ -21,12 +21,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING
 
 from voice_daemon.endpoint.hallucination import VadStats
-
-if TYPE_CHECKING:
-    from voice_daemon.events import Transcript
+from voice_daemon.events import Transcript
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,22 +7,16 @@ for the voice detector; knows nothing of the recogniser.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from voice_daemon.endpoint.endpointer import Endpointer, EndpointEvent, Phase
-from voice_daemon.endpoint.hallucination import VadStats
-from voice_daemon.events import SAMPLE_RATE, ms_to_samples
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.events import Word
-    from voice_daemon.session.options import PipelineOptions, VoiceActivityDetector
+from voice_daemon.endpoint.endpointer import Endpointer, EndpointEvent, EndpointOptions, Phase
+from voice_daemon.endpoint.hallucination import HallucinationThresholds, VadStats
+from voice_daemon.endpoint.vad import VoiceActivityDetector
+from voice_daemon.events import SAMPLE_RATE, Word, ms_to_samples
 
 KEPT_PAUSE_MS = 1000
 """A pause up to this long is passed on whole; of a longer one, only its ends."""
@@ -45,13 +39,21 @@ class SpeechSegment:
 class VadSegmenter:
     """Takes a recording as it comes; gives the spans that the recogniser is to be fed."""
 
-    def __init__(self, vad: VoiceActivityDetector, options: PipelineOptions) -> None:
+    def __init__(
+        self,
+        vad: VoiceActivityDetector,
+        options: EndpointOptions,
+        *,
+        lead_samples: int,
+        thresholds: HallucinationThresholds,
+    ) -> None:
+        """`lead_samples`: audio before the start of speech that is passed on with it."""
         self._vad = vad
-        self._rules = options.spoken()
-        self._lead = ms_to_samples(options.speech_lead_ms)
-        self._tail = ms_to_samples(options.suspect_ms)
+        self._rules = thresholds
+        self._lead = lead_samples
+        self._tail = options.suspect_samples
         self._endpoint = replace(
-            options.endpoint(),
+            options,
             silence_samples=ms_to_samples(KEPT_PAUSE_MS),
             no_speech_samples=_NEVER,
             max_samples=_NEVER,

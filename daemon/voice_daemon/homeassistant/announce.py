@@ -11,19 +11,14 @@ from __future__ import annotations
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import structlog
 
-from voice_daemon.config.state import Announcement
-from voice_daemon.homeassistant.discovery import announcement, components
+from voice_daemon.config.state import Announcement, SettingsStore
+from voice_daemon.homeassistant.discovery import Device, announcement, components
 from voice_daemon.mqtt.topics import Leaf, MqttMessage, Topics
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from voice_daemon.config.state import SettingsStore
-    from voice_daemon.homeassistant.discovery import Device
 
 log = structlog.get_logger()
 

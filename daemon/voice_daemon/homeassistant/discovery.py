@@ -9,14 +9,12 @@ know `default_entity_id`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from voice_daemon.events import State
 from voice_daemon.mqtt.topics import Leaf, MqttMessage, Topics, encode_json
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 ORIGIN: Final = "voice-daemon"
 MAX_STATE_CHARS: Final = 255

@@ -6,13 +6,10 @@ Knows the template and where this user's paths go in it, and nothing of how it i
 from __future__ import annotations
 
 import plistlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+from typing import Final
 
 LABEL: Final = "io.github.voice-daemon"
 """The agent's name in launchd, and the app bundle's identifier: one name for both, for ever."""

@@ -16,15 +16,11 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from voice_daemon.errors import ServiceError
 from voice_daemon.launchd.agent import LABEL, program_of
-from voice_daemon.launchd.steps import copy_file, write_file
-
-if TYPE_CHECKING:
-    from voice_daemon.launchd.steps import Step
-
+from voice_daemon.launchd.steps import Step, copy_file, write_file
 
 _RELATIVE_LIBRARY = (b"/../lib/libpython", b"@rpath/libpython", b"$ORIGIN/../lib")
 """How a program names a libpython that it expects beside its own folder."""

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from voice_daemon import __version__
 from voice_daemon.errors import NotInstalledError, ServiceError
-from voice_daemon.launchd.agent import LABEL, program_of
-from voice_daemon.launchd.launchctl import Launchctl, NoSessionError
+from voice_daemon.launchd.agent import LABEL, Agent, AgentPaths, program_of
+from voice_daemon.launchd.app_bundle import Bundle
+from voice_daemon.launchd.launchctl import AgentState, Launchctl, NoSessionError
+from voice_daemon.launchd.machine import Machine
 from voice_daemon.launchd.steps import (
     Step,
+    StepOutcome,
     make_folder,
     move,
     remove,
@@ -24,15 +28,6 @@ from voice_daemon.launchd.steps import (
     unfinished,
     write_file,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from voice_daemon.launchd.agent import Agent, AgentPaths
-    from voice_daemon.launchd.app_bundle import Bundle
-    from voice_daemon.launchd.launchctl import AgentState
-    from voice_daemon.launchd.machine import Machine
-    from voice_daemon.launchd.steps import StepOutcome
 
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 

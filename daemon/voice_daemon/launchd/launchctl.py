@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from voice_daemon.errors import ServiceError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from voice_daemon.launchd.steps import StepOutcome
-
+from voice_daemon.launchd.steps import StepOutcome
 
 NO_SUCH_PROCESS: Final = 3
 IO_ERROR: Final = 5

@@ -8,15 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from voice_daemon.errors import ServiceError
 from voice_daemon.launchd.app_bundle import Interpreter
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MACOS = "darwin"
 _PASSED_ON = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "TMPDIR", "USER")

@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from voice_daemon.errors import ServiceError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
 
 PROGRAM_TIMEOUT_S: Final = 60.0
 """For a program that answers in a second: macOS checks a new one before its first start."""

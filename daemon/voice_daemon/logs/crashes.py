@@ -7,15 +7,13 @@ the interpreter wrote as it died, or other lines. Pure but for reading the file'
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from voice_daemon.logs.reader import tail
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 _TRACEBACK: Final = "Traceback (most recent call last):"
 _FATAL: Final = "Fatal Python error:"

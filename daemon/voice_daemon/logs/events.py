@@ -5,12 +5,11 @@ Knows nothing of where the log goes. What was said is masked there unless the ow
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import structlog
 
 from voice_daemon.events import (
     ErrorRaised,
+    Event,
     SessionStarted,
     SpeechEnded,
     SpeechStarted,
@@ -20,9 +19,6 @@ from voice_daemon.events import (
     WakeDetected,
     samples_to_ms,
 )
-
-if TYPE_CHECKING:
-    from voice_daemon.events import Event
 
 log = structlog.get_logger()
 

@@ -7,14 +7,10 @@ or of which records are wanted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import Any, Final
 
-from voice_daemon.logs.records import UNREADABLE
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from voice_daemon.logs.records import Record
+from voice_daemon.logs.records import UNREADABLE, Record
 
 Paint = Callable[[str, str], str]
 """Text and ANSI colour code -> text, coloured or not."""

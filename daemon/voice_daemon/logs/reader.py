@@ -7,12 +7,10 @@ them, of sessions or of terminals.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+from pathlib import Path
+from typing import BinaryIO, Final
 
 _READ_BYTES: Final = 256 * 1024
 _TAIL_BYTES: Final = 256 * 1024

@@ -6,14 +6,11 @@ Pure. A line that is no record of ours (a torn one, another program's) stays rea
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
+from typing import Any, Final
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 UNREADABLE: Final = "log.unreadable"

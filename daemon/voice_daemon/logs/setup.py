@@ -11,20 +11,16 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
-from typing import TYPE_CHECKING, Any, TextIO
+from pathlib import Path
+from typing import Any, TextIO
 
 import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
+from voice_daemon.config import LogSettings
 from voice_daemon.errors import ConfigError
-
-if TYPE_CHECKING:
-    from io import TextIOWrapper
-    from pathlib import Path
-
-    from structlog.typing import EventDict, Processor, WrappedLogger
-
-    from voice_daemon.config import LogSettings
 
 MASK = "***"
 _SPOKEN = frozenset({"text", "draft", "words", "payload", "prompt"})

@@ -9,26 +9,20 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from voice_daemon.asr import WhisperTranscriber
 from voice_daemon.asr.load import free_unused_memory, load_model, take_peak_memory_bytes
+from voice_daemon.asr.streaming import StreamingConfig
 from voice_daemon.assets import DEMO_CLIP
 from voice_daemon.audio.file import load_audio
 from voice_daemon.audio.resample import to_int16
 from voice_daemon.events import SAMPLE_RATE
-from voice_daemon.models.catalogue import CATALOGUE
+from voice_daemon.models.catalogue import CATALOGUE, CatalogueEntry
 from voice_daemon.models.store import size_of
-from voice_daemon.runtime.build import streaming_config
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
-
-    from voice_daemon.config import AsrSettings
-    from voice_daemon.models.catalogue import CatalogueEntry
-
 
 FILE: Final = "measured.json"
 SCHEMA: Final = 1
@@ -112,16 +106,16 @@ def recommended(
 ROUNDS: Final = 3
 
 
-def measure(folder: Path, settings: AsrSettings) -> Measurement:
+def measure(folder: Path, config: StreamingConfig, *, dtype: str, step_s: float) -> Measurement:
     """Load the model in `folder`, warm it and stream the clip; raises `ModelError`."""
     free_unused_memory()
     take_peak_memory_bytes()
     begun_s = time.perf_counter()
-    transcriber = WhisperTranscriber(load_model(folder, settings.dtype), streaming_config(settings))
+    transcriber = WhisperTranscriber(load_model(folder, dtype), config)
     transcriber.warm_up()
     load_s = time.perf_counter() - begun_s
     clip = to_int16(load_audio(DEMO_CLIP))
-    step = round(settings.step_s * SAMPLE_RATE)
+    step = round(step_s * SAMPLE_RATE)
     best_s = float("inf")
     for _ in range(ROUNDS):
         begun_s = time.perf_counter()

@@ -10,14 +10,11 @@ import difflib
 import re
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from voice_daemon._lib.files import read_json, read_small
 from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 _FIRST_MULTILINGUAL_VOCABULARY: Final = 51_865
 _GGML_HEAD: Final = struct.Struct("<4si")

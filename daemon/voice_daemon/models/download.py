@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from pathlib import Path
+from typing import Final, Protocol
 from urllib.parse import quote
 
 from huggingface_hub import HfApi, constants, get_session
@@ -22,6 +24,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import (  # type: ignore[attr-defined] # public by its documentation
     build_hf_headers,
     hf_raise_for_status,
@@ -29,13 +32,6 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined] # public by it
 
 from voice_daemon.errors import ModelError
 from voice_daemon.models.repo_files import RemoteFile
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from huggingface_hub.hf_api import RepoSibling
-
 
 ATTEMPTS: Final = 5
 """Attempts in a row that bring no new byte before a transfer is given up."""

@@ -5,7 +5,7 @@ Knows nothing of hubs or disks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -18,10 +18,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-if TYPE_CHECKING:
-    from typing import TextIO
-
-    from voice_daemon.models import download as transfer
+from voice_daemon.models import download as transfer
 
 LINE_EVERY_PERCENT: Final = 10
 

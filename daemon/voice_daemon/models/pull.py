@@ -10,9 +10,11 @@ import fcntl
 import os
 import shutil
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import structlog
 
@@ -21,6 +23,7 @@ from voice_daemon.errors import ModelError
 from voice_daemon.models import download as transfer
 from voice_daemon.models import store
 from voice_daemon.models.catalogue import folder_name, repo_of
+from voice_daemon.models.download import Hub, Progress
 from voice_daemon.models.repo_files import (
     CONFIG,
     RemoteFile,
@@ -29,12 +32,6 @@ from voice_daemon.models.repo_files import (
     select_companion_files,
     select_files,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
-
-    from voice_daemon.models.download import Hub, Progress
 
 log = structlog.get_logger()
 

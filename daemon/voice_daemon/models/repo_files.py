@@ -7,13 +7,11 @@ one runs whatever its author put in.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 CONFIG: Final = "config.json"
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from voice_daemon.errors import ModelError
 from voice_daemon.models.catalogue import (
@@ -22,9 +23,6 @@ from voice_daemon.models.catalogue import (
     repo_of,
     repo_of_folder,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MANIFEST: Final = "manifest.json"
 SCHEMA: Final = 1

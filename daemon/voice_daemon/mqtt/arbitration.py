@@ -10,19 +10,14 @@ import json
 import re
 import time
 from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from voice_daemon.events import Claim, Stage
 from voice_daemon.mqtt.messages import rfc3339
 from voice_daemon.mqtt.topics import NODE_PATTERN, SCHEMA, MqttMessage, Topics, encode_json
 from voice_daemon.wake.arbitration import MAX_HEARD, Participation
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from voice_daemon.mqtt.topics import Topics
-
 
 MAX_CLAIM_BYTES: Final = 1024
 MAX_NAME_CHARS: Final = 128

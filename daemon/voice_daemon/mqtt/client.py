@@ -11,15 +11,17 @@ import logging
 import math
 import random
 import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 
+from voice_daemon.config import MqttSettings
 from voice_daemon.errors import BrokerError
 from voice_daemon.mqtt.connect import Connector, Timeouts
-from voice_daemon.mqtt.connection import SelfPipe, broker_url
+from voice_daemon.mqtt.connection import Connection, PubAck, SelfPipe, broker_url
 from voice_daemon.mqtt.errors import (
     Cause,
     LinkError,
@@ -27,20 +29,10 @@ from voice_daemon.mqtt.errors import (
     internal_fault,
     unacknowledged_fault,
 )
-from voice_daemon.mqtt.messages import Leaf, availability, for_event
-from voice_daemon.mqtt.outbox import Mailbox, steady_s
+from voice_daemon.mqtt.messages import Command, Leaf, MqttMessage, Topics, availability, for_event
+from voice_daemon.mqtt.outbox import Loss, Mailbox, Outgoing, steady_s
 from voice_daemon.mqtt.rate import Backoff
-from voice_daemon.mqtt.router import CommandRouter
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from voice_daemon.config import MqttSettings
-    from voice_daemon.mqtt.connection import Connection, PubAck
-    from voice_daemon.mqtt.messages import Command, MqttMessage, Topics
-    from voice_daemon.mqtt.outbox import Loss, Outgoing
-    from voice_daemon.mqtt.router import CommandDecoder, Listener
-
+from voice_daemon.mqtt.router import CommandDecoder, CommandRouter, Listener
 
 log = structlog.get_logger()
 

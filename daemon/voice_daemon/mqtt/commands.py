@@ -10,15 +10,13 @@ import difflib
 import json
 import math
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from voice_daemon.errors import BrokerError
 from voice_daemon.mqtt.topics import SCHEMA, MqttMessage, Topics, encode_json
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
 
 MAX_COMMAND_BYTES: Final = 1024
 MAX_TRANSACTION_CHARS: Final = 128

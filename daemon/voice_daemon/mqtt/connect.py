@@ -6,21 +6,16 @@ the will.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import structlog
 
-from voice_daemon.mqtt.connection import Connection, Protocol, Target
+from voice_daemon.config import MqttSettings
+from voice_daemon.mqtt.connection import Connection, Protocol, SelfPipe, Target
 from voice_daemon.mqtt.errors import Cause, LinkError, connect_fault
 from voice_daemon.mqtt.tls import find_password, tls_context
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from voice_daemon.config import MqttSettings
-    from voice_daemon.mqtt.connection import SelfPipe
-    from voice_daemon.mqtt.topics import MqttMessage
+from voice_daemon.mqtt.topics import MqttMessage
 
 log = structlog.get_logger()
 

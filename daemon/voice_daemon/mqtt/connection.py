@@ -15,14 +15,16 @@ import ssl
 import struct
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from paho.mqtt.client import Client
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from voice_daemon.mqtt.errors import (
@@ -33,15 +35,7 @@ from voice_daemon.mqtt.errors import (
     refusal_fault,
     stopped_fault,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage, SocketLike
-    from paho.mqtt.reasoncodes import ReasonCode
-
-    from voice_daemon.mqtt.topics import MqttMessage
-
+from voice_daemon.mqtt.topics import MqttMessage
 
 MAX_INCOMING_BYTES: Final = 65_536
 """What the broker may send us in one packet, where MQTT 5 lets us say so."""
@@ -178,6 +172,9 @@ _PACKETS_A_TURN: Final = 256
 
 _UNSPECIFIED: Final = 128
 """The reason code that paho gives for a connection that simply ended."""
+
+if TYPE_CHECKING:  # paho has it for type checkers alone
+    from paho.mqtt.client import SocketLike as _SocketLike
 
 _ABORT: Final = struct.pack("ii", 1, 0)
 """SO_LINGER value: throw unsent bytes away and reset, so that no stale message leaves later."""
@@ -387,19 +384,19 @@ class Connection:
         if level == LogLevel.MQTT_LOG_ERR:
             self._last_problem = text
 
-    def _on_socket_open(self, _client: Client, _userdata: object, sock: SocketLike) -> None:
+    def _on_socket_open(self, _client: Client, _userdata: object, sock: _SocketLike) -> None:
         if isinstance(sock, socket.socket):
             # A partial must not wait in the kernel for the acknowledgement of the one before.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._selector.register(sock, selectors.EVENT_READ)
 
-    def _on_socket_close(self, _client: Client, _userdata: object, sock: SocketLike) -> None:
+    def _on_socket_close(self, _client: Client, _userdata: object, sock: _SocketLike) -> None:
         self._selector.unregister(sock)
         if not self._is_closing:
             _discard_on_close(sock)
 
 
-def _discard_on_close(sock: SocketLike) -> None:
+def _discard_on_close(sock: _SocketLike) -> None:
     if isinstance(sock, socket.socket):
         with contextlib.suppress(OSError):  # macOS: EINVAL once the peer has reset it
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)

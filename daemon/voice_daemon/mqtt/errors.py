@@ -14,12 +14,11 @@ import sys
 import traceback
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+from paho.mqtt.reasoncodes import ReasonCode
 
 from voice_daemon.errors import BrokerError
-
-if TYPE_CHECKING:
-    from paho.mqtt.reasoncodes import ReasonCode
 
 UNSUPPORTED_PROTOCOL: Final = 132
 CLIENT_ID_INVALID: Final = 133

@@ -11,8 +11,10 @@ import json
 import math
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import Any, Final
 
 from voice_daemon.events import (
     EndReason,
@@ -27,10 +29,6 @@ from voice_daemon.events import (
 from voice_daemon.mqtt import messages
 from voice_daemon.mqtt.commands import Command, Kind
 from voice_daemon.mqtt.topics import MqttMessage, Topics, encode_json
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
 
 START_LISTENING: Final = "hermes/asr/startListening"
 STOP_LISTENING: Final = "hermes/asr/stopListening"

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
+from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.events import (
     ErrorRaised,
     Event,
@@ -41,9 +42,6 @@ from voice_daemon.mqtt.topics import (
     default_client_id,
     encode_json,
 )
-
-if TYPE_CHECKING:
-    from voice_daemon.errors import VoiceDaemonError
 
 __all__ = [
     "Command",

@@ -11,16 +11,13 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from voice_daemon.events import ErrorRaised
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from voice_daemon.mqtt.topics import MqttMessage
+from voice_daemon.mqtt.topics import MqttMessage
 
 
 class LossReason(StrEnum):

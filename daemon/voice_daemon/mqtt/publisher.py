@@ -8,16 +8,18 @@ reported as idle or listening. Knows nothing of audio, models or connections.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import structlog
 
+from voice_daemon.errors import Problem
 from voice_daemon.events import (
     EndReason,
     ErrorRaised,
+    Event,
     SessionEnded,
     State,
     StateChanged,
@@ -35,12 +37,6 @@ from voice_daemon.mqtt.messages import (
     state_message,
 )
 from voice_daemon.session.metrics import ComputeCost, SessionMetrics, Totals
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from voice_daemon.events import Event
-    from voice_daemon.runtime.status import Problem
 
 log = structlog.get_logger()
 

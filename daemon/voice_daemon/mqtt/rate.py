@@ -6,10 +6,7 @@ step (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
 
 
 class TokenBucket:

@@ -7,24 +7,20 @@ commands do or of what else is listened to.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Final, Protocol
 
 import structlog
 from paho.mqtt.client import topic_matches_sub
 
-from voice_daemon.mqtt.commands import CommandError, Kind, parse_command, response_message
+from voice_daemon.mqtt.commands import Command, CommandError, Kind, parse_command, response_message
 from voice_daemon.mqtt.messages import error_event, for_event
 from voice_daemon.mqtt.rate import TokenBucket
+from voice_daemon.mqtt.topics import MqttMessage, Topics
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
-
-    from voice_daemon.mqtt.commands import Command
-    from voice_daemon.mqtt.topics import MqttMessage, Topics
-
-    Listener = Callable[[str, bytes], None]
-    """Gets topic and payload of what arrives on a filter that it asked for; must not wait."""
+Listener = Callable[[str, bytes], None]
+"""Gets topic and payload of what arrives on a filter that it asked for; must not wait."""
 
 log = structlog.get_logger()
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 import ssl
 import stat
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Final
 
 from voice_daemon.errors import BrokerError
 from voice_daemon.mqtt.errors import ssl_reason
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 MAX_PASSWORD_BYTES: Final = 65_535
 """MQTT's limit."""

@@ -8,32 +8,28 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import structlog
 
 from voice_daemon.asr import DecodingOptions, StreamingConfig, StreamingDecoder, WhisperTranscriber
-from voice_daemon.asr.cooperative import at_once
+from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.asr.incremental_encoder import encoding_silence
 from voice_daemon.asr.load import free_unused_memory, loading_model
+from voice_daemon.config import AsrSettings, Settings
 from voice_daemon.endpoint.vad import SileroVad
+from voice_daemon.errors import Problem
 from voice_daemon.models import resolve
-from voice_daemon.runtime.status import Problem
 from voice_daemon.runtime.worker import Engine
 from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
 from voice_daemon.session.recorder import SessionRecorder, prune
 from voice_daemon.session.transcription import CurrentTranscriptions, Transcriptions
 from voice_daemon.wake.detector import WakeDetector
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.config import AsrSettings, Settings
 
 
 def streaming_config(settings: AsrSettings) -> StreamingConfig:

@@ -6,27 +6,28 @@ threads of its callers, so it never waits and never touches a model.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 
+from voice_daemon.config.state import Value
+from voice_daemon.control.server import Handler
 from voice_daemon.errors import ControlError, VoiceDaemonError
-from voice_daemon.events import State
-from voice_daemon.mqtt.messages import Command, Kind, Topics, error_event, response_message
-from voice_daemon.runtime.live_settings import AS_CONFIGURED, MUTE, WAKE_WORD
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from voice_daemon.config.state import Value
-    from voice_daemon.control.server import Handler
-    from voice_daemon.events import Event
-    from voice_daemon.mqtt.messages import MqttMessage
-    from voice_daemon.mqtt.publisher import Publisher
-    from voice_daemon.runtime.live_settings import LiveSettings
-    from voice_daemon.runtime.status import StatusCollector
-    from voice_daemon.runtime.worker import Worker
-    from voice_daemon.session.pipeline import Pipeline
+from voice_daemon.events import Event, State
+from voice_daemon.mqtt.messages import (
+    Command,
+    Kind,
+    MqttMessage,
+    Topics,
+    error_event,
+    response_message,
+)
+from voice_daemon.mqtt.publisher import Publisher
+from voice_daemon.runtime.live_settings import AS_CONFIGURED, MUTE, WAKE_WORD, LiveSettings
+from voice_daemon.runtime.status import StatusCollector
+from voice_daemon.runtime.worker import Worker
+from voice_daemon.session.pipeline import Pipeline
 
 log = structlog.get_logger()
 

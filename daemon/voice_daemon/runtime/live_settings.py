@@ -7,24 +7,19 @@ nothing of topics, threads or files.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from voice_daemon import __version__
+from voice_daemon.config import Settings
 from voice_daemon.config.state import Change, SettingsStore, Value
+from voice_daemon.events import Event
 from voice_daemon.homeassistant.discovery import Device
 from voice_daemon.mqtt.commands import Command, CommandError, Kind
-from voice_daemon.mqtt.messages import Info
+from voice_daemon.mqtt.messages import Info, Topics
+from voice_daemon.session.pipeline import Pipeline
 from voice_daemon.wake.models import wake_word_of_setting
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from voice_daemon.config import Settings
-    from voice_daemon.events import Event
-    from voice_daemon.mqtt.messages import Topics
-    from voice_daemon.session.pipeline import Pipeline
-
 
 MUTE: Final = "mute"
 WAKE_THRESHOLD: Final = "wake_threshold"

@@ -11,15 +11,11 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from voice_daemon.events import SessionStarted, TranscriptFinal, TranscriptPartial
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from voice_daemon.events import Event
+from voice_daemon.events import Event, SessionStarted, TranscriptFinal, TranscriptPartial
 
 
 @dataclass(frozen=True, slots=True)

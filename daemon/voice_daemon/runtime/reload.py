@@ -8,29 +8,23 @@ Knows nothing of sockets, signals or files: it is given what reads them.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import structlog
 
-from voice_daemon.runtime.live_settings import device_of
-from voice_daemon.runtime.status import Problem
+from voice_daemon.config import Settings
+from voice_daemon.config.state import Value
+from voice_daemon.errors import Problem, VoiceDaemonError
+from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
+from voice_daemon.mqtt.messages import Topics
+from voice_daemon.mqtt.publisher import Publisher
+from voice_daemon.runtime.commands import CommandHandler
+from voice_daemon.runtime.live_settings import LiveSettings, device_of
+from voice_daemon.runtime.worker import Worker
 from voice_daemon.wake.models import wake_choices
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from voice_daemon.config import Settings
-    from voice_daemon.config.state import Value
-    from voice_daemon.errors import VoiceDaemonError
-    from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
-    from voice_daemon.mqtt.messages import Topics
-    from voice_daemon.mqtt.publisher import Publisher
-    from voice_daemon.runtime.commands import CommandHandler
-    from voice_daemon.runtime.live_settings import LiveSettings
-    from voice_daemon.runtime.worker import Worker
-
 
 log = structlog.get_logger()
 

@@ -14,28 +14,30 @@ import queue
 import signal
 import stat
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
 
 import structlog
 
 from voice_daemon import __version__
 from voice_daemon.control.server import ControlServer
-from voice_daemon.errors import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OK, ControlError
+from voice_daemon.errors import (
+    EXIT_CONFIG,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    ControlError,
+    Problem,
+    VoiceDaemonError,
+)
 from voice_daemon.runtime.status import (
     AsrStatus,
     BrokerStatus,
     MicStatus,
-    Problem,
     SessionStatus,
     Status,
     WakeStatus,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
-
-    from voice_daemon.errors import VoiceDaemonError
 
 log = structlog.get_logger()
 

@@ -10,15 +10,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable, Generator
+from typing import Final, Protocol
 
 import structlog
 
 from voice_daemon.errors import ModelError, VoiceDaemonError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
 
 log = structlog.get_logger()
 

@@ -10,42 +10,27 @@ import math
 import os
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 from voice_daemon import __version__
 from voice_daemon._lib.process import resident_mb
-from voice_daemon.errors import ControlError
+from voice_daemon.audio.input import AudioInput
+from voice_daemon.config import Settings
+from voice_daemon.errors import ControlError, Problem
 from voice_daemon.events import SAMPLE_RATE, samples_to_ms
+from voice_daemon.mqtt.client import MqttClient, MqttStatus
 from voice_daemon.mqtt.messages import Health
-from voice_daemon.runtime.live_view import LiveSnapshot
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from voice_daemon.audio.input import AudioInput
-    from voice_daemon.config import Settings
-    from voice_daemon.mqtt.client import MqttClient, MqttStatus
-    from voice_daemon.mqtt.publisher import Publisher, Snapshot
-    from voice_daemon.runtime.live_view import LiveView
-    from voice_daemon.runtime.worker import Worker
-
+from voice_daemon.mqtt.publisher import Publisher, Snapshot
+from voice_daemon.runtime.live_view import LiveSnapshot, LiveView
+from voice_daemon.runtime.worker import Worker
 
 SCHEMA: Final = 1
 """Version of the JSON that `Status.to_dict` writes."""
 
 _Part = TypeVar("_Part")
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that is wrong now; any problem makes the daemon degraded."""
-
-    part: str
-    """`mic`, `wake`, `asr`, `mqtt`, `session` or `config`."""
-    message: str
-    remedy: str
 
 
 @dataclass(frozen=True, slots=True)

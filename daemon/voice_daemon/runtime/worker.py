@@ -9,31 +9,24 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
 
-from voice_daemon.audio.input import InputBack, InputLost
-from voice_daemon.errors import VoiceDaemonError, crash
-from voice_daemon.events import AudioBlock
+from voice_daemon.audio.file import FileReplay
+from voice_daemon.audio.input import AudioInput, InputBack, InputLost
+from voice_daemon.config import Settings
+from voice_daemon.errors import Problem, VoiceDaemonError, crash
+from voice_daemon.events import AudioBlock, Event
+from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.runtime.scheduler import ModelReload, RoundRobin
-from voice_daemon.runtime.status import Problem
-from voice_daemon.session.pipeline import Counters
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
-
-    from voice_daemon.audio.file import FileReplay
-    from voice_daemon.audio.input import AudioInput
-    from voice_daemon.config import Settings
-    from voice_daemon.events import Event
-    from voice_daemon.mqtt.publisher import Publisher
-    from voice_daemon.session.metrics import TimedTranscriber
-    from voice_daemon.session.pipeline import Pipeline
-    from voice_daemon.session.recorder import SessionRecorder
-    from voice_daemon.session.transcription import CurrentTranscriptions
+from voice_daemon.session.metrics import TimedTranscriber
+from voice_daemon.session.pipeline import Counters, Pipeline
+from voice_daemon.session.recorder import SessionRecorder
+from voice_daemon.session.transcription import CurrentTranscriptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,21 +7,15 @@ session does, nor how claims travel.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from voice_daemon.events import ms_to_samples
-from voice_daemon.wake.arbitration import ElectionResult, Participation, WakeArbiter
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from voice_daemon.events import Claim, StoodDown, WakeDetection
-    from voice_daemon.session.session import SessionStart
-    from voice_daemon.wake.arbitration import PeerTransport
+from voice_daemon.events import Claim, StoodDown, WakeDetection, ms_to_samples
+from voice_daemon.session.session import SessionStart
+from voice_daemon.wake.arbitration import ElectionResult, Participation, PeerTransport, WakeArbiter
 
 
 @dataclass(slots=True)

@@ -7,31 +7,30 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon.events import (
     SAMPLE_RATE,
     EndReason,
+    Event,
+    Hypothesis,
     SessionEnded,
     SessionStarted,
     SpeechStarted,
     Timing,
+    Transcript,
     TranscriptFinal,
     TranscriptPartial,
     WakeDetected,
     samples_to_ms,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from voice_daemon.events import Event, Hypothesis, Transcript
-    from voice_daemon.session.options import Transcriber
+from voice_daemon.session.options import Transcriber
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,23 +5,21 @@ Declarations only: knows no model, no device and no configuration file.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon.endpoint.endpointer import EndpointOptions
 from voice_daemon.endpoint.hallucination import LOW_CONFIDENCE, HallucinationThresholds
+from voice_daemon.endpoint.segmenter import VadSegmenter
+from voice_daemon.endpoint.vad import VoiceActivityDetector
 from voice_daemon.errors import VoiceDaemonError
-from voice_daemon.events import ms_to_samples
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from voice_daemon.events import EndReason, Hypothesis, Transcript, WakeDetection
+from voice_daemon.events import EndReason, Hypothesis, Transcript, WakeDetection, ms_to_samples
 
 
 class WakeWordDetector(Protocol):
@@ -40,20 +38,6 @@ class WakeWordDetector(Protocol):
 
     def phrase(self, wake_word: str) -> str:
         """Return how a wake word is written: "hey_jarvis" -> "Hey Jarvis"."""
-
-
-class VoiceActivityDetector(Protocol):
-    """Gives the probability of voice, one a frame."""
-
-    @property
-    def frame_samples(self) -> int:
-        """Samples in a frame."""
-
-    def feed(self, samples: NDArray[np.int16]) -> Sequence[float]:
-        """Take the next (n,) samples; return a probability for each frame that they complete."""
-
-    def reset(self) -> None:
-        """Forget all audio."""
 
 
 class Transcriber(Protocol):
@@ -160,6 +144,15 @@ class PipelineOptions:
         """Return the share of whoever judges whether a text was spoken."""
         return HallucinationThresholds(
             no_speech_threshold=self.no_speech_threshold, low_confidence=self.low_confidence
+        )
+
+    def segmenter(self, vad: VoiceActivityDetector) -> VadSegmenter:
+        """Return the segmenter that hears by the same rules, over any length of audio."""
+        return VadSegmenter(
+            vad,
+            self.endpoint(),
+            lead_samples=ms_to_samples(self.speech_lead_ms),
+            thresholds=self.spoken(),
         )
 
     def history_ms(self) -> float:

@@ -11,21 +11,26 @@ afterwards; what it detects meanwhile is counted and ignored.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from voice_daemon.audio.framer import Framer
 from voice_daemon.audio.ring import RingBuffer
+from voice_daemon.endpoint.vad import VoiceActivityDetector
 from voice_daemon.events import (
+    AudioBlock,
     EndReason,
     ErrorRaised,
+    Event,
     SessionEnded,
     SessionStarted,
     SpeechStarted,
     State,
     StateChanged,
+    StoodDown,
     WakeDetected,
+    WakeDetection,
     ms_to_samples,
 )
 from voice_daemon.session.arbitration import HeldSession, PendingSession
@@ -33,23 +38,14 @@ from voice_daemon.session.options import (
     Counters,
     PipelineOptions,
     Tally,
+    Transcriber,
     TranscriberError,
+    WakeWordDetector,
     transcribing,
 )
 from voice_daemon.session.session import Session, SessionContext, SessionStart
 from voice_daemon.session.state import Cause, Trigger, next_state
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from voice_daemon.events import AudioBlock, Event, StoodDown, WakeDetection
-    from voice_daemon.session.options import (
-        Transcriber,
-        VoiceActivityDetector,
-        WakeWordDetector,
-    )
-    from voice_daemon.wake.arbitration import PeerTransport
-
+from voice_daemon.wake.arbitration import PeerTransport
 
 _LOSSES = {
     EndReason.MIC_LOST: (

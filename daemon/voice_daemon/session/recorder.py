@@ -11,29 +11,26 @@ import re
 import stat
 import time
 import wave
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from voice_daemon.audio.ring import RingBuffer
 from voice_daemon.events import (
     SAMPLE_RATE,
+    AudioBlock,
     EndReason,
+    Event,
     SessionEnded,
     SessionStarted,
     State,
     StateChanged,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from voice_daemon.events import AudioBlock, Event
 
 log = structlog.get_logger()
 

@@ -6,31 +6,28 @@ it. Knows nothing of wake words but the one that opened it, nor of the daemon's 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from voice_daemon.audio.ring import RingBuffer
 from voice_daemon.endpoint.endpointer import Endpointer, EndpointEvent, Phase, is_complete
-from voice_daemon.endpoint.hallucination import was_spoken
-from voice_daemon.events import SAMPLE_RATE, EndReason, SpeechEnded, SpeechStarted, ms_to_samples
-from voice_daemon.session.options import transcribing
+from voice_daemon.endpoint.hallucination import Confidences, was_spoken
+from voice_daemon.endpoint.vad import VoiceActivityDetector
+from voice_daemon.events import (
+    SAMPLE_RATE,
+    EndReason,
+    Event,
+    SpeechEnded,
+    SpeechStarted,
+    Transcript,
+    ms_to_samples,
+)
+from voice_daemon.session.options import PipelineOptions, Tally, Transcriber, transcribing
 from voice_daemon.session.transcript import TranscriptBuilder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from voice_daemon.audio.ring import RingBuffer
-    from voice_daemon.endpoint.hallucination import Confidences
-    from voice_daemon.events import Event, Transcript
-    from voice_daemon.session.options import (
-        PipelineOptions,
-        Tally,
-        Transcriber,
-        VoiceActivityDetector,
-    )
-
 
 EARLY_S: Final = 0.25
 """Audio between two steps while there are no words: whoever speaks waits for the first most."""

@@ -6,15 +6,12 @@ Knows nothing of audio, time or events: it only says what may follow what. `STAR
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.events import EndReason, State
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Trigger(StrEnum):

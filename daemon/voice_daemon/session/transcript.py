@@ -6,8 +6,8 @@ final) and the latencies. Knows nothing of when to step or when an utterance end
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from voice_daemon.events import (
     SAMPLE_RATE,
@@ -20,9 +20,6 @@ from voice_daemon.events import (
     Word,
     samples_to_ms,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class TranscriptBuilder:

@@ -7,24 +7,19 @@ says so. Knows nothing of senders, sockets and threads, but belongs to the model
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon.audio.ring import RingBuffer
-from voice_daemon.endpoint.hallucination import was_spoken
-from voice_daemon.endpoint.segmenter import VadSegmenter
+from voice_daemon.endpoint.hallucination import Confidences, was_spoken
+from voice_daemon.endpoint.segmenter import SpeechSegment
+from voice_daemon.endpoint.vad import VoiceActivityDetector
 from voice_daemon.events import AudioBlock, Transcript, ms_to_samples
-from voice_daemon.session.options import transcribing
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from voice_daemon.endpoint.hallucination import Confidences
-    from voice_daemon.endpoint.segmenter import SpeechSegment
-    from voice_daemon.session.options import PipelineOptions, Transcriber, VoiceActivityDetector
+from voice_daemon.session.options import PipelineOptions, Transcriber, transcribing
 
 HISTORY_MS: Final = 10_000
 """Audio kept for the recogniser until it is certain that somebody speaks."""
@@ -41,7 +36,7 @@ class Transcription:
         self, transcriber: Transcriber, vad: VoiceActivityDetector, options: PipelineOptions
     ) -> None:
         self._transcriber = transcriber
-        self._gate = VadSegmenter(vad, options)
+        self._gate = options.segmenter(vad)
         self._rules = options.spoken()
         self._ring = RingBuffer(ms_to_samples(HISTORY_MS))
         self._heard = 0

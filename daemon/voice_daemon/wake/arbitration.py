@@ -13,16 +13,12 @@ only. Knows nothing of brokers, audio or sessions beyond their ids.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
-from voice_daemon.events import Claim, Stage, StoodDown, ms_to_samples
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from voice_daemon.events import WakeDetection
+from voice_daemon.events import Claim, Stage, StoodDown, WakeDetection, ms_to_samples
 
 SAME_WAKE_SAMPLES: Final = ms_to_samples(1000)
 """Detections of one utterance lie closer together than this: sound travels for at most some

@@ -6,27 +6,23 @@ sessions or devices; time is a sample index.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from voice_daemon.assets import DEMO_CLIP
 from voice_daemon.audio.file import load_audio
 from voice_daemon.audio.resample import to_int16
+from voice_daemon.config import WakeSettings
 from voice_daemon.errors import ModelError
 from voice_daemon.events import SAMPLE_RATE, WakeDetection
 from voice_daemon.wake.models import backends_to_try, find_wake_model
 from voice_daemon.wake.openwakeword import WAKE_FRAME_SAMPLES, OpenWakeWord
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.config import WakeSettings
 
 __all__ = ["OpenWakeWord", "SelfTest", "WakeDetector", "WakeGate"]
 

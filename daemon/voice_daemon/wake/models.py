@@ -10,17 +10,15 @@ from __future__ import annotations
 import importlib
 import os
 import re
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
 
 MELSPECTROGRAM = "melspectrogram"
 EMBEDDING = "embedding_model"

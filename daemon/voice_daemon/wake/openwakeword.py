@@ -12,29 +12,25 @@ embedding of 96 numbers; a classifier sees the newest 16 or more embeddings.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.errors import ModelError
 from voice_daemon.wake.models import (
     EMBEDDING,
     MELSPECTROGRAM,
+    Graph,
     bundled_folder,
     find_wake_model,
     load_graph,
     wake_word_of,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.wake.models import Graph
 
 WAKE_FRAME_SAMPLES: Final = 1280
 """80 ms: the step of openWakeWord's models."""

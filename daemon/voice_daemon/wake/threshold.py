@@ -7,22 +7,17 @@ is configured to.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon.events import SAMPLE_RATE
 from voice_daemon.wake.detector import WakeGate
-from voice_daemon.wake.openwakeword import WAKE_FRAME_SAMPLES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.wake.openwakeword import OpenWakeWord
+from voice_daemon.wake.openwakeword import WAKE_FRAME_SAMPLES, OpenWakeWord
 
 THRESHOLDS: Final = tuple(round(step / 100, 2) for step in (1, *range(5, 100, 5), 99))
 """The configuration's range, in steps that a person would take."""

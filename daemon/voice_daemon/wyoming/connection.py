@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 from wyoming.asr import (
@@ -19,6 +19,7 @@ from wyoming.asr import (
     TranscriptStop,
 )
 from wyoming.error import Error
+from wyoming.event import Event, Eventable
 from wyoming.info import AsrModel, AsrProgram, Attribution, Describe, Info
 from wyoming.ping import Ping, Pong
 
@@ -26,13 +27,17 @@ from voice_daemon import __version__
 from voice_daemon.errors import VoiceDaemonError, WyomingError
 from voice_daemon.wyoming import framing as frames
 from voice_daemon.wyoming.pcm import PcmFormat
-from voice_daemon.wyoming.stream import ClientStream, Committed, Failed, Finished, Utterance
-
-if TYPE_CHECKING:
-    from wyoming.event import Event, Eventable
-
-    from voice_daemon.wyoming.stream import Limits, Recogniser, Report, Schedule
-
+from voice_daemon.wyoming.stream import (
+    ClientStream,
+    Committed,
+    Failed,
+    Finished,
+    Limits,
+    Recogniser,
+    Report,
+    Schedule,
+    Utterance,
+)
 
 PROGRAM: Final = "voice-daemon"
 

@@ -6,16 +6,14 @@ known to be small. Knows nothing of what events mean.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from wyoming.event import Event, write_event
 
 from voice_daemon.errors import WyomingError
-
-if TYPE_CHECKING:
-    import asyncio
 
 MAX_HEADER_BYTES: Final = 64 * 1024
 """The line of JSON; also the `limit` that the stream reader has to have."""

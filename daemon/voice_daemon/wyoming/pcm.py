@@ -5,19 +5,16 @@ Streaming: chunks may end anywhere, even inside a sample. Knows nothing of socke
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon.audio.resample import StreamResampler, to_int16
 from voice_daemon.errors import WyomingError
 from voice_daemon.wyoming.framing import shown
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
 
 RATES_HZ: Final = range(4_000, 384_001)
 WIDTHS_BYTES: Final = range(1, 5)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
 
 import structlog
 from wyoming.error import Error
@@ -17,10 +16,7 @@ from wyoming.error import Error
 from voice_daemon.errors import WyomingError
 from voice_daemon.wyoming import framing as frames
 from voice_daemon.wyoming.connection import Connection
-from voice_daemon.wyoming.stream import Limits
-
-if TYPE_CHECKING:
-    from voice_daemon.wyoming.stream import Recogniser, Schedule
+from voice_daemon.wyoming.stream import Limits, Recogniser, Schedule
 
 log = structlog.get_logger()
 

@@ -10,23 +10,17 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from voice_daemon.errors import VoiceDaemonError, WyomingError
-from voice_daemon.events import SAMPLE_RATE
-from voice_daemon.wyoming.pcm import PcmConverter
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.events import Transcript
-    from voice_daemon.wyoming.pcm import PcmFormat
+from voice_daemon.events import SAMPLE_RATE, Transcript
+from voice_daemon.wyoming.pcm import PcmConverter, PcmFormat
 
 
 class Transcription(Protocol):

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from support.whisper_files import SMALL, load_fault, small_tensors, write_mlx
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 
 class _WritesAFile:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import struct
 import tracemalloc
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -23,14 +24,8 @@ from support.whisper_files import (
     write_ctranslate2,
     write_ggml,
 )
-from voice_daemon.asr.checkpoints.load import load_weights
+from voice_daemon.asr.checkpoints.load import CheckpointData, load_weights
 from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from voice_daemon.asr.checkpoints.load import CheckpointData
 
 HUGE = 2**32 - 1
 

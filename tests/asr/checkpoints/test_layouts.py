@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -30,9 +30,6 @@ from support.whisper_files import (
     write_vocabulary,
 )
 from voice_daemon.asr.checkpoints.load import ModelDimensions, load_weights
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TINY_EN_HEADS = ((1, 0), (2, 0), (2, 5), (3, 0), (3, 1), (3, 2), (3, 3), (3, 4))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,10 +25,6 @@ from support.whisper_files import (
     write_transformers,
 )
 from voice_daemon.asr.checkpoints.load import load_weights
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 
 @pytest.fixture(params=["mlx", "transformers", "ctranslate2", "ggml"])

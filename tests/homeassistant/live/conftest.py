@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,6 @@ from rigs.homeassistant.hub import Hub, soon
 from rigs.homeassistant.names import OURS
 from rigs.homeassistant.rooms import quiet_room
 from support.daemon_process import DaemonProcess
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 collect_ignore_glob = [] if URL in os.environ else ["test_*.py"]
 

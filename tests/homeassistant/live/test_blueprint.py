@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from rigs.homeassistant.hub import soon
+from rigs.brokers import Mosquitto, Observer
+from rigs.homeassistant.environment import StartDaemon
+from rigs.homeassistant.hub import Hub, soon
 from rigs.homeassistant.lights import light_in
 from rigs.homeassistant.names import named
 from rigs.homeassistant.rooms import spoken_commands
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from rigs.brokers import Mosquitto, Observer
-    from rigs.homeassistant.environment import StartDaemon
-    from rigs.homeassistant.hub import Hub
-
-    Automate = Callable[..., None]
+Automate = Callable[..., None]
 
 BLUEPRINTS = Path(__file__).parents[3] / "docs" / "blueprints"
 BLUEPRINT = "voice_daemon_commands.yaml"

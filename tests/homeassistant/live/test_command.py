@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from rigs.homeassistant.hub import Watch, soon
+from rigs.homeassistant.environment import StartDaemon
+from rigs.homeassistant.hub import Hub, Watch, soon
 from rigs.homeassistant.names import named
 from rigs.homeassistant.rooms import spoken_commands
-
-if TYPE_CHECKING:
-    from rigs.homeassistant.environment import StartDaemon
-    from rigs.homeassistant.hub import Hub
 
 NODE = named("speech")
 COMMAND = "Turn on the kitchen lights."

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 
-from rigs.homeassistant.hub import soon
+from rigs.homeassistant.environment import StartDaemon
+from rigs.homeassistant.hub import Hub, soon
 from rigs.homeassistant.names import named
 from rigs.homeassistant.rooms import spoken_commands
-
-if TYPE_CHECKING:
-    from rigs.homeassistant.environment import StartDaemon
-    from rigs.homeassistant.hub import Hub
 
 PAGE = Path(__file__).parents[3] / "docs" / "home-assistant.md"
 NODE = named("screen")

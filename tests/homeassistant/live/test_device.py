@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 import voice_daemon
-from rigs.homeassistant.hub import soon
+from rigs.brokers import Observer
+from rigs.homeassistant.environment import StartDaemon
+from rigs.homeassistant.hub import Hub, soon
 from rigs.homeassistant.names import named
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rigs.brokers import Observer
-    from rigs.homeassistant.environment import StartDaemon
-    from rigs.homeassistant.hub import Hub
 
 NODE = named("den")
 ENABLE_S = 90.0

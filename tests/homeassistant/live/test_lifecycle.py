@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from rigs.brokers import Observer
-from rigs.homeassistant.hub import soon
+from rigs.brokers import Mosquitto, Observer
+from rigs.homeassistant.environment import StartDaemon
+from rigs.homeassistant.hub import Hub, soon
 from rigs.homeassistant.names import named
 from rigs.homeassistant.rooms import spoken_commands
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rigs.brokers import Mosquitto
-    from rigs.homeassistant.environment import StartDaemon
-    from rigs.homeassistant.hub import Hub
 
 ENTITIES = 12
 """Those that are enabled from the start."""

@@ -6,24 +6,17 @@ import os
 import subprocess
 import sys
 import urllib.error
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from rigs.homeassistant.environment import TOKEN_FILE, URL
-from rigs.homeassistant.hub import soon
-from rigs.homeassistant.lights import light_in
+from rigs.brokers import Mosquitto, Observer
+from rigs.homeassistant.environment import TOKEN_FILE, URL, StartDaemon
+from rigs.homeassistant.hub import Hub, soon
+from rigs.homeassistant.lights import Light, light_in
 from rigs.homeassistant.names import named
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rigs.brokers import Mosquitto, Observer
-    from rigs.homeassistant.environment import StartDaemon
-    from rigs.homeassistant.hub import Hub
-    from rigs.homeassistant.lights import Light
 
 EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "assist_in_a_room.py"
 NODE = named("kitchen-shelf")

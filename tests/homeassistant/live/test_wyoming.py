@@ -5,22 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
 from rigs.homeassistant.environment import LOG, TOKEN_FILE, URL
 from rigs.homeassistant.hub import Hub, soon
 from support.wyoming_process import wyoming_process
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
 
 NAME = "livetest wyoming"
 SPEAK_S = 120.0

@@ -8,16 +8,14 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import pytest
 
 from rigs.brokers import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 TESTS = Path(__file__).parents[2]
 UID = 501

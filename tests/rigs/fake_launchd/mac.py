@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from rigs.fake_launchd.harness import PATIENCE_S, UID, FakeLaunchd
-from voice_daemon.cli.context import Context, print_error
+from voice_daemon._lib.terminal import print_error
+from voice_daemon.cli.context import Context
 from voice_daemon.cli.parser import command_parser
 from voice_daemon.cli.service import COMMANDS
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.launchd import AgentPaths, Installation, Launchctl, Machine
 from voice_daemon.launchd.app_bundle import Interpreter
 from voice_daemon.launchd.steps import run_program
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CODESIGN = 'echo "$@" >> "$(dirname "$0")/../codesign.log"\n'
 """Signs nothing, and remembers what it was asked to."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import plistlib
 import stat
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from xml.parsers.expat import ExpatError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _TEXTS = (
     "Label UserName GroupName Program BundleProgram RootDirectory WorkingDirectory StandardInPath "

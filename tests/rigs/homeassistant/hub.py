@@ -13,19 +13,16 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
-    from websockets.sync.connection import Connection
+from websockets.sync.connection import Connection
 
 PATIENCE_S = 90.0
 """For what comes true in seconds, a daemon's start among them."""

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from rigs.homeassistant.hub import soon
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rigs.brokers import Observer
-    from rigs.homeassistant.hub import Hub
+from rigs.brokers import Observer
+from rigs.homeassistant.hub import Hub, soon
 
 
 @dataclass(frozen=True, slots=True)

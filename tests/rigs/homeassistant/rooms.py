@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 from voice_daemon.assets import DEMO_CLIP
 from voice_daemon.events import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 QUIET_S = 900
 """Longer than any test."""

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
+from tools.bench.replay import Recogniser
 from voice_daemon.errors import VoiceDaemonError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tools.bench.replay import Recogniser
 
 OURS: Final = "ours"
 OFFLINE: Final = "offline"

@@ -9,11 +9,8 @@ nothing of recognisers or audio.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 SLACK_S = 0.1
 """A word that begins this much before the end of the committed ones may still be new."""

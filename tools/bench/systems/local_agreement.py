@@ -8,20 +8,17 @@ the cut is the prompt: the published settings. It can read CTranslate2 folders a
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 from faster_whisper import WhisperModel
+from numpy.typing import NDArray
 
 from tools.bench.replay import Reading
 from tools.bench.systems import UnavailableError
 from tools.bench.systems.agreement import LocalAgreement, SpokenWord
 from voice_daemon.events import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 TRIM_S: Final = 15.0
 

@@ -7,9 +7,12 @@ alignment heads. What it has emitted is its committed text; it shows no draft.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+
+from numpy.typing import NDArray
 
 from tools.bench.replay import Reading
 from voice_daemon.asr import WhisperTokenizer
@@ -24,12 +27,6 @@ from mlx import nn
 from mlx_audio.stt.models.whisper.audio import log_mel_spectrogram
 from mlx_audio.stt.models.whisper.streaming import StreamingDecoder
 from mlx_audio.stt.models.whisper.whisper import Model, ModelDimensions
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 
 class HubTokenizer:

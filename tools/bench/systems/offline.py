@@ -6,9 +6,12 @@ or ends inside a word.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tools.bench.metrics import TimedWord
 from tools.bench.replay import Reading
@@ -16,13 +19,7 @@ from tools.bench.text import words_of
 from voice_daemon.asr import DecodingOptions, DecodingResult, DecodingTask, WhisperModel, load_model
 from voice_daemon.events import SAMPLE_RATE
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    Samples = NDArray[np.float32]
+Samples = NDArray[np.float32]
 
 WINDOW_S: Final = 30
 SHORTEST_S: Final = 20

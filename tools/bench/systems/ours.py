@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tools.bench.replay import Reading
 from voice_daemon.asr import StreamingConfig, StreamingDecoder, WhisperModel, load_model
 from voice_daemon.session.options import PipelineOptions
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 class Ours:

@@ -6,10 +6,9 @@ follow the audio, for checkpoints that do not carry their own. Knows nothing of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from voice_daemon.asr.checkpoints.validate import ModelDimensions
+from voice_daemon.asr.checkpoints.validate import ModelDimensions
 
 Heads = tuple[tuple[int, int], ...]
 _Key = tuple[int, int, int, int, int]

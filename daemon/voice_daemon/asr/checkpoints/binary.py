@@ -10,17 +10,14 @@ import math
 import os
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from types import TracebackType
-
-    from numpy.typing import DTypeLike, NDArray
 
 MAX_TEXT_BYTES: Final = 64 * 2**20
 """Of a configuration or a vocabulary; the largest tokenizer.json has 4 MB."""

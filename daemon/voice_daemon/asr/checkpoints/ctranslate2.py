@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon.asr.checkpoints.binary import BinaryReader, StoredArray
 from voice_daemon.asr.checkpoints.validate import (
@@ -25,11 +27,6 @@ from voice_daemon.asr.checkpoints.validate import (
     check_dimensions,
 )
 from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 BINARY_VERSION: Final = 6
 SPEC_NAME: Final = "WhisperSpec"

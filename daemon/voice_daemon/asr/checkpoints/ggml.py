@@ -9,7 +9,8 @@ then tensors under OpenAI's names until it ends, their dimensions innermost firs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import mlx.core as mx
 import numpy as np
@@ -20,9 +21,6 @@ from voice_daemon.asr.checkpoints.validate import ModelDimensions, RawCheckpoint
 from voice_daemon.asr.checkpoints.vocabulary import Vocabulary
 from voice_daemon.asr.features import N_FFT
 from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MAGIC: Final = 0x67676D6C
 _TYPES: Final = {0: np.float32, 1: np.float16}

@@ -7,7 +7,8 @@ suppressed tokens. Knows nothing of MLX modules; the formats are in `layouts`, `
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from voice_daemon.asr.checkpoints.alignment_heads import Heads, published_heads, upper_half
 from voice_daemon.asr.checkpoints.ctranslate2 import read_ctranslate2
@@ -22,13 +23,8 @@ from voice_daemon.asr.checkpoints.validate import (
     checking_arrays,
 )
 from voice_daemon.asr.checkpoints.vocabulary import read_vocabulary
-from voice_daemon.asr.cooperative import at_once
+from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from voice_daemon.asr.cooperative import Steps
 
 __all__ = ["CheckpointData", "ModelDimensions", "load_weights", "loading_weights"]
 

@@ -11,24 +11,18 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon.asr.checkpoints.binary import BinaryReader, damaged, read_text
 from voice_daemon.asr.checkpoints.validate import Arrays, ModelDimensions, RawCheckpoint
 from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr.checkpoints.validate import Arrays
-
 
 _SAFETENSORS_BYTES: Final = {
     "F32": 4,

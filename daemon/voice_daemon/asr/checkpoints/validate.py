@@ -6,20 +6,17 @@ Owns the checks that every loaded checkpoint passes. Knows no file format: `layo
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Final, Literal
+from pathlib import Path
+from typing import Final, Literal
 
 import mlx.core as mx
 import numpy as np
 
+from voice_daemon.asr.checkpoints.vocabulary import Vocabulary
+from voice_daemon.asr.cooperative import Steps
 from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from voice_daemon.asr.checkpoints.vocabulary import Vocabulary
-    from voice_daemon.asr.cooperative import Steps
 
 Layout = Literal["mlx", "transformers", "ctranslate2", "ggml"]
 HeadsFrom = Literal["model", "published", "guess"]

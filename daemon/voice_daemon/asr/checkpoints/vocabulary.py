@@ -7,16 +7,14 @@ the special tokens mean or of the weights.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from voice_daemon.asr.checkpoints.binary import read_text
 from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
