@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from voice_daemon.asr import WhisperModel
     from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.asr.decoder import CrossKeys
+    from voice_daemon.asr.model import CrossKeys
     from voice_daemon.vocabulary.search import Found
 
 
@@ -37,7 +37,7 @@ class Audio:
         decoder.feed(samples)
         self.heard = decoder.finish().tokens
         self.cross: CrossKeys = decoder._window._acoustic.cross
-        self.opening = model.opening("en", "transcribe", "")
+        self.opening = model.initial_tokens("en", "transcribe", "")
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from voice_daemon.asr.decoder import CrossKeys, TextDecoder
     from voice_daemon.asr.load import WhisperModel
+    from voice_daemon.asr.model import CrossKeys, TextDecoder
 
 KeyValue = tuple[mx.array, mx.array]
 Caches = tuple[KeyValue, ...]

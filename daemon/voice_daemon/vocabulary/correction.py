@@ -17,8 +17,8 @@ from voice_daemon.vocabulary.spoken import fold
 
 if TYPE_CHECKING:
     from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.asr.decoder import CrossKeys
     from voice_daemon.asr.load import WhisperModel
+    from voice_daemon.asr.model import CrossKeys
     from voice_daemon.vocabulary.branches import LogProbs
     from voice_daemon.vocabulary.home import HomeVocabulary
 

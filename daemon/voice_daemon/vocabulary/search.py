@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.asr.decoder import CrossKeys
+    from voice_daemon.asr.model import CrossKeys
     from voice_daemon.asr.tokenizer import WhisperTokenizer
     from voice_daemon.vocabulary.branches import Branches, BranchingDecoder
     from voice_daemon.vocabulary.tokens import Node, TokenAutomaton
