@@ -35,7 +35,6 @@ from voice_daemon.events import EndReason
 from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
 from voice_daemon.mqtt.arbitration import MqttPeers, claims_filter
 from voice_daemon.mqtt.client import MqttClient
-from voice_daemon.mqtt.hermes import Hermes
 from voice_daemon.mqtt.messages import (
     Command,
     MqttMessage,
@@ -43,10 +42,8 @@ from voice_daemon.mqtt.messages import (
     availability,
     default_client_id,
     error_event,
-    for_event,
     health_message,
 )
-from voice_daemon.mqtt.outbox import steady_s
 from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.runtime.commands import CommandHandler
 from voice_daemon.runtime.live_settings import LiveSettings, device_of, info_of
@@ -114,13 +111,12 @@ class Assembly:
         self._topics = Topics(settings.mqtt.base_topic, settings.node_id)
         self._hooks = hooks
         self._build_engine = build_engine
-        hermes = Hermes(self._topics, steady_s) if settings.mqtt.format == "hermes" else None
         live_view = LiveView()
         scheduler = RoundRobin()
         self.store = live.store
         self.homeassistant = self._build_homeassistant()
-        self.mqtt = self._build_mqtt(hermes)
-        self.publisher = self._build_announcer(live_view, hermes)
+        self.mqtt = self._build_mqtt()
+        self.publisher = self._build_announcer(live_view)
         self._peers = self._build_rivals()
         self.audio_input = self._build_intake(audio)
         self.wyoming = self._build_wyoming(scheduler)
@@ -155,7 +151,7 @@ class Assembly:
             wake=self._hooks.nudge,
         )
 
-    def _build_mqtt(self, hermes: Hermes | None) -> MqttClient:
+    def _build_mqtt(self) -> MqttClient:
         settings = self._settings
         listeners = {settings.homeassistant.status_topic: self.homeassistant.on_status}
         return MqttClient(
@@ -166,17 +162,15 @@ class Assembly:
             announce=self._announce,
             listeners=listeners if settings.homeassistant.discovery else {},
             live={claims_filter(self._topics): self._on_claim} if self._contends else {},
-            foreign=hermes,
         )
 
-    def _build_announcer(self, live_view: LiveView, hermes: Hermes | None) -> Publisher:
+    def _build_announcer(self, live_view: LiveView) -> Publisher:
         return Publisher(
             publish=self.mqtt.publish,
             topics=self._topics,
             info=info_of(self._live),
             settings=self._live.values,
             final_ttl_s=self._settings.mqtt.final_ttl_s,
-            wording=hermes.for_event if hermes else for_event,
             on_event=live_view.read,
         )
 

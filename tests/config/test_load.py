@@ -60,7 +60,6 @@ DEFAULTS = {
         "reconnect_max_s": 60.0,
         "offline_max": 100,
         "final_ttl_s": 30.0,
-        "format": "native",
     },
     "homeassistant": {
         "discovery": True,

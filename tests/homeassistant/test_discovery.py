@@ -34,7 +34,7 @@ def test_the_announcement_is_as_it_was_agreed() -> None:
 
 @pytest.mark.parametrize(
     "announced",
-    [device(), device("x"), device("a_b-c", base="home/voice"), device(speaks_events=False)],
+    [device(), device("x"), device("a_b-c", base="home/voice")],
 )
 def test_home_assistant_takes_every_key(announced: Device) -> None:
     assert faults(body(announced)) == []
@@ -85,10 +85,3 @@ def test_a_dropped_component_is_named_by_its_platform_alone() -> None:
     found = body(device(), dropped={"update": "update"})["components"]
     assert found.pop("update") == {"platform": "update"}
     assert found == body(device())["components"]
-
-
-def test_where_transcripts_have_another_form_only_what_is_ours_is_announced() -> None:
-    platforms = {c["platform"] for c in components(device(speaks_events=False)).values()}
-    assert "event" not in platforms
-    assert "device_automation" not in platforms
-    assert components(device(speaks_events=False)).keys() < components(device()).keys()

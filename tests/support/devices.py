@@ -7,7 +7,7 @@ from voice_daemon.mqtt.topics import Topics
 from voice_daemon.runtime.live_settings import SILENCE_RANGE_MS, THRESHOLD_RANGE
 
 
-def device(node: str = "mac-mini", *, base: str = "voice", speaks_events: bool = True) -> Device:
+def device(node: str = "mac-mini", *, base: str = "voice") -> Device:
     return Device(
         topics=Topics(base, node),
         prefix="homeassistant",
@@ -16,5 +16,4 @@ def device(node: str = "mac-mini", *, base: str = "voice", speaks_events: bool =
         wake_words=("hey_jarvis", "alexa"),
         threshold_range=THRESHOLD_RANGE,
         silence_range_ms=SILENCE_RANGE_MS,
-        speaks_events=speaks_events,
     )

@@ -33,7 +33,6 @@ from voice_daemon.models.catalogue import describe
 from voice_daemon.models.repo_files import check_config, companion_of
 from voice_daemon.mqtt.arbitration import parse_claim
 from voice_daemon.mqtt.commands import Command, Kind
-from voice_daemon.mqtt.hermes import FILTERS, Hermes
 from voice_daemon.mqtt.router import CommandRouter
 from voice_daemon.mqtt.topics import Topics
 from voice_daemon.runtime.live_settings import LiveSettings
@@ -78,14 +77,11 @@ def mqtt_message(content: bytes, _folder: Path) -> None:
         if command.kind is Kind.SETTING:
             live.keep(command.verb, live.read(command))
 
-    reception = CommandRouter(TOPICS, obey, foreign=Hermes(TOPICS, lambda: 0.0))
+    reception = CommandRouter(TOPICS, obey)
     topic = f"{TOPICS.root}/{leaf.decode(errors='replace')}"
     for retain in (True, False):
         for answer in reception.receive(topic, payload, retain=retain, at=datetime.now(UTC)):
             json.loads(answer.payload)
-    hermes = Hermes(TOPICS, lambda: 0.0)
-    for filter_ in FILTERS:
-        hermes.command(filter_, payload)
     claim = parse_claim(payload)
     assert claim is None or 0 <= claim.score <= 1
 

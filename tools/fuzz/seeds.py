@@ -59,19 +59,13 @@ def _mqtt() -> tuple[bytes, ...]:
         "wake_word": "hey_jarvis",
         "score": 0.9,
     }
-    hermes: dict[str, object] = {
-        "siteId": "default",
-        "sessionId": "a",
-        "intentFilter": [],
-        "reason": None,
-    }
     call = {"value": "ON", "transaction": "1"}
     return (
         b"cmd/listen\0",
         b"wake_threshold/set\x000.5",
         b"silence_ms/set\x00700",
         b"wake_word/set\0alexa",
-        *(b"mute/set\0" + payload for payload in _json(claim, hermes, call)),
+        *(b"mute/set\0" + payload for payload in _json(claim, call)),
     )
 
 

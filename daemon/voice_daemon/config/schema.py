@@ -210,9 +210,6 @@ class MqttSettings(Section):
         le=3600,
         description="Age at which an unsent final is dropped.",
     )
-    format: Literal["native", "hermes"] = Field(
-        default="native", description="Topics and payloads: our own, or Rhasspy's."
-    )
 
 
 class HomeAssistantSettings(Section):

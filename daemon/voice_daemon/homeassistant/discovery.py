@@ -41,8 +41,6 @@ class Device:
     """What can be chosen."""
     threshold_range: tuple[float, float]
     silence_range_ms: tuple[int, int]
-    speaks_events: bool = True
-    """False where transcripts and wake words go out in another protocol's form."""
 
 
 def config_topic(prefix: str, node: str) -> str:
@@ -76,7 +74,7 @@ def announcement(device: Device, *, dropped: Mapping[str, str] | None = None) ->
 
 def components(device: Device) -> dict[str, Component]:
     """Give every component, by the name that it keeps from version to version."""
-    events = {**_events(device), "wake_trigger": _trigger(device)} if device.speaks_events else {}
+    events = {**_events(device), "wake_trigger": _trigger(device)}
     entities = {**_states(device), **_controls(device), **_diagnostics(device)}
     return {
         name: component

@@ -32,7 +32,7 @@ from voice_daemon.mqtt.errors import (
 from voice_daemon.mqtt.messages import Command, Leaf, MqttMessage, Topics, availability, for_event
 from voice_daemon.mqtt.outbox import Loss, Mailbox, Outgoing, steady_s
 from voice_daemon.mqtt.rate import Backoff
-from voice_daemon.mqtt.router import CommandDecoder, CommandRouter, Listener
+from voice_daemon.mqtt.router import CommandRouter, Listener
 
 log = structlog.get_logger()
 
@@ -151,8 +151,8 @@ class MqttClient:
 
     `announce` is called after each connect and gives what to publish first; `on_command` gets
     each command and may raise `CommandError`; `listeners` get what comes on the topic filters
-    that they stand for, those in `live` nothing retained; `foreign` reads commands in another
-    form than ours; `on_lost` gets each message that was given up.
+    that they stand for, those in `live` nothing retained; `on_lost` gets each message that was
+    given up.
     They are called on the client's thread and must not wait (`on_lost` also by `stop`). A lost
     final is reported on `error` by the client itself, once connected.
     """
@@ -167,7 +167,6 @@ class MqttClient:
         announce: Callable[[], Sequence[MqttMessage]],
         listeners: Mapping[str, Listener] | None = None,
         live: Mapping[str, Listener] | None = None,
-        foreign: CommandDecoder | None = None,
         on_lost: Callable[[Loss], None] = lambda _: None,
         patience: Timeouts | None = None,
         random_unit: Callable[[], float] = random.random,
@@ -186,7 +185,6 @@ class MqttClient:
             on_command,
             listeners={**(listeners or {}), topics.path(Leaf.AVAILABILITY): self._hear_of_us},
             live=live,
-            foreign=foreign,
         )
         self._dialler = Connector(
             settings,

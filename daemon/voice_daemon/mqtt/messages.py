@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.events import (
@@ -46,7 +46,6 @@ from voice_daemon.mqtt.topics import (
 __all__ = [
     "Command",
     "CommandError",
-    "EventEncoder",
     "Health",
     "Info",
     "Kind",
@@ -117,15 +116,6 @@ class Health:
     threads: int
     mic_problem: str | None = None
     """What is wrong with the input, for people; None when nothing is."""
-
-
-class EventEncoder(Protocol):
-    """Says what an event is on MQTT: `for_event`, or another protocol's form of it."""
-
-    def __call__(
-        self, event: Event, *, topics: Topics, at: datetime, final_ttl_s: float
-    ) -> tuple[MqttMessage, ...]:
-        """Give the messages; none for what stays inside."""
 
 
 def for_event(

@@ -27,7 +27,6 @@ from voice_daemon.events import (
 )
 from voice_daemon.logs.events import log_event
 from voice_daemon.mqtt.messages import (
-    EventEncoder,
     Info,
     MqttMessage,
     Topics,
@@ -70,7 +69,6 @@ class Publisher:
         info: Info,
         settings: Mapping[str, float | str],
         final_ttl_s: float,
-        wording: EventEncoder = for_event,
         on_event: Callable[[Event], None] = lambda _: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -80,7 +78,6 @@ class Publisher:
         self._info = info
         self._settings = dict(settings)
         self._final_ttl_s = final_ttl_s
-        self._wording = wording
         self._on_event = on_event
         self._now = now
         self._lock = threading.RLock()
@@ -231,7 +228,7 @@ class Publisher:
             self._publish(state_message(state, topics=self._topics))
 
     def _send(self, event: Event) -> None:
-        for message in self._wording(
+        for message in for_event(
             event, topics=self._topics, at=self._now(), final_ttl_s=self._final_ttl_s
         ):
             self._publish(message)

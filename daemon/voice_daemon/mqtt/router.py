@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 from paho.mqtt.client import topic_matches_sub
@@ -32,17 +32,6 @@ WORDS_PER_S: Final = 2
 """Complaints and log lines about bad commands. A flood of them must not displace a final."""
 
 
-class CommandDecoder(Protocol):
-    """Reads commands in another form than ours, on topics that others speak on too."""
-
-    @property
-    def filters(self) -> tuple[str, ...]:
-        """What to subscribe to."""
-
-    def command(self, topic: str, payload: bytes) -> Command | None:
-        """Read a message that is not retained; None for one that asks nothing of us."""
-
-
 class CommandRouter:
     """Turns messages into calls of `on_command`, which may raise `CommandError`.
 
@@ -59,7 +48,6 @@ class CommandRouter:
         *,
         listeners: Mapping[str, Listener] | None = None,
         live: Mapping[str, Listener] | None = None,
-        foreign: CommandDecoder | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ignored = 0
@@ -69,15 +57,13 @@ class CommandRouter:
         self._on_command = on_command
         self._live = dict(live or {})
         self._listeners = {**(listeners or {}), **self._live}
-        self._foreign = foreign
         self._calls = TokenBucket(burst=CALLS_BURST, per_s=CALLS_PER_S, clock_s=clock_s)
         self._words = TokenBucket(burst=WORDS_BURST, per_s=WORDS_PER_S, clock_s=clock_s)
 
     @property
     def filters(self) -> tuple[str, ...]:
         """What to subscribe to."""
-        foreign = self._foreign.filters if self._foreign else ()
-        return (*self._topics.command_filters, *foreign, *self._listeners)
+        return (*self._topics.command_filters, *self._listeners)
 
     def receive(
         self, topic: str, payload: bytes, *, retain: bool, at: datetime
@@ -96,8 +82,6 @@ class CommandRouter:
             return ()
         try:
             command = parse_command(topic, payload, retain=False, topics=self._topics)
-            if command is None and self._foreign is not None:
-                command = self._foreign.command(topic, payload)
             if command is not None:
                 self._obey(command)
         except CommandError as error:

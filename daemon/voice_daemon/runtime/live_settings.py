@@ -236,7 +236,6 @@ def device_of(live: LiveSettings, topics: Topics, *, model: str) -> Device:
         wake_words=live.wake_words,
         threshold_range=THRESHOLD_RANGE,
         silence_range_ms=SILENCE_RANGE_MS,
-        speaks_events=settings.mqtt.format == "native",
     )
 
 
