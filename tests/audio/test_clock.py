@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.manual_clock import HandClock
+from support.manual_clock import ManualClock
 from voice_daemon.audio.clock import LiveClock, ReplayClock
 from voice_daemon.events import SAMPLE_RATE
 
@@ -25,11 +25,11 @@ def deliver(
 
 
 def test_nothing_has_been_delivered_before_the_first_block() -> None:
-    assert LiveClock(HandClock()).now_sample() == 0
+    assert LiveClock(ManualClock()).now_sample() == 0
 
 
 def test_it_goes_on_between_blocks() -> None:
-    time = HandClock()
+    time = ManualClock()
     clock = LiveClock(time)
     clock.observe(320, arrived_at_s=time.now_s)
     time.now_s += 0.5
@@ -39,7 +39,7 @@ def test_it_goes_on_between_blocks() -> None:
 @given(delays_s=st.lists(st.floats(0, 1), min_size=1, max_size=200), prompt_at=st.integers(0))
 def test_late_arrivals_do_not_set_it_back(delays_s: list[float], prompt_at: int) -> None:
     delays_s[prompt_at % len(delays_s)] = 0.0
-    time = HandClock()
+    time = ManualClock()
     clock = LiveClock(time)
     deliver(clock, begins_s=1000, delays_s=delays_s)
     time.now_s = 1000 + len(delays_s) * BLOCK_S + 1
@@ -47,7 +47,7 @@ def test_late_arrivals_do_not_set_it_back(delays_s: list[float], prompt_at: int)
 
 
 def test_a_burst_after_a_stall_sets_it_to_the_newest_sample() -> None:
-    time = HandClock()
+    time = ManualClock()
     clock = LiveClock(time)
     deliver(clock, begins_s=1000, delays_s=[0.0] * 50)
     backlog = [max(0.0, 4.0 - number * BLOCK_S) for number in range(200)]
@@ -57,7 +57,7 @@ def test_a_burst_after_a_stall_sets_it_to_the_newest_sample() -> None:
 
 
 def test_it_follows_a_device_whose_clock_is_slow() -> None:
-    time = HandClock()
+    time = ManualClock()
     clock = LiveClock(time)
     minutes, slow_by = 60, 1e-4
     delivered = 0
@@ -70,7 +70,7 @@ def test_it_follows_a_device_whose_clock_is_slow() -> None:
 
 
 def test_it_forgets_a_loss_that_the_device_kept_quiet_about() -> None:
-    time = HandClock()
+    time = ManualClock()
     clock = LiveClock(time)
     deliver(clock, begins_s=1000, delays_s=[0.0] * 50)
     deliver(clock, begins_s=1004, delays_s=[0.0] * 500, first_sample=50 * BLOCK_SAMPLES)

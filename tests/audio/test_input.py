@@ -17,7 +17,7 @@ SECOND = 16_000
 
 
 @dataclass(slots=True)
-class HandClock:
+class ManualClock:
     """Time that moves when it is told to, and when somebody sleeps."""
 
     monotonic_s: float = 1000.0
@@ -47,7 +47,7 @@ class ScriptedClock:
 class ScriptedSource:
     """Delivers the blocks that it holds; a read without one takes as long as it may."""
 
-    clock_of_test: HandClock
+    clock_of_test: ManualClock
     blocks: list[AudioBlock] = field(default_factory=list)
     failure: Exception | None = None
     exhausted: bool = False
@@ -94,21 +94,21 @@ def read_until(audio_input: AudioInput, kind: type) -> object:
     raise AssertionError(kind)
 
 
-def open_intake(clock: HandClock, *sources: ScriptedSource) -> AudioInput:
+def open_intake(clock: ManualClock, *sources: ScriptedSource) -> AudioInput:
     audio_input = AudioInput(one_after_another(*sources), stall_timeout_s=3, clock=clock.as_clock())
     audio_input.open()
     return audio_input
 
 
 def test_blocks_pass_and_count_on() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     audio_input = open_intake(clock, ScriptedSource(clock, [block(0), block(1280)]))
     assert [type(audio_input.read(1)), type(audio_input.read(1))] == [AudioBlock, AudioBlock]
     assert audio_input.end_sample == 2560
 
 
 def test_a_pause_shorter_than_the_stall_timeout_is_no_loss() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     source = ScriptedSource(clock, [block(0)])
     audio_input = open_intake(clock, source)
     audio_input.read(1)
@@ -119,7 +119,7 @@ def test_a_pause_shorter_than_the_stall_timeout_is_no_loss() -> None:
 
 
 def test_a_stall_loses_the_input_and_a_new_source_brings_it_back() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     first = ScriptedSource(clock, [block(0, SECOND)])
     second = ScriptedSource(clock, [block(0)], description="the new one")
     audio_input = open_intake(clock, first, second)
@@ -132,7 +132,7 @@ def test_a_stall_loses_the_input_and_a_new_source_brings_it_back() -> None:
 
 
 def test_the_time_without_sound_is_a_gap_in_the_samples() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     second = ScriptedSource(clock, [block(0)])
     audio_input = open_intake(clock, ScriptedSource(clock, [block(0, SECOND)]), second)
     audio_input.read(1)
@@ -146,7 +146,7 @@ def test_the_time_without_sound_is_a_gap_in_the_samples() -> None:
 
 
 def test_an_input_that_does_not_come_back_is_given_up_after_three_attempts() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     gone = [ScriptedSource(clock, failure=no_device()) for _ in range(3)]
     audio_input = open_intake(clock, ScriptedSource(clock), *gone)
     read_until(audio_input, InputLost)
@@ -157,7 +157,7 @@ def test_an_input_that_does_not_come_back_is_given_up_after_three_attempts() -> 
 
 
 def test_an_input_back_at_the_second_attempt_gets_three_more_the_next_time() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     gone = ScriptedSource(clock, failure=no_device())
     audio_input = open_intake(clock, ScriptedSource(clock), gone, ScriptedSource(clock), gone, gone)
     read_until(audio_input, InputLost)
@@ -172,13 +172,13 @@ def test_a_device_error_while_reading_loses_the_input_at_once() -> None:
         def read(self, timeout_s: float) -> AudioBlock | None:
             raise AudioDeviceError("mic.gone", f"unplugged within {timeout_s}", remedy="plug it in")
 
-    clock = HandClock()
+    clock = ManualClock()
     audio_input = open_intake(clock, Torn(clock))
     assert audio_input.read(1) == InputLost("unplugged within 1")
 
 
 def test_a_machine_that_slept_reopens_its_input() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     source = ScriptedSource(clock, [block(0), block(1280)])
     audio_input = open_intake(clock, source, ScriptedSource(clock))
     audio_input.read(1)
@@ -191,14 +191,14 @@ def test_a_machine_that_slept_reopens_its_input() -> None:
 
 
 def test_a_file_at_its_end_is_not_lost() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     audio_input = open_intake(clock, ScriptedSource(clock, exhausted=True))
     assert [audio_input.read(1) for _ in range(5)] == [None] * 5
     assert audio_input.exhausted
 
 
 def test_the_first_opening_fails_with_the_sources_own_error() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     audio_input = AudioInput(
         one_after_another(ScriptedSource(clock, failure=no_device())), stall_timeout_s=3
     )
@@ -207,7 +207,7 @@ def test_the_first_opening_fails_with_the_sources_own_error() -> None:
 
 
 def test_closing_an_open_input_stops_it() -> None:
-    clock = HandClock()
+    clock = ManualClock()
     source = ScriptedSource(clock)
     audio_input = open_intake(clock, source)
     audio_input.close()

@@ -139,7 +139,7 @@ def of_somebody_else(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "why"),
+    ("damage", "why"),
     [
         (link, "symbolic link"),
         (open_to_others, "others may write it (mode 0622)"),
@@ -148,10 +148,10 @@ def of_somebody_else(file: Path) -> None:
     ],
 )
 def test_a_file_that_others_may_have_written_is_not_believed(
-    file: Path, spoil: Callable[[Path], None], why: str
+    file: Path, damage: Callable[[Path], None], why: str
 ) -> None:
     saved(file)
-    spoil(file)
+    damage(file)
     with pytest.raises(UnreadableError) as caught:
         read_memory(file)
     assert why in caught.value.message

@@ -75,12 +75,12 @@ def test_nobody_holds_a_lock_file_that_does_not_exist(tmp_path: Path) -> None:
 
 
 def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.write_text("precious")
-    (tmp_path / "lock").symlink_to(victim)
+    target = tmp_path / "target"
+    target.write_text("precious")
+    (tmp_path / "lock").symlink_to(target)
     with pytest.raises(ControlError, match="cannot be opened"):
         InstanceLock(tmp_path / "lock").acquire()
-    assert victim.read_text() == "precious"
+    assert target.read_text() == "precious"
 
 
 def test_a_full_disk_hides_the_holder_but_not_the_lock(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from rigs.brokers import Mosquitto, Seen, eventually
 from tools.arbitration.__main__ import play
-from tools.arbitration.house import House
 from tools.arbitration.record import Listener
 from tools.arbitration.recordings import Scenario
+from tools.arbitration.rig import ArbitrationRig
 
 RECONNECTING = {
     "VOICE_DAEMON_MQTT__RECONNECT_MIN_S": "0.1",
@@ -35,9 +35,9 @@ def loud_and_clear(tries: int, *, every_s: float = 5.5, skew_ms: float = 60) -> 
     )
 
 
-def sessions(house: House, number: int) -> list[dict[str, Any]]:
+def sessions(rig: ArbitrationRig, number: int) -> list[dict[str, Any]]:
     """The sessions of a device that were not given up for another's, from its log."""
-    return [s for s in house.logged(number, "session.done") if s["reason"] != "cancelled"]
+    return [s for s in rig.logged(number, "session.done") if s["reason"] != "cancelled"]
 
 
 def test_each_wake_word_gets_one_session_and_the_command_is_whole(tmp_path: Path) -> None:
@@ -54,10 +54,10 @@ def test_each_wake_word_gets_one_session_and_the_command_is_whole(tmp_path: Path
 @pytest.mark.slow
 def test_without_a_broker_each_answers_alone(tmp_path: Path, broker: Mosquitto) -> None:
     broker.kill()
-    with House(tmp_path, broker.port, 2, loud_and_clear(1)) as house:
-        house.begin()
-        assert house.end() == [1, 1], "messages that nobody got are no success"
-        assert [len(sessions(house, number)) for number in range(2)] == [1, 1]
+    with ArbitrationRig(tmp_path, broker.port, 2, loud_and_clear(1)) as rig:
+        rig.begin()
+        assert rig.end() == [1, 1], "messages that nobody got are no success"
+        assert [len(sessions(rig, number)) for number in range(2)] == [1, 1]
 
 
 def test_a_broker_that_dies_in_the_window_leaves_nobody_without_an_answer(
@@ -78,25 +78,25 @@ def test_a_broker_that_dies_in_the_window_leaves_nobody_without_an_answer(
             super()._on_message(client, userdata, message)
 
     witness = Assassin(broker.port)
-    with House(tmp_path, broker.port, 2, scenario, RECONNECTING) as house:
-        house.begin()
+    with ArbitrationRig(tmp_path, broker.port, 2, scenario, RECONNECTING) as rig:
+        rig.begin()
         assert witness.has_struck.wait(60)
         witness.close()
         eventually(
-            lambda: min(len(house.logged(number, "wake.detected")) for number in range(2)) >= 1,
+            lambda: min(len(rig.logged(number, "wake.detected")) for number in range(2)) >= 1,
             "both answer by themselves",
         )
         eventually(
-            lambda: sum(len(sessions(house, number)) for number in range(2)) >= 3,
+            lambda: sum(len(sessions(rig, number)) for number in range(2)) >= 3,
             "all sessions without a broker are over",
         )
         broker.start()
         listener = Listener(broker.port)
-        house.end()
+        rig.end()
         listener.wait("voice/n0/availability", b"offline")
         listener.wait("voice/n1/availability", b"offline")
         live: list[Seen] = [m for m in listener.seen if m.topic.startswith("voice/arbitration/")]
         listener.close()
     assert live, "they speak to each other again"
-    ended = [session for number in range(2) for session in sessions(house, number)]
+    ended = [session for number in range(2) for session in sessions(rig, number)]
     assert 4 <= len(ended) <= 5

@@ -36,7 +36,7 @@ def room(tmp_path: Path, demo_clip: Path) -> Path:
     return file
 
 
-class House:
+class ReloadRig:
     """The daemon, its configuration, and what it says."""
 
     def __init__(self, daemon: DaemonProcess, home: Path, subscriber: Subscriber) -> None:
@@ -74,73 +74,73 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, voice_home: Path, room: Path) -> Iterator[House]:
+def rig(tmp_path: Path, voice_home: Path, room: Path) -> Iterator[ReloadRig]:
     broker = Mosquitto(tmp_path).start()
     subscriber = Subscriber(broker.port)
     variables = {"VOICE_DAEMON_MQTT__PORT": str(broker.port)}
     (voice_home / "config.toml").write_text(f'node_id = "{NODE}"\n')
     with DaemonProcess(("--input", room), voice_home, variables) as daemon:
-        yield House(daemon, voice_home, subscriber)
+        yield ReloadRig(daemon, voice_home, subscriber)
     subscriber.close()
     broker.kill()
 
 
-def test_what_can_be_changed_is_and_the_rest_is_named(house: House) -> None:
-    house.await_("state", b"idle")
-    house.reload('[wake]\nthreshold = 0.61\n[log]\nlevel = "debug"\n[wyoming]\nenabled = true\n')
-    house.await_("wake_threshold/state", b"0.61")
-    told = house.await_logged("config.reloaded")
+def test_what_can_be_changed_is_and_the_rest_is_named(rig: ReloadRig) -> None:
+    rig.await_("state", b"idle")
+    rig.reload('[wake]\nthreshold = 0.61\n[log]\nlevel = "debug"\n[wyoming]\nenabled = true\n')
+    rig.await_("wake_threshold/state", b"0.61")
+    told = rig.await_logged("config.reloaded")
     assert told["applied"] == ["wake.threshold", "log.level"]
     assert told["restart"] == ["wyoming.enabled"]
-    house.await_finals(1)
-    assert house.await_logged("transcript.partial")["level"] == "debug"
-    assert house.finals() == [SAID]
+    rig.await_finals(1)
+    assert rig.await_logged("transcript.partial")["level"] == "debug"
+    assert rig.finals() == [SAID]
 
 
-def test_a_wrong_configuration_is_refused_whole(house: House) -> None:
-    house.await_("state", b"idle")
-    house.reload("[wake]\nthreshold = 7\n[session]\nsilence_ms = 900\n")
-    error = json.loads(house.subscriber.wait(f"{ROOT}/error").payload)
+def test_a_wrong_configuration_is_refused_whole(rig: ReloadRig) -> None:
+    rig.await_("state", b"idle")
+    rig.reload("[wake]\nthreshold = 7\n[session]\nsilence_ms = 900\n")
+    error = json.loads(rig.subscriber.wait(f"{ROOT}/error").payload)
     assert error["code"] == "config.invalid"
     assert "threshold = 7" in error["message"]
-    house.reload("[session]\nsilence_ms = 900\n")
-    house.await_("silence_ms/state", b"900")
-    assert house.said("silence_ms/state") == [b"700", b"900"]
-    assert house.daemon.is_running
+    rig.reload("[session]\nsilence_ms = 900\n")
+    rig.await_("silence_ms/state", b"900")
+    assert rig.said("silence_ms/state") == [b"700", b"900"]
+    assert rig.daemon.is_running
 
 
-def test_another_recogniser_takes_over_between_two_commands(house: House, tmp_path: Path) -> None:
+def test_another_recogniser_takes_over_between_two_commands(rig: ReloadRig, tmp_path: Path) -> None:
     model = shutil.copytree(tiny_en_folder(), tmp_path / "mine")
-    house.subscriber.wait_for(lambda m: m.topic == f"{ROOT}/transcript/partial")
-    house.reload(f'[asr]\nmodel = "{model}"\n')
-    house.await_finals(1)
-    house.subscriber.wait_for(
+    rig.subscriber.wait_for(lambda m: m.topic == f"{ROOT}/transcript/partial")
+    rig.reload(f'[asr]\nmodel = "{model}"\n')
+    rig.await_finals(1)
+    rig.subscriber.wait_for(
         lambda m: m.topic == f"{ROOT}/info" and json.loads(m.payload)["model"] == str(model)
     )
-    before = len(house.finals())
-    house.await_finals(before + 1)
-    assert set(house.finals()) == {SAID}
-    (began,) = house.logged("config.reloaded")
-    (ended,) = house.logged("asr.switched")
-    closed = house.logged("session.done")[0]
+    before = len(rig.finals())
+    rig.await_finals(before + 1)
+    assert set(rig.finals()) == {SAID}
+    (began,) = rig.logged("config.reloaded")
+    (ended,) = rig.logged("asr.switched")
+    closed = rig.logged("session.done")[0]
     assert began["at"] < closed["at"] < ended["at"]
-    assert house.logged("asr.switch_ended")[0]["steps"] > 10
-    assert {session["reason"] for session in house.logged("session.done")} == {"silence"}
+    assert rig.logged("asr.switch_ended")[0]["steps"] > 10
+    assert {session["reason"] for session in rig.logged("session.done")} == {"silence"}
 
 
 def test_a_recogniser_that_does_not_work_never_replaces_one_that_does(
-    house: House, tmp_path: Path
+    rig: ReloadRig, tmp_path: Path
 ) -> None:
     model = shutil.copytree(tiny_en_folder(), tmp_path / "broken")
     weights = model / "model.bin"
     weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
-    house.await_("state", b"idle")
-    house.reload(f'[asr]\nmodel = "{model}"\n')
-    error = json.loads(house.subscriber.wait(f"{ROOT}/error").payload)
+    rig.await_("state", b"idle")
+    rig.reload(f'[asr]\nmodel = "{model}"\n')
+    error = json.loads(rig.subscriber.wait(f"{ROOT}/error").payload)
     assert error["code"] == "asr.not_switched"
     assert "tiny.en goes on" in error["message"]
-    house.await_("state", b"degraded")
-    house.await_finals(1)
-    assert house.finals()[-1] == SAID
-    house.reload("")
-    house.subscriber.wait_for(lambda _: house.said("state")[-1] != b"degraded")
+    rig.await_("state", b"degraded")
+    rig.await_finals(1)
+    assert rig.finals()[-1] == SAID
+    rig.reload("")
+    rig.subscriber.wait_for(lambda _: rig.said("state")[-1] != b"degraded")

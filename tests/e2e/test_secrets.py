@@ -24,7 +24,7 @@ import trustme
 
 from rigs.brokers import HOST, Mosquitto, Seen, eventually, free_port, password_program
 from support.daemon_process import DaemonProcess, run_daemonctl
-from support.heard_file import CRASH_VARIABLE, with_microphone
+from support.file_microphone import CRASH_VARIABLE, with_microphone
 from support.subscriber import Subscriber
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import ControlError
@@ -39,7 +39,7 @@ FAULT_EXIT = 75
 
 
 @dataclass
-class House:
+class SecretsRig:
     """A broker that wants all three proofs, and a daemon's configuration that gives them."""
 
     folder: Path
@@ -120,13 +120,13 @@ class House:
 class Witness:
     """Everything that was seen of a daemon, by where it was seen."""
 
-    house: House
+    rig: SecretsRig
     daemon: DaemonProcess
     seen: dict[str, str] = field(default_factory=dict)
 
     def ask(self, when: str) -> Self:
         """Ask by every verb, good and bad, and by the commands that print."""
-        path = self.house.home / "voice-daemon.sock"
+        path = self.rig.home / "voice-daemon.sock"
         for verb in ("status", "cancel", "reset-settings", "none"):
             try:
                 answer = json.dumps(ControlClient(path).request(verb))
@@ -142,7 +142,7 @@ class Witness:
         return self
 
     def command(self, when: str, *arguments: str) -> None:
-        done = run_daemonctl("--config", self.house.config, *arguments, home=self.house.home)
+        done = run_daemonctl("--config", self.rig.config, *arguments, home=self.rig.home)
         said = done.stdout + done.stderr
         assert said
         self.seen[f"{when}: daemonctl {' '.join(arguments)}"] = said
@@ -156,19 +156,19 @@ class Witness:
     def problem(self) -> str:
         """What is wrong with the connection, as `status` has it."""
         with suppress(ControlError):
-            status = ControlClient(self.house.home / "voice-daemon.sock").request("status")
+            status = ControlClient(self.rig.home / "voice-daemon.sock").request("status")
             return str(status["mqtt"]["last_error"])
         return ""
 
     def files(self) -> dict[Path, bytes]:
         """What lies below the daemon's home."""
-        found = (path for path in self.house.home.rglob("*") if path.is_file())
+        found = (path for path in self.rig.home.rglob("*") if path.is_file())
         return {path: path.read_bytes() for path in found}
 
     def everything(self, *, but_transcripts: bool = False) -> dict[str, str]:
         """All that was seen; MQTT by topic."""
         everything = dict(self.seen)
-        for message in self.house.heard:
+        for message in self.rig.heard:
             if not (but_transcripts and "/transcript/" in message.topic):
                 everything.setdefault(message.topic, "")
                 everything[message.topic] += f"{message.topic} {message.payload!r}\n"
@@ -178,19 +178,19 @@ class Witness:
 
 
 @contextmanager
-def house_of_its_own() -> Iterator[House]:
+def rig_of_its_own() -> Iterator[SecretsRig]:
     # Not pytest's folder, whose path is too long for a socket.
     with tempfile.TemporaryDirectory(prefix="vd-") as folder:
-        house = House(Path(folder))
+        rig = SecretsRig(Path(folder))
         try:
-            yield house
+            yield rig
         finally:
-            house.close()
+            rig.close()
 
 
-def finals(house: House) -> list[dict[str, Any]]:
+def finals(rig: SecretsRig) -> list[dict[str, Any]]:
     topic = f"voice/{NODE}/transcript/final"
-    return [json.loads(m.payload) for m in house.heard if m.topic == topic]
+    return [json.loads(m.payload) for m in rig.heard if m.topic == topic]
 
 
 @pytest.fixture(scope="module")
@@ -206,20 +206,20 @@ def sound() -> Iterator[Path]:
         yield path
 
 
-def break_login(house: House, witness: Witness) -> None:
+def break_login(rig: SecretsRig, witness: Witness) -> None:
     """Let each proof fail in turn, and ask the daemon about it each time."""
-    good_key, good_ca = house.key.read_text(), house.ca.read_text()
+    good_key, good_ca = rig.key.read_text(), rig.ca.read_text()
     stranger = trustme.CA().cert_pem.bytes().decode()
     faults = (
-        (house.password, WRONG_PASSWORD, PASSWORD, "refused our credentials"),
-        (house.ca, stranger, good_ca, "certificate"),
-        (house.key, BAD_KEY, good_key, "key_file"),
-        (house.password, "", PASSWORD, "password_file"),
+        (rig.password, WRONG_PASSWORD, PASSWORD, "refused our credentials"),
+        (rig.ca, stranger, good_ca, "certificate"),
+        (rig.key, BAD_KEY, good_key, "key_file"),
+        (rig.password, "", PASSWORD, "password_file"),
     )
     for path, bad, good, said in faults:
         path.write_text(bad)
-        house.broker.kill()
-        house.start_broker()
+        rig.broker.kill()
+        rig.start_broker()
         eventually(lambda said=said: said in witness.problem(), f"a problem with {path.name}")  # type: ignore[misc]
         when = f"bad {path.name} ({len(bad)} characters)"
         witness.ask(when)
@@ -232,20 +232,20 @@ def break_login(house: House, witness: Witness) -> None:
 @pytest.fixture(scope="module")
 def witness(sound: Path) -> Iterator[Witness]:
     """A daemon's life: a command, every fault of its login, two failures of the model, its end."""
-    with house_of_its_own() as house:
-        yield life(house, sound)
+    with rig_of_its_own() as rig:
+        yield life(rig, sound)
 
 
-def life(house: House, sound: Path) -> Witness:
-    flag = house.folder / "crash"
+def life(rig: SecretsRig, sound: Path) -> Witness:
+    flag = rig.folder / "crash"
     variables = {**TOKENS, CRASH_VARIABLE: str(flag)}
-    arguments = ("--config", house.config)
-    with DaemonProcess(arguments, house.home, variables, with_microphone(sound)) as daemon:
-        witness = Witness(house, daemon)
-        house.subscribers[0].wait_for(lambda message: message.topic.endswith("/transcript/final"))
-        assert SPOKEN in finals(house)[0]["text"].lower()
+    arguments = ("--config", rig.config)
+    with DaemonProcess(arguments, rig.home, variables, with_microphone(sound)) as daemon:
+        witness = Witness(rig, daemon)
+        rig.subscribers[0].wait_for(lambda message: message.topic.endswith("/transcript/final"))
+        assert SPOKEN in finals(rig)[0]["text"].lower()
         witness.ask("at work").process_list()
-        break_login(house, witness)
+        break_login(rig, witness)
         flag.touch()
         assert daemon.wait() == FAULT_EXIT
         witness.seen["stdout and stderr"] = "\n".join(daemon._process.communicate())
@@ -261,7 +261,7 @@ def places_of(needle: str, everything: dict[str, str]) -> list[str]:
 def test_no_secret_is_in_anything_that_the_daemon_writes_or_publishes(witness: Witness) -> None:
     everything = witness.everything()
     assert places_of("voice", everything), "the search finds nothing at all"
-    key_lines = witness.house.key.read_text().splitlines()[1:-1]
+    key_lines = witness.rig.key.read_text().splitlines()[1:-1]
     for secret in (PASSWORD, WRONG_PASSWORD, BAD_KEY, *TOKENS.values(), *key_lines[:3]):
         assert places_of(secret, everything) == []
 
@@ -297,10 +297,10 @@ def test_no_core_file_is_written_when_it_crashes(sound: Path) -> None:
     if sys.platform != "linux":
         pytest.skip("only Linux tells the limits of another process")
     with (
-        house_of_its_own() as house,
-        DaemonProcess(("--config", house.config), house.home, {}, with_microphone(sound)) as daemon,
+        rig_of_its_own() as rig,
+        DaemonProcess(("--config", rig.config), rig.home, {}, with_microphone(sound)) as daemon,
     ):
-        house.subscribers[0].wait_for(lambda message: message.topic.endswith("/availability"))
+        rig.subscribers[0].wait_for(lambda message: message.topic.endswith("/availability"))
         limits = Path(f"/proc/{daemon.pid}/limits").read_text().splitlines()
     assert next(line.split() for line in limits if "core file" in line)[4:6] == ["0", "0"]
 
@@ -323,15 +323,13 @@ def test_sound_is_kept_when_the_owner_wants_it_and_status_says_so(
 ) -> None:
     wanted = {"VOICE_DAEMON_PRIVACY__SAVE_AUDIO": "true"}
     with (
-        house_of_its_own() as house,
-        DaemonProcess(
-            ("--config", house.config), house.home, wanted, with_microphone(sound)
-        ) as daemon,
+        rig_of_its_own() as rig,
+        DaemonProcess(("--config", rig.config), rig.home, wanted, with_microphone(sound)) as daemon,
     ):
-        house.subscribers[0].wait_for(lambda message: b'"ended"' in message.payload)
-        kept = house.home / "audio"
+        rig.subscribers[0].wait_for(lambda message: b'"ended"' in message.payload)
+        kept = rig.home / "audio"
         eventually(lambda: kept.is_dir() and list(kept.glob("*.wav")), "a file")
-        witness = Witness(house, daemon)
+        witness = Witness(rig, daemon)
         eventually(lambda: "audio.saved" in witness.everything()["voice-daemon.jsonl"], "written")
         (first, *_) = sorted(kept.iterdir())
         witness.command("kept", "status")

@@ -1,4 +1,4 @@
-"""A house for each test of this folder, all of which are left out of the ordinary run."""
+"""A fault rig for each test of this folder; the ordinary run leaves the folder out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from faults.rig import House
+from faults.rig import FaultRig
 from rigs.virtual_microphone import VirtualMicrophone, why_not
 
 _HERE = Path(__file__).parent
@@ -35,23 +35,23 @@ def microphone() -> Iterator[VirtualMicrophone]:
 
 
 @pytest.fixture
-def new_house(microphone: VirtualMicrophone) -> Iterator[Callable[..., House]]:
-    """Make a house; the arguments are lines for the broker's configuration."""
-    houses: list[House] = []
+def new_rig(microphone: VirtualMicrophone) -> Iterator[Callable[..., FaultRig]]:
+    """Make a rig; the arguments are lines for the broker's configuration."""
+    rigs: list[FaultRig] = []
 
-    def make(*broker_settings: str) -> House:
-        houses.append(House(microphone, *broker_settings))
-        return houses[-1]
+    def make(*broker_settings: str) -> FaultRig:
+        rigs.append(FaultRig(microphone, *broker_settings))
+        return rigs[-1]
 
     yield make
-    for house in houses:
-        house.__exit__()
+    for rig in rigs:
+        rig.__exit__()
 
 
 @pytest.fixture
-def house(new_house: Callable[..., House]) -> House:
-    """Make a house with a broker that takes everybody."""
-    return new_house()
+def rig(new_rig: Callable[..., FaultRig]) -> FaultRig:
+    """Make a rig with a broker that takes everybody."""
+    return new_rig()
 
 
 @pytest.fixture

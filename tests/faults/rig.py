@@ -1,7 +1,7 @@
 """A daemon with a real microphone, a real broker and a network between them that can be hurt.
 
 Gives a test what the world sees of it: messages, status, the log, the process's footprint. The
-account that every test ends with is here too. Knows no fault.
+delivery check that every test ends with is here too. Knows no fault.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class Footprint:
         )
 
 
-class House:
+class FaultRig:
     """Everything but the daemon runs from the start; `daemon` gives that one."""
 
     def __init__(self, microphone: VirtualMicrophone, *broker_settings: str) -> None:
         # A Unix socket's path must be short, and pytest's folders are not.
-        self.folder = Path(tempfile.mkdtemp(prefix="house-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="rig-"))
         self.home = self.folder / "home"
         self.home.mkdir()
         self.view = self.home
@@ -181,7 +181,7 @@ class House:
     def logged(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.log_lines() if line["event"] == event]
 
-    def assert_books_balance(self) -> None:
+    def assert_nothing_is_lost_or_doubled(self) -> None:
         """Assert what holds after every fault.
 
         Every session that started has ended, once; one that ended without was announced too

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.rig import Footprint, House
+from faults.rig import FaultRig, Footprint
 from faults.sabotage import CLOCK_VARIABLE, HANG_VARIABLE, with_fault
 from support.daemon_process import DaemonProcess, run_daemonctl
 
@@ -20,86 +20,86 @@ SHORT_QUEUE = {"VOICE_DAEMON_AUDIO__QUEUE_MAX_MS": "5000"}
 """As it is by default: what waits longer is no command any more."""
 
 
-def reasons(house: House) -> list[str]:
-    return [m["reason"] for m in house.on("session") if m["event_type"] == "ended"]
+def reasons(rig: FaultRig) -> list[str]:
+    return [m["reason"] for m in rig.on("session") if m["event_type"] == "ended"]
 
 
-def finds_its_words(house: House) -> None:
-    house.wait_for(lambda: house.wire.on("transcript/partial"), "words")
+def finds_its_words(rig: FaultRig) -> None:
+    rig.wait_for(lambda: rig.wire.on("transcript/partial"), "words")
 
 
 @pytest.mark.parametrize("stopped_s", [5, LONGER_THAN_THE_WATCHDOG_WAITS_S])
-def test_a_process_that_was_stopped_goes_on(stopped_s: int, house: House, demo_clip: Path) -> None:
-    with house.daemon() as daemon:
-        house.wait_for_ready()
-        house.hears(demo_clip)
+def test_a_process_that_was_stopped_goes_on(stopped_s: int, rig: FaultRig, demo_clip: Path) -> None:
+    with rig.daemon() as daemon:
+        rig.wait_for_ready()
+        rig.hears(demo_clip)
         daemon.signal(signal.SIGSTOP)
         time.sleep(stopped_s)
         daemon.signal(signal.SIGCONT)
-        house.wait_for(lambda: house.logged("input.back"), "the microphone is opened again")
-        house.wait_for_ready()
-        house.wait_for(lambda: audio_is_fresh(house), "the microphone delivers")
-        house.hears(demo_clip)
+        rig.wait_for(lambda: rig.logged("input.back"), "the microphone is opened again")
+        rig.wait_for_ready()
+        rig.wait_for(lambda: audio_is_fresh(rig), "the microphone delivers")
+        rig.hears(demo_clip)
         assert daemon.is_running
     if stopped_s == LONGER_THAN_THE_WATCHDOG_WAITS_S:
-        assert house.logged("daemon.was_stopped")
-    house.assert_books_balance()
+        assert rig.logged("daemon.was_stopped")
+    rig.assert_nothing_is_lost_or_doubled()
 
 
 def test_a_process_stopped_in_a_session_ends_it_and_says_no_old_command(
-    house: House, demo_clip: Path
+    rig: FaultRig, demo_clip: Path
 ) -> None:
-    with house.daemon(**SHORT_QUEUE) as daemon:
-        house.wait_for_ready()
-        house.wire.at_publish("wake", lambda: daemon.signal(signal.SIGSTOP))
-        house.microphone.play(demo_clip)
+    with rig.daemon(**SHORT_QUEUE) as daemon:
+        rig.wait_for_ready()
+        rig.wire.at_publish("wake", lambda: daemon.signal(signal.SIGSTOP))
+        rig.microphone.play(demo_clip)
         time.sleep(LONGER_THAN_THE_WATCHDOG_WAITS_S)
         daemon.signal(signal.SIGCONT)
-        house.wait_for(lambda: reasons(house), "the session ends")
-        house.wait_for(lambda: house.logged("input.back"), "the microphone is opened again")
-        house.wait_for_ready()
-        house.wait_for(lambda: audio_is_fresh(house), "the microphone delivers")
-        house.hears(demo_clip)
+        rig.wait_for(lambda: reasons(rig), "the session ends")
+        rig.wait_for(lambda: rig.logged("input.back"), "the microphone is opened again")
+        rig.wait_for_ready()
+        rig.wait_for(lambda: audio_is_fresh(rig), "the microphone delivers")
+        rig.hears(demo_clip)
         assert daemon.is_running
-    first = next(m for m in house.on("session") if m["event_type"] == "ended")
+    first = next(m for m in rig.on("session") if m["event_type"] == "ended")
     assert first["finals"] == 0, first
-    assert len(house.on("transcript/final")) == 1
-    house.assert_books_balance()
+    assert len(rig.on("transcript/final")) == 1
+    rig.assert_nothing_is_lost_or_doubled()
 
 
-def audio_is_fresh(house: House) -> bool:
-    status = house.status()
+def audio_is_fresh(rig: FaultRig) -> bool:
+    status = rig.status()
     return bool(status) and status["mic"]["last_block_age_ms"] < 500  # type: ignore[index]
 
 
 def test_a_killed_daemon_is_offline_and_the_next_one_takes_its_place(
-    house: House, demo_clip: Path
+    rig: FaultRig, demo_clip: Path
 ) -> None:
-    with house.daemon() as daemon:
-        house.wait_for_ready()
-        house.wire.at_publish("transcript/partial", lambda: daemon.signal(signal.SIGKILL))
-        house.microphone.play(demo_clip)
+    with rig.daemon() as daemon:
+        rig.wait_for_ready()
+        rig.wire.at_publish("transcript/partial", lambda: daemon.signal(signal.SIGKILL))
+        rig.microphone.play(demo_clip)
         assert daemon.wait() == -signal.SIGKILL
-        house.wait_for(lambda: "offline" in house.on("availability"), "the will speaks")
-    with house.daemon() as daemon:
-        house.wait_for_ready()
-        final = house.hears(demo_clip)
+        rig.wait_for(lambda: "offline" in rig.on("availability"), "the will speaks")
+    with rig.daemon() as daemon:
+        rig.wait_for_ready()
+        final = rig.hears(demo_clip)
         daemon.signal(signal.SIGTERM)
         assert daemon.wait(15) == 0
-    opened = [m["session_id"] for m in house.on("session") if m["event_type"] == "started"]
+    opened = [m["session_id"] for m in rig.on("session") if m["event_type"] == "started"]
     assert len(set(opened)) == 2
     assert final["session_id"] == opened[1]
-    assert house.on("availability") == ["online", "offline", "online", "offline"]
+    assert rig.on("availability") == ["online", "offline", "online", "offline"]
 
 
-def test_a_second_daemon_leaves_the_first_one_alone(house: House, demo_clip: Path) -> None:
-    with house.daemon() as daemon:
-        house.wait_for_ready()
-        second = run_daemonctl("run", home=house.home)
+def test_a_second_daemon_leaves_the_first_one_alone(rig: FaultRig, demo_clip: Path) -> None:
+    with rig.daemon() as daemon:
+        rig.wait_for_ready()
+        second = run_daemonctl("run", home=rig.home)
         assert second.returncode == 0
         assert str(daemon.pid) in second.stderr
-        house.hears(demo_clip)
-    house.assert_books_balance()
+        rig.hears(demo_clip)
+    rig.assert_nothing_is_lost_or_doubled()
 
 
 @pytest.fixture
@@ -108,62 +108,62 @@ def flag(tmp_path: Path) -> Path:
     return tmp_path / "hang"
 
 
-def stuck(house: House, flag: Path) -> DaemonProcess:
-    return house.daemon(*with_fault("recogniser"), **SHORT_QUEUE, **{HANG_VARIABLE: str(flag)})
+def stuck(rig: FaultRig, flag: Path) -> DaemonProcess:
+    return rig.daemon(*with_fault("recogniser"), **SHORT_QUEUE, **{HANG_VARIABLE: str(flag)})
 
 
 def test_a_recogniser_that_hangs_is_given_up_with_its_session(
-    house: House, demo_clip: Path, flag: Path
+    rig: FaultRig, demo_clip: Path, flag: Path
 ) -> None:
-    with stuck(house, flag) as daemon:
-        house.wait_for_ready()
+    with stuck(rig, flag) as daemon:
+        rig.wait_for_ready()
         flag.touch()
-        house.microphone.play(demo_clip)
+        rig.microphone.play(demo_clip)
         assert daemon.wait(60) == FAULT
         words = daemon.last_words()
     assert words.startswith("daemonctl: the recogniser did not answer")
     assert len(words.splitlines()) == 2, words
-    house.wait_for(lambda: "offline" in house.on("availability"), "offline")
-    assert reasons(house) == ["error"]
-    assert {m["code"] for m in house.on("error")} >= {
+    rig.wait_for(lambda: "offline" in rig.on("availability"), "offline")
+    assert reasons(rig) == ["error"]
+    assert {m["code"] for m in rig.on("error")} >= {
         "daemon.worker_hung",
         "session.command_lost",
     }
-    house.assert_books_balance()
+    rig.assert_nothing_is_lost_or_doubled()
 
 
 def test_a_stop_while_the_recogniser_hangs_is_in_time(
-    house: House, demo_clip: Path, flag: Path
+    rig: FaultRig, demo_clip: Path, flag: Path
 ) -> None:
-    with stuck(house, flag) as daemon:
-        house.wait_for_ready()
+    with stuck(rig, flag) as daemon:
+        rig.wait_for_ready()
         flag.touch()
-        house.microphone.play(demo_clip)
-        house.wait_for(lambda: house.on("session"), "the session starts")
+        rig.microphone.play(demo_clip)
+        rig.wait_for(lambda: rig.on("session"), "the session starts")
         daemon.signal(signal.SIGTERM)
         assert daemon.wait(15) == 0
-    house.wait_for(lambda: "offline" in house.on("availability"), "offline")
-    assert reasons(house) == ["shutdown"]
-    house.assert_books_balance()
+    rig.wait_for(lambda: "offline" in rig.on("availability"), "offline")
+    assert reasons(rig) == ["shutdown"]
+    rig.assert_nothing_is_lost_or_doubled()
 
 
 def test_a_recogniser_that_hangs_for_a_while_costs_no_more_than_that_session(
-    house: House, demo_clip: Path, flag: Path
+    rig: FaultRig, demo_clip: Path, flag: Path
 ) -> None:
-    with stuck(house, flag) as daemon:
-        house.wait_for_ready()
-        house.hears(demo_clip)
+    with stuck(rig, flag) as daemon:
+        rig.wait_for_ready()
+        rig.hears(demo_clip)
         before = Footprint.of(daemon.pid)
         flag.touch()
-        house.microphone.play(demo_clip)
+        rig.microphone.play(demo_clip)
         time.sleep(10)
         flag.unlink()
-        house.wait_for(lambda: len(reasons(house)) == 2, "the session ends")
-        house.wait_for_ready()
-        house.hears(demo_clip)
+        rig.wait_for(lambda: len(reasons(rig)) == 2, "the session ends")
+        rig.wait_for_ready()
+        rig.hears(demo_clip)
         assert Footprint.of(daemon.pid).threads <= before.threads
-    assert reasons(house)[1] in {"overload", "silence"}
-    house.assert_books_balance()
+    assert reasons(rig)[1] in {"overload", "silence"}
+    rig.assert_nothing_is_lost_or_doubled()
 
 
 @pytest.fixture
@@ -188,46 +188,46 @@ def with_clock(clock: Path) -> dict[str, str]:
 
 
 def test_a_clock_set_back_changes_nothing_but_the_time(
-    house: House, demo_clip: Path, clock: Path
+    rig: FaultRig, demo_clip: Path, clock: Path
 ) -> None:
-    with house.daemon(**with_clock(clock)):
-        house.wait_for_ready()
-        house.wire.at_publish("wake", lambda: set_clock(clock, -HOUR_S))
-        house.hears(demo_clip)
-        final = house.hears(demo_clip)
+    with rig.daemon(**with_clock(clock)):
+        rig.wait_for_ready()
+        rig.wire.at_publish("wake", lambda: set_clock(clock, -HOUR_S))
+        rig.hears(demo_clip)
+        final = rig.hears(demo_clip)
         assert off_by_s(final["at"]) == pytest.approx(-HOUR_S, abs=60)
-    assert reasons(house) == ["silence", "silence"]
-    house.assert_books_balance()
+    assert reasons(rig) == ["silence", "silence"]
+    rig.assert_nothing_is_lost_or_doubled()
 
 
 def test_a_clock_set_forward_is_taken_for_a_sleep(
-    house: House, long_clip: Path, demo_clip: Path, clock: Path
+    rig: FaultRig, long_clip: Path, demo_clip: Path, clock: Path
 ) -> None:
     program = with_fault("wall clock")
-    with house.daemon(*program, **{CLOCK_VARIABLE: str(clock)}):
-        house.wait_for_ready()
-        house.wire.at_publish("transcript/partial", lambda: set_clock(clock, HOUR_S))
-        house.microphone.play(long_clip)
-        house.wait_for(lambda: reasons(house), "the session ends")
-        assert reasons(house) == ["mic_lost"]
-        house.wait_for_ready()
-        house.hears(demo_clip)
-        assert house.wait_for_ready()["mic"]["reopens"] == 1
-    house.assert_books_balance()
+    with rig.daemon(*program, **{CLOCK_VARIABLE: str(clock)}):
+        rig.wait_for_ready()
+        rig.wire.at_publish("transcript/partial", lambda: set_clock(clock, HOUR_S))
+        rig.microphone.play(long_clip)
+        rig.wait_for(lambda: reasons(rig), "the session ends")
+        assert reasons(rig) == ["mic_lost"]
+        rig.wait_for_ready()
+        rig.hears(demo_clip)
+        assert rig.wait_for_ready()["mic"]["reopens"] == 1
+    rig.assert_nothing_is_lost_or_doubled()
 
 
 def test_a_final_that_waits_for_the_broker_gets_no_older_by_a_clock_that_is_set(
-    house: House, demo_clip: Path, clock: Path
+    rig: FaultRig, demo_clip: Path, clock: Path
 ) -> None:
-    with house.daemon(**with_clock(clock)):
-        house.wait_for_ready()
-        house.wire.at_publish("transcript/final", house.wire.cut)
-        house.microphone.play(demo_clip)
-        house.wait_for(lambda: house.logged("session.done"), "the session is done")
+    with rig.daemon(**with_clock(clock)):
+        rig.wait_for_ready()
+        rig.wire.at_publish("transcript/final", rig.wire.cut)
+        rig.microphone.play(demo_clip)
+        rig.wait_for(lambda: rig.logged("session.done"), "the session is done")
         set_clock(clock, HOUR_S)
-        house.wire.mend()
-        house.wait_for(lambda: house.on("transcript/final"), "the final arrives")
-    house.assert_books_balance()
+        rig.wire.mend()
+        rig.wait_for(lambda: rig.on("transcript/final"), "the final arrives")
+    rig.assert_nothing_is_lost_or_doubled()
 
 
 def set_clock(clock: Path, by_s: int) -> None:

@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from faults.rig import Footprint, House
+from faults.rig import FaultRig, Footprint
 from rigs import fake_hub
 from support.daemon_process import DaemonProcess, daemon_environment
 
@@ -48,14 +48,14 @@ POLLABLE: Final = 5
 DAEMONCTL = (sys.executable, "-m", "voice_daemon")
 
 
-def look_into(house: House, daemon: DaemonProcess) -> None:
+def look_into(rig: FaultRig, daemon: DaemonProcess) -> None:
     """See the disk that only the daemon sees."""
-    house.view = Path(f"/proc/{daemon.pid}/root{house.home}")
+    rig.view = Path(f"/proc/{daemon.pid}/root{rig.home}")
 
 
-def fill(house: House) -> Path:
+def fill(rig: FaultRig) -> Path:
     """Use up every byte of the daemon's disk; give the file that has them."""
-    return fill_up(house.view)
+    return fill_up(rig.view)
 
 
 def fill_up(folder: Path) -> Path:
@@ -68,59 +68,59 @@ def fill_up(folder: Path) -> Path:
 
 
 @needs_small_disk
-def test_a_full_disk_stops_the_log_and_nothing_else(house: House, demo_clip: Path) -> None:
-    with house.daemon(*on_a_small_disk(*DAEMONCTL), VOICE_DAEMON_LOG__LEVEL="debug") as daemon:
-        look_into(house, daemon)
-        house.wait_for_ready()
-        filler = fill(house)
+def test_a_full_disk_stops_the_log_and_nothing_else(rig: FaultRig, demo_clip: Path) -> None:
+    with rig.daemon(*on_a_small_disk(*DAEMONCTL), VOICE_DAEMON_LOG__LEVEL="debug") as daemon:
+        look_into(rig, daemon)
+        rig.wait_for_ready()
+        filler = fill(rig)
         for _ in range(3):
-            house.hears(demo_clip)
-        n_lines = len(house.log_lines())
+            rig.hears(demo_clip)
+        n_lines = len(rig.log_lines())
         filler.unlink()
-        house.hears(demo_clip)
-        assert len(house.log_lines()) > n_lines
+        rig.hears(demo_clip)
+        assert len(rig.log_lines()) > n_lines
         daemon.signal(signal.SIGTERM)
         assert daemon.wait(15) == 0
         words = daemon.last_words()
     assert len(words.splitlines()) == 1, words
     assert "No space left" in words
-    house.assert_books_balance()
+    rig.assert_nothing_is_lost_or_doubled()
 
 
 @needs_small_disk
 def test_a_full_disk_at_the_start_does_not_keep_it_from_listening(
-    house: House, demo_clip: Path
+    rig: FaultRig, demo_clip: Path
 ) -> None:
-    with house.daemon(*on_a_small_disk(*DAEMONCTL, full=True)) as daemon:
-        look_into(house, daemon)
-        house.wait_for_ready()
-        house.hears(demo_clip)
+    with rig.daemon(*on_a_small_disk(*DAEMONCTL, full=True)) as daemon:
+        look_into(rig, daemon)
+        rig.wait_for_ready()
+        rig.hears(demo_clip)
         daemon.signal(signal.SIGTERM)
         assert daemon.wait(15) == 0
-    house.assert_books_balance()
+    rig.assert_nothing_is_lost_or_doubled()
 
 
 @needs_small_disk
 def test_a_setting_that_a_full_disk_refuses_is_in_force_and_saved_later(
-    house: House, demo_clip: Path
+    rig: FaultRig, demo_clip: Path
 ) -> None:
-    with house.daemon(*on_a_small_disk(*DAEMONCTL)) as daemon:
-        look_into(house, daemon)
-        house.wait_for_ready()
-        filler = fill(house)
-        house.tell("wake_threshold/set", "0.42")
-        house.wait_for(
-            lambda: [m for m in house.on("error") if m["code"] == "settings.not_saved"], "told"
+    with rig.daemon(*on_a_small_disk(*DAEMONCTL)) as daemon:
+        look_into(rig, daemon)
+        rig.wait_for_ready()
+        filler = fill(rig)
+        rig.tell("wake_threshold/set", "0.42")
+        rig.wait_for(
+            lambda: [m for m in rig.on("error") if m["code"] == "settings.not_saved"], "told"
         )
-        assert house.on("wake_threshold/state")[-1] == "0.42"
+        assert rig.on("wake_threshold/state")[-1] == "0.42"
         time.sleep(3)
-        assert [m["code"] for m in house.on("error")].count("settings.not_saved") == 1
+        assert [m["code"] for m in rig.on("error")].count("settings.not_saved") == 1
         filler.unlink()
-        state = house.view / "state.json"
-        house.wait_for(lambda: "0.42" in state.read_text(), "saved")
-        assert not list(house.view.glob(".state.json.*"))
-        house.hears(demo_clip)
-    house.assert_books_balance()
+        state = rig.view / "state.json"
+        rig.wait_for(lambda: "0.42" in state.read_text(), "saved")
+        assert not list(rig.view.glob(".state.json.*"))
+        rig.hears(demo_clip)
+    rig.assert_nothing_is_lost_or_doubled()
 
 
 MODEL_REPO = "mlx-community/whisper-tiny-mlx"
@@ -193,43 +193,43 @@ def limit_descriptors(daemon: DaemonProcess) -> tuple[int, int]:
 
 
 def test_a_daemon_without_file_descriptors_finds_the_broker_again_once_it_has_some(
-    house: House, demo_clip: Path
+    rig: FaultRig, demo_clip: Path
 ) -> None:
-    with house.daemon() as daemon:
-        house.wait_for_ready()
-        house.hears(demo_clip)
+    with rig.daemon() as daemon:
+        rig.wait_for_ready()
+        rig.hears(demo_clip)
         footprint = Footprint.of(daemon.pid)
         before = limit_descriptors(daemon)
-        house.hears(demo_clip)  # nothing that runs needs a new one
-        house.broker.kill()
-        house.wait_for(
-            lambda: any(line["event"] == "mqtt.fault" for line in house.log_lines()), "noticed"
+        rig.hears(demo_clip)  # nothing that runs needs a new one
+        rig.broker.kill()
+        rig.wait_for(
+            lambda: any(line["event"] == "mqtt.fault" for line in rig.log_lines()), "noticed"
         )
-        house.revive_broker()
+        rig.revive_broker()
         time.sleep(5)
         resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, before)
-        house.wait_for_ready()
-        house.hears(demo_clip)
+        rig.wait_for_ready()
+        rig.hears(demo_clip)
         assert Footprint.of(daemon.pid).threads <= footprint.threads
         assert Footprint.of(daemon.pid).descriptors <= footprint.descriptors
-    assert not [line for line in house.log_lines() if "exception" in line]
-    house.assert_books_balance()
+    assert not [line for line in rig.log_lines() if "exception" in line]
+    rig.assert_nothing_is_lost_or_doubled()
 
 
 def test_a_microphone_lost_without_file_descriptors_is_left_to_a_restart(
-    house: House, demo_clip: Path
+    rig: FaultRig, demo_clip: Path
 ) -> None:
-    with house.daemon() as daemon:
-        house.wait_for_ready()
-        house.hears(demo_clip)
+    with rig.daemon() as daemon:
+        rig.wait_for_ready()
+        rig.hears(demo_clip)
         limit_descriptors(daemon)
-        house.microphone.unplug()
-        house.wait_for(lambda: "degraded" in house.on("state"), "degraded")
-        house.microphone.plug_in()
+        rig.microphone.unplug()
+        rig.wait_for(lambda: "degraded" in rig.on("state"), "degraded")
+        rig.microphone.plug_in()
         # PulseAudio's library may abort the process before the daemon can end it.
         assert daemon.wait(60) in {FAULT, -signal.SIGABRT}
-    house.wait_for(lambda: "offline" in house.on("availability"), "offline")
-    house.assert_books_balance()
+    rig.wait_for(lambda: "offline" in rig.on("availability"), "offline")
+    rig.assert_nothing_is_lost_or_doubled()
 
 
 def memory_of(daemon: DaemonProcess) -> int:
@@ -239,21 +239,21 @@ def memory_of(daemon: DaemonProcess) -> int:
 
 
 def test_a_daemon_without_memory_loses_a_session_at_most_and_the_next_one_works(
-    house: House, demo_clip: Path
+    rig: FaultRig, demo_clip: Path
 ) -> None:
-    with house.daemon() as daemon:
-        house.wait_for_ready()
-        house.hears(demo_clip)
+    with rig.daemon() as daemon:
+        rig.wait_for_ready()
+        rig.hears(demo_clip)
         limit = memory_of(daemon)
         resource.prlimit(daemon.pid, resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
-        house.microphone.play(demo_clip)
-        house.wait_for(
-            lambda: not daemon.is_running or len(house.on("session")) == 4, "an end of some kind"
+        rig.microphone.play(demo_clip)
+        rig.wait_for(
+            lambda: not daemon.is_running or len(rig.on("session")) == 4, "an end of some kind"
         )
         if not daemon.is_running:
             # Libraries that get no memory or no thread end the process as they please.
             assert daemon.wait() != 0
-            house.wait_for(lambda: "offline" in house.on("availability"), "offline")
-    with house.daemon() as daemon:
-        house.wait_for_ready()
-        house.hears(demo_clip)
+            rig.wait_for(lambda: "offline" in rig.on("availability"), "offline")
+    with rig.daemon() as daemon:
+        rig.wait_for_ready()
+        rig.hears(demo_clip)

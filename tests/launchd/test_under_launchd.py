@@ -16,9 +16,9 @@ from rigs.brokers import Seen
 from rigs.fake_hub import FakeHub
 from rigs.fake_launchd.harness import patiently
 from rigs.fake_launchd.mac import Mac
+from rigs.model_pull import REPO, REPOS
 from rigs.virtual_microphone import DEVICE, VirtualMicrophone, why_not
 from support.daemon_process import DaemonProcess, run_daemonctl
-from support.pulls import REPO, REPOS
 from support.subscriber import Subscriber
 from support.wyoming_process import wyoming_process
 from voice_daemon.control.client import ControlClient

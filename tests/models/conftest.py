@@ -10,14 +10,14 @@ import pytest
 from huggingface_hub import constants
 
 from rigs import fake_hub
-from support.pulls import REPOS, Bench
+from rigs.model_pull import REPOS, PullRig
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PullRig]:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     huggingface_hub.close_session()
     with fake_hub.FakeHub(REPOS) as hub:
-        yield Bench(hub, tmp_path / "models")
+        yield PullRig(hub, tmp_path / "models")
     huggingface_hub.close_session()

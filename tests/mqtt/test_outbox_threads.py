@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from support.manual_clock import HandClock
+from support.manual_clock import ManualClock
 from support.mqtt_clients import TOPICS
 from support.transcripts import final_of
 from voice_daemon.events import SessionStarted
@@ -18,12 +18,12 @@ AT = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def mailbox(clock: HandClock) -> Mailbox:
+def mailbox(clock: ManualClock) -> Mailbox:
     return Mailbox(capacity=100, stall_s=3, clock_s=clock)
 
 
@@ -32,7 +32,7 @@ def final(session_id: str) -> MqttMessage:
 
 
 def test_the_broker_is_told_the_rest_of_a_life_and_not_the_whole(
-    mailbox: Mailbox, clock: HandClock
+    mailbox: Mailbox, clock: ManualClock
 ) -> None:
     mailbox.put(final("s1"))
     clock.now_s += 19.5
@@ -42,7 +42,7 @@ def test_the_broker_is_told_the_rest_of_a_life_and_not_the_whole(
     assert outgoing.expiry_s == 11
 
 
-def test_a_machine_that_slept_wakes_to_no_old_command(mailbox: Mailbox, clock: HandClock) -> None:
+def test_a_machine_that_slept_wakes_to_no_old_command(mailbox: Mailbox, clock: ManualClock) -> None:
     mailbox.link_up((), mark=0, receive_maximum=20)
     mailbox.put(final("s1"))
     clock.now_s += 3600
@@ -60,7 +60,7 @@ def test_the_clock_runs_on() -> None:
     assert steady_s() > before_s
 
 
-def test_a_report_waits_for_the_link_and_comes_once(mailbox: Mailbox, clock: HandClock) -> None:
+def test_a_report_waits_for_the_link_and_comes_once(mailbox: Mailbox, clock: ManualClock) -> None:
     for name in ("s1", "s2"):
         mailbox.put(final(name))
     clock.now_s += 31
@@ -77,7 +77,7 @@ def test_a_report_waits_for_the_link_and_comes_once(mailbox: Mailbox, clock: Han
     assert mailbox.settle() == ((), None)
 
 
-def test_a_report_waits_for_room_so_that_it_displaces_no_other_final(clock: HandClock) -> None:
+def test_a_report_waits_for_room_so_that_it_displaces_no_other_final(clock: ManualClock) -> None:
     mailbox = Mailbox(capacity=2, stall_s=3, clock_s=clock)
     for name in ("s1", "s2", "s3"):
         mailbox.put(final(name))
@@ -91,7 +91,7 @@ def test_a_report_waits_for_room_so_that_it_displaces_no_other_final(clock: Hand
     assert report.session_id == "s1"
 
 
-def test_only_lost_finals_are_worth_a_report(mailbox: Mailbox, clock: HandClock) -> None:
+def test_only_lost_finals_are_worth_a_report(mailbox: Mailbox, clock: ManualClock) -> None:
     for message in for_event(SessionStarted("s1", None, 0), topics=TOPICS, at=AT):
         mailbox.put(message)
     clock.now_s += 3600

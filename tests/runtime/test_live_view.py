@@ -9,7 +9,7 @@ import pytest
 
 from rigs.brokers import DEADLINE_S, eventually
 from support.apps import EndlessRoom, Running, command, make_app
-from support.manual_clock import HandClock
+from support.manual_clock import ManualClock
 from support.transcripts import final_of
 from voice_daemon.app import Input
 from voice_daemon.cli.status_view import METER_CELLS, Painter, change_text, moment_lines
@@ -24,12 +24,12 @@ FINAL = final_of("a1", "Turn on.")
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def live_view(clock: HandClock) -> LiveView:
+def live_view(clock: ManualClock) -> LiveView:
     return LiveView(clock_s=clock)
 
 
@@ -43,7 +43,7 @@ def test_words_are_kept_while_somebody_watches(live_view: LiveView) -> None:
     assert live_view.look()[1] == LiveTranscript("a1", "Turn on.", is_final=True, lag_ms=310)
 
 
-def test_nothing_that_was_said_is_kept_for_nobody(live_view: LiveView, clock: HandClock) -> None:
+def test_nothing_that_was_said_is_kept_for_nobody(live_view: LiveView, clock: ManualClock) -> None:
     live_view.read(PARTIAL)
     assert live_view.look()[1] is None
     live_view.read(PARTIAL)
@@ -51,7 +51,7 @@ def test_nothing_that_was_said_is_kept_for_nobody(live_view: LiveView, clock: Ha
     assert live_view.look()[1] is None
 
 
-def test_a_wake_words_peak_is_seen_for_a_while(live_view: LiveView, clock: HandClock) -> None:
+def test_a_wake_words_peak_is_seen_for_a_while(live_view: LiveView, clock: ManualClock) -> None:
     for score in (0.1, 0.9, 0.2):
         live_view.scored({"hey_jarvis": score})
     assert live_view.look()[0] == {"hey_jarvis": 0.9}

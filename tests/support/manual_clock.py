@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class HandClock:
+class ManualClock:
     """Reads `now_s`, which the test sets."""
 
     now_s: float = 1000.0

@@ -190,7 +190,7 @@ def test_no_flood_of_claims_is_remembered() -> None:
     assert arbiter.verdict(WINDOW) is ElectionResult.WON
 
 
-def test_a_contest_that_was_left_is_not_won() -> None:
+def test_an_election_that_was_left_is_not_won() -> None:
     arbiter = entered()
     arbiter.leave()
     assert arbiter.verdict(WINDOW) is ElectionResult.LOST
@@ -209,7 +209,7 @@ class Device:
     """How far it is behind its microphone when it hears, at most."""
 
 
-class House:
+class Peers:
     """Devices on a broker, and time."""
 
     def __init__(self, devices: list[Device]) -> None:
@@ -280,7 +280,7 @@ class House:
 
 def devices(
     *, skew_ms: int, delay_ms: float, lag_ms: float = 0, lossy: bool = False
-) -> st.SearchStrategy[House]:
+) -> st.SearchStrategy[Peers]:
     delays = st.lists(st.integers(0, ms_to_samples(delay_ms)), min_size=1, max_size=9)
     lost = (
         st.lists(st.booleans(), min_size=1, max_size=9).map(tuple) if lossy else st.just((False,))
@@ -293,42 +293,42 @@ def devices(
         delays=delays.map(tuple),
         lost=lost,
     )
-    return st.lists(device, min_size=1, max_size=6).map(House)
+    return st.lists(device, min_size=1, max_size=6).map(Peers)
 
 
 @settings(max_examples=300)
 @given(devices(skew_ms=1000, delay_ms=75))
-def test_exactly_one_answers_when_messages_take_at_most_half_a_window(house: House) -> None:
-    house.play()
-    assert len(house.answered) == 1
-    assert len(house.stood_down) == len(house.devices) - 1
+def test_exactly_one_answers_when_messages_take_at_most_half_a_window(peers: Peers) -> None:
+    peers.play()
+    assert len(peers.answered) == 1
+    assert len(peers.stood_down) == len(peers.devices) - 1
 
 
 @settings(max_examples=300)
 @given(devices(skew_ms=0, delay_ms=75, lag_ms=4000))
-def test_exactly_one_answers_however_far_devices_lag(house: House) -> None:
-    house.play()
-    assert len(house.answered) == 1
+def test_exactly_one_answers_however_far_devices_lag(peers: Peers) -> None:
+    peers.play()
+    assert len(peers.answered) == 1
 
 
 @settings(max_examples=300)
 @given(devices(skew_ms=70, delay_ms=75))
-def test_the_best_answers_when_all_hear_it_within_half_a_window(house: House) -> None:
-    house.play()
-    (winner,) = house.answered
-    best = max(range(len(house.devices)), key=lambda n: (house.devices[n].score, f"n{n}"))
+def test_the_best_answers_when_all_hear_it_within_half_a_window(peers: Peers) -> None:
+    peers.play()
+    (winner,) = peers.answered
+    best = max(range(len(peers.devices)), key=lambda n: (peers.devices[n].score, f"n{n}"))
     assert winner == best
 
 
 @settings(max_examples=300)
 @given(devices(skew_ms=300, delay_ms=500))
-def test_one_session_lasts_when_messages_take_longer(house: House) -> None:
-    house.play()
-    assert len(house.lasting) == 1
+def test_one_session_lasts_when_messages_take_longer(peers: Peers) -> None:
+    peers.play()
+    assert len(peers.lasting) == 1
 
 
 @settings(max_examples=300)
 @given(devices(skew_ms=1000, delay_ms=2000, lossy=True))
-def test_somebody_answers_to_the_end_whatever_is_lost_or_late(house: House) -> None:
-    house.play()
-    assert house.lasting
+def test_somebody_answers_to_the_end_whatever_is_lost_or_late(peers: Peers) -> None:
+    peers.play()
+    assert peers.lasting

@@ -45,7 +45,7 @@ def frame(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def conversation(draw: st.DrawFn) -> bytes:
-    """What one client sends: events, cut short or spoiled somewhere."""
+    """What one client sends: events, cut short or changed somewhere."""
     sent = b"".join(draw(st.lists(frame(), max_size=8)))
     if draw(st.booleans()):
         sent = sent[: draw(st.integers(0, len(sent)))]

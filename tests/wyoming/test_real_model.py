@@ -106,15 +106,15 @@ def test_a_client_killed_in_mid_stream_takes_nothing_from_another(
     served: Served, speech: NDArray[np.int16]
 ) -> None:
     async def kill_one() -> str:
-        victim = connected(served.port)
-        await victim.connect()
+        killed = connected(served.port)
+        await killed.connect()
         other = asyncio.create_task(dictate(served.port, speech, pace_s=REAL_TIME_S))
-        upload = asyncio.create_task(say(victim, speech, pace_s=REAL_TIME_S))
+        upload = asyncio.create_task(say(killed, speech, pace_s=REAL_TIME_S))
         await asyncio.sleep(1.5)
         upload.cancel()
         await asyncio.gather(upload, return_exceptions=True)
-        assert victim._writer is not None
-        victim._writer.transport.abort()
+        assert killed._writer is not None
+        killed._writer.transport.abort()
         return (await other).text
 
     assert words(served.run(kill_one())) == COMMAND

@@ -284,14 +284,14 @@ def test_utterances_that_are_begun_and_dropped_do_not_pile_up(served: Served) ->
 
 def test_a_client_killed_in_mid_stream_leaves_nothing_behind(served: Served) -> None:
     async def kill_one() -> str:
-        victim = connected(served.port)
-        await victim.connect()
-        await victim.write_event(AudioStart(16_000, 2, 1).event())
-        await victim.write_event(chunk(40_000).event())
+        killed = connected(served.port)
+        await killed.connect()
+        await killed.write_event(AudioStart(16_000, 2, 1).event())
+        await killed.write_event(chunk(40_000).event())
         other = asyncio.create_task(dictate(served.port, spoken(LONG).samples, pace_s=0.002))
         await asyncio.sleep(0.02)
-        assert victim._writer is not None
-        victim._writer.transport.abort()
+        assert killed._writer is not None
+        killed._writer.transport.abort()
         return (await other).text
 
     assert served.run(kill_one()) == LONG

@@ -12,9 +12,9 @@ from pathlib import Path
 from statistics import median
 
 from rigs.brokers import Mosquitto
-from tools.arbitration.house import House
 from tools.arbitration.record import Listener, Try
 from tools.arbitration.recordings import Scenario
+from tools.arbitration.rig import ArbitrationRig
 
 HEARD_SHARE = 0.95
 """Of the wake words; a few are too faint for every device."""
@@ -26,13 +26,13 @@ def play(folder: Path, scenario: Scenario, *, n_devices: int, window_ms: int) ->
     broker = Mosquitto(folder).start()
     listener = Listener(broker.port)
     try:
-        with House(folder, broker.port, n_devices, scenario, settings) as house:
-            house.begin()
-            codes = house.end()
+        with ArbitrationRig(folder, broker.port, n_devices, scenario, settings) as rig:
+            rig.begin()
+            codes = rig.end()
         listener.wait(f"voice/n{n_devices - 1}/availability", b"offline")
-        crashes = [c for number in range(n_devices) for c in house.logged(number, "mqtt.crashed")]
+        crashes = [c for number in range(n_devices) for c in rig.logged(number, "mqtt.crashed")]
         assert not crashes, f"the MQTT client failed: {crashes}"
-        assert codes == [0] * n_devices, f"exit codes {codes}: {house.complaints()}"
+        assert codes == [0] * n_devices, f"exit codes {codes}: {rig.complaints()}"
         return listener.tries(every_s=scenario.every_s)
     finally:
         listener.close()

@@ -1,1 +1,1 @@
-"""Input from others, spoiled: every reader takes it or says what is wrong with it."""
+"""Input from others, mutated: every reader takes it or says what is wrong with it."""

@@ -1,4 +1,4 @@
-"""`scripts/fuzz`: hunt in every reader's input for a while; 1 when something was found."""
+"""`scripts/fuzz`: fuzzes every reader for a while; exits 1 when something was found."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from typing import Final
 
-from tools.fuzz.hunt import CORPUS, Hunt
+from tools.fuzz.runner import CORPUS, FuzzRunner
 from tools.fuzz.seeds import READERS
 
 GRACE_S: Final = 120.0
@@ -15,7 +15,7 @@ GRACE_S: Final = 120.0
 
 
 def main() -> int:
-    """Hunt."""
+    """Run the command line."""
     has_atheris = importlib.util.find_spec("atheris") is not None
     engines = {"atheris": ["atheris"], "hypothesis": ["hypothesis"]}
     engines["both"] = ["hypothesis", "atheris"]
@@ -30,16 +30,16 @@ def main() -> int:
     unknown = set(names) - READERS.keys()
     if unknown:
         parser.error(f"no readers: {', '.join(sorted(unknown))}")
-    hunts = [(name, engine) for name in names for engine in engines[arguments.engine]]
-    seconds = 60 * arguments.minutes / len(hunts)
-    n_findings = sum(_hunt(name, engine, seconds=seconds) for name, engine in hunts)
+    runs = [(name, engine) for name in names for engine in engines[arguments.engine]]
+    seconds = 60 * arguments.minutes / len(runs)
+    n_findings = sum(_fuzz(name, engine, seconds=seconds) for name, engine in runs)
     return 1 if n_findings else 0
 
 
-def _hunt(name: str, engine: str, *, seconds: float) -> bool:
-    """Hunt in one reader's input up to the first finding; tell whether there was one."""
-    hunt = Hunt(name, found=CORPUS / name, seconds=max(1, seconds), engine=engine)
-    finding = hunt.run(timeout_s=seconds + GRACE_S)
+def _fuzz(name: str, engine: str, *, seconds: float) -> bool:
+    """Fuzz one reader's input up to the first finding; tell whether there was one."""
+    runner = FuzzRunner(name, found=CORPUS / name, seconds=max(1, seconds), engine=engine)
+    finding = runner.run(timeout_s=seconds + GRACE_S)
     said = "nothing found" if finding is None else f"FOUND {finding.case}\n{finding.said}"
     print(f"{name} ({engine}, {seconds:.0f} s): {said}", flush=True)  # noqa: T201 - a tool's output
     return finding is not None

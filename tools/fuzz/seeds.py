@@ -1,6 +1,6 @@
-"""Good input for each reader, to be spoiled. Small, and made here: nothing is anybody's recording.
+"""Good input for each reader, to be mutated. Small, and made here: nothing is anybody's recording.
 
-Knows nothing of how it is spoiled.
+Knows nothing of how it is mutated.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ READERS: dict[str, Reader] = {reader.__name__: reader for reader in _GOOD}
 """By the name that a folder of the corpus and the command line have."""
 
 NATIVE = frozenset({"safetensors", "npz", "ctranslate2", "ggml", "audio", "wake_model"})
-"""Read by code in C or C++, whose faults end a process: spoiled in one of their own."""
+"""Read by code in C or C++, whose faults end a process: mutated in one of their own."""
 
 
 @cache

@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 
 from rigs.virtual_microphone import why_not
-from tools.soak.account import Account, Change
+from tools.soak.delivery_check import Change, DeliveryCheck
 from tools.soak.recording import MIN_SLOT_S, Recording
-from tools.soak.soak import Plan, endure
+from tools.soak.soak import Plan, soak_daemon
 
 DAY_HOURS = 24.0
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "soak.png"
@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument(
         "--picture", type=Path, help=f"to be drawn ({PICTURE.name}; none with --microphone)"
     )
-    parser.add_argument("--json", type=Path, help="write the account to this file")
+    parser.add_argument("--json", type=Path, help="write the check to this file")
     arguments = parser.parse_args()
     if arguments.every_s < MIN_SLOT_S:
         parser.error(f"--every-s is at least {MIN_SLOT_S:g}: a command and its session")
@@ -47,29 +47,29 @@ def main() -> int:
         microphone=arguments.microphone,
     )
     with tempfile.TemporaryDirectory() as folder:
-        soaked = endure(plan, Path(folder))
-    print(report(soaked.account))  # noqa: T201 - a tool's output
+        soaked = soak_daemon(plan, Path(folder))
+    print(report(soaked.check))  # noqa: T201 - a tool's output
     if arguments.json:
-        document = {**soaked.account.to_dict(), "command": " ".join(sys.argv[1:])}
+        document = {**soaked.check.to_dict(), "command": " ".join(sys.argv[1:])}
         arguments.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     picture = arguments.picture or (None if arguments.microphone else PICTURE)
     if picture is not None:
         from tools.soak.pictures import draw  # noqa: PLC0415 - the short version needs no matplotlib
 
         draw(soaked, picture)
-    return 1 if soaked.account.failures() else 0
+    return 1 if soaked.check.failures() else 0
 
 
-def report(account: Account) -> str:
+def report(check: DeliveryCheck) -> str:
     """Write what happened, one fact a line."""
-    ends, used = account.fates, account.footprint
+    ends, used = check.fates, check.footprint
     lines = [
-        f"{account.hours:.3g} h of audio in {account.wall_s / 60:.1f} min",
+        f"{check.hours:.3g} h of audio in {check.wall_s / 60:.1f} min",
         (
             f"  commands spoken, sessions, finals said   "
-            f"{account.commands}, {account.sessions}, {ends.said}"
+            f"{check.commands}, {check.sessions}, {ends.said}"
         ),
-        f"  finals that arrived, word for word right {ends.arrived}, {account.right_words}",
+        f"  finals that arrived, word for word right {ends.arrived}, {check.right_words}",
         (
             f"  reported lost, missing, doubled          "
             f"{ends.reported_lost}, {len(ends.missing)}, {len(ends.doubled)}; "
@@ -77,7 +77,7 @@ def report(account: Account) -> str:
         ),
         (
             f"  faults of the broker                     "
-            f"{', '.join(f'{n} {kind}' for kind, n in account.faults.items()) or 'none'}"
+            f"{', '.join(f'{n} {kind}' for kind, n in check.faults.items()) or 'none'}"
         ),
         (
             f"  resident memory, first fifth to last     "
@@ -88,17 +88,17 @@ def report(account: Account) -> str:
             f"  CPU a command and its slot               "
             f"{used.cpu_s_a_command_first:.2f} -> {used.cpu_s_a_command_last:.2f} s"
         ),
-        f"  recogniser a command, p50 and p95        {_change(account.compute_ms)} ms",
-        f"  final to subscriber, p50 and p95         {_change(account.delivery_ms)} ms",
+        f"  recogniser a command, p50 and p95        {_change(check.compute_ms)} ms",
+        f"  final to subscriber, p50 and p95         {_change(check.delivery_ms)} ms",
         f"  threads, descriptors, first and last     {used.threads_most}, {used.descriptors_most}",
     ]
-    if account.microphone is not None:
-        mic = account.microphone
+    if check.microphone is not None:
+        mic = check.microphone
         lines.append(
             f"  samples dropped, overflows, losses       "
             f"{mic.dropped_samples}, {mic.overflows}, {mic.losses}"
         )
-    return "\n".join([*lines, *(f"  NOT AS PROMISED: {text}" for text in account.failures())])
+    return "\n".join([*lines, *(f"  NOT AS PROMISED: {text}" for text in check.failures())])
 
 
 def _change(change: Change) -> str:

@@ -1,6 +1,6 @@
-"""What a process takes from the machine, read from outside, over time.
+"""Gauges: memory, CPU time, threads and descriptors of a process, read from outside over time.
 
-Knows only how to ask `ps`, and /proc where there is one.
+Asks `ps`, and /proc where there is one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Hours of audio for a soak: a spoken command in every slot, and what a room has between them.
 
-Writes a file piece by piece, so that memory does not grow with it. Knows nothing of daemons.
+Writes a file piece by piece, so that memory does not grow with it.
 """
 
 from __future__ import annotations

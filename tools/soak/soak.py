@@ -1,4 +1,4 @@
-"""One soak: a daemon as a process, an audience, a broker in bad weather, and the account of it."""
+"""Soak run: a daemon process, a subscriber that keeps its session, and faults of the broker."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ from pathlib import Path
 
 from rigs.brokers import Gate
 from support.daemon_process import DaemonProcess
-from tools.soak.account import COMMAND, Account, Microphone, change, fates, footprint, read_log
-from tools.soak.audience import Audience
+from tools.soak.delivery_check import (
+    COMMAND,
+    DeliveryCheck,
+    Microphone,
+    change,
+    fates,
+    footprint,
+    read_log,
+)
+from tools.soak.fault_injector import FaultInjector, lasting_broker
 from tools.soak.gauges import Gauges, Reading
 from tools.soak.recording import Recording
+from tools.soak.subscribers import PersistentSubscriber
 from tools.soak.voices import voice_for
-from tools.soak.weather import Weather, lasting_broker
 
 NODE = "soak"
 PATIENCE_S = 60.0
@@ -24,7 +32,7 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be endured."""
+    """Parameters of one soak."""
 
     recording: Recording
     fault_every_s: float = 30.0
@@ -38,17 +46,17 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Soaked:
-    """How it went."""
+class SoakResult:
+    """Measurements of one soak."""
 
-    account: Account
+    check: DeliveryCheck
     readings: tuple[Reading, ...]
     compute_ms: tuple[float, ...]
     """A session each, in order."""
     delays_s: tuple[float, ...]
 
 
-def endure(plan: Plan, folder: Path) -> Soaked:
+def soak_daemon(plan: Plan, folder: Path) -> SoakResult:
     """Play the recording to a daemon."""
     sound, home = folder / "soak.flac", folder / "home"
     home.mkdir()
@@ -59,74 +67,74 @@ def endure(plan: Plan, folder: Path) -> Soaked:
         gate = Gate(broker.port)
         gate.open()
         stack.callback(gate.shut)
-        audience = Audience(broker.port, root=f"voice/{NODE}")
-        stack.callback(audience.close)
+        subscriber = PersistentSubscriber(broker.port, root=f"voice/{NODE}")
+        stack.callback(subscriber.close)
         voice = stack.enter_context(voice_for(sound, microphone=plan.microphone))
         began_s = time.monotonic()
         settings = {**_settings(gate.port, plan), **voice.variables}
         daemon = stack.enter_context(DaemonProcess(voice.arguments, home, settings))
         gauges = Gauges(
-            daemon.pid, every_s=plan.read_every_s, n_finals=lambda: len(audience.finals)
+            daemon.pid, every_s=plan.read_every_s, n_finals=lambda: len(subscriber.finals)
         )
         stack.enter_context(gauges)
-        weather = Weather(broker, gate, every_s=plan.fault_every_s, ttl_s=plan.ttl_s)
+        injector = FaultInjector(broker, gate, every_s=plan.fault_every_s, ttl_s=plan.ttl_s)
         log_file = home / "logs" / "voice-daemon.jsonl"
         voice.begin(daemon, home)
         _let_it_run(
             plan,
-            weather,
+            injector,
             is_on=lambda: daemon.is_running and voice.is_speaking,
             n_sessions=lambda: _n_sessions(log_file),
         )
         dropped_samples = voice.end(daemon)
         wall_s = time.monotonic() - began_s
-        audience.wait(lambda: audience.last_state == b"offline", PATIENCE_S)
+        subscriber.wait(lambda: subscriber.last_state == b"offline", PATIENCE_S)
         exit_code = daemon.wait()
         readings = tuple(gauges.readings)
     with log_file.open(encoding="utf-8") as lines:
         log = read_log(lines)
     compute_ms = tuple(s["compute_ms"] for s in log.sessions if "compute_ms" in s)
-    account = Account(
+    check = DeliveryCheck(
         hours=plan.recording.hours,
         wall_s=round(wall_s, 1),
         commands=plan.recording.n_commands,
         sessions=len(log.sessions),
-        right_words=audience.words[COMMAND],
-        fates=fates(log.finals, audience),
+        right_words=subscriber.words[COMMAND],
+        fates=fates(log.finals, subscriber),
         footprint=footprint(readings),
         compute_ms=change(compute_ms),
-        delivery_ms=change([1000 * delay_s for delay_s in audience.delays_s]),
-        faults=weather.done,
-        reconnects=max((h.get("mqtt_reconnects", 0) for h in audience.health), default=0),
+        delivery_ms=change([1000 * delay_s for delay_s in subscriber.delays_s]),
+        faults=injector.done,
+        reconnects=max((h.get("mqtt_reconnects", 0) for h in subscriber.health), default=0),
         exit_code=exit_code,
         errors=log.errors,
         microphone=None
         if dropped_samples is None
         else Microphone(dropped_samples, log.overflows, log.inputs_lost),
     )
-    return Soaked(account, readings, compute_ms, tuple(audience.delays_s))
+    return SoakResult(check, readings, compute_ms, tuple(subscriber.delays_s))
 
 
 def _let_it_run(
-    plan: Plan, weather: Weather, *, is_on: Callable[[], bool], n_sessions: Callable[[], int]
+    plan: Plan, injector: FaultInjector, *, is_on: Callable[[], bool], n_sessions: Callable[[], int]
 ) -> None:
-    """Wait until nothing more is to be heard; the weather is fair at the first words and last."""
+    """Wait until nothing more is to be heard; no fault at the first words and the last."""
     n_commands = plan.recording.n_commands
-    fair_from = n_commands - max(2, n_commands // 50)
+    calm_from = n_commands - max(2, n_commands // 50)
 
     def wait_for(n_wanted: int) -> None:
         while is_on() and n_sessions() < n_wanted:
             time.sleep(plan.read_every_s)
 
     wait_for(1)
-    with weather:
-        wait_for(fair_from)
+    with injector:
+        wait_for(calm_from)
     while is_on():
         time.sleep(plan.read_every_s)
 
 
 def _n_sessions(log_file: Path) -> int:
-    """Count sessions by the daemon's log: what it says does not arrive in bad weather."""
+    """Count sessions by the daemon's log: what it says does not arrive during a fault."""
     return log_file.read_bytes().count(b'"session.started"') if log_file.exists() else 0
 
 

@@ -13,24 +13,32 @@ import pytest
 import soundfile
 
 from tools.soak.__main__ import report
-from tools.soak.account import Account, Footprint, Microphone, change, fates, footprint, read_log
+from tools.soak.delivery_check import (
+    DeliveryCheck,
+    Footprint,
+    Microphone,
+    change,
+    fates,
+    footprint,
+    read_log,
+)
+from tools.soak.fault_injector import CUT, RESTART
 from tools.soak.gauges import Reading, _seconds
 from tools.soak.recording import Recording
-from tools.soak.soak import Plan, Soaked, endure
-from tools.soak.weather import CUT, RESTART
+from tools.soak.soak import Plan, SoakResult, soak_daemon
 
 
 def test_no_final_is_lost_or_doubled_while_the_broker_comes_and_goes(tmp_path: Path) -> None:
     plan = Plan(Recording(hours=0.06, every_s=18), fault_every_s=2, ttl_s=60, read_every_s=0.25)
-    account = endure(plan, tmp_path).account
-    assert account.failures() == ()
-    assert account.right_words == account.commands == plan.recording.n_commands
-    assert account.fates.reported_lost == 0, "nobody was away for longer than a minute"
-    assert account.faults[RESTART] >= 1
-    assert account.faults[CUT] >= 1
+    check = soak_daemon(plan, tmp_path).check
+    assert check.failures() == ()
+    assert check.right_words == check.commands == plan.recording.n_commands
+    assert check.fates.reported_lost == 0, "nobody was away for longer than a minute"
+    assert check.faults[RESTART] >= 1
+    assert check.faults[CUT] >= 1
 
 
-def heard(**counts: Any) -> Any:  # noqa: ANN401 - an audience that went home
+def heard(**counts: Any) -> Any:  # noqa: ANN401 - a subscriber that went home
     empty: dict[str, Any] = {
         "finals": Counter(),
         "started": Counter(),
@@ -105,7 +113,7 @@ def test_no_two_slots_of_a_recording_are_alike_and_all_come_again(tmp_path: Path
     assert not any(np.array_equal(slots[0], slot) for slot in slots[1:])
 
 
-def account(**changes: Any) -> Account:  # noqa: ANN401 - any of its fields
+def check(**changes: Any) -> DeliveryCheck:  # noqa: ANN401 - any of its fields
     """An hour in which all was well."""
     flat, sessions = change([1.0, 2.0]), list(map(str, range(100)))
     well: dict[str, Any] = {
@@ -123,15 +131,15 @@ def account(**changes: Any) -> Account:  # noqa: ANN401 - any of its fields
         "exit_code": 0,
         "errors": (),
     }
-    return Account(**well | changes)
+    return DeliveryCheck(**well | changes)
 
 
-def test_an_account_of_what_was_promised_has_no_failures_and_is_json() -> None:
-    document = json.loads(json.dumps(account().to_dict()))
+def test_a_check_of_what_was_promised_has_no_failures_and_is_json() -> None:
+    document = json.loads(json.dumps(check().to_dict()))
     assert document["failures"] == []
     assert document["faults"] == {RESTART: 2}
     assert document["growth_mb"] == 10
-    assert "NOT AS PROMISED" not in report(account())
+    assert "NOT AS PROMISED" not in report(check())
 
 
 @pytest.mark.parametrize(
@@ -152,8 +160,8 @@ def test_an_account_of_what_was_promised_has_no_failures_and_is_json() -> None:
     ],
 )
 def test_whatever_is_not_as_promised_is_told(changes: dict[str, object]) -> None:
-    assert len(account(**changes).failures()) == 1
-    assert "NOT AS PROMISED" in report(account(**changes))
+    assert len(check(**changes).failures()) == 1
+    assert "NOT AS PROMISED" in report(check(**changes))
 
 
 def test_the_first_commands_are_compared_with_the_last_and_not_with_the_loading() -> None:
@@ -167,7 +175,7 @@ def test_the_first_commands_are_compared_with_the_last_and_not_with_the_loading(
 
 
 def test_a_soak_can_be_drawn(tmp_path: Path) -> None:
-    pictures = pytest.importorskip("soak.pictures", exc_type=ImportError)
+    pictures = pytest.importorskip("tools.soak.pictures", exc_type=ImportError)
     readings = tuple(Reading(at_s, at_s, 400.0, at_s, 9, 20) for at_s in range(3))
-    pictures.draw(Soaked(account(), readings, (500.0, 600.0), (0.01, 2.0)), tmp_path / "a.png")
+    pictures.draw(SoakResult(check(), readings, (500.0, 600.0), (0.01, 2.0)), tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 0

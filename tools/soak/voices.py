@@ -1,7 +1,4 @@
-"""How a recording reaches the daemon: as a file that is played fast, or spoken into a microphone.
-
-Knows nothing of brokers, and of the daemon only how it is started, asked and ended.
-"""
+"""Voices: play a recording to the daemon as a file, fast, or into a microphone, in real time."""
 
 from __future__ import annotations
 

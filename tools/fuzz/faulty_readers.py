@@ -1,4 +1,4 @@
-"""Readers that are at fault, to test the hunt by: each fails in its own way on any input."""
+"""Readers that are at fault, to test the runner by: each fails in its own way on any input."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What happens to the broker during a soak: restarts, and ways to it that close for a while.
+"""Fault injector: restarts the broker during a soak, and cuts the way to it for a while.
 
-Knows nothing of what is said over it.
+Each fault is undone before the next begins.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def lasting_broker(folder: Path) -> Mosquitto:
     return Mosquitto(folder, settings)
 
 
-class Weather:
-    """Does one thing after the other to the broker until told to stop; then all is well."""
+class FaultInjector:
+    """Injects one fault after the other until it is told to stop, and undoes the last."""
 
     def __init__(self, broker: Mosquitto, gate: Gate, *, every_s: float, ttl_s: float) -> None:
         """`every_s`: of rest between two faults; `ttl_s`: of a final."""
@@ -43,7 +43,7 @@ class Weather:
         self._every_s = every_s
         self._ttl_s = ttl_s
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="weather", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="fault-injector", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -1,6 +1,6 @@
-"""A hunt for input that a reader cannot bear: in a process with bounded memory, case by case.
+"""Fuzz runner: feeds a reader mutated input in a process with bounded memory, case by case.
 
-Starts `tools.fuzz.victim`, and keeps the case at which it fell. Knows nothing of readers.
+Starts `tools.fuzz.target`, and keeps the case at which it failed.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Hunt:
-    """One reader's. `examples` bounds it, or `seconds` where it is given."""
+class FuzzRunner:
+    """A fuzz run of one reader. `examples` bounds it, or `seconds` where it is given."""
 
     name: str
     found: Path
@@ -48,7 +48,7 @@ class Hunt:
     """For one case."""
 
     def run(self, *, timeout_s: float, readers: str = "tools.fuzz.seeds") -> Finding | None:
-        """Hunt; give the first finding."""
+        """Run the target; give the first finding."""
         with tempfile.TemporaryDirectory() as folder:
             current = Path(folder) / "current"
             done = subprocess.run(
@@ -56,7 +56,7 @@ class Hunt:
                     sys.executable,
                     "-P",
                     "-m",
-                    "tools.fuzz.victim",
+                    "tools.fuzz.target",
                     *self._arguments(readers, current),
                 ],
                 cwd=ROOT,

@@ -1,6 +1,6 @@
 """`daemonctl` whose microphone plays a file; a program of its own, for tests of a whole daemon.
 
-`python heard_file.py FILE ARGUMENTS...` goes on as the real program, control socket included.
+`python file_microphone.py FILE ARGUMENTS...` goes on as the real program, control socket included.
 While the file that `CRASH_VARIABLE` names exists, the recogniser fails after each step.
 """
 
@@ -17,7 +17,7 @@ from voice_daemon.cli import run
 from voice_daemon.cli.main import main as daemonctl
 from voice_daemon.config import Settings
 
-CRASH_VARIABLE = "HEARD_FILE_CRASH_WHILE"
+CRASH_VARIABLE = "FILE_MICROPHONE_CRASH_WHILE"
 
 
 def with_microphone(file: Path) -> tuple[str, ...]:

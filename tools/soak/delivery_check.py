@@ -1,6 +1,6 @@
-"""The account of a soak: what was said, what arrived, and what it cost, at its start and its end.
+"""Delivery check of a soak: what was said, what arrived, and its cost at the start and the end.
 
-Pure: reads the daemon's log and what the audience counted. Knows nothing of how they came about.
+Pure: reads the daemon's log and what the subscriber counted.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Final
 
-from tools.soak.audience import Audience
 from tools.soak.gauges import Reading
+from tools.soak.subscribers import PersistentSubscriber
 
 PARTS: Final = 5
 """The first and the last part of so many are compared."""
@@ -27,7 +27,7 @@ COMMAND: Final = "turn on the kitchen lights"
 
 @dataclass(frozen=True, slots=True)
 class Fates:
-    """What became of the finals that the daemon said, and of its sessions."""
+    """Fates of the finals that the daemon said, and of its sessions."""
 
     said: int
     arrived: int
@@ -44,28 +44,28 @@ class Fates:
     """Without exactly one `started` and one `ended`."""
 
 
-def fates(said: Sequence[str], audience: Audience) -> Fates:
+def fates(said: Sequence[str], subscriber: PersistentSubscriber) -> Fates:
     """Follow each final that the daemon's log has."""
-    unnamed = audience.n_reported_lost - len(audience.reported_lost)
-    missing = [s for s in said if s not in audience.finals and s not in audience.reported_lost]
-    sessions = audience.started.keys() | audience.ended.keys()
+    unnamed = subscriber.n_reported_lost - len(subscriber.reported_lost)
+    missing = [s for s in said if s not in subscriber.finals and s not in subscriber.reported_lost]
+    sessions = subscriber.started.keys() | subscriber.ended.keys()
     return Fates(
         said=len(said),
-        arrived=len(audience.finals),
-        reported_lost=audience.n_reported_lost,
+        arrived=len(subscriber.finals),
+        reported_lost=subscriber.n_reported_lost,
         missing=tuple(missing[unnamed:]),
-        doubled=tuple(s for s, count in audience.finals.items() if count > 1),
-        redelivered=audience.redelivered,
-        lost_and_arrived=len(audience.reported_lost & audience.finals.keys()),
+        doubled=tuple(s for s, count in subscriber.finals.items() if count > 1),
+        redelivered=subscriber.redelivered,
+        lost_and_arrived=len(subscriber.reported_lost & subscriber.finals.keys()),
         unbalanced_sessions=tuple(
-            s for s in sessions if (audience.started[s], audience.ended[s]) != (1, 1)
+            s for s in sessions if (subscriber.started[s], subscriber.ended[s]) != (1, 1)
         ),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What the daemon's log has of its sessions."""
+    """Sessions in the daemon's log."""
 
     finals: tuple[str, ...]
     """Sessions with a final, in order."""
@@ -171,7 +171,7 @@ def _most(first: Sequence[int | None], last: Sequence[int | None]) -> tuple[int,
 
 @dataclass(frozen=True, slots=True)
 class Microphone:
-    """What became of the sound between the room and the daemon."""
+    """Audio lost between the room and the daemon."""
 
     dropped_samples: int
     """That came while the daemon's queue was full."""
@@ -186,7 +186,7 @@ class Microphone:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class DeliveryCheck:
     """The whole soak."""
 
     hours: float

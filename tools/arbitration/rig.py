@@ -20,7 +20,7 @@ MARGIN_S = 60.0
 
 
 @dataclass
-class House:
+class ArbitrationRig:
     """Devices `n0`, `n1`... in a folder; they end with the block."""
 
     folder: Path

@@ -1,6 +1,6 @@
-"""How input is spoiled: bytes changed, cut and doubled, and JSON with values that nobody expects.
+"""Mutations of good input: bytes changed, cut and doubled, and JSON with unexpected values.
 
-Knows nothing of what reads it.
+Hypothesis draws them; each is small, because it keeps all that it ever drew.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ VALUES: st.SearchStrategy[Any] = st.sampled_from(
 
 
 class Good(tuple[bytes, ...]):
-    """Input to be spoiled, with a short name: hypothesis writes its strategies out."""
+    """Input to be mutated, with a short name: hypothesis writes its strategies out."""
 
     __slots__ = ()
 
@@ -61,14 +61,14 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to spoil a good input. Small: hypothesis keeps all that it ever drew."""
+    """How to mutate a good input. Small: hypothesis keeps all that it ever drew."""
 
     number: int
     """Of the good input."""
     edits: tuple[Edit, ...]
 
     def apply(self, good: Sequence[bytes]) -> bytes:
-        """Give the spoiled input."""
+        """Give the mutated input."""
         content = good[self.number]
         for edit in self.edits:
             head, tail = content[: edit.at], content[edit.at + edit.skip :]
@@ -102,7 +102,7 @@ def _edits(at: int, n_good: int) -> st.SearchStrategy[Edit]:
 
 
 @st.composite
-def spoiled_json(draw: st.DrawFn, good: Good) -> bytes:
+def mutated_json(draw: st.DrawFn, good: Good) -> bytes:
     """Put another value in some places of a document; what is no JSON stays as it is."""
     content = good[draw(st.integers(0, len(good) - 1))]
     begin = content.find(b"{")
@@ -136,10 +136,10 @@ def _replaced(draw: st.DrawFn, value: Any) -> Any:  # noqa: ANN401 - JSON is any
     return changed
 
 
-def spoiled(good: Sequence[bytes]) -> st.SearchStrategy[bytes | Recipe]:
+def mutated(good: Sequence[bytes]) -> st.SearchStrategy[bytes | Recipe]:
     """Either of the two, and now and then nothing of the kind; `prepared` makes bytes of it."""
     named = Good(good)
-    return spoiled_json(named) | recipes(named) | st.binary(max_size=300)
+    return mutated_json(named) | recipes(named) | st.binary(max_size=300)
 
 
 def prepared(drawn: bytes | Recipe, good: Sequence[bytes]) -> bytes:

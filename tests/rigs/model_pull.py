@@ -67,7 +67,7 @@ class Notes:
         self.ended = True
 
 
-class Bench:
+class PullRig:
     """A hub, a models folder, and a pull from one into the other."""
 
     def __init__(self, hub: fake_hub.FakeHub, models_dir: Path) -> None:
@@ -96,14 +96,14 @@ class Bench:
         return part.stat().st_size
 
 
-def refused(bench: Bench, code: str, *, force: bool = False, name: str = REPO) -> ModelError:
+def refused(rig: PullRig, code: str, *, force: bool = False, name: str = REPO) -> ModelError:
     """Pull, expect this error, and see that nothing was installed."""
-    before = list_models(models_dir=bench.models_dir)
+    before = list_models(models_dir=rig.models_dir)
     with pytest.raises(ModelError) as raised:
-        bench.pull(name, force=force)
+        rig.pull(name, force=force)
     assert raised.value.code == code
     assert raised.value.remedy
     assert "\n" not in raised.value.message
-    assert list_models(models_dir=bench.models_dir) == before
-    assert bench.notes.ended or not bench.notes.totals
+    assert list_models(models_dir=rig.models_dir) == before
+    assert rig.notes.ended or not rig.notes.totals
     return raised.value

@@ -1,7 +1,7 @@
-"""A subscriber that misses nothing over a broker's restarts: what it got of each session.
+"""Persistent subscriber: counts what arrives of each session, over restarts of the broker.
 
 Its session at the broker outlives the connection, so that what is published while it is away
-waits for it. Knows nothing of the daemon beyond its topics.
+waits for it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SESSIONS: Final = re.compile(r"\(session ([^)]*)\)")
 _COUNT: Final = re.compile(r"^(\d+) transcript")
 
 
-class Audience:
+class PersistentSubscriber:
     """Counts what arrives, by session."""
 
     def __init__(self, port: int, *, root: str) -> None:
@@ -51,7 +51,9 @@ class Audience:
         self._change = threading.Condition()
         subscribed = threading.Event()
         self._client = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id="audience", protocol=MQTTProtocolVersion.MQTTv5
+            CallbackAPIVersion.VERSION2,
+            client_id="soak-subscriber",
+            protocol=MQTTProtocolVersion.MQTTv5,
         )
         self._client.reconnect_delay_set(1, 1)
         self._client.on_message = self._on_message
@@ -63,7 +65,7 @@ class Audience:
         lasting.SessionExpiryInterval = NEVER
         self._client.connect(HOST, port, clean_start=False, properties=lasting)
         self._client.loop_start()
-        assert subscribed.wait(DEADLINE_S), "the audience could not subscribe"
+        assert subscribed.wait(DEADLINE_S), "the subscriber could not subscribe"
 
     def _leaves(self) -> dict[str, Callable[[dict[str, Any]], None]]:
         return {

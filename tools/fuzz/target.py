@@ -1,6 +1,6 @@
-"""The process that reads spoiled input: `python -m tools.fuzz.victim READER`; it may fall.
+"""Fuzz target: a process that reads mutated input, and may die of it.
 
-Its address space is bounded, and each case has a time to end in. The case that is being read
+`python -m tools.fuzz.target READER`. Its address space is bounded, and each case has a time to end in. The case that is being read
 lies in a file beside, for whoever finds the process dead.
 """
 
@@ -21,14 +21,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from tools.fuzz.hunt import cases
+from tools.fuzz.runner import cases
 
 ROOM_BYTES: Final = 2**30
 """Of address space, above what the process has when it is warm."""
 
 
 def main() -> None:
-    """Read kept cases, then spoiled ones; ends with an exception at the first that is too much."""
+    """Read kept cases, then mutated ones; ends with an exception at the first that is too much."""
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
     parser.add_argument("--readers", default="tools.fuzz.seeds")
@@ -97,7 +97,7 @@ def _by_examples(
 ) -> None:
     from hypothesis import HealthCheck, Phase, given, settings  # noqa: PLC0415 - not for atheris
 
-    from tools.fuzz.spoiling import Recipe, prepared, spoiled  # noqa: PLC0415 - as above
+    from tools.fuzz.mutations import Recipe, mutated, prepared  # noqa: PLC0415 - as above
 
     give_up_s = time.monotonic() + (arguments.seconds or float("inf"))
     # One batch after the other: hypothesis tries the same few things before it varies.
@@ -111,12 +111,12 @@ def _by_examples(
             suppress_health_check=list(HealthCheck),
             phases=[Phase.generate],  # the case as it was found is what is kept
         )
-        @given(spoiled(good))
-        def spoil(drawn: bytes | Recipe) -> None:
+        @given(mutated(good))
+        def mutate(drawn: bytes | Recipe) -> None:
             if time.monotonic() < give_up_s:
                 look(prepared(drawn, good))
 
-        spoil()
+        mutate()
         if arguments.seconds is None or time.monotonic() >= give_up_s:
             return
 
