@@ -9,7 +9,9 @@ find_python() {
   local candidate
   for candidate in "${PYTHON:-}" python3.11 python3.12 python3.13 python3.14 python3; do
     [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 || continue
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    # macOS' own is too old, and on a new Mac it is a stub that opens an installer on the screen.
+    [ "$(uname -s)" = Darwin ] && [ "$(command -v "$candidate")" = /usr/bin/python3 ] && continue
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then
       command -v "$candidate"
       return 0
     fi
@@ -50,8 +52,9 @@ install_debian() {
 make_venv() {
   local extra=$1 python wanted stamp
   if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c 'import pip' 2>/dev/null; then
-    python=$(find_python) || stop "No Python 3.11 or newer was found." \
-      "macOS: brew install python@3.12   Debian: apt-get install python3.11 python3.11-venv   or set PYTHON=/path/to/python"
+    python=$(find_python) || stop "No Python 3.11 to 3.14 was found (onnxruntime is not there yet for newer ones)." \
+      "macOS: 3.14 from https://www.python.org/downloads/macos/, or brew install python@3.12, or uv python install 3.12
+     Debian: apt-get install python3.11 python3.11-venv   or set PYTHON=/path/to/python"
     say "Making .venv with $python"
     if ! "$python" -m venv --clear .venv >/dev/null 2>&1; then
       install_debian python3-venv && "$python" -m venv --clear .venv || stop "$python cannot make a virtual environment." \
@@ -67,6 +70,8 @@ make_venv() {
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extra]" ||
     stop "pip could not install voice-daemon[$extra] with $(.venv/bin/python --version)." \
       "read its last lines above; another Python: rm -r .venv, then PYTHON=python3.11 $0"
+  # macOS hides what is in a folder with a dot now and then, and Python skips a hidden .pth file.
+  if [ "$(uname -s)" = Darwin ]; then chflags -R nohidden .venv; fi
   # Linux and Python 3.12 or newer: docs/install.md has the reason.
   .venv/bin/python -c 'from importlib.util import find_spec; raise SystemExit(find_spec("openwakeword") is None)' ||
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps openwakeword==0.5.1 ||

@@ -19,9 +19,12 @@ def test_one_variable_moves_everything() -> None:
     assert paths.models_dir == Path("/x/models")
 
 
-@pytest.mark.skipif(sys.platform != "darwin", reason="the places of macOS")
-def test_the_places_of_macos() -> None:
-    paths = default_paths({})
+def test_the_places_of_macos_are_the_same_for_a_terminal_and_for_launchd(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, "/elsewhere")
+    paths = default_paths({}, platform="darwin")
     support = Path.home() / "Library/Application Support/voice-daemon"
     assert paths.config_file == support / "config.toml"
     assert paths.socket_path == support / "voice-daemon.sock"

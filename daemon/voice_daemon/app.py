@@ -24,6 +24,7 @@ from typing import Final
 import structlog
 
 from voice_daemon import __version__
+from voice_daemon._lib.process import accept_signals
 from voice_daemon._lib.terminal import print_error
 from voice_daemon.audio import AudioSource
 from voice_daemon.audio.file import FileReplay
@@ -48,6 +49,7 @@ from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.runtime.commands import CommandHandler
 from voice_daemon.runtime.live_settings import LiveSettings, device_of, info_of
 from voice_daemon.runtime.live_view import LiveView
+from voice_daemon.runtime.microphone import MicrophoneWatch
 from voice_daemon.runtime.reload import Configuration, Reconfigurable, Reloader
 from voice_daemon.runtime.scheduler import RoundRobin
 from voice_daemon.runtime.status import StatusCollector
@@ -63,6 +65,8 @@ class Input:
     new_source: Callable[[], AudioSource]
     name_of: Callable[[AudioSource], str] = lambda source: source.description
     replay: FileReplay | None = None
+    watch: MicrophoneWatch | None = None
+    """What is known of a microphone beside its sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ class Assembly:
         self._peers = self._build_rivals()
         self.audio_input = self._build_intake(audio)
         self.wyoming = self._build_wyoming(scheduler)
-        self.worker = self._build_worker(audio.replay, live_view, scheduler)
+        self.worker = self._build_worker(audio, live_view, scheduler)
         self._reporter = self._build_reporter(live_view, places.log_file)
         self.orders = self._build_orders()
         self.reloader = (
@@ -195,9 +199,8 @@ class Assembly:
             WyomingServer(wanted.host, wanted.port, schedule=scheduler) if wanted.enabled else None
         )
 
-    def _build_worker(
-        self, replay: FileReplay | None, live_view: LiveView, scheduler: RoundRobin
-    ) -> Worker:
+    def _build_worker(self, audio: Input, live_view: LiveView, scheduler: RoundRobin) -> Worker:
+        replay = audio.replay
         return Worker(
             build=self._engine_in_service,
             audio_input=self.audio_input,
@@ -208,6 +211,7 @@ class Assembly:
             on_end=self._hooks.ended,
             scheduler=scheduler,
             on_scores=live_view.scored,
+            microphone=audio.watch,
         )
 
     def _build_reporter(self, live_view: LiveView, log_file: Path | None) -> StatusCollector:
@@ -463,6 +467,7 @@ class App:
                 raise
         signal_numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         before = {number: signal.signal(number, self._on_signal) for number in signal_numbers}
+        accept_signals()
         try:
             log.info("daemon.started", version=__version__, pid=os.getpid())
             self._mqtt.start()

@@ -6,6 +6,7 @@ Names places only: nothing is created, opened or checked for existence here.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import platformdirs
 from voice_daemon.errors import ConfigError
 
 APP_NAME = "voice-daemon"
+MACOS = "darwin"
 HOME_VARIABLE = "VOICE_DAEMON_HOME"
 MAX_SOCKET_PATH_BYTES = 100
 """macOS allows 103 bytes and Linux 107; one limit for both, with room for a lock's suffix."""
@@ -65,7 +67,7 @@ def expand(path: str) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises for such a user
 
 
-def default_paths(environ: Mapping[str, str]) -> Paths:
+def default_paths(environ: Mapping[str, str], *, platform: str = sys.platform) -> Paths:
     """Return this user's places by the platform's convention, or below `VOICE_DAEMON_HOME`.
 
     Raises `ConfigError` when `VOICE_DAEMON_HOME` is not an absolute path: a daemon and a
@@ -73,7 +75,7 @@ def default_paths(environ: Mapping[str, str]) -> Paths:
     """
     home = environ.get(HOME_VARIABLE, "")
     if not home:
-        return _platform_paths()
+        return _mac_paths(Path.home()) if platform == MACOS else _platform_paths()
     folder = expand(home)
     if not folder.is_absolute():
         raise ConfigError(
@@ -86,6 +88,18 @@ def default_paths(environ: Mapping[str, str]) -> Paths:
         state_dir=folder,
         log_file=folder / "logs" / f"{APP_NAME}.jsonl",
         models_dir=folder / "models",
+    )
+
+
+def _mac_paths(home: Path) -> Paths:
+    """Give macOS' own places, whatever XDG variables a terminal has: launchd has none."""
+    library = home / "Library"
+    support = library / "Application Support" / APP_NAME
+    return Paths(
+        config_file=support / "config.toml",
+        state_dir=support,
+        log_file=library / "Logs" / APP_NAME / f"{APP_NAME}.jsonl",
+        models_dir=support / "models",
     )
 
 

@@ -5,22 +5,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import mlx.core as mx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from voice_daemon.asr import StreamingDecoder, load_model
-from voice_daemon.asr.sampler import MlxPicker, token_picker
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr import WhisperModel
-    from voice_daemon.asr.sampler import Picked
+from voice_daemon.asr import StreamingDecoder, WhisperModel, load_model
+from voice_daemon.asr.sampler import MlxPicker, Picked, token_picker
 
 STEP_SAMPLES = 8000
 

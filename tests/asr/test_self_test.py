@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import mlx.core as mx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from voice_daemon.asr import WhisperTranscriber, load_model
+from voice_daemon.asr import WhisperModel, WhisperTranscriber, load_model
 from voice_daemon.asr.cooperative import at_once
 from voice_daemon.asr.self_test import EXPECTED, SelfTest, self_testing
 from voice_daemon.audio.resample import to_int16
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr import WhisperModel
 
 
 def test_a_model_that_computes_rightly_passes(

@@ -85,9 +85,9 @@ def one_after_another(*sources: ScriptedSource) -> Callable[[], AudioSource]:
     return lambda: waiting.pop(0)
 
 
-def read_until(audio_input: AudioInput, kind: type) -> object:
+def read_until(audio_input: AudioInput, kind: type, *, n_reads: int = 1000) -> object:
     """Read on in fake time until a `kind` comes."""
-    for _ in range(1000):
+    for _ in range(n_reads):
         got = audio_input.read(0.25)
         if isinstance(got, kind):
             return got
@@ -195,6 +195,88 @@ def test_a_file_at_its_end_is_not_lost() -> None:
     audio_input = open_intake(clock, ScriptedSource(clock, exhausted=True))
     assert [audio_input.read(1) for _ in range(5)] == [None] * 5
     assert audio_input.exhausted
+
+
+def missing(message: str = "there is no audio input") -> AudioDeviceError:
+    return AudioDeviceError("audio.no_input", message, remedy="connect a microphone")
+
+
+def test_an_input_that_was_never_there_is_waited_for_and_then_used() -> None:
+    clock = ManualClock()
+    gone = [ScriptedSource(clock, failure=missing()) for _ in range(200)]
+    there = ScriptedSource(clock, [block(0)], description="a microphone at last")
+    audio_input = AudioInput(
+        one_after_another(*gone, there), stall_timeout_s=3, clock=clock.as_clock()
+    )
+    assert audio_input.open() == InputLost("there is no audio input", "connect a microphone")
+    began_s = clock.monotonic_s
+    assert read_until(audio_input, InputBack, n_reads=10_000) == InputBack("a microphone at last")
+    assert clock.monotonic_s - began_s > 590, "for as long as it takes"
+    first = audio_input.read(1)
+    assert isinstance(first, AudioBlock)
+    assert first.first_sample == 0
+    assert audio_input.reopens == 0
+
+
+def test_it_is_looked_for_again_soon_after_it_was_plugged_in() -> None:
+    clock = ManualClock()
+    sources = [ScriptedSource(clock, failure=missing()), ScriptedSource(clock, [block(0)])]
+    audio_input = AudioInput(one_after_another(*sources), stall_timeout_s=3, clock=clock.as_clock())
+    audio_input.open()
+    plugged_in_s = clock.monotonic_s
+    read_until(audio_input, AudioBlock)
+    assert clock.monotonic_s - plugged_in_s < 5
+
+
+def test_another_reason_why_it_is_not_there_is_told_and_the_same_one_is_not() -> None:
+    clock = ManualClock()
+    held = AudioDeviceError("audio.cannot_open", "it is held by another", remedy="close it")
+    failures = [missing(), missing(), held, held, missing()]
+    audio_input = AudioInput(
+        one_after_another(*(ScriptedSource(clock, failure=each) for each in failures)),
+        stall_timeout_s=3,
+        clock=clock.as_clock(),
+    )
+    told = [audio_input.open()]
+    told += [read_until(audio_input, InputLost) for _ in range(2)]  # type: ignore[misc]
+    assert [lost.message for lost in told if lost] == [
+        "there is no audio input",
+        "it is held by another",
+        "there is no audio input",
+    ]
+
+
+def test_a_driver_that_hangs_while_it_is_waited_for_is_given_up() -> None:
+    clock = ManualClock()
+    hung = AudioDeviceError("audio.driver_hung", "no answer", remedy="restart")
+    sources = [ScriptedSource(clock, failure=each) for each in (missing(), hung, hung, hung)]
+    audio_input = AudioInput(one_after_another(*sources), stall_timeout_s=3, clock=clock.as_clock())
+    audio_input.open()
+    with pytest.raises(AudioDeviceError, match="no answer"):
+        read_until(audio_input, InputBack)
+
+
+def test_an_input_that_is_opened_anew_goes_on_counting_and_stays_silent_until_sound() -> None:
+    clock = ManualClock()
+    silent = ScriptedSource(clock, [block(0, SECOND, value=0)])
+    audio_input = open_intake(clock, silent, ScriptedSource(clock, [block(0, SECOND, value=0)]))
+    audio_input.read(1)
+    clock.advance(0.5)
+    assert audio_input.reopen() is None
+    after = audio_input.read(1)
+    assert isinstance(after, AudioBlock)
+    assert after.first_sample == SECOND + SECOND // 2
+    assert audio_input.silence.silent_s == 2.0
+    assert (silent.stops, audio_input.reopens) == (1, 1)
+
+
+def test_an_input_that_cannot_be_opened_anew_is_lost() -> None:
+    clock = ManualClock()
+    audio_input = open_intake(
+        clock, ScriptedSource(clock, [block(0)]), ScriptedSource(clock, failure=no_device())
+    )
+    audio_input.read(1)
+    assert audio_input.reopen() == InputLost("no such device")
 
 
 def test_the_first_opening_fails_with_the_sources_own_error() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rigs.fake_launchd.harness import FakeLaunchd
-from rigs.fake_launchd.mac import CODESIGN, Mac
+from rigs.fake_launchd.mac import Mac
 
 
 @pytest.fixture
@@ -27,7 +27,6 @@ def new_mac() -> Iterator[Callable[..., Mac]]:
         (home / "voice").mkdir(parents=True)
         launchd = FakeLaunchd(folder, home, throttle_scale=throttle_scale, session=session)
         sessions.append(launchd.__enter__())
-        launchd.add_program("codesign", CODESIGN)
         return Mac(launchd, home, {"VOICE_DAEMON_HOME": str(home / "voice")})
 
     yield make

@@ -8,8 +8,9 @@ import plistlib
 import shutil
 import stat
 import subprocess
+import sys
+import tomllib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,13 @@ import voice_daemon
 from rigs.brokers import eventually
 from rigs.fake_launchd import property_list
 from rigs.fake_launchd.mac import Mac
-from voice_daemon.launchd import LABEL
+from rigs.macos.code import Bundle
+from rigs.macos.programs import KEYCHAIN
+from rigs.macos.tcc import MICROPHONE, Answer, parent_of, responsible_program
+from voice_daemon.config import values
+from voice_daemon.control.client import ControlClient
+from voice_daemon.launchd import LABEL, app_bundle
+from voice_daemon.launchd.app_bundle import LAUNCHER
 
 
 @pytest.fixture
@@ -34,6 +41,12 @@ def commands(out: str) -> list[str]:
     return [line.split()[2] for line in lines if line.startswith("run launchctl ")]
 
 
+def daemon_pid(mac: Mac) -> int:
+    """Ask the daemon: launchd knows the launcher's."""
+    pid: int = ControlClient(mac.voice_home / "voice-daemon.sock").request("status")["pid"]
+    return pid
+
+
 def inodes(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_ino for path in folder.rglob("*")}
 
@@ -41,21 +54,32 @@ def inodes(folder: Path) -> dict[str, int]:
 def test_install_makes_agent_and_app_and_starts_them(installed: Mac) -> None:
     agent = plistlib.loads(installed.places.agent_file.read_bytes())
     assert property_list.findings(agent) == []
-    assert agent["ProgramArguments"][0] == str(installed.places.program)
-    assert agent["ProgramArguments"][-1] == str(installed.config_file)
+    assert agent["ProgramArguments"] == [str(installed.places.program)]
+    sealed = (installed.places.app / "Contents" / "Resources" / "command").read_bytes()
+    command = sealed.decode().split("\0")
+    assert command[0] == str(installed.python)
+    assert command[-3:] == ["--config", str(installed.config_file), ""]
     assert agent["EnvironmentVariables"]["VOICE_DAEMON_HOME"] == str(installed.voice_home)
     state = installed.launchctl().state(LABEL)
     assert state is not None
     assert (state.runs, state.pid is not None) == (1, True)
-    options = f"--force --identifier {LABEL} --sign - "
-    app = installed.places.app.with_name(".VoiceDaemon-building.app")
-    assert installed.signatures() == [f"{options}{app}"]
+    app = str(installed.places.app.with_name(".VoiceDaemon-building.app"))
+    options = ["--force", "--identifier", LABEL, "--sign", "-"]
+    assert installed.signatures() == [["codesign", *options, app]]
+    assert ["codesign", "--verify", "--strict", app] in installed.runs("codesign")
+    assert Bundle(installed.places.app).verify().identifier == LABEL
 
 
-def test_the_agent_runs_the_program_in_the_app(installed: Mac) -> None:
+def test_the_launcher_in_the_app_is_responsible_for_the_daemon(installed: Mac) -> None:
+    """macOS asks it, with its reason, and the answer is for its bytes."""
     state = installed.launchctl().state(LABEL)
     assert state is not None
-    assert Path(f"/proc/{state.pid}/exe").readlink() == installed.places.program
+    assert state.pid is not None
+    daemon = daemon_pid(installed)
+    assert daemon != state.pid
+    launchd = parent_of(state.pid)
+    assert responsible_program(daemon, below=launchd) == installed.places.program
+    assert installed.tcc.ask(MICROPHONE, installed.places.program) is Answer.PROMPT
 
 
 def test_it_says_what_ails_the_daemon(mac: Mac) -> None:
@@ -67,13 +91,14 @@ def test_a_dry_run_tells_everything_and_does_nothing(mac: Mac) -> None:
     before = mac.files()
     dry = mac.daemonctl("install", "--dry-run")
     assert (dry.code, dry.err) == (0, "")
-    assert (mac.files(), mac.launchd.journal(), mac.signatures()) == (before, [], [])
+    assert (mac.files(), mac.launchd.journal(), mac.runs()) == (before, [], [])
     told = [line.removeprefix("would ") for line in dry.out.splitlines()]
     assert told.pop() == "nothing was changed"
     done = mac.daemonctl("install")
     assert done.out.splitlines()[: len(told)] == told
     for name in mac.files() - before:
-        if name.startswith(("Applications", "Library")):
+        made_by_codesign = "_CodeSignature" in name
+        if name.startswith(("Applications", "Library")) and not made_by_codesign:
             place = str(mac.home / name)
             built = place.replace("/VoiceDaemon.app", "/.VoiceDaemon-building.app")
             assert place in dry.out or built in dry.out
@@ -159,19 +184,126 @@ def test_half_an_installation_is_repaired(installed: Mac, break_it: Callable[[Ma
     assert "leftover" not in str(inodes(installed.home))
 
 
-def test_another_python_gets_another_app_and_a_restart(installed: Mac) -> None:
-    upgraded = installed.home / "python3.99"
-    shutil.copyfile(installed.interpreter.program, upgraded)
-    with upgraded.open("ab") as file:
-        file.write(b"another build")
-    upgraded.chmod(0o755)
-    pid = installed.launchctl().state(LABEL)
-    installed.interpreter = replace(installed.interpreter, program=upgraded)
+def allow_the_microphone(mac: Mac) -> None:
+    mac.tcc.answer(MICROPHONE, mac.places.program, allowed=True)
+
+
+def python_in(environment: Path) -> Path:
+    """Make an environment with the daemon in it; give its Python."""
+    environment.symlink_to(sys.prefix)
+    return environment / "bin" / "python"
+
+
+def may_listen(mac: Mac) -> bool:
+    return mac.tcc.ask(MICROPHONE, mac.places.program) is Answer.GRANTED
+
+
+def test_another_python_behind_the_same_path_keeps_hash_and_permission(mac: Mac) -> None:
+    """`brew upgrade`, or an environment that was made again."""
+    link = mac.home / "tools"
+    mac.python = python_in(link)
+    assert mac.daemonctl("install").code == 0
+    allow_the_microphone(mac)
+    before = mac.cdhash
+    link.unlink()
+    assert python_in(mac.home / "newer") != mac.python
+    link.symlink_to(mac.home / "newer")
+    assert mac.daemonctl("install").code == 0
+    assert mac.daemonctl("restart").code == 0
+    assert (mac.cdhash, may_listen(mac)) == (before, True)
+    assert len(mac.signatures()) == 1
+
+
+def test_a_python_elsewhere_gets_another_app_and_macos_is_made_to_ask_again(
+    installed: Mac,
+) -> None:
+    allow_the_microphone(installed)
+    before = installed.cdhash
+    installed.python = python_in(installed.home / "elsewhere")
     done = installed.daemonctl("install")
-    assert done.code == 0
+    assert (done.code, done.err) == (0, "")
     assert commands(done.out) == ["bootout", "enable", "bootstrap", "kickstart"]
-    assert installed.launchctl().state(LABEL) != pid
-    assert installed.places.program.read_bytes() == upgraded.read_bytes()
+    assert installed.cdhash != before
+    assert installed.tcc.shown_on(MICROPHONE, LABEL) is None, "no switch that is on and dead"
+    assert installed.tcc.ask(MICROPHONE, installed.places.program) is Answer.PROMPT
+    lines = done.out.splitlines()
+    asked = next(n for n, line in enumerate(lines) if "tccutil reset Microphone" in line)
+    assert "lsregister -f" in lines[asked - 1]
+    assert asked < next(n for n, line in enumerate(lines) if "launchctl bootstrap" in line)
+
+
+def test_the_old_app_with_a_copy_of_python_is_replaced_and_its_dead_permission_forgotten(
+    mac: Mac,
+) -> None:
+    """What earlier versions made, where their signature was accepted."""
+    app = mac.places.app
+    mac.places.program.parent.mkdir(parents=True)
+    info = {"CFBundleIdentifier": LABEL, "CFBundleExecutable": "voice-daemon"}
+    info["NSMicrophoneUsageDescription"] = "it listens"
+    (app / "Contents" / "Info.plist").write_bytes(plistlib.dumps(info))
+    shutil.copyfile(sys.executable, mac.places.program)
+    Bundle(app).sign(LABEL, "-")
+    allow_the_microphone(mac)
+    done = mac.daemonctl("install")
+    assert (done.code, done.err) == (0, "")
+    assert mac.tcc.ask(MICROPHONE, mac.places.program) is Answer.PROMPT
+    assert not (app.with_name(".VoiceDaemon-old.app")).exists()
+
+
+def test_an_app_that_was_damaged_is_made_again_and_keeps_its_permission(installed: Mac) -> None:
+    allow_the_microphone(installed)
+    content = bytearray(installed.places.program.read_bytes())
+    content[0x100] ^= 1
+    installed.places.program.unlink()  # it runs
+    installed.places.program.write_bytes(bytes(content))
+    assert not may_listen(installed)
+    done = installed.daemonctl("install")
+    assert (done.code, done.err) == (0, "")
+    assert may_listen(installed)
+
+
+def test_a_certificate_keeps_the_permission_over_another_content(mac: Mac) -> None:
+    mac.state.put(KEYCHAIN, ["Mine"])
+    assert mac.daemonctl("install", "--sign", "Mine").code == 0
+    allow_the_microphone(mac)
+    mac.python = python_in(mac.home / "elsewhere")
+    assert mac.daemonctl("install", "--sign", "Mine").code == 0
+    assert may_listen(mac)
+
+
+def test_a_loose_file_in_the_app_would_end_the_installation_with_codesigns_two_lines(
+    mac: Mac, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How earlier versions failed on every Mac: a pyvenv.cfg in Contents."""
+    texts = app_bundle.Bundle._texts
+    monkeypatch.setattr(
+        app_bundle.Bundle, "_texts", lambda self: {**texts(self), "Contents/pyvenv.cfg": b"home"}
+    )
+    done = mac.daemonctl("install")
+    assert done.code == 1
+    assert "code object is not signed at all: In subcomponent: " in done.err
+    assert "Contents/pyvenv.cfg" in done.err
+    assert mac.launchd.journal() == []
+
+
+def test_a_signature_that_does_not_hold_stops_the_installation(mac: Mac) -> None:
+    mac.launchd.add_program("codesign", "exit 0\n")  # it says that it signed
+    mac.launchd.add_program(
+        "codesign",
+        'case "$1" in --force) exit 0;; *) echo "invalid signature" >&2; exit 1;; esac\n',
+    )
+    done = mac.daemonctl("install")
+    assert done.code == 1
+    assert "codesign failed: invalid signature" in done.err
+    assert mac.launchd.journal() == []
+
+
+def test_a_program_that_only_helps_may_fail_and_is_told(mac: Mac) -> None:
+    mac.launchd.add_program("tccutil", 'echo "tccutil: Failed to reset" >&2; exit 1\n')
+    done = mac.daemonctl("install")
+    assert done.code == 0
+    assert "warning: tccutil failed: tccutil: Failed to reset" in done.err
+    assert f"run `tccutil reset Microphone {LABEL}`" in done.err
 
 
 def test_an_upgrade_of_the_daemon_restarts_it_in_the_same_app(
@@ -187,29 +319,38 @@ def test_an_upgrade_of_the_daemon_restarts_it_in_the_same_app(
 
 
 def test_an_identity_is_handed_to_codesign(mac: Mac) -> None:
+    mac.state.put(KEYCHAIN, ["My Certificate"])
     assert mac.daemonctl("install", "--sign", "My Certificate").code == 0
-    assert "--sign My Certificate " in mac.signatures()[0]
+    assert "My Certificate" in mac.signatures()[0]
 
 
 def test_a_signature_that_fails_leaves_what_was_there(installed: Mac) -> None:
     whole, state = installed.files(), installed.launchctl().state(LABEL)
-    installed.launchd.add_program("codesign", 'echo "no identity found" >&2; exit 1\n')
     done = installed.daemonctl("install", "--sign", "Nobody")
     assert done.code == 1
-    assert "could not sign" in done.err
-    assert "no identity found" in done.err
+    assert "codesign failed: Nobody: no identity found" in done.err
+    assert "lists the identities" in done.err
     assert whole <= installed.files()
     assert installed.launchctl().state(LABEL) == state
 
 
-def test_an_interpreter_that_does_not_start_is_found_out_before_launchd_has_it(mac: Mac) -> None:
-    broken = mac.home / "python3"
-    broken.write_bytes(b"\x7fELF but not really")
-    mac.interpreter = replace(mac.interpreter, program=broken)
+def test_a_python_that_does_not_start_is_found_out_before_launchd_has_it(mac: Mac) -> None:
+    mac.python = mac.home / "python3"
+    mac.python.write_text("#!/bin/sh\necho 'No module named voice_daemon' >&2; exit 1\n")
+    mac.python.chmod(0o755)
     done = mac.daemonctl("install")
     assert done.code == 1
+    assert "does not find the daemon: No module named voice_daemon" in done.err
     assert mac.launchd.journal() == []
     assert not mac.places.agent_file.exists()
+
+
+def test_a_launcher_that_does_not_run_here_is_found_out_before_launchd_has_it(mac: Mac) -> None:
+    mac.launcher = LAUNCHER  # for a Mac
+    done = mac.daemonctl("install")
+    assert done.code == 1
+    assert "could not be run" in done.err
+    assert mac.launchd.journal() == []
 
 
 def test_a_wrong_configuration_is_told_and_not_installed(mac: Mac) -> None:
@@ -218,6 +359,42 @@ def test_a_wrong_configuration_is_told_and_not_installed(mac: Mac) -> None:
     assert done.code == 2
     assert "threshold" in done.err
     assert not mac.places.agent_file.exists()
+
+
+def node_id(mac: Mac) -> str:
+    found: str = tomllib.loads(mac.config_file.read_text())["node_id"]
+    return found
+
+
+def test_the_devices_name_is_written_down_so_that_it_does_not_follow_the_network(
+    mac: Mac, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(values, "machine_name", lambda: "Zoes-Mac-mini")
+    mac.config_file.chmod(0o640)
+    before = mac.config_file.read_text()
+    assert mac.daemonctl("install").code == 0
+    assert node_id(mac) == "zoes-mac-mini"
+    assert mac.config_file.read_text().endswith(before)
+    assert stat.S_IMODE(mac.config_file.stat().st_mode) == 0o640
+    monkeypatch.setattr(values, "machine_name", lambda: "Zoes-Mac-mini-2")
+    assert mac.daemonctl("install").code == 0
+    assert node_id(mac) == "zoes-mac-mini"
+
+
+def test_a_name_that_its_owner_chose_is_left_alone(mac: Mac) -> None:
+    mac.config_file.write_text(f'node_id = "hall"\n{mac.config_file.read_text()}')
+    before = mac.config_file.stat().st_mtime_ns
+    assert mac.daemonctl("install").code == 0
+    assert mac.config_file.stat().st_mtime_ns == before
+
+
+def test_a_configuration_that_is_a_link_stays_one(mac: Mac) -> None:
+    kept = mac.home / "dotfiles.toml"
+    mac.config_file.rename(kept)
+    mac.config_file.symlink_to(kept)
+    assert mac.daemonctl("install").code == 0
+    assert mac.config_file.is_symlink()
+    assert "node_id" in kept.read_text()
 
 
 def test_a_missing_configuration_is_made_private_and_without_settings(mac: Mac) -> None:
@@ -289,15 +466,16 @@ def test_stop_and_start_and_restart_may_be_repeated(installed: Mac) -> None:
 def test_the_answer_can_be_json(installed: Mac) -> None:
     done = installed.daemonctl("restart", "--json")
     document = json.loads(done.out)
-    state = installed.launchctl().state(LABEL)
-    assert state is not None
-    assert (document["schema"], document["command"], document["pid"]) == (1, "restart", state.pid)
+    assert (document["schema"], document["command"]) == (1, "restart")
+    assert document["pid"] == daemon_pid(installed)
     assert len(document["steps"]) == 4
 
 
 def test_uninstall_leaves_what_it_names_and_nothing_else(installed: Mac) -> None:
+    allow_the_microphone(installed)
     done = installed.daemonctl("uninstall")
     assert (done.code, done.err) == (0, "")
+    assert installed.tcc.shown_on(MICROPHONE, LABEL) is None
     stays = {line.removeprefix("stays: ") for line in done.out.splitlines()}
     assert {str(installed.home / name) for name in installed.files()} <= stays
     assert installed.config_file.exists()
@@ -327,7 +505,7 @@ def test_a_purge_keeps_the_configuration_alone(installed: Mac) -> None:
 
 def test_a_daemon_in_a_terminal_is_not_joined_by_a_second_one(installed: Mac) -> None:
     installed.launchctl().bootout(LABEL)
-    program = [str(installed.places.program), "-m", "voice_daemon", "run", "--supervised"]
+    program = [str(installed.python), "-m", "voice_daemon", "run", "--supervised"]
     with subprocess.Popen(program, env={**os.environ, **installed.environ}) as terminal:
         eventually((installed.voice_home / "voice-daemon.sock").exists, "it runs")
         for command in (["start"], ["install"], ["uninstall", "--purge", "--yes"]):

@@ -12,16 +12,13 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from rigs.brokers import eventually
 from rigs.macos import native_launcher
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(
     native_launcher.why_not() is not None, reason=native_launcher.why_not() or ""

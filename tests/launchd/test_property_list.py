@@ -53,7 +53,6 @@ def test_paths_are_absolute_because_launchd_expands_nothing(agent: dict[str, Any
         agent["WorkingDirectory"],
         agent["StandardOutPath"],
         agent["StandardErrorPath"],
-        agent["ProgramArguments"][-1],
     ]
     assert [path for path in paths if not path.startswith("/") or "$" in path] == []
 

@@ -64,7 +64,10 @@ def test_a_daemon_that_ends_again_and_again_is_shown_with_its_last_error(
     new_mac: Callable[..., Mac], mosquitto_port: int
 ) -> None:
     mac = new_mac(throttle_scale=0.001)
-    mac.config_file.write_text(f'[audio]\ndevice = "none"\n[mqtt]\nport = {mosquitto_port}\n')
+    # A port that is taken: a restart may cure it, and does not.
+    mac.config_file.write_text(
+        f"[mqtt]\nport = {mosquitto_port}\n[wyoming]\nenabled = true\nport = {mosquitto_port}\n"
+    )
     mac.daemonctl("install", ready_s=0.1)
     mac.launchd.await_events("ended", 3)
     seen = document(mac)

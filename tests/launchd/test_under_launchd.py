@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from rigs.brokers import Seen
 from rigs.fake_hub import FakeHub
 from rigs.fake_launchd.harness import patiently
 from rigs.fake_launchd.mac import Mac
+from rigs.macos.tcc import parent_of
 from rigs.model_pull import REPO, REPOS
 from rigs.virtual_microphone import DEVICE, VirtualMicrophone, why_not
 from support.daemon_process import DaemonProcess, run_daemonctl
@@ -65,9 +67,19 @@ def status(mac: Mac) -> dict[str, Any] | None:
         return None
 
 
-def pid_of(mac: Mac) -> int | None:
+def launcher_pid(mac: Mac) -> int:
     state = mac.launchctl().state(LABEL)
-    return state.pid if state else None
+    assert state is not None
+    assert state.pid is not None
+    return state.pid
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def answers_as(mac: Mac, state: str, *, not_pid: int | None = None) -> dict[str, Any]:
@@ -111,15 +123,68 @@ def test_a_crash_is_followed_by_a_start_and_never_too_soon(
     first = answers_as(installed, "idle")["pid"]
     os.kill(first, signal.SIGKILL)
     answers_as(installed, "idle", not_pid=first)
+    assert [note["code"] for note in installed.launchd.journal("ended")] == [128 + signal.SIGKILL]
     starts = installed.launchd.journal("spawned")
     assert len(starts) == 2
     assert starts[1]["at_s"] - starts[0]["at_s"] >= THROTTLE_S
     subscriber.wait_for(is_on("availability", b"offline"))
 
 
-def test_a_daemon_that_cannot_start_comes_back_at_the_throttles_pace(mac: Mac) -> None:
-    """Without its microphone it ends with 75: it may be plugged in."""
-    mac.config_file.write_text(mac.config_file.read_text().replace(DEVICE, "unplugged"))
+def test_a_launcher_that_is_killed_takes_the_daemon_along_and_both_come_back(
+    installed: Mac,
+) -> None:
+    first = answers_as(installed, "idle")["pid"]
+    os.kill(launcher_pid(installed), signal.SIGKILL)
+    patiently(lambda: is_gone(first), "the daemon has gone")
+    second = answers_as(installed, "idle", not_pid=first)["pid"]
+    assert launcher_pid(installed) == parent_of(second)
+    assert [note["signal"] for note in installed.launchd.journal("ended")] == [signal.SIGKILL]
+
+
+def test_a_daemon_whose_launcher_was_killed_says_goodbye_where_nobody_clears_up(
+    mac: Mac, subscriber: Subscriber
+) -> None:
+    """Started by hand or by `open`: there is no launchd to kill what is left of the group."""
+    mac.daemonctl("install")
+    mac.daemonctl("stop")
+    variables = {**os.environ, **mac.environ}
+    variables["ALSA_CONFIG_PATH"] = mac.launchd.launchctl("getenv", "ALSA_CONFIG_PATH").stdout
+    launcher = subprocess.Popen([mac.places.program], env=variables, start_new_session=True)
+    daemon = answers_as(mac, "idle")["pid"]
+    n_said = len(subscriber.seen)
+    launcher.kill()
+    launcher.wait()
+    patiently(lambda: is_gone(daemon), "the daemon has gone")
+    left = [message for message in subscriber.seen[n_said:] if is_on("availability")(message)]
+    assert [message.payload for message in left] == [b"offline"]
+
+
+def test_a_reload_that_comes_while_the_daemon_starts_does_not_end_it(installed: Mac) -> None:
+    before = answers_as(installed, "idle")["pid"]
+    installed.daemonctl("stop")
+    installed.launchctl().bootstrap(LABEL, installed.places.agent_file)
+    installed.launchd.await_events("spawned", 2)
+    os.kill(launcher_pid(installed), signal.SIGHUP)
+    answers_as(installed, "idle", not_pid=before)
+    assert len(installed.launchd.journal("spawned")) == 2
+    assert [note["code"] for note in installed.launchd.journal("ended")] == [0]
+
+
+def test_a_stop_that_comes_while_the_daemon_starts_is_a_clean_one(installed: Mac) -> None:
+    answers_as(installed, "idle")
+    installed.daemonctl("stop")
+    installed.launchctl().bootstrap(LABEL, installed.places.agent_file)
+    installed.launchd.await_events("spawned", 2)
+    assert installed.daemonctl("stop").code == 0
+    assert [note["code"] for note in installed.launchd.journal("ended")] == [0, 0]
+
+
+def test_a_daemon_that_cannot_start_comes_back_at_the_throttles_pace(
+    mac: Mac, mosquitto_port: int
+) -> None:
+    """A port that is taken may be free at the next try."""
+    taken = f"[wyoming]\nenabled = true\nport = {mosquitto_port}\n"
+    mac.config_file.write_text(f"{mac.config_file.read_text()}{taken}")
     done = mac.daemonctl("install", ready_s=0.1)
     assert done.code == 1
     assert "it was started, and does not answer" in done.err
@@ -130,6 +195,28 @@ def test_a_daemon_that_cannot_start_comes_back_at_the_throttles_pace(mac: Mac) -
     state = mac.launchctl().state(LABEL)
     assert state is not None
     assert state.last_exit == "75: EX_TEMPFAIL"
+
+
+def test_without_a_microphone_it_stays_up_says_so_and_works_when_one_is_plugged_in(
+    mac: Mac, microphone: VirtualMicrophone, subscriber: Subscriber
+) -> None:
+    microphone.unplug()
+    try:
+        done = mac.daemonctl("install")
+        assert done.code == 0
+        assert "  ! mic: " in done.out
+        subscriber.wait_for(is_on("state", b"degraded"))
+        assert [error["code"] for error in on(subscriber, "error")] == ["mic.lost"]
+        waiting = answers_as(mac, "degraded")
+        patiently(
+            lambda: (status(mac) or waiting)["uptime_s"] > waiting["uptime_s"] + 8 * THROTTLE_S,
+            "it stays where another would have been started eight times",
+        )
+        assert (status(mac) or {})["pid"] == waiting["pid"]
+    finally:
+        microphone.plug_in()
+    assert answers_as(mac, "idle")["pid"] == waiting["pid"]
+    assert len(mac.launchd.journal("spawned")) == 1
 
 
 def test_a_stop_is_clean_and_lasts_until_start_and_uninstall_leaves_nothing(
@@ -225,7 +312,7 @@ def test_a_wrong_configuration_waits_for_a_better_one(installed: Mac) -> None:
         lambda: (status(installed) or waiting)["uptime_s"] > 4 * THROTTLE_S,
         "it stays where another would have been started four times",
     )
-    assert pid_of(installed) == waiting["pid"]
+    assert launcher_pid(installed) == parent_of(waiting["pid"])
     assert len(installed.launchd.journal("spawned")) == 2
     installed.config_file.write_text(good)
     answers_as(installed, "idle", not_pid=waiting["pid"])

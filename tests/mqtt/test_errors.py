@@ -11,7 +11,14 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-from voice_daemon.mqtt.errors import Cause, connect_fault, disconnect_fault, refusal_fault
+from rigs.macos.local_network import LocalNetwork
+from voice_daemon.mqtt.errors import (
+    Cause,
+    LinkError,
+    connect_fault,
+    disconnect_fault,
+    refusal_fault,
+)
 
 URL = "mqtt://den:1883"
 
@@ -45,6 +52,39 @@ def test_no_route_on_a_mac_names_the_local_network_permission(
     fault = connect_fault(OSError(errno.EHOSTUNREACH, "No route to host"), URL)
     assert permission in fault.remedy
     assert ("Settings" in fault.remedy) == bool(permission)
+
+
+def fault_of(host: str, network: LocalNetwork) -> LinkError:
+    """Look for a broker as the daemon does, and explain what came of it."""
+    try:
+        *_, address = network.getaddrinfo(host, 1883)[0]
+        network.connect(address)
+    except OSError as error:
+        return connect_fault(error, f"mqtt://{host}:1883")
+    raise AssertionError(host)
+
+
+@pytest.mark.parametrize("host", ["homeassistant.local", "192.168.1.20"])
+def test_a_mac_that_refuses_the_local_network_is_named_as_the_likely_reason(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    refused = LocalNetwork(allowed=False, names={"homeassistant.local": "192.168.1.20"})
+    fault = fault_of(host, refused)
+    assert "Privacy & Security > Local Network allow VoiceDaemon" in fault.remedy
+    assert ("use the IP address" in fault.remedy) == host.endswith(".local")
+    assert fault_of("127.0.0.1", refused).code == "mqtt.connection_refused", "not concerned"
+    allowed = LocalNetwork(allowed=True, names=refused.names)
+    assert fault_of(host, allowed).code == "mqtt.connection_refused"
+
+
+def test_elsewhere_a_bonjour_name_that_is_not_found_is_no_matter_of_permission(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    fault = connect_fault(socket.gaierror(), "mqtt://homeassistant.local:1883")
+    assert "use the IP address" in fault.remedy
+    assert "Settings" not in fault.remedy
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,23 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from support.fakes import FakeTranscriber, FakeVad, FakeWake, Scene
+from support.permissions import ScriptedPermission
 from voice_daemon.audio import AudioSource
+from voice_daemon.audio.authorization import Authorization
 from voice_daemon.audio.file import FileReplay
 from voice_daemon.audio.input import AudioInput, SystemClock
 from voice_daemon.errors import AudioDeviceError, ModelError, Problem
 from voice_daemon.events import AudioBlock, State
 from voice_daemon.mqtt.messages import Info, MqttMessage, Topics
 from voice_daemon.mqtt.publisher import Publisher
+from voice_daemon.runtime.microphone import MicrophoneWatch
 from voice_daemon.runtime.worker import Engine, Outcome, Worker
 from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
@@ -92,6 +96,7 @@ class Bench:
     build_error: Exception | None = None
     replay: bool = True
     silence_alarm_s: float | None = None
+    watch: MicrophoneWatch | None = None
     clock: FastClock = field(default_factory=FastClock)
     messages: list[MqttMessage] = field(default_factory=list)
     ends: queue.SimpleQueue[Outcome] = field(default_factory=queue.SimpleQueue)
@@ -125,6 +130,7 @@ class Bench:
             replay=replay,
             before_opening=lambda: self.log.append("models are warm"),
             on_end=self.ends.put,
+            microphone=self.watch,
         )
 
     def build(self) -> Engine:
@@ -228,7 +234,61 @@ def test_a_crash_becomes_an_error_with_a_remedy() -> None:
     )
 
 
-def test_an_input_that_cannot_be_opened_ends_the_worker_with_its_error() -> None:
+def absent() -> AudioDeviceError:
+    return AudioDeviceError(
+        "audio.no_input", "there is no audio input", remedy="connect a microphone"
+    )
+
+
+def test_without_a_microphone_it_is_degraded_and_works_once_one_is_plugged_in() -> None:
+    plugged_in = threading.Event()
+    heard = Recording(np.full(16_000, 3, np.int16))
+
+    class NotYet(Recording):
+        def start(self) -> None:
+            if plugged_in.is_set():
+                bench.sources.insert(0, heard)
+            bench.sources.append(NotYet(self.samples))
+            raise absent()
+
+    nothing = np.zeros(0, np.int16)
+    bench = Bench(Scene(), sources=[NotYet(nothing)], replay=False)
+    bench.worker.start()
+    bench.wait_until(lambda: bench.publisher.picture().state is State.DEGRADED)
+    problem = bench.publisher.picture().problems["mic.lost"]
+    assert (problem.message, problem.remedy) == ("there is no audio input", "connect a microphone")
+    bench.wait_until(lambda: bench.clock.now_s > 700)  # ten minutes of its clock
+    plugged_in.set()
+    bench.wait_until(lambda: bench.publisher.picture().state is State.IDLE)
+    assert bench.on("state") == ["degraded", "idle"]
+    assert len(bench.on("error")) == 1
+    assert bench.worker.stop(WAIT_S)
+
+
+def test_a_permission_that_comes_later_brings_sound_without_a_restart() -> None:
+    permission = ScriptedPermission([Authorization.NOT_DETERMINED])
+    silence = Recording(np.zeros(400_000, np.int16))
+    speech = Recording(np.full(16_000, 3, np.int16))
+    bench = Bench(
+        Scene(),
+        sources=[silence, speech],
+        replay=False,
+        silence_alarm_s=5,
+        watch=MicrophoneWatch(permission, may_ask=True, clock_s=count(step=2).__next__),
+    )
+    bench.worker.start()
+    bench.wait_until(lambda: "mic.permission" in bench.publisher.picture().problems)
+    assert permission.requests == 1
+    assert bench.publisher.picture().state is State.DEGRADED
+    permission.statuses.append(Authorization.AUTHORIZED)
+    bench.wait_until(lambda: speech.exhausted)
+    bench.wait_until(lambda: bench.publisher.picture().state is State.IDLE)
+    assert silence.stopped
+    assert bench.audio_input.reopens == 1
+    assert bench.worker.stop(WAIT_S)
+
+
+def test_an_input_that_fails_for_another_reason_ends_the_worker_with_its_error() -> None:
     class Closed(Recording):
         def start(self) -> None:
             raise no_device()

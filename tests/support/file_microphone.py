@@ -28,7 +28,7 @@ def with_microphone(file: Path) -> tuple[str, ...]:
 def main(file: str, *arguments: str) -> int:
     source = FileReplay(FileSource(Path(file), realtime=True), realtime=True, max_silence_s=0)
 
-    def microphone_input(settings: Settings) -> Input:  # noqa: ARG001 - as the real one
+    def microphone_input(settings: Settings, *, is_app: bool) -> Input:  # noqa: ARG001 - as the real one
         return Input(lambda: source)
 
     run.microphone_input = microphone_input

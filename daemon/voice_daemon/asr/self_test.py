@@ -10,16 +10,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from voice_daemon.asr.cooperative import Steps
+from voice_daemon.asr.transcriber import WhisperTranscriber
 from voice_daemon.events import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.asr.transcriber import WhisperTranscriber
 
 WAKE_PHRASE: Final = "Hey Jarvis"
 EXPECTED: Final = ("turn", "on", "the", "kitchen", "lights")

@@ -20,6 +20,11 @@ from voice_daemon.events import SAMPLE_RATE, AudioBlock
 
 REOPEN_DELAYS_S: Final = (1.0, 2.0, 5.0)
 """Pauses before the attempts to get a lost input back; after the last one it is given up."""
+AWAIT_EVERY_S: Final = 3.0
+"""Pause between looks for a microphone that has not been there yet."""
+AWAITED: Final = frozenset({"audio.no_input", "audio.no_such_device", "audio.cannot_open"})
+"""What the first opening may fail with and be tried again for ever: somebody may plug it in. A
+driver that hangs is not among them: another process may have more luck with it."""
 SLEEP_JUMP_S: Final = 2.0
 """Wall clock ahead of the monotonic clock by this much means that the machine slept."""
 
@@ -35,9 +40,10 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class InputLost:
-    """The input delivers nothing any more; it is being reopened."""
+    """The input delivers nothing, any more or yet; it is being opened again."""
 
     message: str
+    remedy: str = "it is being reopened; check its cable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,8 @@ class AudioInput:
         self._clock_skew_s = self._skew_s()
         self._attempt = 0
         self._attempt_due_s = 0.0
+        self._awaited_for = ""
+        """Why it has never been open; empty once it was."""
 
     @property
     def source(self) -> AudioSource | None:
@@ -117,14 +125,38 @@ class AudioInput:
             return self._end_sample
         return max(self._end_sample, self._first_sample + self._source.clock.now_sample())
 
-    def open(self) -> None:
-        """Open the input for the first time; raises what the source raises."""
-        self._adopt(self._new_source())
+    def open(self) -> InputLost | None:
+        """Open the input for the first time; one that is not there yet is waited for.
+
+        Gives why it is waited for. Raises what the source raises otherwise.
+        """
+        try:
+            self._adopt(self._new_source())
+        except AudioDeviceError as error:
+            if error.code not in AWAITED:
+                raise
+            return self._await(error)
+        return None
+
+    def reopen(self) -> InputLost | None:
+        """Open an input that delivers anew, at once; gives how it was lost where that fails.
+
+        Silence goes on: a new stream alone is no sound.
+        """
+        silence = self.silence
+        self.close()
+        try:
+            self._adopt(self._new_source())
+        except AudioDeviceError as error:
+            return self._lose(error.message)
+        self.silence = silence
+        self._count_reopening()
+        return None
 
     def read(self, timeout_s: float) -> AudioBlock | InputLost | InputBack | None:
         """Wait at most `timeout_s` for what comes next; None when nothing did.
 
-        Raises `AudioDeviceError` when a lost input could not be had back.
+        Raises `AudioDeviceError` when an input that was there once could not be had back.
         """
         if self._source is None:
             return self._recover(timeout_s)
@@ -177,7 +209,20 @@ class AudioInput:
         self._attempt_due_s = self._clock.monotonic() + REOPEN_DELAYS_S[0]
         return InputLost(message)
 
-    def _recover(self, timeout_s: float) -> InputBack | None:
+    def _await(self, error: AudioDeviceError) -> InputLost | None:
+        """Wait for an input that has never been there; tells again when the reason is another."""
+        self._attempt_due_s = self._clock.monotonic() + AWAIT_EVERY_S
+        before, self._awaited_for = self._awaited_for, error.message
+        return None if before == error.message else InputLost(error.message, error.remedy)
+
+    def _count_reopening(self) -> None:
+        """Leave a gap in the samples as long as the time without sound."""
+        self.reopens += 1
+        if self._newest is not None:
+            gap_s = self._clock.monotonic() - self._newest[1]
+            self._first_sample = self._end_sample + round(gap_s * SAMPLE_RATE)
+
+    def _recover(self, timeout_s: float) -> InputBack | InputLost | None:
         """Open again when it is time to; raises when that was the last attempt."""
         self.close()
         now_s = self._clock.monotonic()
@@ -187,16 +232,18 @@ class AudioInput:
         source = self._new_source()
         try:
             self._adopt(source)
-        except AudioDeviceError:
+        except AudioDeviceError as error:
+            if self._awaited_for and error.code in AWAITED:
+                return self._await(error)
             self._attempt += 1
             if self._attempt == len(REOPEN_DELAYS_S):
                 raise
             self._attempt_due_s = self._clock.monotonic() + REOPEN_DELAYS_S[self._attempt]
             return None
-        self.reopens += 1
-        if self._newest is not None:
-            gap_s = self._clock.monotonic() - self._newest[1]
-            self._first_sample = self._end_sample + round(gap_s * SAMPLE_RATE)
+        if self._awaited_for:
+            self._awaited_for = ""
+        else:
+            self._count_reopening()
         return InputBack(self.device)
 
     def _skew_s(self) -> float:

@@ -46,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the launchd agent says: a wrong configuration is waited out instead of ending "
         "with 78 every ten seconds",
     )
+    parser.add_argument(
+        "--parent-pipe",
+        type=int,
+        metavar="FD",
+        help="what the app's launcher says: end when this pipe does, because its other end has",
+    )
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
@@ -56,6 +62,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
         UsageError,
         VoiceDaemonError,
     )
+    from voice_daemon.launchd.parent import end_with_parent  # noqa: PLC0415 - as above
 
     if args.fast and args.input == MICROPHONE:
         raise UsageError(
@@ -63,6 +70,8 @@ def run(args: argparse.Namespace, context: Context) -> int:
             "--fast is for files: a microphone is as fast as it is",
             remedy="add --input FILE, or leave --fast out",
         )
+    if args.parent_pipe is not None:
+        end_with_parent(args.parent_pipe)
     before = _fingerprint(context) if args.supervised else None
     try:
         return _run(args, context)
@@ -134,7 +143,7 @@ def _run(args: argparse.Namespace, context: Context) -> int:
     audio = (
         file_input(Path(args.input), settings, realtime=not args.fast)[0]
         if is_replay
-        else microphone_input(settings)
+        else microphone_input(settings, is_app=args.parent_pipe is not None)
     )
     _set_up_log(settings, context)
     _log_warnings(effective)
@@ -205,15 +214,18 @@ def _log_warnings(effective: Effective) -> None:
         )
 
 
-def microphone_input(settings: Settings) -> Input:
-    """Give the configured microphone, unopened."""
+def microphone_input(settings: Settings, *, is_app: bool) -> Input:
+    """Give the configured microphone, unopened. `is_app`: the app's launcher is our parent."""
     from voice_daemon.app import Input  # noqa: PLC0415 - only when it is run
+    from voice_daemon.audio.authorization import microphone_permission  # noqa: PLC0415 - as above
     from voice_daemon.audio.microphone import MicrophoneCapture  # noqa: PLC0415 - loads PortAudio
+    from voice_daemon.runtime.microphone import MicrophoneWatch  # noqa: PLC0415 - as above
 
     def name_of(source: AudioSource) -> str:
         return source.device_name if isinstance(source, MicrophoneCapture) else source.description
 
-    return Input(lambda: MicrophoneCapture(settings.audio), name_of)
+    watch = MicrophoneWatch(microphone_permission(), may_ask=is_app)
+    return Input(lambda: MicrophoneCapture(settings.audio), name_of, watch=watch)
 
 
 def file_input(path: Path, settings: Settings, *, realtime: bool) -> tuple[Input, FileReplay]:

@@ -6,8 +6,9 @@ read, and the running daemon's own answer. What is written where is `voice_daemo
 
 from __future__ import annotations
 
+import stat
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,8 +17,11 @@ from voice_daemon.paths import APP_NAME
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping, Sequence
+    from typing import TextIO
 
     from voice_daemon.cli.context import Context
+    from voice_daemon.config import Effective
+    from voice_daemon.errors import Problem
     from voice_daemon.launchd import Installation, Machine, Step
     from voice_daemon.runtime.status import Status
 
@@ -168,20 +172,23 @@ class ServiceCommand:
         steps: Sequence[Step],
         status: Status | None,
     ) -> int:
-        code = FAILED if self.starts and not args.dry_run and status is None else GOOD
+        is_up = status is not None and status.session.state != "starting"
+        code = FAILED if self.starts and not args.dry_run and not is_up else GOOD
         if args.json:
             document = {"command": self.NAME, "dry_run": args.dry_run}
             document |= {"steps": [step.text for step in steps]}
             context.print_json(document | {"pid": status.pid if status else None})
         elif args.dry_run:
             context.out.write("nothing was changed\n")
-        elif status is not None:
+        elif status is not None and is_up:
             _show(status, context)
         elif self.starts:
+            how = "does not answer" if status is None else "is not ready"
             context.err.write(
-                f"daemonctl: it was started, and does not answer after {self.ready_s:g} s\n"
+                f"daemonctl: it was started, and {how} after {self.ready_s:g} s\n"
                 "  -> `daemonctl status` and `daemonctl logs` say why\n"
             )
+            _show_problems(status.problems if status is not None else (), context.err)
         else:
             context.out.write(f"{self.done}\n")
         return code
@@ -196,36 +203,71 @@ def installation_of(machine: Machine, context: Context) -> Installation:
 
 
 def _take(steps: Sequence[Step], args: argparse.Namespace, context: Context) -> None:
+    from voice_daemon.errors import ServiceError  # noqa: PLC0415 - only when it is run
+
     for step in steps:
         if not args.json:
             context.out.write(f"{'would ' if args.dry_run else ''}{step.text}\n")
             context.out.flush()
-        if not args.dry_run:
+        if args.dry_run:
+            continue
+        try:
             step.do()
+        except ServiceError as error:
+            if not step.is_optional:
+                raise
+            context.err.write(f"daemonctl: warning: {error.message}\n  -> {error.remedy}\n")
 
 
 def _install(args: argparse.Namespace, context: Context, installation: Installation) -> list[Step]:
     from voice_daemon.launchd.agent import Agent  # noqa: PLC0415 - only when it is run
-    from voice_daemon.launchd.app_bundle import AD_HOC, Bundle  # noqa: PLC0415 - as above
-    from voice_daemon.launchd.steps import write_file  # noqa: PLC0415 - as above
+    from voice_daemon.launchd.app_bundle import (  # noqa: PLC0415 - as above
+        AD_HOC,
+        Bundle,
+        command_of,
+    )
 
-    context.settings()  # a mistake in it is better told now than by a log
+    effective = context.effective()  # a mistake in it is better told now than by a log
     _refuse_a_second(context, installation)
     file, places = config_file(context), installation.places
     agent = Agent(
         program=places.program,
-        config_file=file,
         working_folder=places.home,
         out_log=places.out_log,
         err_log=places.err_log,
         variables=variables(context),
     )
-    bundle = Bundle(installation.machine.interpreter, identity=args.sign or AD_HOC)
+    machine = installation.machine
+    bundle = Bundle(
+        machine.launcher, command_of(machine.python, file), identity=args.sign or AD_HOC
+    )
     restart = _answering(context) not in {None, _own_version()}
     steps = installation.install_steps(agent, bundle, restart=restart)
-    if not file.exists():
-        steps.insert(0, write_file(file, NEW_CONFIGURATION.encode(), mode=0o600))
-    return steps
+    configured = _configuration_steps(file, effective)
+    return [*configured, *steps]
+
+
+def _configuration_steps(file: Path, effective: Effective) -> list[Step]:
+    """Give the steps that write the device's name down, in a file that is made where there is none.
+
+    A name that is not written down follows the network: the topics would change with it, and Home
+    Assistant would see another device.
+    """
+    from voice_daemon.config.load import DEFAULT  # noqa: PLC0415 - only when it is run
+    from voice_daemon.launchd.steps import write_file  # noqa: PLC0415 - as above
+
+    there = file.exists()
+    content = file.read_bytes() if there else NEW_CONFIGURATION.encode()
+    name = f'node_id = "{effective.settings.node_id}"\n'.encode()
+    if effective.origins["", "node_id"] == DEFAULT:
+        # Above everything: what stands below a section's head would belong to the section.
+        content = name + content if there else content + name
+    elif there:
+        return []
+    # A link stays one: it may lead to where its owner keeps configurations.
+    target = file.resolve() if there else file
+    mode = stat.S_IMODE(target.stat().st_mode) if there else 0o600
+    return [replace(write_file(target, content, mode=mode), is_optional=there)]
 
 
 def _start(_args: argparse.Namespace, context: Context, installation: Installation) -> list[Step]:
@@ -238,8 +280,8 @@ def _install_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sign",
         metavar="IDENTITY",
-        help="sign the app with this identity of your keychain, so that macOS keeps its "
-        "permissions when Python is upgraded (default: an ad-hoc signature)",
+        help="sign the app with this identity of your keychain (default: an ad-hoc signature, "
+        "which is as good for a Mac of your own)",
     )
 
 
@@ -270,15 +312,15 @@ def _uninstall(
 def _tell_what_stays(
     args: argparse.Namespace, context: Context, installation: Installation
 ) -> None:
-    from voice_daemon.launchd import LABEL  # noqa: PLC0415 - only when it is run
-
     if args.purge:
         drop_empty_folders(context)
     if args.json:
         return
     stays = [config_file(context), *belongings(context, installation)]
     context.out.writelines(f"stays: {path}\n" for path in stays if path.exists())
-    context.out.write(f"stays: macOS' answers; `tccutil reset All {LABEL}` forgets them\n")
+    context.out.write(
+        "stays: macOS' answer about the local network (System Settings > Privacy & Security)\n"
+    )
 
 
 def _own_version() -> str:
@@ -316,7 +358,7 @@ def _refuse_a_second(context: Context, installation: Installation) -> None:
 
 
 def _await_daemon(context: Context, ready_s: float) -> Status | None:
-    """Wait until the daemon has its models and answers; None when it does not in time."""
+    """Wait until the daemon has its models; give what it says then, None where it says nothing."""
     import time  # noqa: PLC0415 - only when it is run
 
     from voice_daemon.control.client import ControlClient  # noqa: PLC0415 - as above
@@ -339,8 +381,13 @@ def _await_daemon(context: Context, ready_s: float) -> Status | None:
 def _show(status: Status, context: Context) -> None:
     """Say that it runs, and what ails it."""
     context.out.write(f"voice-daemon {status.version} is running (pid {status.pid})\n")
-    for problem in status.problems:
-        context.out.write(f"  ! {problem.part}: {problem.message}\n    -> {problem.remedy}\n")
+    _show_problems(status.problems, context.out)
+
+
+def _show_problems(problems: Sequence[Problem], out: TextIO) -> None:
+    out.writelines(
+        f"  ! {problem.part}: {problem.message}\n    -> {problem.remedy}\n" for problem in problems
+    )
 
 
 COMMANDS: Final = (

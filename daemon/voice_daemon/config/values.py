@@ -5,7 +5,6 @@ exists is `config.load`'s question.
 """
 
 import re
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from voice_daemon._lib.process import machine_name
 from voice_daemon.paths import expand
 
 MAX_NODE_ID_CHARS = 64
@@ -46,8 +46,8 @@ def reduce_host_name(host_name: str) -> str:
 
 
 def host_node_id() -> str:
-    """Return this machine's host name as a node id."""
-    return reduce_host_name(socket.gethostname())
+    """Return this machine's name as a node id."""
+    return reduce_host_name(machine_name())
 
 
 def names_a_path(value: str) -> bool:

@@ -82,8 +82,7 @@ def wake_words(settings: WakeSettings) -> Iterator[Finding]:
     if result.passed:
         yield ok("wake", f"the self-test passes: {about}")
     else:
-        remedy = "set wake.backend to the other one (onnx, tflite), or reinstall onnxruntime"
-        yield fail("wake", f"the self-test fails: {about}", remedy)
+        yield fail("wake", f"the self-test fails: {about}", result.remedy)
 
 
 def model(settings: AsrSettings, models_dir: Path) -> Iterator[Finding]:

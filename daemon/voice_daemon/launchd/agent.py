@@ -22,7 +22,7 @@ class Agent:
     """What differs from one user to the next; everything else is the template's."""
 
     program: Path
-    config_file: Path
+    """The app's launcher; what it starts is sealed in the app."""
     working_folder: Path
     out_log: Path
     err_log: Path
@@ -32,9 +32,7 @@ class Agent:
     def property_list(self) -> bytes:
         """Write the agent as launchd reads it."""
         agent = plistlib.loads(TEMPLATE.read_bytes())
-        # -P: no module of the working folder may stand in for one of Python's own.
-        run = ["-P", "-m", "voice_daemon", "run", "--supervised", "--config"]
-        agent["ProgramArguments"] = [str(self.program), *run, str(self.config_file)]
+        agent["ProgramArguments"] = [str(self.program)]
         agent["EnvironmentVariables"].update(self.variables)
         agent["WorkingDirectory"] = str(self.working_folder)
         agent["StandardOutPath"] = str(self.out_log)

@@ -15,7 +15,7 @@ from typing import Final
 from voice_daemon import __version__
 from voice_daemon.errors import NotInstalledError, ServiceError
 from voice_daemon.launchd.agent import LABEL, Agent, AgentPaths, program_of
-from voice_daemon.launchd.app_bundle import Bundle
+from voice_daemon.launchd.app_bundle import AD_HOC, Bundle
 from voice_daemon.launchd.launchctl import AgentState, Launchctl, NoSessionError
 from voice_daemon.launchd.machine import Machine
 from voice_daemon.launchd.steps import (
@@ -29,6 +29,7 @@ from voice_daemon.launchd.steps import (
     write_file,
 )
 
+_VERIFY: Final = ("--verify", "--strict")
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -64,32 +65,35 @@ class Installation:
 
         `restart`: stop what runs even where no file changes.
         """
+        app = self.places.app
         folders = {
             self.places.log_folder: 0o700,
             self.places.agent_file.parent: 0o755,
-            self.places.app.parent: 0o755,
+            app.parent: 0o755,
         }
         missing = [make_folder(path, mode) for path, mode in folders.items() if not path.is_dir()]
-        same_app = bundle.is_at(self.places.app)
+        same_app = bundle.is_at(app) and self._is_signed(app)
         written = [] if self._agent_file_is(agent) else [self._write_agent(agent)]
         loaded = self.state() is not None
         stop = loaded and (restart or bool(written) or not same_app)
-        built = self._building()
         return [
             *missing,
-            *([self._check(self.places.app)] if same_app else self._build_steps(bundle, built)),
+            self._check_python(bundle),
+            *([] if same_app else self._build_steps(bundle)),
             *([self._bootout()] if stop else []),
-            *([] if same_app else [remove(self.places.app), move(built, self.places.app)]),
+            *([] if same_app else self._replace_steps(bundle)),
             *written,
             *self._load_steps(loaded=loaded and not stop),
         ]
 
     def uninstall_steps(self) -> list[Step]:
         """Give the steps that remove what `install_steps` made; none when there is nothing."""
-        agent_file = self.places.agent_file
-        files = (agent_file, unfinished(agent_file), self.places.app, self._building())
+        agent_file, app = self.places.agent_file, self.places.app
+        files = (agent_file, unfinished(agent_file), app, self._building(), self._old())
         return [
             *([self._bootout()] if self.loaded else []),
+            # Before the app has gone: macOS then knows nobody of this name.
+            *([self._register(app), self._forget("All")] if app.is_dir() else []),
             *(remove(path) for path in files if path.exists() or path.is_symlink()),
         ]
 
@@ -120,6 +124,10 @@ class Installation:
         """Where the app is put together, beside its place, so that moving it is one step."""
         return self.places.app.with_name(f".{self.places.app.stem}-building.app")
 
+    def _old(self) -> Path:
+        """Where the app that is replaced waits until the new one is in its place."""
+        return self.places.app.with_name(f".{self.places.app.stem}-old.app")
+
     def _agent_file_is(self, agent: Agent) -> bool:
         path = self.places.agent_file
         if path.is_symlink() or not path.is_file():
@@ -131,41 +139,131 @@ class Installation:
     def _write_agent(self, agent: Agent) -> Step:
         return write_file(self.places.agent_file, agent.property_list())
 
-    def _build_steps(self, bundle: Bundle, built: Path) -> list[Step]:
+    def _build_steps(self, bundle: Bundle) -> list[Step]:
+        built = self._building()
         leftover = [remove(built)] if built.exists() else []
-        return [*leftover, *bundle.steps_into(built), self._sign(bundle, built), self._check(built)]
+        return [
+            *leftover,
+            *bundle.steps_into(built),
+            self._sign(bundle, built),
+            self._verify(built),
+            self._check_launcher(bundle, built),
+        ]
+
+    def _replace_steps(self, bundle: Bundle) -> list[Step]:
+        """Put the new app into its place, and have macOS ask again where it is another to it.
+
+        An ad-hoc signature is known by its hash. A permission that other bytes were given stays
+        switched on in the settings and is worth nothing: only forgetting it brings the question.
+        """
+        app, old = self.places.app, self._old()
+        known = bundle.grants_like(app) or bundle.shares_an_identity_with(app)
+        return [
+            *([remove(old)] if old.exists() else []),
+            *([move(app, old)] if app.exists() else []),
+            move(self._building(), app),
+            *([remove(old)] if app.exists() else []),
+            self._register(app),
+            *([] if known else [self._forget("Microphone")]),
+        ]
 
     def _sign(self, bundle: Bundle, app: Path) -> Step:
-        codesign = self.machine.program("codesign")
+        remedy = (
+            "report it with this message"
+            if bundle.identity == AD_HOC
+            else "`security find-identity -p codesigning` lists the identities that --sign can "
+            "name; without --sign none is needed"
+        )
         options = ("--force", "--identifier", LABEL, "--sign", bundle.identity)
+        return self._program("codesign", *options, app, code="service.not_signed", remedy=remedy)
+
+    def _verify(self, app: Path) -> Step:
+        """Look at the signature as macOS will: one that does not hold is granted nothing."""
+        return self._program(
+            "codesign",
+            *_VERIFY,
+            app,
+            code="service.signature_does_not_hold",
+            remedy="report it with this message",
+        )
+
+    def _is_signed(self, app: Path) -> bool:
+        codesign = self.machine.program("codesign")
+        return run_program((codesign, *_VERIFY, app), variables=self._variables()).code == 0
+
+    def _register(self, app: Path) -> Step:
+        """Tell macOS of the app: tccutil knows only apps that it has been told of."""
+        return self._program(
+            "lsregister",
+            "-f",
+            app,
+            code="service.not_registered",
+            remedy="open the folder of the app once in the Finder",
+            is_optional=True,
+        )
+
+    def _forget(self, service: str) -> Step:
+        """Have macOS forget what was answered for the app."""
+        return self._program(
+            "tccutil",
+            "reset",
+            service,
+            LABEL,
+            code="service.permission_not_reset",
+            remedy=f"run `tccutil reset {service} {LABEL}` when the app is installed",
+            is_optional=True,
+        )
+
+    def _program(
+        self,
+        name: str,
+        *arguments: str | Path,
+        code: str,
+        remedy: str,
+        is_optional: bool = False,
+    ) -> Step:
+        """Run one of macOS' programs; its last two lines say what it has refused."""
+        program = self.machine.program(name)
+        told = " ".join(map(str, (program, *arguments)))
 
         def do() -> None:
-            done = run_program((codesign, *options, app), variables=self._variables())
+            done = run_program((program, *arguments), variables=self._variables())
             if done.code != 0:
-                raise ServiceError(
-                    "service.not_signed",
-                    f"codesign could not sign {app}: {_last_line(done)}",
-                    remedy="`security find-identity -p codesigning` lists the identities that "
-                    "--sign can name; without --sign none is needed",
-                )
+                raise ServiceError(code, f"{name} failed: {_last_lines(done)}", remedy=remedy)
 
-        return Step(f"run {codesign} {' '.join(options)} {app}", do)
+        return Step(f"run {told}", do, is_optional=is_optional)
 
-    def _check(self, app: Path) -> Step:
-        """Start the app's interpreter once: launchd would only say that it failed."""
-        program = program_of(app)
+    def _check_python(self, bundle: Bundle) -> Step:
+        """Start Python once as the launcher will: launchd would only say that it failed."""
         code = "import voice_daemon; print(voice_daemon.__version__)"
+        command = (bundle.command[0], "-E", "-P", "-c", code)
 
         def do() -> None:
-            done = run_program((program, "-P", "-c", code), variables=self._variables())
+            done = run_program(command, variables=self._variables())
             if done.code != 0 or done.out.strip() != __version__:
                 raise ServiceError(
-                    "service.app_does_not_start",
-                    f"the copy of the interpreter does not start: {_last_line(done)}",
-                    remedy="install with a Python from python.org, Homebrew or uv, and report it",
+                    "service.python_does_not_start",
+                    f"{command[0]} does not find the daemon: {_last_lines(done)}",
+                    remedy="install voice-daemon into this Python again, or make its environment "
+                    "anew",
                 )
 
-        return Step(f'run {program} -P -c "{code}"', do)
+        return Step(f'run {command[0]} -E -P -c "{code}"', do)
+
+    def _check_launcher(self, bundle: Bundle, app: Path) -> Step:
+        """Have the launcher show its command: that it runs here, and finds what is sealed."""
+        program = program_of(app)
+
+        def do() -> None:
+            done = run_program((program, "--show"), variables=self._variables())
+            if done.code != 0 or done.out.splitlines() != "\n".join(bundle.command).splitlines():
+                raise ServiceError(
+                    "service.app_does_not_start",
+                    f"the app's program does not start: {_last_lines(done)}",
+                    remedy="voice-daemon is for Macs with Apple Silicon and macOS 14 or newer",
+                )
+
+        return Step(f"run {program} --show", do)
 
     def _load_steps(self, *, loaded: bool) -> list[Step]:
         launchctl, agent_file = self._launchctl(), self.places.agent_file
@@ -197,6 +295,7 @@ class Installation:
         return self.machine.program_variables()
 
 
-def _last_line(done: StepOutcome) -> str:
-    lines = (done.err or done.out).strip().splitlines()
-    return lines[-1] if lines else f"exit code {done.code}"
+def _last_lines(done: StepOutcome) -> str:
+    """Give the two that matter: codesign names the fault in one and the file in the next."""
+    lines = (done.err or done.out).strip().splitlines()[-2:]
+    return ": ".join(line.strip().rstrip(":") for line in lines) or f"exit code {done.code}"

@@ -13,9 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voice_daemon.errors import ServiceError
-from voice_daemon.launchd.app_bundle import Interpreter
+from voice_daemon.launchd.app_bundle import LAUNCHER, stable_python
 
 MACOS = "darwin"
+_OTHER_FOLDERS = (
+    "/System/Library/Frameworks/CoreServices.framework/Frameworks/LaunchServices.framework/Support",
+)
+"""Where macOS has programs that are on nobody's PATH: lsregister."""
 _PASSED_ON = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "TMPDIR", "USER")
 """What a program that we run is given of our own environment, beside PATH."""
 
@@ -32,7 +36,10 @@ class Machine:
     """Where programs are found: `PATH`."""
     variables: Mapping[str, str]
     """What programs are given beside `PATH`."""
-    interpreter: Interpreter
+    python: Path
+    """The Python that runs the daemon, by a path that stays."""
+    launcher: Path
+    """The program for the app."""
 
     @classmethod
     def here(cls, environ: Mapping[str, str]) -> Machine:
@@ -43,7 +50,8 @@ class Machine:
             home=Path.home(),
             search_path=environ.get("PATH", os.defpath),
             variables={name: environ[name] for name in _PASSED_ON if name in environ},
-            interpreter=Interpreter.running(),
+            python=stable_python(),
+            launcher=LAUNCHER,
         )
 
     def check(self) -> None:
@@ -63,7 +71,8 @@ class Machine:
 
     def program(self, name: str) -> Path:
         """Find a program of macOS; raises `ServiceError` where it is missing."""
-        found = shutil.which(name, path=self.search_path)
+        folders = os.pathsep.join((self.search_path, *_OTHER_FOLDERS))
+        found = shutil.which(name, path=folders)
         if found is None:
             raise ServiceError(
                 "service.program_missing",

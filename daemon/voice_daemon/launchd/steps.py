@@ -16,6 +16,10 @@ from typing import Final
 
 from voice_daemon.errors import ServiceError
 
+_REFUSED: Final = (
+    "make sure that you own {folder} and that the disk is not full; an app may also be kept by "
+    "System Settings > Privacy & Security > App Management: allow the terminal there"
+)
 PROGRAM_TIMEOUT_S: Final = 60.0
 """For a program that answers in a second: macOS checks a new one before its first start."""
 
@@ -26,6 +30,8 @@ class Step:
 
     text: str
     do: Callable[[], None]
+    is_optional: bool = False
+    """Where it fails the others are taken all the same, and the user is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,5 +144,5 @@ class _told:  # noqa: N801 - reads as a phrase
             raise ServiceError(
                 "service.file_refused",
                 f"{self._path} could not be {self._verb}: {error.strerror or error}",
-                remedy=f"make sure that you own {self._path.parent} and that the disk is not full",
+                remedy=_REFUSED.format(folder=self._path.parent),
             ) from error

@@ -15,6 +15,7 @@ import traceback
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -68,9 +69,7 @@ def connect_fault(  # noqa: PLR0911 - one return a kind of fault
             remedy="check that mqtt.port is the broker's TLS port (often 8883)",
         )
     if isinstance(error, socket.gaierror | UnicodeError):
-        return LinkError(
-            "mqtt.unknown_host", f"{url}: the host is not known", remedy="check mqtt.host"
-        )
+        return _unknown_host(url)
     if isinstance(error, ConnectionRefusedError):
         return LinkError(
             "mqtt.connection_refused",
@@ -95,11 +94,27 @@ def ssl_reason(error: ssl.SSLError) -> str:
     return re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$", "", str(error.strerror or error))
 
 
+_LOCAL_NETWORK: Final = (
+    "; in System Settings > Privacy & Security > Local Network allow VoiceDaemon (it is asked for "
+    "the agent only: a terminal may always)"
+)
+
+
+def _unknown_host(url: str) -> LinkError:
+    remedy = "check mqtt.host"
+    if (urlsplit(url).hostname or "").endswith(".local"):
+        remedy += ", or use the IP address: .local names are found only by Bonjour"
+    if sys.platform == "darwin":
+        # So macOS 15 answers for a Bonjour name to programs without this permission.
+        remedy += _LOCAL_NETWORK
+    return LinkError("mqtt.unknown_host", f"{url}: the host is not known", remedy=remedy)
+
+
 def _unreachable(url: str) -> LinkError:
     remedy = "check mqtt.host and the network"
     if sys.platform == "darwin":
-        # macOS 15 answers so to programs without this permission.
-        remedy += "; in System Settings > Privacy & Security > Local Network allow this program"
+        # And so for an address.
+        remedy += _LOCAL_NETWORK
     return LinkError("mqtt.unreachable", f"{url}: no route to the host", remedy=remedy)
 
 

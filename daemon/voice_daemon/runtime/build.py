@@ -29,6 +29,7 @@ from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
 from voice_daemon.session.recorder import SessionRecorder, prune
 from voice_daemon.session.transcription import CurrentTranscriptions, Transcriptions
+from voice_daemon.wake.detector import SelfTest as WakeSelfTest
 from voice_daemon.wake.detector import WakeDetector
 
 
@@ -101,7 +102,7 @@ def build_engine(
         now_sample=now_sample,
         new_session_id=lambda: uuid.uuid4().hex[:12],
     )
-    problem = None if self_test.passed else _wake_problem(self_test.score)
+    problem = None if self_test.passed else _wake_problem(self_test)
     dictations = CurrentTranscriptions(dictations_with(transcriber, settings))
     return Engine(
         pipeline,
@@ -210,9 +211,9 @@ def _reading_ahead(folder: Path) -> Iterator[None]:
                 yield
 
 
-def _wake_problem(score: float) -> Problem:
+def _wake_problem(failed: WakeSelfTest) -> Problem:
     return Problem(
         "wake",
-        f"the wake word scores {score:.2f} on a recording of it, so it would not be heard",
-        "set wake.backend to the other one (onnx, tflite), or reinstall onnxruntime",
+        f"the wake word scores {failed.score:.2f} on a recording of it, so it would not be heard",
+        failed.remedy,
     )

@@ -21,6 +21,7 @@ from typing import Any, Final
 import structlog
 
 from voice_daemon import __version__
+from voice_daemon._lib.process import accept_signals
 from voice_daemon.control.server import ControlServer
 from voice_daemon.errors import (
     EXIT_CONFIG,
@@ -68,6 +69,7 @@ def wait_for_a_change(
     server = ControlServer(socket_path, parked.handlers())
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     handlers = {n: signal.signal(n, lambda number, _: signals.put(number)) for n in _SIGNALS}
+    accept_signals()
     try:
         server.start()
         log.error("daemon.parked", code=error.code, message=error.message, remedy=error.remedy)

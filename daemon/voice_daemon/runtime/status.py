@@ -46,6 +46,8 @@ class MicStatus:
     """None until the first block came."""
     reopens: int = 0
     dropped_samples: int = 0
+    permission: str = ""
+    """macOS' `authorized`, `denied`, `restricted` or `not_determined`; empty elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +272,7 @@ class StatusCollector:
     def _mic(self) -> MicStatus:
         source = self.audio_input.source
         age_ms = self.audio_input.last_block_age_ms
+        authorization = self.worker.microphone.authorization
         return MicStatus(
             device=self.audio_input.device or self.settings.audio.device,
             sample_rate_hz=SAMPLE_RATE,
@@ -277,6 +280,7 @@ class StatusCollector:
             last_block_age_ms=age_ms,
             reopens=self.audio_input.reopens,
             dropped_samples=source.dropped_samples if source else 0,
+            permission=authorization.name.lower() if authorization else "",
         )
 
     def _wake(self, picture: Snapshot) -> WakeStatus:

@@ -22,6 +22,8 @@ from voice_daemon.config import Settings
 from voice_daemon.errors import Problem, VoiceDaemonError, crash
 from voice_daemon.events import AudioBlock, Event
 from voice_daemon.mqtt.publisher import Publisher
+from voice_daemon.runtime.microphone import CODES as MICROPHONE_PROBLEMS
+from voice_daemon.runtime.microphone import MicrophoneWatch
 from voice_daemon.runtime.scheduler import ModelReload, RoundRobin
 from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Counters, Pipeline
@@ -69,11 +71,6 @@ BETWEEN_TURNS_S: Final = 0.001
 FAULTS_BEFORE_RESTART: Final = 2
 """Sessions in a row that the recogniser fails before the process is given up."""
 
-MIC_PERMISSION_REMEDY: Final = (
-    "macOS: System Settings > Privacy & Security > Microphone, allow the program that runs the "
-    "daemon; else look for a mute switch, or choose another audio.device"
-)
-
 
 class Tuner(Protocol):
     """Changes an engine that runs, on its thread."""
@@ -117,6 +114,7 @@ class Worker:
     silent. `before_opening` is called when the models are warm, `on_scores` with the wake words'
     scores after each block, and `on_end` last.
     `scheduler`: others who compute with these models, a step whenever no audio waits to be heard.
+    `microphone` knows what keeps sound away from one.
     """
 
     def __init__(
@@ -130,6 +128,7 @@ class Worker:
         before_opening: Callable[[], None],
         on_end: Callable[[Outcome], None],
         scheduler: RoundRobin | None = None,
+        microphone: MicrophoneWatch | None = None,
         on_scores: Callable[[Mapping[str, float]], None] = lambda _: None,
     ) -> None:
         self.counters = Counters()
@@ -142,6 +141,8 @@ class Worker:
         self._publisher = publisher
         self.silence_alarm_s = silence_alarm_s
         """May be set at any time."""
+        self.microphone = microphone or MicrophoneWatch()
+        """What macOS says of the microphone."""
         self._replay = replay
         self._before_opening = before_opening
         self._on_end = on_end
@@ -236,14 +237,24 @@ class Worker:
             self._publisher.raise_problem("wake.self_test", engine.wake_problem)
         self._before_opening()
         try:
-            self._audio_input.open()
-            self._publisher.input_changed(self._audio_input.device)
+            self._open(engine)
             while not self._is_over(engine.pipeline):
                 self.beat_s = time.monotonic()
                 self._obey(engine)
                 self._hear(engine)
         finally:
             self._say(engine, engine.pipeline.shutdown())
+
+    def _open(self, engine: Engine) -> None:
+        """Open the input; without one the daemon is up, says so, and waits for it."""
+        if self._replay is None:
+            self.microphone.opening()
+        lost = self._audio_input.open()
+        if lost is None:
+            self._publisher.input_changed(self._audio_input.device)
+        else:
+            self._lose(engine, lost)
+            self._publisher.ready()
 
     def _is_over(self, pipeline: Pipeline) -> bool:
         if self._stopping.is_set():
@@ -269,28 +280,35 @@ class Worker:
                 self._on_scores(engine.wake_scores())
                 self._publisher.clear_problem("mic.lost")  # not before it delivers
                 self._publisher.ready()
-                self._watch_silence()
-            case InputLost(message):
-                log.warning("input.lost", reason=message)
-                self._say(engine, engine.pipeline.lose_input())
-                self._publisher.clear_problem("mic.silent")
-                self._publisher.raise_problem(
-                    "mic.lost", Problem("mic", message, "it is being reopened; check its cable")
-                )
+                self._watch_microphone(engine)
+            case InputLost() as lost:
+                self._lose(engine, lost)
             case InputBack(device):
                 log.info("input.back", device=device)
                 self._publisher.input_changed(device)
 
-    def _watch_silence(self) -> None:
+    def _lose(self, engine: Engine, lost: InputLost) -> None:
+        log.warning("input.lost", reason=lost.message)
+        self._say(engine, engine.pipeline.lose_input())
+        for code in MICROPHONE_PROBLEMS:
+            self._publisher.clear_problem(code)
+        self._publisher.raise_problem("mic.lost", Problem("mic", lost.message, lost.remedy))
+
+    def _watch_microphone(self, engine: Engine) -> None:
+        """Tell what keeps sound away, and open the input anew where that may bring it."""
         alarm_s = self.silence_alarm_s
         if alarm_s is None:
             return
-        silent_s = self._audio_input.silence.silent_s
-        if silent_s >= alarm_s:
-            problem = Problem("mic", f"{silent_s:.0f} s of digital silence", MIC_PERMISSION_REMEDY)
-            self._publisher.raise_problem("mic.silent", problem)
-        else:
-            self._publisher.clear_problem("mic.silent")
+        found = self.microphone.look(self._audio_input.silence.silent_s, alarm_s=alarm_s)
+        for code in MICROPHONE_PROBLEMS:
+            if code in found.problems:
+                self._publisher.raise_problem(code, found.problems[code])
+            else:
+                self._publisher.clear_problem(code)
+        if found.reopen and engine.pipeline.at_rest:
+            lost = self._audio_input.reopen()
+            if lost is not None:
+                self._lose(engine, lost)
 
     def _say(self, engine: Engine, events: list[Event]) -> None:
         """Announce events; raises when the recogniser fails again and again."""

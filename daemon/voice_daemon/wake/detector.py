@@ -43,6 +43,16 @@ class SelfTest:
     backend: str
     """What ran the models: "onnx" or "tflite"."""
 
+    @property
+    def remedy(self) -> str:
+        """Say what to do where it has not passed: the other runtime computes on its own."""
+        if self.backend == "onnx":
+            return (
+                "pip install ai-edge-litert, which the daemon then falls back to "
+                '(wake.backend = "auto"); or reinstall onnxruntime'
+            )
+        return 'set wake.backend = "onnx", or reinstall ai-edge-litert'
+
 
 class WakeGate:
     """Decides which scores are wakes: `trigger_level` frames in a row at or over `threshold`.

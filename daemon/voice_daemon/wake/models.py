@@ -66,6 +66,9 @@ class _OnnxGraph:
         options.inter_op_num_threads = 1
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
+        # Its kernels for ARM are not repeatable on Apple Silicon (onnxruntime#31569); other
+        # processors have none.
+        options.add_session_config_entry("mlas.disable_kleidiai", "1")
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), sess_options=options, providers=["CPUExecutionProvider"]

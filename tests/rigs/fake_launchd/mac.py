@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import shlex
+import sys
+import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rigs.fake_launchd.harness import PATIENCE_S, UID, FakeLaunchd
+from rigs.fake_launchd.harness import PATIENCE_S, TESTS, UID, FakeLaunchd
+from rigs.macos import native_launcher
+from rigs.macos.code import Bundle
+from rigs.macos.programs import LOG, PROGRAMS
+from rigs.macos.state import State
+from rigs.macos.tcc import Tcc
 from voice_daemon._lib.terminal import print_error
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.parser import command_parser
 from voice_daemon.cli.service import COMMANDS
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.launchd import AgentPaths, Installation, Launchctl, Machine
-from voice_daemon.launchd.app_bundle import Interpreter
+from voice_daemon.launchd.app_bundle import stable_python
 from voice_daemon.launchd.steps import run_program
 
-CODESIGN = 'echo "$@" >> "$(dirname "$0")/../codesign.log"\n'
-"""Signs nothing, and remembers what it was asked to."""
+
+@functools.cache
+def built_launcher() -> Path:
+    """Build the launcher for this machine, once."""
+    return native_launcher.build(Path(tempfile.mkdtemp(prefix="launcher-")))
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,16 @@ class Mac:
     environ: dict[str, str] = field(default_factory=dict)
     platform: str = "darwin"
     uid: int = UID
-    interpreter: Interpreter = field(default_factory=Interpreter.running)
+    python: Path = field(default_factory=stable_python)
+    launcher: Path = field(default_factory=built_launcher)
+    screen: bool = True
+    """Somebody can see the Mac's questions."""
+
+    def __post_init__(self) -> None:
+        for name in PROGRAMS:
+            command = [sys.executable, "-m", "rigs.macos.programs", str(self.launchd.folder), name]
+            script = f'PYTHONPATH={shlex.quote(str(TESTS))} exec {shlex.join(command)} "$@"\n'
+            self.launchd.add_program(name, script)
 
     @property
     def machine(self) -> Machine:
@@ -46,7 +67,8 @@ class Mac:
             home=self.home,
             search_path=self.launchd.search_path,
             variables={"HOME": str(self.home)},
-            interpreter=self.interpreter,
+            python=self.python,
+            launcher=self.launcher,
         )
 
     @property
@@ -90,10 +112,33 @@ class Mac:
             code = error.exit_code
         return Said(code, out.getvalue(), err.getvalue())
 
-    def signatures(self) -> list[str]:
-        """The arguments of every run of codesign."""
-        log = self.launchd.folder / "codesign.log"
-        return log.read_text().splitlines() if log.exists() else []
+    @property
+    def state(self) -> State:
+        """What this Mac remembers."""
+        return State(self.launchd.folder)
+
+    @property
+    def tcc(self) -> Tcc:
+        """Who may use the microphone."""
+        return Tcc(self.state, screen=self.screen)
+
+    def runs(self, *beginning: str) -> list[list[str]]:
+        """Give the command lines of macOS' programs that begin so."""
+        log = self.launchd.folder / LOG
+        lines = log.read_text().splitlines() if log.exists() else []
+        commands = [shlex.split(line) for line in lines]
+        return [words for words in commands if words[: len(beginning)] == list(beginning)]
+
+    def signatures(self) -> list[list[str]]:
+        """Every run of codesign that signed."""
+        return [words for words in self.runs("codesign") if "--sign" in words]
+
+    @property
+    def cdhash(self) -> str:
+        """The hash by which macOS knows the app."""
+        signature = Bundle(self.places.app).signature()
+        assert signature is not None
+        return signature.cdhash
 
     def files(self) -> set[str]:
         """Every file in the home folder, named from it."""

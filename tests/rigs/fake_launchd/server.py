@@ -54,6 +54,8 @@ class Launchd:
         if verb == "setenv" and len(rest) == 2:
             self._setenv[rest[0]] = rest[1]
             return Answer()
+        if verb == "getenv" and len(rest) == 1:
+            return Answer(out=self._setenv.get(rest[0], ""))
         handler = {
             "bootstrap": self._bootstrap,
             "bootout": self._bootout,

@@ -12,11 +12,8 @@ import json
 import plistlib
 import re
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 from xml.parsers.expat import ExpatError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 AD_HOC = "-"
 RULES = {

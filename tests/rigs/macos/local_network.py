@@ -13,9 +13,6 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
-EHOSTUNREACH_MACOS = 65
-"""Linux has another number for it."""
-
 
 @dataclass(frozen=True)
 class LocalNetwork:
@@ -35,7 +32,7 @@ class LocalNetwork:
     def connect(self, address: tuple[str, int]) -> None:
         """Raise what a connection to an address would."""
         if not self.allowed and _is_local(address[0]):
-            raise OSError(EHOSTUNREACH_MACOS, "No route to host")
+            raise OSError(errno.EHOSTUNREACH, "No route to host")
         raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 
 

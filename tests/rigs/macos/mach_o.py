@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from uuid import UUID
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MAGIC = 0xFEEDFACF
 ARM64 = 0x0100000C

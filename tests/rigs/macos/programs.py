@@ -8,16 +8,13 @@ from __future__ import annotations
 import itertools
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rigs.macos.code import AD_HOC, Bundle, RefusedError
 from rigs.macos.state import State
 from rigs.macos.tcc import MICROPHONE
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 LOG = "programs.log"
 APPS, KEYCHAIN, HOST_NAME = "apps", "keychain", "LocalHostName"

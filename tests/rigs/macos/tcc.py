@@ -17,12 +17,9 @@ import subprocess
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rigs.macos.code import Bundle, RefusedError, app_of
-
-if TYPE_CHECKING:
-    from rigs.macos.state import State
+from rigs.macos.state import State
 
 MICROPHONE = "kTCCServiceMicrophone"
 _USAGE = {MICROPHONE: "NSMicrophoneUsageDescription"}
@@ -98,14 +95,15 @@ class Tcc:
 
 def responsible_program(pid: int, *, below: int) -> Path:
     """Give the executable of the process's ancestor that is a child of `below` (a launchd)."""
-    parent = _parent(pid)
+    parent = parent_of(pid)
     while parent != below:
-        pid, parent = parent, _parent(parent)
+        pid, parent = parent, parent_of(parent)
         assert pid > 1, "the process is not below it"
     return Path(f"/proc/{pid}/exe").readlink() if Path("/proc").exists() else _name(pid)
 
 
-def _parent(pid: int) -> int:
+def parent_of(pid: int) -> int:
+    """Give a process's parent."""
     return int(_ps("ppid", pid))
 
 
