@@ -36,7 +36,7 @@ from voice_daemon.wake.models import (
     find_wake_model,
     wake_choices,
 )
-from voice_daemon.wake.openwakeword import WAKE_FRAME_SAMPLES
+from voice_daemon.wake.speech_embedding import WAKE_FRAME_SAMPLES
 
 CLIP = to_int16(load_audio(DEMO_CLIP))
 WAKE_WORD_ENDS = ms_to_samples(1620)

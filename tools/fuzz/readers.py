@@ -37,7 +37,8 @@ from voice_daemon.mqtt.router import CommandRouter
 from voice_daemon.mqtt.topics import Topics
 from voice_daemon.runtime.live_settings import LiveSettings
 from voice_daemon.runtime.status import Status
-from voice_daemon.wake.openwakeword import _EMBEDDING_SIZE, _Classifier
+from voice_daemon.wake.openwakeword import _Classifier
+from voice_daemon.wake.speech_embedding import EMBEDDING_SIZE
 from voice_daemon.wyoming.framing import MAX_HEADER_BYTES, read_event, shown
 
 Reader = Callable[[bytes, Path], None]
@@ -245,7 +246,7 @@ def wake_model(content: bytes, folder: Path) -> None:
     """A wake word of the user's, as an ONNX graph."""
     path = put(content, folder / "word.onnx")
     _, classifier = _Classifier.load(str(path), backend="onnx")
-    zeros = np.zeros((classifier.n_embeddings, _EMBEDDING_SIZE), np.float32)
+    zeros = np.zeros((classifier.n_embeddings, EMBEDDING_SIZE), np.float32)
     assert isinstance(classifier.score(zeros), float)
 
 

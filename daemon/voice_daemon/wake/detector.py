@@ -22,7 +22,8 @@ from voice_daemon.config import WakeSettings
 from voice_daemon.errors import ModelError
 from voice_daemon.events import SAMPLE_RATE, WakeDetection
 from voice_daemon.wake.models import backends_to_try, find_wake_model
-from voice_daemon.wake.openwakeword import WAKE_FRAME_SAMPLES, OpenWakeWord
+from voice_daemon.wake.openwakeword import OpenWakeWord
+from voice_daemon.wake.speech_embedding import WAKE_FRAME_SAMPLES
 
 __all__ = ["OpenWakeWord", "SelfTest", "WakeDetector", "WakeGate"]
 

@@ -1,12 +1,8 @@
-"""Scores audio for wake words with openWakeWord's models: mel, speech embedding, classifier.
+"""Scores audio for wake words: embeddings of speech, and a classifier for each word.
 
-Owns the streaming windows between the three graphs. Deterministic, unlike openWakeWord's own
-streaming, which starts from features of random noise. Knows nothing of thresholds or of what
-a score leads to.
-
-The windows are those of openWakeWord 0.5.1 (`utils.AudioFeatures`): a wake frame of 1280
-samples, with 480 samples before it, becomes 8 mel frames; the newest 76 mel frames become one
-embedding of 96 numbers; a classifier sees the newest 16 or more embeddings.
+Deterministic, unlike openWakeWord's own streaming, which starts from features of random noise.
+The windows are those of openWakeWord 0.5.1 (`utils.AudioFeatures`): every 1280 samples become one
+embedding of 96 numbers, and a classifier sees the newest 16 or more embeddings.
 """
 
 from __future__ import annotations
@@ -31,13 +27,14 @@ from voice_daemon.wake.models import (
     load_graph,
     wake_word_of,
 )
+from voice_daemon.wake.speech_embedding import (
+    EMBEDDING_SIZE,
+    WAKE_FRAME_SAMPLES,
+    WINDOW_STEPS,
+    MelSpectrogram,
+    StreamingEmbedding,
+)
 
-WAKE_FRAME_SAMPLES: Final = 1280
-"""80 ms: the step of openWakeWord's models."""
-_CONTEXT_SAMPLES: Final = 480
-_MEL_FRAMES: Final = 76
-_N_MELS: Final = 32
-_EMBEDDING_SIZE: Final = 96
 _MAX_EMBEDDINGS: Final = 1000
 """80 s: no wake phrase is that long, and a file's claim must not decide about memory."""
 _WARM_UP_FRAMES: Final = 5
@@ -47,22 +44,18 @@ _VOICE_FRAMES: Final = 10
 
 
 class _SpeechEmbedder:
-    """Google's speech embedding over a stream, as if silence had come before its beginning.
+    """The newest embeddings of a stream, as if silence had come before its beginning.
 
     Silence is what openWakeWord's authors pad clips with. Of the starts that were tried (zeros,
     faint and loud noise) it gave no false wake on audio that begins in the middle of speech.
     """
 
-    def __init__(self, *, backend: str, history: int) -> None:
+    def __init__(self, *, history: int) -> None:
         folder = bundled_folder()
-        self._melspectrogram = load_graph(folder / f"{MELSPECTROGRAM}.{backend}")
-        self._embedding = load_graph(folder / f"{EMBEDDING}.{backend}")
-        self._context = np.zeros(_CONTEXT_SAMPLES, np.int16)
-        silent_mels = self._mel_frames(np.zeros(WAKE_FRAME_SAMPLES, np.int16))
-        self._silent_mels = np.resize(silent_mels, (_MEL_FRAMES, _N_MELS))
-        self._mels = self._silent_mels
-        silent_embedding = self._embed(self._silent_mels)
-        self._silent_embeddings = np.resize(silent_embedding, (history, _EMBEDDING_SIZE))
+        self._mels = MelSpectrogram(folder / f"{MELSPECTROGRAM}.onnx")
+        self._network = StreamingEmbedding(folder / f"{EMBEDDING}.onnx")
+        silent_embedding = self._hear_silence()
+        self._silent_embeddings = np.resize(silent_embedding, (history, EMBEDDING_SIZE))
         self.embeddings: NDArray[np.float32] = self._silent_embeddings
         """(history, 96), the newest last."""
 
@@ -71,35 +64,25 @@ class _SpeechEmbedder:
         missing = history - len(self.embeddings)
         if missing > 0:
             self._silent_embeddings = np.resize(
-                self._silent_embeddings[0], (history, _EMBEDDING_SIZE)
+                self._silent_embeddings[0], (history, EMBEDDING_SIZE)
             )
             self.embeddings = np.concatenate((self._silent_embeddings[:missing], self.embeddings))
 
     def reset(self) -> None:
         """Forget all audio: silence came before."""
-        self._context = np.zeros(_CONTEXT_SAMPLES, np.int16)
-        self._mels = self._silent_mels
+        self._hear_silence()
         self.embeddings = self._silent_embeddings
 
     def feed(self, frame: NDArray[np.int16]) -> None:
         """Take (1280,) int16 samples: `embeddings` moves on by one."""
-        mels = self._mel_frames(frame)
-        self._mels = np.concatenate((self._mels[len(mels) :], mels))
-        newest = self._embed(self._mels)
+        newest = self._network.feed(self._mels.feed(frame))
         self.embeddings = np.concatenate((self.embeddings[1:], newest[np.newaxis]))
 
-    def _mel_frames(self, frame: NDArray[np.int16]) -> NDArray[np.float32]:
-        """(1280,) int16 samples -> (8, 32) mel frames in the scale that the embedding wants."""
-        audio = np.concatenate((self._context, frame))
-        self._context = audio[-_CONTEXT_SAMPLES:]
-        # The graph takes int16 values as floats, unscaled.
-        decibels = self._melspectrogram.run(audio.astype(np.float32)[np.newaxis])
-        mels: NDArray[np.float32] = decibels.reshape(-1, _N_MELS) / np.float32(10) + np.float32(2)
-        return mels
-
-    def _embed(self, mels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(76, 32) mel frames -> (96,)."""
-        return self._embedding.run(mels[np.newaxis, :, :, np.newaxis]).reshape(_EMBEDDING_SIZE)
+    def _hear_silence(self) -> NDArray[np.float32]:
+        """Fill the network with silence; return its embedding, (96,)."""
+        self._mels.reset()
+        silent_mels = self._mels.feed(np.zeros(WAKE_FRAME_SAMPLES, np.int16))
+        return [self._network.feed(silent_mels) for _ in range(WINDOW_STEPS)][-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +99,7 @@ class _Classifier:
         graph = load_graph(path)
         match graph.input_shape:
             case (_, int(n_embeddings), int(size)) if (
-                size == _EMBEDDING_SIZE and 1 <= n_embeddings <= _MAX_EMBEDDINGS
+                size == EMBEDDING_SIZE and 1 <= n_embeddings <= _MAX_EMBEDDINGS
             ):
                 classifier = cls(graph, n_embeddings)
                 classifier.try_out(path)
@@ -124,14 +107,14 @@ class _Classifier:
         raise ModelError(
             "wake.not_a_wake_model",
             f"{path} takes input of shape {graph.input_shape}, "
-            f"not (1, n, {_EMBEDDING_SIZE}) with n up to {_MAX_EMBEDDINGS}",
+            f"not (1, n, {EMBEDDING_SIZE}) with n up to {_MAX_EMBEDDINGS}",
             remedy="give a model that was trained with openWakeWord",
         )
 
     def try_out(self, path: Path) -> None:
         """Score nothing once; raises `ModelError` for a graph that only loads."""
         try:
-            self.score(np.zeros((self.n_embeddings, _EMBEDDING_SIZE), np.float32))
+            self.score(np.zeros((self.n_embeddings, EMBEDDING_SIZE), np.float32))
         except Exception as error:
             raise ModelError(
                 "wake.not_a_wake_model",
@@ -162,7 +145,7 @@ class OpenWakeWord:
     ) -> None:
         self.backend = backend
         self._classifiers = _load_classifiers(models, backend=backend)
-        self._embedder = _SpeechEmbedder(backend=backend, history=_history(self._classifiers))
+        self._embedder = _SpeechEmbedder(history=_history(self._classifiers))
         self._vad_threshold = vad_threshold
         self._vad = SileroVad() if vad_threshold > 0 else None
         self._voice: deque[float] = deque(maxlen=_VOICE_FRAMES)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from voice_daemon.events import SAMPLE_RATE
 from voice_daemon.wake.detector import WakeGate
-from voice_daemon.wake.openwakeword import WAKE_FRAME_SAMPLES, OpenWakeWord
+from voice_daemon.wake.openwakeword import OpenWakeWord
+from voice_daemon.wake.speech_embedding import WAKE_FRAME_SAMPLES
 
 THRESHOLDS: Final = tuple(round(step / 100, 2) for step in (1, *range(5, 100, 5), 99))
 """The configuration's range, in steps that a person would take."""
