@@ -262,8 +262,8 @@ class Assembly:
         engine = self._build_engine(self.audio_input.now_sample)
         if self._contends:
             engine.pipeline.arbitrate(self._topics.node, self._peers)
-        if self.wyoming is not None and engine.dictations is not None:
-            self.wyoming.start(engine.dictations)
+        if self.wyoming is not None and engine.transcriptions is not None:
+            self.wyoming.start(engine.transcriptions)
         return engine
 
     @property

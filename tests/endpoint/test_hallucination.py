@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_daemon.endpoint.hallucination import HallucinationThresholds, VadStats, was_spoken
+from voice_daemon.endpoint.hallucination import HallucinationThresholds, VadStats, is_hallucination
 
 SECOND = 16_000
-RULES = HallucinationThresholds()
+THRESHOLDS = HallucinationThresholds()
 CLEAR, UNCLEAR = VadStats().after(0.9, SECOND), VadStats().after(0.6, SECOND)
 
 
@@ -22,7 +22,7 @@ class Said:
     ended: bool = True
 
 
-def test_evidence_is_the_mean_probability_over_the_voice() -> None:
+def test_mean_probability_is_the_mean_probability_over_the_voice() -> None:
     voice = VadStats().after(0.9, 300).after(0.5, 100)
     assert voice.voiced_samples == 400
     assert voice.mean_probability == pytest.approx(0.8)
@@ -31,33 +31,33 @@ def test_evidence_is_the_mean_probability_over_the_voice() -> None:
 
 
 @pytest.mark.parametrize("voice", [CLEAR, UNCLEAR])
-def test_a_text_without_a_doubt_was_spoken(voice: VadStats) -> None:
-    assert was_spoken("Stop.", Said(), voice=voice, rules=RULES)
+def test_a_text_without_a_doubt_is_hallucination(voice: VadStats) -> None:
+    assert not is_hallucination("Stop.", Said(), stats=voice, thresholds=THRESHOLDS)
 
 
 @pytest.mark.parametrize(
     "doubt", [Said(confidence=0.3), Said(no_speech_prob=0.7), Said(ended=False)]
 )
 def test_one_doubt_is_enough_unless_the_voice_is_clear(doubt: Said) -> None:
-    assert was_spoken("Stop.", doubt, voice=CLEAR, rules=RULES)
-    assert not was_spoken("Stop.", doubt, voice=UNCLEAR, rules=RULES)
+    assert not is_hallucination("Stop.", doubt, stats=CLEAR, thresholds=THRESHOLDS)
+    assert is_hallucination("Stop.", doubt, stats=UNCLEAR, thresholds=THRESHOLDS)
 
 
 def test_two_doubts_are_enough_for_any_voice() -> None:
     doubts = Said(confidence=0.3, no_speech_prob=0.7)
-    assert not was_spoken("you", doubts, voice=CLEAR, rules=RULES)
+    assert is_hallucination("you", doubts, stats=CLEAR, thresholds=THRESHOLDS)
 
 
 def test_where_the_voice_is_not_clear_the_words_must_be_likelier_than_not() -> None:
     said = Said(confidence=0.45)
-    assert was_spoken("The man is so good.", said, voice=CLEAR, rules=RULES)
-    assert not was_spoken("The man is so good.", said, voice=UNCLEAR, rules=RULES)
+    assert not is_hallucination("The man is so good.", said, stats=CLEAR, thresholds=THRESHOLDS)
+    assert is_hallucination("The man is so good.", said, stats=UNCLEAR, thresholds=THRESHOLDS)
 
 
 def test_nobody_speaks_faster_than_words_can_be_said() -> None:
     voice = replace(CLEAR, voiced_samples=SECOND // 2)
-    assert was_spoken("one two three four", Said(), voice=voice, rules=RULES)
-    assert not was_spoken("one two three four five", Said(), voice=voice, rules=RULES)
+    assert not is_hallucination("one two three four", Said(), stats=voice, thresholds=THRESHOLDS)
+    assert is_hallucination("one two three four five", Said(), stats=voice, thresholds=THRESHOLDS)
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.booleans(), st.floats(0, 1))
@@ -69,6 +69,6 @@ def test_blank_text_was_never_spoken_and_a_clearer_voice_never_hurts(
 ) -> None:
     said = Said(confidence, no_speech, ended)
     voice = VadStats().after(probability, SECOND)
-    assert not was_spoken(" ", said, voice=voice, rules=RULES)
-    if was_spoken("Stop.", said, voice=voice, rules=RULES):
-        assert was_spoken("Stop.", said, voice=CLEAR, rules=RULES)
+    assert is_hallucination(" ", said, stats=voice, thresholds=THRESHOLDS)
+    if not is_hallucination("Stop.", said, stats=voice, thresholds=THRESHOLDS):
+        assert not is_hallucination("Stop.", said, stats=CLEAR, thresholds=THRESHOLDS)

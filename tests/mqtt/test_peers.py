@@ -43,7 +43,7 @@ def peers(
 
 
 @pytest.mark.parametrize(
-    ("connected", "problem", "standing"),
+    ("connected", "problem", "participation"),
     [
         (True, False, Participation.FULL),
         (True, True, Participation.SILENT),
@@ -51,8 +51,10 @@ def peers(
         (False, True, Participation.ALONE),
     ],
 )
-def test_what_say_a_device_has(*, connected: bool, problem: bool, standing: Participation) -> None:
-    assert peers(connected=connected, problem=problem)[0].standing() is standing
+def test_what_say_a_device_has(
+    *, connected: bool, problem: bool, participation: Participation
+) -> None:
+    assert peers(connected=connected, problem=problem)[0].participation() is participation
 
 
 def test_what_others_said_is_taken_once_and_in_order() -> None:
@@ -60,16 +62,16 @@ def test_what_others_said_is_taken_once_and_in_order() -> None:
     for number in range(3):
         others.on_message("", message(claim(number)).payload)
     others.on_message("", b"no claim")
-    assert others.take() == [(claim(0), 0), (claim(1), 0), (claim(2), 0)]
-    assert others.take() == []
+    assert others.receive() == [(claim(0), 0), (claim(1), 0), (claim(2), 0)]
+    assert others.receive() == []
     assert sent == []
 
 
 def test_what_is_told_is_published_as_others_read_it() -> None:
     others, sent = peers()
-    others.tell(claim())
+    others.send(claim())
     others.on_message("", sent[0])
-    assert others.take() == [(claim(), 0)]
+    assert others.receive() == [(claim(), 0)]
 
 
 def test_what_waited_is_known_to_be_old() -> None:
@@ -78,14 +80,14 @@ def test_what_waited_is_known_to_be_old() -> None:
     others.on_message("", message(claim(1)).payload)
     now_s[0] += 2.5
     others.on_message("", message(claim(2)).payload)
-    assert others.take() == [(claim(1), 2.5), (claim(2), 0)]
+    assert others.receive() == [(claim(1), 2.5), (claim(2), 0)]
 
 
 def test_a_flood_waits_for_nobody() -> None:
     others, _ = peers()
     for number in range(3 * MAX_WAITING):
         others.on_message("", message(claim(number)).payload)
-    assert [int(said.session_id[1:]) for said, _ in others.take()] == list(
+    assert [int(said.session_id[1:]) for said, _ in others.receive()] == list(
         range(2 * MAX_WAITING, 3 * MAX_WAITING)
     )
 
@@ -98,6 +100,6 @@ def test_a_retained_claim_is_from_the_past() -> None:
     said = message(claim())
     assert claims_filter(TOPICS) in reception.filters
     assert reception.receive(said.topic, said.payload, retain=True, at=AT) == ()
-    assert others.take() == []
+    assert others.receive() == []
     reception.receive(said.topic, said.payload, retain=False, at=AT)
-    assert others.take() == [(claim(), 0)]
+    assert others.receive() == [(claim(), 0)]

@@ -22,8 +22,9 @@ from wyoming.event import Event
 
 from support.fakes import FakeTranscriber, FakeVad, Scene
 from voice_daemon.runtime.scheduler import ComputeJob, RoundRobin
-from voice_daemon.session.options import PipelineOptions, Transcriber
-from voice_daemon.session.transcription import Transcriptions
+from voice_daemon.session.interfaces import Transcriber
+from voice_daemon.session.options import PipelineOptions
+from voice_daemon.session.transcription import TranscriptionService
 from voice_daemon.wyoming.server import WyomingServer
 from voice_daemon.wyoming.stream import Limits, Recogniser
 
@@ -41,9 +42,9 @@ def spoken(text: str = COMMAND) -> Scene:
 
 def fake_recogniser(
     words: list[str], new: Callable[[str | None], Transcriber] | None = None
-) -> Transcriptions:
+) -> TranscriptionService:
     """A recogniser of scenes with these words."""
-    return Transcriptions(
+    return TranscriptionService(
         model="tiny.en",
         languages=("en", "de"),
         streams=True,

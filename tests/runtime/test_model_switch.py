@@ -119,8 +119,8 @@ def test_the_silence_that_was_set_outlives_new_options() -> None:
     pipeline.set_silence(1234)
     pipeline.set_options(PipelineOptions(max_s=3))
     pipeline._adopt_options()
-    assert pipeline._around.options.silence_ms == 1234
-    assert pipeline._around.options.max_s == 3
+    assert pipeline._context.options.silence_ms == 1234
+    assert pipeline._context.options.max_s == 3
 
 
 def test_the_stopwatch_hands_over() -> None:

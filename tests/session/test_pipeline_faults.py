@@ -30,8 +30,8 @@ def test_a_slow_recogniser_merges_steps_and_says_how_late_it_is() -> None:
     transcriber = FakeTranscriber(words=scene.words, cost_ms=900)
     rig = Rig(scene, transcriber=transcriber, options=PipelineOptions(step_s=0.5))
     events = rig.play()
-    counters = rig.pipeline.counters
-    assert counters.merged_steps >= 3
+    spoken_s = 20 * 0.24
+    assert rig.transcriber.calls.count("step") <= spoken_s / 0.5 - 3
     assert min(p.lag_ms for p in of(TranscriptPartial, events)) >= 900
     assert reasons(events) == [(EndReason.SILENCE, 1)]
 
@@ -53,7 +53,6 @@ def test_steps_that_keep_up_are_not_spread() -> None:
     heard_ms = [p.audio_ms for p in of(TranscriptPartial, rig.play())]
     assert len(heard_ms) > 3
     assert all(after - before <= 520 for before, after in pairwise(heard_ms))
-    assert rig.pipeline.counters.merged_steps == 0
 
 
 def test_merged_steps_lose_no_audio() -> None:
@@ -102,7 +101,7 @@ def test_a_short_gap_in_a_session_becomes_silence() -> None:
     rig = Rig(continuous())
     events = with_gap(rig, gap_ms=100)
     assert reasons(events) == [(EndReason.SILENCE, 1)]
-    assert (rig.pipeline.counters.gaps, rig.pipeline.counters.lost_samples) == (1, 1600)
+    assert rig.pipeline.lost_samples == 1600
 
 
 def test_a_long_gap_ends_the_session_as_mic_lost() -> None:
@@ -144,7 +143,7 @@ def test_mute_ends_the_session_and_zeroes_every_buffer() -> None:
     waiting = rig.pipeline._framer._pending
     assert waiting.any()
     assert rig.vad._pending.any()
-    ring = rig.pipeline._around.ring
+    ring = rig.pipeline._context.ring
     stores = [value for value in vars(ring).values() if isinstance(value, np.ndarray)]
     assert any(store.any() for store in stores)
     events = rig.pipeline.mute()
@@ -165,7 +164,7 @@ def test_a_muted_pipeline_hears_nothing() -> None:
     assert rig.pipeline.mute() == []
     assert rig.pipeline.listen() == []
     assert rig.wake.heard == 0
-    assert rig.pipeline._around.ring.end_sample == rig.pipeline._around.ring.first_sample
+    assert rig.pipeline._context.ring.end_sample == rig.pipeline._context.ring.first_sample
 
 
 def test_unmute_hears_again_from_there_and_nothing_from_before() -> None:
@@ -203,7 +202,6 @@ def test_a_failing_recogniser_ends_the_session_and_the_next_one_works(method: st
     assert "RuntimeError: out of memory" in error.message
     assert error.session_id == "session-1"
     assert reasons(events) == [(EndReason.ERROR, 0), (EndReason.SILENCE, 1)]
-    assert rig.pipeline.counters.transcriber_faults == 1
     assert isinstance(rig.pipeline.last_fault, Exception)
     assert isinstance(rig.pipeline.last_fault.__cause__, RuntimeError)
 
@@ -220,7 +218,6 @@ def test_a_recogniser_that_takes_text_back_cannot_retract_what_was_published() -
     scene = continuous(" ".join(f"word{n}" for n in range(12)))
     rig = Rig(scene, transcriber=FakeTranscriber(words=scene.words, forgets_at=4))
     texts = [p.text for p in of(TranscriptPartial, rig.play())]
-    assert rig.pipeline.counters.prefix_violations == 1
     assert all(b.startswith(a) for a, b in pairwise(texts))
 
 

@@ -42,10 +42,10 @@ def ramp(n_samples: int) -> NDArray[np.int16]:
 
 
 def heard(folder: Path, samples: NDArray[np.int16]) -> SessionRecorder:
-    keeper = SessionRecorder(folder)
+    recorder = SessionRecorder(folder)
     for first in range(0, len(samples), BLOCK):
-        keeper.hear(AudioBlock(first, samples[first : first + BLOCK]))
-    return keeper
+        recorder.feed(AudioBlock(first, samples[first : first + BLOCK]))
+    return recorder
 
 
 def session(
@@ -61,8 +61,8 @@ def test_a_session_is_kept_with_its_wake_word_and_for_its_owner_alone(folder: Pa
     samples = ramp(10 * SAMPLE_RATE)
     before = os.umask(0)
     try:
-        keeper = heard(folder, samples)
-        keeper.follow(session(5 * SAMPLE_RATE, 8 * SAMPLE_RATE))
+        recorder = heard(folder, samples)
+        recorder.follow(session(5 * SAMPLE_RATE, 8 * SAMPLE_RATE))
     finally:
         os.umask(before)
     (path,) = folder.iterdir()
@@ -76,22 +76,22 @@ def test_a_session_is_kept_with_its_wake_word_and_for_its_owner_alone(folder: Pa
 
 
 def test_muting_keeps_nothing_of_the_session_nor_of_what_was_before(folder: Path) -> None:
-    keeper = heard(folder, ramp(10 * SAMPLE_RATE))
-    keeper.follow(session(5 * SAMPLE_RATE, 8 * SAMPLE_RATE, reason=EndReason.MUTED))
-    keeper.follow([StateChanged(State.MUTED)])
+    recorder = heard(folder, ramp(10 * SAMPLE_RATE))
+    recorder.follow(session(5 * SAMPLE_RATE, 8 * SAMPLE_RATE, reason=EndReason.MUTED))
+    recorder.follow([StateChanged(State.MUTED)])
     assert not folder.exists()
     later = 20 * SAMPLE_RATE
-    keeper.hear(AudioBlock(later, ramp(SAMPLE_RATE)))
-    keeper.follow(session(later, later + SAMPLE_RATE, name="s2"))
+    recorder.feed(AudioBlock(later, ramp(SAMPLE_RATE)))
+    recorder.follow(session(later, later + SAMPLE_RATE, name="s2"))
     (path,) = folder.iterdir()
     with wave.open(str(path), "rb") as sound:
         assert sound.getnframes() == SAMPLE_RATE
 
 
 def test_an_input_that_counts_anew_is_heard_anew(folder: Path) -> None:
-    keeper = heard(folder, ramp(2 * SAMPLE_RATE))
-    keeper.hear(AudioBlock(0, ramp(SAMPLE_RATE)))
-    keeper.follow(session(0, SAMPLE_RATE))
+    recorder = heard(folder, ramp(2 * SAMPLE_RATE))
+    recorder.feed(AudioBlock(0, ramp(SAMPLE_RATE)))
+    recorder.follow(session(0, SAMPLE_RATE))
     assert len(list(folder.iterdir())) == 1
 
 
@@ -124,9 +124,9 @@ def test_a_folder_that_leads_elsewhere_is_not_written_to(folder: Path, tmp_path:
     (tmp_path / "elsewhere").mkdir()
     folder.parent.mkdir()
     folder.symlink_to(tmp_path / "elsewhere")
-    keeper = heard(folder, ramp(2 * SAMPLE_RATE))
+    recorder = heard(folder, ramp(2 * SAMPLE_RATE))
     with capture_logs() as logs:
-        keeper.follow(session(0, SAMPLE_RATE))
+        recorder.follow(session(0, SAMPLE_RATE))
     assert [entry["event"] for entry in logs] == ["audio.not_saved"]
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
@@ -134,7 +134,7 @@ def test_a_folder_that_leads_elsewhere_is_not_written_to(folder: Path, tmp_path:
 def test_a_disk_that_fails_costs_the_file_alone(folder: Path) -> None:
     folder.parent.mkdir()
     folder.write_text("a file where the folder should be")
-    keeper = heard(folder, Scene().silence(2000).samples)
+    recorder = heard(folder, Scene().silence(2000).samples)
     with capture_logs() as logs:
-        keeper.follow(session(0, SAMPLE_RATE))
+        recorder.follow(session(0, SAMPLE_RATE))
     assert [entry["event"] for entry in logs] == ["audio.not_saved"]

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.fakes import FakeTranscriber, FakeVad, Scene
-from voice_daemon.session.options import PipelineOptions, TranscriberError
+from voice_daemon.session.interfaces import TranscriberError
+from voice_daemon.session.options import PipelineOptions
 from voice_daemon.session.transcription import Transcription
 
 TEXT = "please turn on the lights in the kitchen and close the door"

@@ -35,53 +35,53 @@ def claim(node: str, score: float, *, stage: Stage = Stage.CLAIM, word: str = WO
 def enter(arbiter: WakeArbiter, score: float = 0.9, *, now: int = 0) -> None:
     """Take part, and have the claim back from the broker at once."""
     found = detection(score, at=now)
-    said = arbiter.enter(found, session_id="s", standing=Participation.FULL, now=now)
+    said = arbiter.enter(found, session_id="s", participation=Participation.FULL, now=now)
     assert said is not None
-    arbiter.hear(said, now=now)
+    arbiter.receive(said, now=now)
 
 
 def entered(
     score: float = 0.9,
     *,
-    standing: Participation = Participation.FULL,
+    participation: Participation = Participation.FULL,
     heard: tuple[Claim, ...] = (),
 ) -> WakeArbiter:
     """A device `m` that hears others at sample -1 and its wake word at sample 0."""
     arbiter = WakeArbiter("m", window_samples=WINDOW)
     for other in heard:
-        arbiter.hear(other, now=-1)
-    if standing is Participation.FULL:
+        arbiter.receive(other, now=-1)
+    if participation is Participation.FULL:
         enter(arbiter, score)
     else:
-        arbiter.enter(detection(score), session_id="s", standing=standing, now=0)
+        arbiter.enter(detection(score), session_id="s", participation=participation, now=0)
     return arbiter
 
 
 def test_a_device_that_hears_no_other_answers_when_the_window_ends() -> None:
     arbiter = entered()
-    assert arbiter.verdict(WINDOW - 1) is ElectionResult.OPEN
-    assert arbiter.verdict(WINDOW) is ElectionResult.WON
+    assert arbiter.result(WINDOW - 1) is ElectionResult.OPEN
+    assert arbiter.result(WINDOW) is ElectionResult.WON
 
 
 def test_a_device_whose_claim_does_not_come_back_waits_a_second_window() -> None:
     arbiter = WakeArbiter("m", window_samples=WINDOW)
-    arbiter.enter(detection(), session_id="s", standing=Participation.FULL, now=0)
-    assert arbiter.verdict(2 * WINDOW - 1) is ElectionResult.OPEN
-    assert arbiter.verdict(2 * WINDOW) is ElectionResult.WON
+    arbiter.enter(detection(), session_id="s", participation=Participation.FULL, now=0)
+    assert arbiter.result(2 * WINDOW - 1) is ElectionResult.OPEN
+    assert arbiter.result(2 * WINDOW) is ElectionResult.WON
 
 
 def test_a_claim_that_comes_back_late_is_waited_for_no_longer() -> None:
     arbiter = WakeArbiter("m", window_samples=WINDOW)
-    said = arbiter.enter(detection(), session_id="s", standing=Participation.FULL, now=0)
+    said = arbiter.enter(detection(), session_id="s", participation=Participation.FULL, now=0)
     assert said is not None
-    arbiter.hear(said, now=WINDOW + 5)
-    assert arbiter.verdict(WINDOW + 5) is ElectionResult.WON
+    arbiter.receive(said, now=WINDOW + 5)
+    assert arbiter.result(WINDOW + 5) is ElectionResult.WON
 
 
 def test_a_better_claim_is_left_to_its_device() -> None:
     arbiter = entered(0.9)
-    arbiter.hear(claim("a", 0.95), now=10)
-    assert arbiter.verdict(11) is ElectionResult.LOST
+    arbiter.receive(claim("a", 0.95), now=10)
+    assert arbiter.result(11) is ElectionResult.LOST
     down = arbiter.stand_down()
     assert down is not None
     assert (down.claim.score, down.winner.node_id) == (0.9, "a")
@@ -89,8 +89,8 @@ def test_a_better_claim_is_left_to_its_device() -> None:
 
 def test_a_lower_claim_changes_nothing() -> None:
     arbiter = entered(0.9)
-    arbiter.hear(claim("z", 0.89), now=10)
-    assert arbiter.verdict(WINDOW) is ElectionResult.WON
+    arbiter.receive(claim("z", 0.89), now=10)
+    assert arbiter.result(WINDOW) is ElectionResult.WON
 
 
 @pytest.mark.parametrize(
@@ -98,57 +98,57 @@ def test_a_lower_claim_changes_nothing() -> None:
 )
 def test_of_equal_scores_the_later_name_answers(other: str, verdict: ElectionResult) -> None:
     arbiter = entered(0.9)
-    arbiter.hear(claim(other, 0.9), now=10)
-    assert arbiter.verdict(WINDOW) is verdict
+    arbiter.receive(claim(other, 0.9), now=10)
+    assert arbiter.result(WINDOW) is verdict
 
 
 def test_what_is_taken_stays_taken_whatever_the_score() -> None:
     arbiter = entered(0.99, heard=(claim("a", 0.1, stage=Stage.TAKEN),))
-    assert arbiter.verdict(0) is ElectionResult.LOST
+    assert arbiter.result(0) is ElectionResult.LOST
 
 
 def test_the_claim_of_another_wake_word_is_no_rival() -> None:
     arbiter = entered(0.5, heard=(claim("a", 1.0, word="alexa"),))
-    arbiter.hear(claim("b", 1.0, stage=Stage.TAKEN, word="alexa"), now=5)
-    assert arbiter.verdict(WINDOW) is ElectionResult.WON
+    arbiter.receive(claim("b", 1.0, stage=Stage.TAKEN, word="alexa"), now=5)
+    assert arbiter.result(WINDOW) is ElectionResult.WON
 
 
 def test_our_own_echo_is_no_rival() -> None:
     arbiter = entered(0.5)
-    arbiter.hear(claim("m", 1.0), now=5)
-    assert arbiter.verdict(WINDOW) is ElectionResult.WON
+    arbiter.receive(claim("m", 1.0), now=5)
+    assert arbiter.result(WINDOW) is ElectionResult.WON
 
 
 def test_a_claim_that_led_to_nothing_is_forgotten() -> None:
     arbiter = WakeArbiter("m", window_samples=WINDOW)
-    arbiter.hear(claim("a", 1.0), now=0)
+    arbiter.receive(claim("a", 1.0), now=0)
     enter(arbiter, now=2 * WINDOW + 1)
-    assert arbiter.verdict(3 * WINDOW + 1) is ElectionResult.WON
+    assert arbiter.result(3 * WINDOW + 1) is ElectionResult.WON
 
 
 def test_the_session_of_an_earlier_utterance_is_no_rival() -> None:
     arbiter = WakeArbiter("m", window_samples=WINDOW)
-    arbiter.hear(claim("a", 1.0, stage=Stage.TAKEN), now=0)
+    arbiter.receive(claim("a", 1.0, stage=Stage.TAKEN), now=0)
     after = SAME_WAKE_SAMPLES + 1
     enter(arbiter, now=after)
-    assert arbiter.verdict(after + WINDOW) is ElectionResult.WON
+    assert arbiter.result(after + WINDOW) is ElectionResult.WON
 
 
 def test_a_device_that_cannot_reach_the_others_answers_at_once() -> None:
-    assert entered(0.5, standing=Participation.ALONE).verdict(0) is ElectionResult.WON
+    assert entered(0.5, participation=Participation.ALONE).result(0) is ElectionResult.WON
 
 
 def test_a_device_with_a_problem_claims_nothing_and_leaves_it_to_any_other() -> None:
     arbiter = WakeArbiter("m", window_samples=WINDOW)
-    said = arbiter.enter(detection(1.0), session_id="s", standing=Participation.SILENT, now=0)
+    said = arbiter.enter(detection(1.0), session_id="s", participation=Participation.SILENT, now=0)
     assert said is None
-    arbiter.hear(claim("a", 0.1), now=10)
-    assert arbiter.verdict(10) is ElectionResult.LOST
+    arbiter.receive(claim("a", 0.1), now=10)
+    assert arbiter.result(10) is ElectionResult.LOST
 
 
 def test_a_device_with_a_problem_answers_what_nobody_claims() -> None:
-    arbiter = entered(standing=Participation.SILENT)
-    assert arbiter.verdict(WINDOW) is ElectionResult.WON
+    arbiter = entered(participation=Participation.SILENT)
+    assert arbiter.result(WINDOW) is ElectionResult.WON
     assert arbiter.win(WINDOW) is None
 
 
@@ -156,14 +156,14 @@ def test_a_device_with_a_problem_answers_what_nobody_claims() -> None:
 def test_of_two_devices_that_answer_the_lower_gives_way(score: float, *, gives_way: bool) -> None:
     arbiter = entered(0.9)
     arbiter.win(WINDOW)
-    arbiter.hear(claim("z", score, stage=Stage.TAKEN), now=WINDOW + 100)
+    arbiter.receive(claim("z", score, stage=Stage.TAKEN), now=WINDOW + 100)
     assert (arbiter.stand_down() is not None) is gives_way
 
 
 def test_a_late_claim_does_not_end_a_session() -> None:
     arbiter = entered(0.9)
     arbiter.win(WINDOW)
-    arbiter.hear(claim("z", 1.0), now=WINDOW + 1)
+    arbiter.receive(claim("z", 1.0), now=WINDOW + 1)
     assert arbiter.stand_down() is None
 
 
@@ -171,29 +171,29 @@ def test_a_session_that_has_lasted_is_not_given_up_for_another_utterance() -> No
     arbiter = entered(0.9)
     arbiter.win(WINDOW)
     late = WINDOW + SAME_WAKE_SAMPLES + 1
-    arbiter.hear(claim("z", 1.0, stage=Stage.TAKEN), now=late)
+    arbiter.receive(claim("z", 1.0, stage=Stage.TAKEN), now=late)
     assert arbiter.stand_down() is None
 
 
 def test_a_session_opened_without_the_others_is_kept() -> None:
-    arbiter = entered(0.9, standing=Participation.ALONE)
+    arbiter = entered(0.9, participation=Participation.ALONE)
     arbiter.win(0)
-    arbiter.hear(claim("z", 1.0, stage=Stage.TAKEN), now=100)
+    arbiter.receive(claim("z", 1.0, stage=Stage.TAKEN), now=100)
     assert arbiter.stand_down() is None
 
 
 def test_no_flood_of_claims_is_remembered() -> None:
     arbiter = entered(0.9)
     for number in range(10 * MAX_HEARD):
-        arbiter.hear(claim(f"n{number}", 0.1), now=10)
+        arbiter.receive(claim(f"n{number}", 0.1), now=10)
     assert len(arbiter._heard) == MAX_HEARD
-    assert arbiter.verdict(WINDOW) is ElectionResult.WON
+    assert arbiter.result(WINDOW) is ElectionResult.WON
 
 
 def test_an_election_that_was_left_is_not_won() -> None:
     arbiter = entered()
     arbiter.leave()
-    assert arbiter.verdict(WINDOW) is ElectionResult.LOST
+    assert arbiter.result(WINDOW) is ElectionResult.LOST
     assert arbiter.win(WINDOW) is None
 
 
@@ -230,7 +230,7 @@ class Peers:
         while self._agenda:
             now, kind, _, number, said = heapq.heappop(self._agenda)
             if said is not None:
-                self._arbiters[number].hear(said, now=now)
+                self._arbiters[number].receive(said, now=now)
             elif kind == _DETECTION:
                 self._detect(number, now)
             self._decide(number, now)
@@ -244,7 +244,7 @@ class Peers:
         device = self.devices[number]
         found = detection(device.score, at=max(0, now - device.lag))
         said = self._arbiters[number].enter(
-            found, session_id=f"s{number}", standing=Participation.FULL, now=now
+            found, session_id=f"s{number}", participation=Participation.FULL, now=now
         )
         self._waiting.add(number)
         self._tell(number, said, now)
@@ -254,7 +254,7 @@ class Peers:
     def _decide(self, number: int, now: int) -> None:
         arbiter = self._arbiters[number]
         if number in self._waiting:
-            verdict = arbiter.verdict(now)
+            verdict = arbiter.result(now)
             if verdict is ElectionResult.OPEN:
                 return
             self._waiting.discard(number)

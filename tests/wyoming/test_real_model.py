@@ -17,22 +17,22 @@ from wyoming.audio import AudioStart
 
 from rigs.wyoming_servers import Heard, Served, connected, dictate, hear_out, say, serving
 from voice_daemon.config import Settings
-from voice_daemon.runtime.build import dictations_with, load_transcriber
-from voice_daemon.session.transcription import Transcriptions
+from voice_daemon.runtime.build import load_transcriber, transcription_service
+from voice_daemon.session.transcription import TranscriptionService
 
 REAL_TIME_S = 0.064
 """Between chunks, as a microphone would deliver them."""
 
 
 @pytest.fixture(scope="module")
-def recogniser(tmp_path_factory: pytest.TempPathFactory) -> Transcriptions:
+def recogniser(tmp_path_factory: pytest.TempPathFactory) -> TranscriptionService:
     settings = Settings()
     transcriber = load_transcriber(settings.asr, tmp_path_factory.mktemp("models"))
-    return dictations_with(transcriber, settings)
+    return transcription_service(transcriber, settings)
 
 
 @pytest.fixture
-def served(recogniser: Transcriptions) -> Iterator[Served]:
+def served(recogniser: TranscriptionService) -> Iterator[Served]:
     with serving(recogniser) as served:
         yield served
 

@@ -26,7 +26,7 @@ from tools.bench.tables import Table, number, wide_console
 from tools.bench.voice import daemon_texts
 from voice_daemon.asr import StreamingDecoder, WhisperModel, WhisperTranscriber, load_model
 from voice_daemon.audio.resample import to_int16
-from voice_daemon.endpoint.hallucination import was_spoken
+from voice_daemon.endpoint.hallucination import is_hallucination
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.events import SAMPLE_RATE
 from voice_daemon.session.pipeline import PipelineOptions
@@ -81,12 +81,12 @@ class Judge:
         self._gate.reset()
         self._gate.feed(to_int16(samples))
         self._gate.finish()
-        if not self._gate.passed:
+        if not self._gate.segments:
             return Judged(clip.name, clip.folder, clip.is_speech, in_daemon=published)
         self._decoder.reset()
-        for span in self._gate.passed:
+        for span in self._gate.segments:
             self._decoder.feed(samples[span.first : span.end])
-        read, voice = self._decoder.finish(), self._gate.evidence
+        read, voice = self._decoder.finish(), self._gate.vad_stats
         return Judged(
             clip.name,
             clip.folder,
@@ -96,7 +96,12 @@ class Judge:
             text=read.text,
             confidence=read.confidence,
             no_speech_prob=read.no_speech_prob,
-            spoken=was_spoken(read.text, read, voice=voice, rules=self._options.spoken()),
+            spoken=not is_hallucination(
+                read.text,
+                read,
+                stats=voice,
+                thresholds=self._options.hallucination_thresholds(),
+            ),
             in_daemon=published,
         )
 

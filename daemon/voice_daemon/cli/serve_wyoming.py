@@ -41,7 +41,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     """Serve until SIGINT or SIGTERM; raises `VoiceDaemonError` for a port or a model."""
     from voice_daemon._lib import process as core_dumps  # noqa: PLC0415 - only when it is run
     from voice_daemon.logs import setup as logs  # noqa: PLC0415 - only when it is run
-    from voice_daemon.runtime.build import dictations_with, load_transcriber  # noqa: PLC0415 - MLX
+    from voice_daemon.runtime.build import load_transcriber, transcription_service  # noqa: PLC0415 - MLX
     from voice_daemon.runtime.scheduler import RoundRobin  # noqa: PLC0415 - only when it is run
     from voice_daemon.wyoming.server import WyomingServer  # noqa: PLC0415 - as above
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     server = WyomingServer(host, port, schedule=scheduler)
     transcriber = load_transcriber(settings.asr, paths.models_dir)
     stop = _StopSignals()
-    port = server.start(dictations_with(transcriber, settings))
+    port = server.start(transcription_service(transcriber, settings))
     context.out.write(f"serving {settings.asr.model} by Wyoming on tcp://{host}:{port}\n")
     context.out.flush()
     while not stop.number:

@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from voice_daemon._lib.terminal import print_error
-from voice_daemon.asr import StreamingDecoder
+from voice_daemon.asr import WhisperTranscriber
 from voice_daemon.asr.offline import decode_windows
 from voice_daemon.asr.types import text_of, word_times
 from voice_daemon.audio import BLOCK_SAMPLES
 from voice_daemon.audio.resample import to_int16
-from voice_daemon.endpoint.hallucination import was_spoken
+from voice_daemon.endpoint.hallucination import is_hallucination
 from voice_daemon.endpoint.segmenter import in_recording
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.errors import AudioFileError, UsageError
 from voice_daemon.events import SAMPLE_RATE, Word
 from voice_daemon.runtime.build import decoding_options, streaming_config
-from voice_daemon.session.session import Pace
+from voice_daemon.session.transcription import Transcription
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from voice_daemon.asr import DecodingResult, StreamingResult, WhisperModel
+    from voice_daemon.asr import DecodingResult, WhisperModel
     from voice_daemon.config import AsrSettings
     from voice_daemon.session.options import PipelineOptions
 
@@ -84,73 +84,34 @@ class Streaming:
     def __init__(
         self, model: WhisperModel, settings: AsrSettings, options: PipelineOptions
     ) -> None:
-        self._step_s = settings.step_s
-        self._rules = options.spoken()
-        self._gate = options.segmenter(SileroVad())
-        self._decoder = StreamingDecoder(model, streaming_config(settings))
+        self._options = options
+        self._language = "" if settings.language == "auto" else settings.language
+        self._transcriber = WhisperTranscriber(model, streaming_config(settings))
 
     def warm_up(self) -> None:
         """Run every path once."""
-        self._decoder.reset()
-        self._decoder.feed(_tone())
-        self._decoder.step()
-        self._decoder.finish()
+        self._transcriber.warm_up()
 
     def lines(self, samples: Samples) -> Iterator[Line]:
         """Give a line for every step that has text, then the final."""
-        self._decoder.reset()
-        self._gate.reset()
         watch = _Stopwatch()
-        shown: StreamingResult | None = None
-        for heard, results in self._steps(samples, watch):
-            for result in results:
-                if shown or self._is_spoken(result.text + result.draft, result):
-                    shown = result
-                    yield Line(
-                        "partial",
-                        heard / SAMPLE_RATE,
-                        watch.take_s(),
-                        result.text,
-                        {"draft": result.draft},
-                    )
-        with watch:
-            for span in self._gate.finish():
-                self._decoder.feed(samples[span.first : span.end])
-            final = self._decoder.finish() if self._gate.passed else self._decoder.snapshot()
-        spoken = self._is_spoken(final.text, final)
-        text = final.text if spoken else ""
-        words = in_recording(final.words if spoken else (), self._gate.passed)
-        revised = shown is not None and not text.startswith(shown.text)
-        more = _final_fields(words, final.language, revised=revised)
-        yield Line("final", len(samples) / SAMPLE_RATE, watch.take_s(), text, more)
-
-    def _steps(
-        self, samples: Samples, watch: _Stopwatch
-    ) -> Iterator[tuple[int, list[StreamingResult]]]:
-        """Go through the file; give the samples heard and what was read, every step.
-
-        Steps are paced from the start of the first speech, and left out while nobody speaks.
-        """
         pcm = to_int16(samples)
-        pace: Pace | None = None
+        with watch:
+            transcription = Transcription(self._transcriber, SileroVad(), self._options)
         for first in range(0, len(pcm), BLOCK_SAMPLES):
             block = pcm[first : first + BLOCK_SAMPLES]
-            heard = first + len(block)
             with watch:
-                for span in self._gate.feed(block):
-                    self._decoder.feed(samples[span.first : span.end])
-                if pace is None and self._gate.speech_from is not None:
-                    pace = Pace(self._step_s)
-                    pace.start(self._gate.speech_from)
-                results = []
-                if pace is not None and pace.due(heard):
-                    results = self._decoder.step() if self._gate.speaking else []
-                    has_words = any(result.text or result.draft for result in results)
-                    pace.passed(heard, has_words=has_words)
-            yield heard, results
-
-    def _is_spoken(self, text: str, result: StreamingResult) -> bool:
-        return was_spoken(text, result, voice=self._gate.evidence, rules=self._rules)
+                transcription.feed(block)
+                partial = transcription.step_when_due()
+            if partial is not None:
+                heard_s = (first + len(block)) / SAMPLE_RATE
+                draft = {"draft": partial.draft}
+                yield Line("partial", heard_s, watch.take_s(), partial.text, draft)
+        with watch:
+            final = transcription.finish()
+        language = final.language or self._language
+        more = _final_fields(final.words, language, revised=final.revised)
+        yield Line("final", len(samples) / SAMPLE_RATE, watch.take_s(), final.text, more)
 
 
 class Offline:
@@ -160,8 +121,8 @@ class Offline:
         self, model: WhisperModel, settings: AsrSettings, options: PipelineOptions
     ) -> None:
         self._model = model
-        self._rules = options.spoken()
-        self._gate = options.segmenter(SileroVad())
+        self._thresholds = options.hallucination_thresholds()
+        self._segmenter = options.segmenter(SileroVad())
         self._options = decoding_options(settings)
 
     def warm_up(self) -> None:
@@ -173,23 +134,23 @@ class Offline:
         """Give the final alone."""
         watch = _Stopwatch()
         with watch:
-            self._gate.reset()
-            self._gate.feed(to_int16(samples))
-            self._gate.finish()
-            spoken = [samples[span.first : span.end] for span in self._gate.passed]
+            self._segmenter.reset()
+            self._segmenter.feed(to_int16(samples))
+            self._segmenter.finish()
+            spoken = [samples[span.first : span.end] for span in self._segmenter.segments]
             windows = []
             if spoken:
                 audio = np.concatenate(spoken)
                 windows = list(decode_windows(self._model, audio, self._options))
         kept = [word for _, words in windows for word in words]
-        if not was_spoken(
+        if is_hallucination(
             text_of(kept),
             _Offhand.of([result for result, _ in windows]),
-            voice=self._gate.evidence,
-            rules=self._rules,
+            stats=self._segmenter.vad_stats,
+            thresholds=self._thresholds,
         ):
             kept = []
-        words = in_recording(word_times(kept), self._gate.passed)
+        words = in_recording(word_times(kept), self._segmenter.segments)
         language = windows[0][0].language if windows else self._options.language or ""
         more = _final_fields(words, language, revised=False)
         yield Line("final", len(samples) / SAMPLE_RATE, watch.take_s(), text_of(kept), more)

@@ -1,6 +1,6 @@
-"""When speech starts and ends in a session, from voice probabilities and what was read.
+"""The endpointer finds the start and end of speech, from voice probabilities and the text so far.
 
-Knows nothing of models or wall time: everything is a sample index.
+Time is a sample index.
 
 An utterance ends after `silence_samples` without voice, or after `complete_samples` when what
 was read when silence was first suspected is a whole sentence (`is_complete`).
@@ -10,7 +10,7 @@ detection may be the end of the wake word, or a command that follows without a p
 
 * voice that goes on past `wake_tail_samples` after the detection is a **continuous command**;
 * voice that ends for `pause_samples` before `command_min_samples` was the **wake word alone**;
-* voice that ends between the two is **doubtful**: whoever reads the audio must `accept` it as
+* voice that ends between the two is **ambiguous**: whoever reads the audio must `accept` it as
   a command, else it counts as the wake word too.
 
 After the wake word alone, the next voice that lasts `speech_start_samples` is a **command
@@ -28,7 +28,7 @@ from voice_daemon.events import Transcript
 
 @dataclass(frozen=True, slots=True)
 class EndpointOptions:
-    """When to call it speech and when to call it over; lengths in samples."""
+    """Lengths that make speech a start or an end, in samples."""
 
     voice_on: float
     """Probability at which voice begins."""
@@ -55,7 +55,7 @@ class EndpointOptions:
 
 
 class Phase(Enum):
-    """Where a session stands between its opening and its endpoint."""
+    """A session's place between its opening and its endpoint."""
 
     WAKE_TAIL = auto()
     """Voice may still be the wake word."""
@@ -68,7 +68,7 @@ class Phase(Enum):
 
 
 class EndpointEvent(Enum):
-    """What a frame of audio decided."""
+    """A decision that a frame of audio brought."""
 
     STARTED = auto()
     AMBIGUOUS = auto()
@@ -117,7 +117,7 @@ class VadState:
 
 
 def is_complete(transcript: Transcript, *, least: float) -> bool:
-    """Tell whether a reading is a whole sentence, of which nothing more is to be expected.
+    """True for a whole sentence, after which nothing more is to be expected.
 
     The model ended the text, and was sure of the sign that ends its sentence: by `least`, 0..1.
     A text that stops in the middle ends without such a sign, or with one that the model doubts.
@@ -156,8 +156,8 @@ def _await_speech(
     if elapsed >= min(options.no_speech_samples, options.max_samples) and not voice.active:
         return Phase.OVER, EndpointEvent.NO_SPEECH
     if phase is Phase.WAKE_TAIL and voice.silence >= options.pause_samples:
-        doubtful = elapsed - voice.silence >= options.command_min_samples
-        return Phase.WAITING, EndpointEvent.AMBIGUOUS if doubtful else None
+        ambiguous = elapsed - voice.silence >= options.command_min_samples
+        return Phase.WAITING, EndpointEvent.AMBIGUOUS if ambiguous else None
     return phase, None
 
 
@@ -198,12 +198,12 @@ class Endpointer:
         """True when the command followed the wake word without a pause."""
         self.command_from = opened_at
         """Earliest sample of a command after a pause: the wake word has ended by then."""
-        self.evidence = VadStats()
+        self.vad_stats = VadStats()
         """The voice of the utterance; until speech has started, of the newest stretch alone."""
 
     @property
     def phase(self) -> Phase:
-        """Where the session stands."""
+        """The session's place between opening and endpoint."""
         return self._phase
 
     @property
@@ -227,32 +227,32 @@ class Endpointer:
 
     def feed(self, probability: float) -> EndpointEvent | None:
         """Take the voice probability of the next frame; return what that decided, until over."""
-        self._hear(probability)
+        self._follow(probability)
         if self._voice.now <= self._opened_at or self._phase is Phase.OVER:
             return None
         before = self._phase
-        self._phase, signal = decide(
+        self._phase, event = decide(
             before,
             self._voice,
             opened_at=self._opened_at,
             options=self._options,
             complete=self._complete,
         )
-        if signal is EndpointEvent.RESUMED:
+        if event is EndpointEvent.RESUMED:
             self._complete = False
-        if signal is EndpointEvent.STARTED:
+        if event is EndpointEvent.STARTED:
             self.continuous = before is Phase.WAKE_TAIL
         elif before is Phase.WAKE_TAIL and self._phase is Phase.WAITING:
             self.command_from = max(self._opened_at, self._voice.last)
-        return signal
+        return event
 
-    def _hear(self, probability: float) -> None:
-        """Follow the voice, and count as evidence what may belong to the utterance."""
+    def _follow(self, probability: float) -> None:
+        """Follow the voice, and keep the statistics of what may belong to the utterance."""
         before = self._voice
         self._voice = before.after(probability, self._frame_samples, options=self._options)
         if not self._voice.active:
             return
         speaking = self._phase in (Phase.SPEAKING, Phase.SUSPECTED)
         if self._voice.run_from != before.run_from and not speaking:
-            self.evidence = VadStats()
-        self.evidence = self.evidence.after(probability, self._frame_samples)
+            self.vad_stats = VadStats()
+        self.vad_stats = self.vad_stats.after(probability, self._frame_samples)

@@ -1,8 +1,7 @@
-"""Whether a text was spoken at all: what voice detector and recogniser say about it together.
+"""The hallucination filter drops text that nobody said, by voice detector and recogniser together.
 
 Whisper writes text for silence, noise and music too ("you", "Thank you."), and a voice detector
-takes a slammed door for a syllable. Neither is trusted alone. Knows nothing of models, audio or
-sessions.
+takes a slammed door for a syllable. Neither is trusted alone.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ LOW_CONFIDENCE = 0.37
 
 @dataclass(frozen=True, slots=True)
 class VadStats:
-    """What the voice detector made of the frames that count as voice."""
+    """Length and probability of the frames that the voice detector counts as voice."""
 
     voiced_samples: int = 0
     total_probability: float = 0.0
@@ -45,7 +44,7 @@ class VadStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HallucinationThresholds:
-    """How much evidence a text needs. Measured: docs/endpoint.md."""
+    """Limits beyond which a text is doubtful. Measured: docs/endpoint.md."""
 
     no_speech_threshold: float = 0.6
     """A no-speech probability above this is a doubt; Whisper's own threshold."""
@@ -61,7 +60,7 @@ class HallucinationThresholds:
 
 
 class Confidences(Protocol):
-    """What a recogniser says of its own text."""
+    """A recogniser's confidence in its own text."""
 
     @property
     def confidence(self) -> float:
@@ -76,24 +75,26 @@ class Confidences(Protocol):
         """False when a loop or a limit stopped the text."""
 
 
-def was_spoken(
-    text: str, reading: Confidences, *, voice: VadStats, rules: HallucinationThresholds
+def is_hallucination(
+    text: str, reading: Confidences, *, stats: VadStats, thresholds: HallucinationThresholds
 ) -> bool:
-    """Tell whether `text` was probably said.
+    """True for a text that was probably not said, an empty one too.
 
     A text is not said faster than anybody can speak. Three things cast doubt on it: the model
     heard no speech, it was not sure of its words, or it could not end. One doubt is enough
     where the voice is not clear; it takes two where it is.
     """
-    most_words = 1 + rules.words_per_s * voice.voiced_samples / SAMPLE_RATE
+    # One word more than the voice has time for: the first may begin before the detector is sure.
+    most_words = 1 + thresholds.words_per_s * stats.voiced_samples / SAMPLE_RATE
     if not text.strip() or len(text.split()) > most_words:
-        return False
-    clear = voice.mean_probability >= rules.clear_probability
+        return True
+    clear = stats.mean_probability >= thresholds.clear_probability
+    least_confidence = thresholds.low_confidence if clear else thresholds.unclear_confidence
     doubts = sum(
         (
-            reading.no_speech_prob > rules.no_speech_threshold,
-            reading.confidence < (rules.low_confidence if clear else rules.unclear_confidence),
+            reading.no_speech_prob > thresholds.no_speech_threshold,
+            reading.confidence < least_confidence,
             not reading.ended,
         )
     )
-    return doubts < (2 if clear else 1)
+    return doubts >= (2 if clear else 1)

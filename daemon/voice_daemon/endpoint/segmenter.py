@@ -1,8 +1,7 @@
-"""Which parts of a recording somebody speaks in: the rest is kept from the recogniser.
+"""The VAD segmenter passes on the parts of a recording that hold speech, and nothing else.
 
-The same rules as in a session (`endpoint`), over a recording of any length and any number of
-utterances. On a silence the recogniser would write " you", on music a whole sentence. Pure but
-for the voice detector; knows nothing of the recogniser.
+The same rules as in a session (`endpointer`), over a recording of any length and any number of
+utterances. On a silence the recogniser would write " you", on music a whole sentence.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class SpeechSegment:
 
 
 class VadSegmenter:
-    """Takes a recording as it comes; gives the spans that the recogniser is to be fed."""
+    """Takes a recording as it comes; gives the segments that the recogniser is to be fed."""
 
     def __init__(
         self,
@@ -49,7 +48,7 @@ class VadSegmenter:
     ) -> None:
         """`lead_samples`: audio before the start of speech that is passed on with it."""
         self._vad = vad
-        self._rules = thresholds
+        self._thresholds = thresholds
         self._lead = lead_samples
         self._tail = options.suspect_samples
         self._endpoint = replace(
@@ -62,7 +61,7 @@ class VadSegmenter:
 
     def reset(self) -> None:
         """Begin another recording."""
-        self.passed: list[SpeechSegment] = []
+        self.segments: list[SpeechSegment] = []
         """All that was passed on so far, in order; neighbours are joined."""
         self.speech_from: int | None = None
         """Sample at which the first speech began; None before."""
@@ -81,9 +80,9 @@ class VadSegmenter:
         return self._open and self._endpointer.phase is Phase.SPEAKING
 
     @property
-    def evidence(self) -> VadStats:
-        """The voice in all that was passed on."""
-        return self._earlier + self._endpointer.evidence if self._open else self._earlier
+    def vad_stats(self) -> VadStats:
+        """Statistics of the voice in all that was passed on."""
+        return self._earlier + self._endpointer.vad_stats if self._open else self._earlier
 
     def feed(self, samples: NDArray[np.int16]) -> list[SpeechSegment]:
         """Take the next (n,) samples; return what is to be passed on now, in order."""
@@ -95,45 +94,45 @@ class VadSegmenter:
         return self._follow(np.zeros(ms_to_samples(PRIMING_MS), np.int16))
 
     def _follow(self, samples: NDArray[np.int16]) -> list[SpeechSegment]:
-        spans = []
+        due = []
         for probability in self._vad.feed(samples):
-            signal = self._endpointer.feed(probability)
-            if signal is EndpointEvent.STARTED:
+            event = self._endpointer.feed(probability)
+            if event is EndpointEvent.STARTED:
                 self._began_at = self._endpointer.speech_from
                 self._next = max(self._next, self._began_at - self._lead)
             if self._endpointer.phase in (Phase.SPEAKING, Phase.SUSPECTED):
                 self._open = self._open or self._is_speech()
-                span = self._span()
-                if self._open and span.first < span.end:
+                segment = self._due_segment()
+                if self._open and segment.first < segment.end:
                     if self.speech_from is None:
                         self.speech_from = self._began_at
-                    self._pass_on(span)
-                    spans.append(span)
-            elif signal is EndpointEvent.ENDED:
+                    self._pass_on(segment)
+                    due.append(segment)
+            elif event is EndpointEvent.ENDED:
                 self._close()
-        return spans
+        return due
 
     def _is_speech(self) -> bool:
-        evidence = self._endpointer.evidence
-        clear = evidence.mean_probability >= self._rules.clear_probability
-        return clear or evidence.voiced_samples >= ms_to_samples(SURE_MS)
+        stats = self._endpointer.vad_stats
+        clear = stats.mean_probability >= self._thresholds.clear_probability
+        return clear or stats.voiced_samples >= ms_to_samples(SURE_MS)
 
-    def _span(self) -> SpeechSegment:
+    def _due_segment(self) -> SpeechSegment:
         """Return what is due: up to now, or in a pause up to the tail behind the voice."""
         voice = self._endpointer.voice
         suspected = self._endpointer.phase is Phase.SUSPECTED
         end = min(voice.last + self._tail, voice.now) if suspected else voice.now
         return SpeechSegment(self._next, min(end, self._heard))
 
-    def _pass_on(self, span: SpeechSegment) -> None:
-        joined = self.passed and self.passed[-1].end == span.first
-        first = self.passed.pop().first if joined else span.first
-        self.passed.append(SpeechSegment(first, span.end))
-        self._next = span.end
+    def _pass_on(self, segment: SpeechSegment) -> None:
+        joined = self.segments and self.segments[-1].end == segment.first
+        first = self.segments.pop().first if joined else segment.first
+        self.segments.append(SpeechSegment(first, segment.end))
+        self._next = segment.end
 
     def _close(self) -> None:
         """Wait for another utterance after a long pause."""
-        self._earlier = self.evidence
+        self._earlier = self.vad_stats
         self._open = False
         now = self._endpointer.voice.now
         self._endpointer = self._listen_from(now, opened_at=now)
@@ -148,21 +147,21 @@ class VadSegmenter:
         )
 
 
-def in_recording(words: Iterable[Word], passed: Iterable[SpeechSegment]) -> Iterator[Word]:
+def in_recording(words: Iterable[Word], segments: Iterable[SpeechSegment]) -> Iterator[Word]:
     """Turn times from the first sample passed on into times from the recording's first.
 
-    A word lies wholly in the span that it ends in.
+    A word lies wholly in the segment that it ends in.
     """
-    spans = iter(passed)
-    span = next(spans, SpeechSegment(0, 0))
+    ahead = iter(segments)
+    segment = next(ahead, SpeechSegment(0, 0))
     before = 0
     for word in words:
-        while word.end_s * SAMPLE_RATE > before + span.end - span.first:
-            after = next(spans, None)
+        while word.end_s * SAMPLE_RATE > before + segment.end - segment.first:
+            after = next(ahead, None)
             if after is None:
                 break
-            before += span.end - span.first
-            span = after
-        shift_s = (span.first - before) / SAMPLE_RATE
+            before += segment.end - segment.first
+            segment = after
+        shift_s = (segment.first - before) / SAMPLE_RATE
         start_s = max(word.start_s, before / SAMPLE_RATE)
         yield replace(word, start_s=start_s + shift_s, end_s=max(start_s, word.end_s) + shift_s)

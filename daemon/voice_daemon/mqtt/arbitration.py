@@ -112,17 +112,17 @@ class MqttPeers:
         if claim is not None:
             self._waiting.append((claim, self._clock_s()))
 
-    def standing(self) -> Participation:
+    def participation(self) -> Participation:
         """Return the say of this device: none without the others, little while it has a problem."""
         if not self._is_connected():
             return Participation.ALONE
         return Participation.SILENT if self._has_problem() else Participation.FULL
 
-    def tell(self, claim: Claim) -> None:
+    def send(self, claim: Claim) -> None:
         """Publish a claim."""
         self._publish(claim_message(claim, topics=self._topics, at=datetime.now(UTC)))
 
-    def take(self) -> list[tuple[Claim, float]]:
+    def receive(self) -> list[tuple[Claim, float]]:
         """Return what devices said since the last call, oldest first, and how many seconds ago."""
         taken = []
         while self._waiting:

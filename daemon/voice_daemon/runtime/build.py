@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +28,7 @@ from voice_daemon.runtime.worker import Engine
 from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
 from voice_daemon.session.recorder import SessionRecorder, prune
-from voice_daemon.session.transcription import CurrentTranscriptions, Transcriptions
+from voice_daemon.session.transcription import TranscriptionService
 from voice_daemon.wake.detector import SelfTest as WakeSelfTest
 from voice_daemon.wake.detector import WakeDetector
 
@@ -103,14 +103,14 @@ def build_engine(
         new_session_id=lambda: uuid.uuid4().hex[:12],
     )
     problem = None if self_test.passed else _wake_problem(self_test)
-    dictations = CurrentTranscriptions(dictations_with(transcriber, settings))
+    transcriptions = transcription_service(transcriber, settings)
     return Engine(
         pipeline,
         stopwatch,
         problem,
         wake_scores=lambda: wake.last_scores,
-        dictations=dictations,
-        tuner=_Tuner(wake, pipeline, stopwatch, dictations, models_dir),
+        transcriptions=transcriptions,
+        tuner=_Tuner(wake, pipeline, stopwatch, transcriptions, models_dir),
         keeper=_keeper(audio_dir, wanted=settings.privacy.save_audio),
     )
 
@@ -134,7 +134,7 @@ class _Tuner:
     wake: WakeDetector
     pipeline: Pipeline
     stopwatch: TimedTranscriber
-    dictations: CurrentTranscriptions
+    transcriptions: TranscriptionService
     models_dir: Path
 
     def tune(self, settings: Settings) -> None:
@@ -142,19 +142,27 @@ class _Tuner:
         options = pipeline_options(settings)
         self.pipeline.set_options(options)
         self.wake.tune(settings.wake)
-        self.dictations.current = replace(self.dictations.current, options=options)
+        self.transcriptions.options = options
 
     def switching(self, settings: Settings) -> Steps[None]:
         """Load another recogniser, warm it and put it in the old one's place."""
         transcriber = yield from loading_transcriber(settings.asr, self.models_dir)
         self.stopwatch.use(transcriber)
-        self.dictations.current = dictations_with(transcriber, settings)
+        another = transcription_service(transcriber, settings)
+        self.transcriptions.model = another.model
+        self.transcriptions.languages = another.languages
+        self.transcriptions.streams = another.streams
+        self.transcriptions.step_s = another.step_s
+        self.transcriptions.options = another.options
+        self.transcriptions.new_transcriber = another.new_transcriber
         free_unused_memory()
 
 
-def dictations_with(transcriber: WhisperTranscriber, settings: Settings) -> Transcriptions:
+def transcription_service(
+    transcriber: WhisperTranscriber, settings: Settings
+) -> TranscriptionService:
     """Offer a recogniser to others: on its weights, and by the same rules."""
-    return Transcriptions(
+    return TranscriptionService(
         model=settings.asr.model,
         languages=transcriber.languages,
         streams=settings.asr.partials,

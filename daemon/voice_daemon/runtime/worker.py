@@ -20,15 +20,16 @@ from voice_daemon.audio.file import FileReplay
 from voice_daemon.audio.input import AudioInput, InputBack, InputLost
 from voice_daemon.config import Settings
 from voice_daemon.errors import Problem, VoiceDaemonError, crash
-from voice_daemon.events import AudioBlock, Event
+from voice_daemon.events import AudioBlock, Event, TranscriptFinal
 from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.runtime.microphone import CODES as MICROPHONE_PROBLEMS
 from voice_daemon.runtime.microphone import MicrophoneWatch
 from voice_daemon.runtime.scheduler import ModelReload, RoundRobin
+from voice_daemon.session.interfaces import TranscriberError
 from voice_daemon.session.metrics import TimedTranscriber
-from voice_daemon.session.pipeline import Counters, Pipeline
+from voice_daemon.session.pipeline import Pipeline
 from voice_daemon.session.recorder import SessionRecorder
-from voice_daemon.session.transcription import CurrentTranscriptions
+from voice_daemon.session.transcription import TranscriptionService
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Engine:
     """Why the wake words cannot be trusted; None when they passed their self-test."""
     wake_scores: Callable[[], Mapping[str, float]] = dict
     """The wake words' newest scores, 0..1."""
-    dictations: CurrentTranscriptions | None = None
+    transcriptions: TranscriptionService | None = None
     """The recogniser for others than the microphone, who take `scheduler`."""
     tuner: Tuner | None = None
     """None for one that cannot be changed."""
@@ -131,8 +132,8 @@ class Worker:
         microphone: MicrophoneWatch | None = None,
         on_scores: Callable[[Mapping[str, float]], None] = lambda _: None,
     ) -> None:
-        self.counters = Counters()
-        """The pipeline's, as of the last block."""
+        self.lost_samples = 0
+        """Samples that the input never delivered, as of the last block."""
         self.engine_ready = False
         self.beat_s = time.monotonic()
         """When the worker was last seen alive, on the monotonic clock."""
@@ -154,6 +155,7 @@ class Worker:
         self._tuner: Tuner | None = None
         self._switch: ModelReload | None = None
         self._faults_in_a_row = 0
+        self._last_fault: TranscriberError | None = None
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
     def start(self) -> None:
@@ -275,7 +277,7 @@ class Worker:
                 self._scheduler.step()
             case AudioBlock() as block:
                 if engine.keeper is not None:
-                    engine.keeper.hear(block)
+                    engine.keeper.feed(block)
                 self._say(engine, engine.pipeline.feed(block))
                 self._on_scores(engine.wake_scores())
                 self._publisher.clear_problem("mic.lost")  # not before it delivers
@@ -316,12 +318,15 @@ class Worker:
         self._publisher.events(events, engine.stopwatch.take)
         if engine.keeper is not None:
             engine.keeper.follow(events)
-        before, self.counters = self.counters, pipeline.counters
-        if self.counters.finals > before.finals:
+        self.lost_samples = pipeline.lost_samples
+        if any(isinstance(event, TranscriptFinal) for event in events):
             self._faults_in_a_row = 0
-        if self.counters.transcriber_faults > before.transcriber_faults:
-            self._faults_in_a_row += 1
-            log.error("asr.failed", exc_info=pipeline.last_fault)
-        if self._faults_in_a_row >= FAULTS_BEFORE_RESTART and pipeline.last_fault is not None:
+        fault = pipeline.last_fault
+        if fault is None or fault is self._last_fault:
+            return
+        self._last_fault = fault
+        self._faults_in_a_row += 1
+        log.error("asr.failed", exc_info=fault)
+        if self._faults_in_a_row >= FAULTS_BEFORE_RESTART:
             self._faults_in_a_row = 0
-            raise pipeline.last_fault
+            raise fault

@@ -1,6 +1,6 @@
-"""What became of the sessions: the open one, one summary for each that ended, and totals.
+"""Session metrics: the open session, one summary for each that ended, totals, and compute cost.
 
-Pure: reads events, never the clock and never the text. Knows nothing of MQTT or of the log.
+The one place that counts events. `SessionMetrics` reads neither the clock nor the text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from voice_daemon.events import (
     Hypothesis,
     SessionEnded,
     SessionStarted,
-    SpeechStarted,
+    StoodDown,
     Timing,
     Transcript,
     TranscriptFinal,
@@ -30,12 +30,12 @@ from voice_daemon.events import (
     WakeDetected,
     samples_to_ms,
 )
-from voice_daemon.session.options import Transcriber
+from voice_daemon.session.interfaces import Transcriber
 
 
 @dataclass(frozen=True, slots=True)
 class ComputeCost:
-    """What one session cost."""
+    """The recogniser's share of one session."""
 
     compute_s: float = 0.0
     audio_s: float = 0.0
@@ -48,7 +48,7 @@ class ComputeCost:
 
 
 class TimedTranscriber:
-    """A `Transcriber` that passes everything on and keeps the time."""
+    """A `Transcriber` that times another one."""
 
     def __init__(
         self, transcriber: Transcriber, *, clock: Callable[[], float] = time.perf_counter
@@ -64,10 +64,10 @@ class TimedTranscriber:
         self._transcriber = transcriber
 
     def take(self) -> ComputeCost:
-        """Give the effort since the last call, and start over."""
-        effort = ComputeCost(self._compute_s, self._samples / SAMPLE_RATE, self._steps)
+        """Give the cost since the last call, and start over."""
+        cost = ComputeCost(self._compute_s, self._samples / SAMPLE_RATE, self._steps)
         self._compute_s, self._samples, self._steps = 0.0, 0, 0
-        return effort
+        return cost
 
     def start(self, *, wake_phrase: str | None) -> None:
         """Begin an utterance."""
@@ -118,7 +118,6 @@ class Summary:
     wake_word: str | None
     started_at: int
     score: float | None = None
-    speech: bool = False
     reason: EndReason | None = None
     finals: int = 0
     partials: int = 0
@@ -126,7 +125,7 @@ class Summary:
     session_ms: int = 0
     speech_ms: int | None = None
     timing: Timing | None = None
-    effort: ComputeCost | None = None
+    cost: ComputeCost | None = None
 
     def as_fields(self) -> dict[str, Any]:
         """Give the keys and values of the log line; unknown ones are left out."""
@@ -145,11 +144,11 @@ class Summary:
             values["first_draft_ms"] = self.timing.first_draft_ms
             values["first_committed_ms"] = self.timing.first_committed_ms
             values["finalize_ms"] = self.timing.finalize_ms
-        if self.effort is not None and self.effort.rtf is not None:
-            values["steps"] = self.effort.steps
-            values["compute_ms"] = round(self.effort.compute_s * 1000)
-            values["audio_ms"] = round(self.effort.audio_s * 1000)
-            values["rtf"] = round(self.effort.rtf, 3)
+        if self.cost is not None and self.cost.rtf is not None:
+            values["steps"] = self.cost.steps
+            values["compute_ms"] = round(self.cost.compute_s * 1000)
+            values["audio_ms"] = round(self.cost.audio_s * 1000)
+            values["rtf"] = round(self.cost.rtf, 3)
         return {key: value for key, value in values.items() if value is not None}
 
 
@@ -158,6 +157,8 @@ class Totals:
     """Counts since the start."""
 
     wakes: int = 0
+    stood_down: int = 0
+    """Wake words that were left to another device."""
     sessions: int = 0
     finals: int = 0
     no_speech: int = 0
@@ -203,8 +204,8 @@ class SessionMetrics:
                     score=self._scores.get(event.session_id),
                 )
                 self.totals = replace(self.totals, sessions=self.totals.sessions + 1)
-            case SpeechStarted() if self._open:
-                self._open = replace(self._open, speech=True)
+            case StoodDown():
+                self.totals = replace(self.totals, stood_down=self.totals.stood_down + 1)
             case TranscriptPartial() if self._open:
                 self._open = replace(
                     self._open,
@@ -214,11 +215,10 @@ class SessionMetrics:
                 self.totals = replace(self.totals, last_lag_ms=event.lag_ms)
             case TranscriptFinal() if self._open:
                 self._open = replace(self._open, speech_ms=event.duration_ms, timing=event.timing)
-                self.totals = replace(self.totals, finals=self.totals.finals + 1)
             case _:
                 pass
 
-    def close(self, ended: SessionEnded, effort: ComputeCost) -> Summary | None:
+    def close(self, ended: SessionEnded, cost: ComputeCost) -> Summary | None:
         """Close the open session and give its summary; None when `ended` is not about it."""
         if self._open is None or self._open.session_id != ended.session_id:
             return None
@@ -227,13 +227,14 @@ class SessionMetrics:
             reason=ended.reason,
             finals=ended.finals,
             session_ms=samples_to_ms(ended.at_sample - self._open.started_at),
-            effort=effort,
+            cost=cost,
         )
         self._open = None
-        if effort.rtf is not None:
-            self._rtfs.append(effort.rtf)
+        if cost.rtf is not None:
+            self._rtfs.append(cost.rtf)
         self.totals = replace(
             self.totals,
+            finals=self.totals.finals + ended.finals,
             no_speech=self.totals.no_speech + (ended.reason is EndReason.NO_SPEECH),
             failed=self.totals.failed + (ended.reason in FAILURES),
             last_end_reason=ended.reason,

@@ -1,7 +1,7 @@
-"""Keeps the sound of each session as a file where the owner wants it: a few, for some days.
+"""The session recorder keeps the sound of sessions as files, a few and for some days.
 
 Fed with the blocks and events that the worker sees, and called by its thread alone. A failure is
-logged and costs nothing but the file. Knows nothing of settings, of words or of the broker.
+logged and costs nothing but the file.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class SessionRecorder:
         self._ring = RingBuffer(LONGEST_S * SAMPLE_RATE)
         self._from_sample = 0
 
-    def hear(self, block: AudioBlock) -> None:
-        """Take what the pipeline is about to hear."""
+    def feed(self, block: AudioBlock) -> None:
+        """Take a block that the pipeline is about to hear."""
         if block.first_sample < self._ring.end_sample:
             self._ring.clear()
         self._ring.push(block)
 
     def follow(self, events: Iterable[Event]) -> None:
-        """Take what the pipeline has made of it."""
+        """Take the events that the pipeline made of it."""
         for event in events:
             match event:
                 case SessionStarted():

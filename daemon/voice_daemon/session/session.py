@@ -1,7 +1,6 @@
 """One open session: from voice to speech to hypotheses to the final.
 
-Owns what lasts as long as a session, and drives the voice detector and the recogniser for
-it. Knows nothing of wake words but the one that opened it, nor of the daemon's state.
+Owns what lasts as long as a session, and drives the voice detector and the recogniser for it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from voice_daemon.audio.ring import RingBuffer
 from voice_daemon.endpoint.endpointer import Endpointer, EndpointEvent, Phase, is_complete
-from voice_daemon.endpoint.hallucination import Confidences, was_spoken
+from voice_daemon.endpoint.hallucination import Confidences, is_hallucination
 from voice_daemon.endpoint.vad import VoiceActivityDetector
 from voice_daemon.events import (
     SAMPLE_RATE,
@@ -26,7 +25,8 @@ from voice_daemon.events import (
     Transcript,
     ms_to_samples,
 )
-from voice_daemon.session.options import PipelineOptions, Tally, Transcriber, transcribing
+from voice_daemon.session.interfaces import Transcriber, transcribing
+from voice_daemon.session.options import PipelineOptions
 from voice_daemon.session.transcript import TranscriptBuilder
 
 EARLY_S: Final = 0.25
@@ -47,7 +47,7 @@ class Pace:
         self._next = speech_from + self._spacing
 
     def due(self, heard_to: int) -> int:
-        """How many steps fell due until a sample and were not passed."""
+        """Steps that fell due until a sample and were not passed."""
         return max(0, 1 + (heard_to - self._next) // self._spacing)
 
     def passed(self, heard_to: int, *, has_words: bool) -> None:
@@ -60,21 +60,20 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionContext:
-    """A session keeps those with which it was opened."""
+    """The parts and options that sessions share; each keeps those it was opened with."""
 
     ring: RingBuffer
     vad: VoiceActivityDetector
     transcriber: Transcriber
     options: PipelineOptions
     now_sample: Callable[[], int]
-    tally: Tally
 
     def with_silence(self, silence_ms: float) -> SessionContext:
         """Give the same with another silence that ends a command."""
         return replace(self, options=replace(self.options, silence_ms=silence_ms))
 
-    def governed_by(self, options: PipelineOptions) -> SessionContext:
-        """Give the same with other numbers and as much audio as they want, but this silence."""
+    def with_options(self, options: PipelineOptions) -> SessionContext:
+        """Give the same with other options and as much audio as they want, but this silence."""
         return replace(
             self,
             options=replace(options, silence_ms=self.options.silence_ms),
@@ -88,7 +87,7 @@ STEP_SPREAD = 1.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionStart:
-    """How a session came to be."""
+    """Id, place and wake word of a new session."""
 
     session_id: str
     at_sample: int
@@ -106,15 +105,13 @@ class Session:
     the audio of the command begins and whether the wake word is a part of it.
     """
 
-    def __init__(
-        self, opening: SessionStart, surroundings: SessionContext, *, heard_to: int
-    ) -> None:
+    def __init__(self, start: SessionStart, context: SessionContext, *, heard_to: int) -> None:
         """`heard_to`: end of the audio in the ring."""
-        self.opening = opening
+        self.start = start
         self.over: EndReason | None = None
         self.finals = 0
-        self._around = surroundings
-        self._options = surroundings.options
+        self._context = context
+        self._options = context.options
         self._heard_to = heard_to
         self._utterance: TranscriptBuilder | None = None
         self._prepared: Transcript | None = None
@@ -124,10 +121,10 @@ class Session:
         self._history = self._read_history()
         self._endpointer = Endpointer(
             self._options.endpoint(),
-            frame_samples=surroundings.vad.frame_samples,
+            frame_samples=context.vad.frame_samples,
             heard_from=heard_to - self._history.size,
-            opened_at=opening.at_sample,
-            after_wake=opening.wake_word is not None,
+            opened_at=start.at_sample,
+            after_wake=start.wake_word is not None,
         )
 
     @property
@@ -135,13 +132,13 @@ class Session:
         """True from the start of speech until what was said has been read."""
         return self._utterance is not None and not self._concluded
 
-    def hear_history(self) -> Iterator[Event]:
+    def feed_history(self) -> Iterator[Event]:
         """Show the voice detector what came before the opening, so that it is warm."""
-        self._around.vad.reset()
+        self._context.vad.reset()
         history, self._history = self._history, self._history[:0]
         yield from self._follow_voice(history)
 
-    def hear(self, samples: NDArray[np.int16]) -> Iterator[Event]:
+    def feed(self, samples: NDArray[np.int16]) -> Iterator[Event]:
         """Take the next (n,) samples, which the ring holds already."""
         self._heard_to += samples.size
         if self._lag() > ms_to_samples(self._options.queue_max_ms):
@@ -149,7 +146,7 @@ class Session:
             return
         if self._utterance is not None:
             with transcribing():
-                self._around.transcriber.feed(samples)
+                self._context.transcriber.feed(samples)
         yield from self._follow_voice(samples)
         if self._utterance is not None and self.over is None:
             yield from self._step_when_due(self._utterance)
@@ -166,31 +163,30 @@ class Session:
 
     def _follow_voice(self, samples: NDArray[np.int16]) -> Iterator[Event]:
         """Put samples through voice detector and endpoint, and do what they decide."""
-        for probability in self._around.vad.feed(samples):
-            signal = self._endpointer.feed(probability)
-            if self._utterance is not None and signal is not None:
-                yield from self._act(signal, self._utterance)
-            elif signal is EndpointEvent.STARTED:
+        for probability in self._context.vad.feed(samples):
+            event = self._endpointer.feed(probability)
+            if self._utterance is not None and event is not None:
+                yield from self._act(event, self._utterance)
+            elif event is EndpointEvent.STARTED:
                 yield from self._begin()
-            elif signal is EndpointEvent.AMBIGUOUS:
+            elif event is EndpointEvent.AMBIGUOUS:
                 yield from self._settle()
-            elif signal is EndpointEvent.NO_SPEECH:
+            elif event is EndpointEvent.NO_SPEECH:
                 self.over = EndReason.NO_SPEECH
             if self.over is not None:
                 return
 
-    def _act(self, signal: EndpointEvent, utterance: TranscriptBuilder) -> Iterator[Event]:
-        """Do what a signal asks for once somebody has spoken."""
-        if signal is EndpointEvent.SUSPECTED:
+    def _act(self, event: EndpointEvent, utterance: TranscriptBuilder) -> Iterator[Event]:
+        """Do what a event asks for once somebody has spoken."""
+        if event is EndpointEvent.SUSPECTED:
             # The hangover is time to read it all: the final is ready when it ends.
             self._prepare(self._read_all())
-        elif signal is EndpointEvent.RESUMED:
+        elif event is EndpointEvent.RESUMED:
             self._prepared = None
             self._pace.passed(self._heard_to, has_words=utterance.has_text)
-            self._around.tally.add(early_finals_dropped=1)
-        elif signal is EndpointEvent.ENDED:
+        elif event is EndpointEvent.ENDED:
             yield from self._conclude(utterance, EndReason.SILENCE)
-        elif signal is EndpointEvent.MAX_LENGTH:
+        elif event is EndpointEvent.MAX_LENGTH:
             yield from self._conclude(utterance, EndReason.MAX_LENGTH)
 
     def _prepare(self, transcript: Transcript) -> None:
@@ -211,34 +207,33 @@ class Session:
         audio_from, samples = self._command_audio(continuous=True)
         self._start_reading(samples, with_wake_word=True)
         transcript = self._read_all()
-        accepted = self._counts(transcript.text, transcript)
-        self._around.tally.add(doubts=1, doubts_accepted=int(accepted))
+        accepted = self._is_spoken(transcript.text, transcript)
         if accepted:
             self._endpointer.accept()
             self._prepare(transcript)
             yield self._speech_started(audio_from)
         else:
             with transcribing():
-                self._around.transcriber.reset()
+                self._context.transcriber.reset()
 
     def _speech_started(self, audio_from: int) -> SpeechStarted:
         speech_from = self._endpointer.speech_from
         self._utterance = TranscriptBuilder(
-            self.opening.session_id,
-            wake_word=self.opening.wake_word,
+            self.start.session_id,
+            wake_word=self.start.wake_word,
             audio_from=audio_from,
             speech_from=speech_from,
         )
         self._pace.start(speech_from)
         self._pace.passed(self._heard_to, has_words=False)
-        return SpeechStarted(self.opening.session_id, speech_from)
+        return SpeechStarted(self.start.session_id, speech_from)
 
     def _start_reading(self, samples: NDArray[np.int16], *, with_wake_word: bool) -> None:
         with transcribing():
-            self._around.transcriber.start(
-                wake_phrase=self.opening.wake_phrase if with_wake_word else None
+            self._context.transcriber.start(
+                wake_phrase=self.start.wake_phrase if with_wake_word else None
             )
-            self._around.transcriber.feed(samples)
+            self._context.transcriber.feed(samples)
 
     def _command_audio(self, *, continuous: bool) -> tuple[int, NDArray[np.int16]]:
         """Return the audio of the command so far, (n,), and its first sample.
@@ -246,18 +241,18 @@ class Session:
         A continuous command cannot be parted from its wake word: it begins with the voice that
         the wake word is in. After a pause the wake word stays outside.
         """
-        opened_at = self.opening.at_sample
+        opened_at = self.start.at_sample
         lead = ms_to_samples(self._options.speech_lead_ms)
         preroll = ms_to_samples(self._options.preroll_ms)
         first = self._endpointer.speech_from - lead
         if continuous:
             first = min(self._endpointer.voice.run_from - lead, opened_at - preroll)
             first = max(first, opened_at - self._history_samples())
-        elif self.opening.wake_word is not None:
+        elif self.start.wake_word is not None:
             first = max(first, self._endpointer.command_from)
         else:
             first = max(first, opened_at - preroll)
-        samples = self._around.ring.read(first, self._heard_to)
+        samples = self._context.ring.read(first, self._heard_to)
         return self._heard_to - samples.size, samples
 
     def _step_when_due(self, utterance: TranscriptBuilder) -> Iterator[Event]:
@@ -274,62 +269,55 @@ class Session:
             return
         if self._lag() > self._pace.step_samples or self._heard_to < self._next_step_from:
             return
-        begun = self._around.now_sample()
+        begun = self._context.now_sample()
         with transcribing():
-            hypothesis = self._around.transcriber.step()
-        took = self._around.now_sample() - begun
+            hypothesis = self._context.transcriber.step()
+        took = self._context.now_sample() - begun
         self._next_step_from = self._heard_to + round(STEP_SPREAD * took)
-        violated = utterance.retracts(hypothesis)
         partial = None
         text = hypothesis.text + hypothesis.draft
-        if utterance.has_text or self._counts(text, hypothesis):
+        if utterance.has_text or self._is_spoken(text, hypothesis):
             partial = utterance.partial(
-                hypothesis, heard_to=self._heard_to, now=self._around.now_sample()
+                hypothesis, heard_to=self._heard_to, now=self._context.now_sample()
             )
         self._pace.passed(self._heard_to, has_words=utterance.has_text)
-        self._around.tally.add(
-            steps=1,
-            merged_steps=due - 1,
-            prefix_violations=int(violated),
-            partials=int(partial is not None),
-        )
         if partial is not None:
             yield partial
 
     def _conclude(self, utterance: TranscriptBuilder, reason: EndReason) -> Iterator[Event]:
         """End the utterance and publish the final, if it has text."""
         speech_to = self._endpointer.voice.last
-        yield SpeechEnded(self.opening.session_id, speech_to)
-        if self._prepared is not None:
-            self._around.tally.add(early_finals_used=1)
+        yield SpeechEnded(self.start.session_id, speech_to)
         transcript = self._prepared or self._read_all()
-        if self._counts(transcript.text, transcript):
-            now = self._around.now_sample()
+        if self._is_spoken(transcript.text, transcript):
+            now = self._context.now_sample()
             yield utterance.final(transcript, reason, speech_to=speech_to, now=now)
             self.finals = 1
         self._concluded = True
         self.over = reason
 
-    def _counts(self, text: str, reading: Confidences) -> bool:
-        """Tell whether a text was probably spoken."""
-        return was_spoken(
-            text, reading, voice=self._endpointer.evidence, rules=self._options.spoken()
+    def _is_spoken(self, text: str, reading: Confidences) -> bool:
+        return not is_hallucination(
+            text,
+            reading,
+            stats=self._endpointer.vad_stats,
+            thresholds=self._options.hallucination_thresholds(),
         )
 
     def _read_all(self) -> Transcript:
         with transcribing():
-            return self._around.transcriber.finish()
+            return self._context.transcriber.finish()
 
     def _read_history(self) -> NDArray[np.int16]:
-        first = self.opening.at_sample - self._history_samples()
-        return self._around.ring.read(first, self._heard_to)
+        first = self.start.at_sample - self._history_samples()
+        return self._context.ring.read(first, self._heard_to)
 
     def _history_samples(self) -> int:
         """Return how much audio before the opening matters: a wake word may begin there."""
-        after_wake = self.opening.wake_word is not None
+        after_wake = self.start.wake_word is not None
         wake_lead_ms = self._options.wake_lead_ms if after_wake else 0
         return ms_to_samples(max(self._options.preroll_ms, wake_lead_ms))
 
     def _lag(self) -> int:
         """Return the samples by which the live input is ahead."""
-        return max(0, self._around.now_sample() - self._heard_to)
+        return max(0, self._context.now_sample() - self._heard_to)

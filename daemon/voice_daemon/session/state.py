@@ -1,7 +1,6 @@
-"""The life of a session as a table: which state follows which, and why.
+"""The state table: each state and cause that go together, and the state that follows.
 
-Knows nothing of audio, time or events: it only says what may follow what. `STARTING` and
-`DEGRADED` describe the whole daemon and are not in the table.
+`STARTING` and `DEGRADED` describe the whole daemon and are not in the table.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from voice_daemon.events import EndReason, State
 
 
 class Trigger(StrEnum):
-    """What moves the daemon between states, apart from the end of a session."""
+    """Moves the daemon between states, as the end of a session does."""
 
     WAKE = "wake"
     LISTEN = "listen"
@@ -25,7 +24,7 @@ class Trigger(StrEnum):
 
 
 Cause = Trigger | EndReason
-"""Why a state changes: a trigger, or the reason for which a session ended."""
+"""A trigger, or the reason for which a session ended."""
 
 
 class TransitionError(VoiceDaemonError):
@@ -40,7 +39,7 @@ _INTERRUPTIONS: dict[Cause, State] = {
     EndReason.ERROR: State.IDLE,
     EndReason.MUTED: State.MUTED,
 }
-"""What may end any open session, and where that leads."""
+"""Reasons that may end any open session, and the state after each."""
 
 _TABLE: dict[State, dict[Cause, State]] = {
     State.IDLE: {
@@ -66,7 +65,7 @@ _TABLE: dict[State, dict[Cause, State]] = {
 TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
     {(state, cause): after for state, row in _TABLE.items() for cause, after in row.items()}
 )
-"""(state, cause) -> the next state. What is not here cannot happen."""
+"""(state, cause) -> the next state. Anything else cannot happen."""
 
 
 def next_state(state: State, cause: Cause) -> State:
@@ -79,14 +78,3 @@ def next_state(state: State, cause: Cause) -> State:
             f"nothing follows from '{cause}' in the state '{state}'",
             remedy="this is a fault in voice-daemon: please report it with the log",
         ) from None
-
-
-def mermaid() -> str:
-    """Render the table as a mermaid state diagram, causes with the same effect on one arrow."""
-    arrows: dict[tuple[State, State], list[str]] = {}
-    for (before, cause), after in TRANSITIONS.items():
-        arrows.setdefault((before, after), []).append(cause)
-    lines = [
-        f"    {before} --> {after}: {', '.join(why)}" for (before, after), why in arrows.items()
-    ]
-    return "\n".join(["stateDiagram-v2", f"    [*] --> {State.IDLE}", *lines, ""])

@@ -1,7 +1,7 @@
-"""What one session has said so far: numbers its partials, guards them, and makes its final.
+"""The transcript builder numbers a session's partials, guards them, and makes its final.
 
 Owns the promises to subscribers (`seq` without holes, text that only grows, at most one
-final) and the latencies. Knows nothing of when to step or when an utterance ends.
+final) and the latencies.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class TranscriptBuilder:
     def partial(
         self, hypothesis: Hypothesis, *, heard_to: int, now: int
     ) -> TranscriptPartial | None:
-        """Return what a step adds, or None when nothing changed.
+        """Return the partial of a step, or None when nothing changed.
 
         `heard_to`: end of the audio fed; `now`: the live clock after the step. A hypothesis
         that takes back committed text is cut to what was published: see `retracts`.

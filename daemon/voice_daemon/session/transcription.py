@@ -1,8 +1,7 @@
-"""One stream of audio into text, without wake word or session: what a client of ours sends.
+"""One utterance behind a VAD, without wake word or session, for files and for Wyoming's clients.
 
-Owns the gate in front of the recogniser, by the rules that hold everywhere: where nobody
-speaks it is not asked, and what was not spoken is not shown. The stream ends when its sender
-says so. Knows nothing of senders, sockets and threads, but belongs to the model thread.
+Where nobody speaks the recogniser is not asked, and text that nobody said is not shown. The
+stream ends when its sender says so. Belongs to the model thread.
 """
 
 from __future__ import annotations
@@ -15,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voice_daemon.audio.ring import RingBuffer
-from voice_daemon.endpoint.hallucination import Confidences, was_spoken
-from voice_daemon.endpoint.segmenter import SpeechSegment
+from voice_daemon.endpoint.hallucination import Confidences, is_hallucination
+from voice_daemon.endpoint.segmenter import SpeechSegment, in_recording
 from voice_daemon.endpoint.vad import VoiceActivityDetector
-from voice_daemon.events import AudioBlock, Transcript, ms_to_samples
-from voice_daemon.session.options import PipelineOptions, Transcriber, transcribing
+from voice_daemon.events import AudioBlock, Hypothesis, Transcript, ms_to_samples
+from voice_daemon.session.interfaces import Transcriber, transcribing
+from voice_daemon.session.options import PipelineOptions
+from voice_daemon.session.session import Pace
 
 HISTORY_MS: Final = 10_000
 """Audio kept for the recogniser until it is certain that somebody speaks."""
@@ -30,16 +31,19 @@ _SILENCE: Final = Transcript(
 
 
 class Transcription:
-    """One utterance: `feed`, `step` for what is committed by now, and `finish`."""
+    """One utterance: `feed`, then `step` or `step_when_due` for partials, and `finish`."""
 
     def __init__(
         self, transcriber: Transcriber, vad: VoiceActivityDetector, options: PipelineOptions
     ) -> None:
         self._transcriber = transcriber
-        self._gate = options.segmenter(vad)
-        self._rules = options.spoken()
+        self._segmenter = options.segmenter(vad)
+        self._thresholds = options.hallucination_thresholds()
+        self._partials = options.partials
+        self._pace = Pace(options.step_s)
+        self._paced = False
         self._ring = RingBuffer(ms_to_samples(HISTORY_MS))
-        self._heard = 0
+        self._heard_to = 0
         self._unread = False
         self._text = ""
         self._shown = False
@@ -49,60 +53,85 @@ class Transcription:
 
     def feed(self, samples: NDArray[np.int16]) -> None:
         """Take the next (n,) samples, fewer than `HISTORY_MS`."""
-        self._ring.push(AudioBlock(self._heard, samples))
-        self._heard += samples.size
-        self._pass_on(self._gate.feed(samples))
+        self._ring.push(AudioBlock(self._heard_to, samples))
+        self._heard_to += samples.size
+        self._pass_on(self._segmenter.feed(samples))
 
     def step(self) -> str:
         """Read on; return the text that is committed, which only grows.
 
         In a pause all of it is read instead: should the stream end there, the final is ready.
         """
-        if self._unread and self._gate.speaking:
+        if self._unread and self._segmenter.speaking:
             self._read_on()
         elif self._unread:
             self._prepared = self._read_all()
         self._unread = False
         return self._text
 
+    def step_when_due(self) -> Hypothesis | None:
+        """Read on at the pace of a session, while somebody speaks.
+
+        Returns the partial to show; None when no step was due, or there is nothing to show yet.
+        """
+        if not self._paced and self._segmenter.speech_from is not None:
+            self._paced = True
+            self._pace.start(self._segmenter.speech_from)
+        if not (self._partials and self._paced and self._pace.due(self._heard_to)):
+            return None
+        hypothesis = self._read_on() if self._segmenter.speaking else None
+        has_words = hypothesis is not None and bool(hypothesis.text or hypothesis.draft)
+        self._pace.passed(self._heard_to, has_words=has_words)
+        return hypothesis if self._shown else None
+
     def finish(self) -> Transcript:
-        """End the stream and read all of it at once; the text is empty where nobody spoke."""
-        self._pass_on(self._gate.finish())
-        if not self._gate.passed:
+        """End the stream and read all of it at once; the text is empty where nobody spoke.
+
+        Word times count from the first sample fed.
+        """
+        self._pass_on(self._segmenter.finish())
+        if not self._segmenter.segments:
             return _SILENCE
         transcript = self._prepared or self._read_all()
-        text = transcript.text if self._is_spoken(transcript.text, transcript) else ""
-        return replace(transcript, text=text, revised=not text.startswith(self._text))
+        spoken = self._is_spoken(transcript.text, transcript)
+        text = transcript.text if spoken else ""
+        words = in_recording(transcript.words if spoken else (), self._segmenter.segments)
+        revised = not text.startswith(self._text)
+        return replace(transcript, text=text, words=tuple(words), revised=revised)
 
-    def _pass_on(self, spans: list[SpeechSegment]) -> None:
-        for span in spans:
+    def _pass_on(self, segments: list[SpeechSegment]) -> None:
+        for segment in segments:
             self._unread = True
+            # It was read before this audio came.
             self._prepared = None
             with transcribing():
-                self._transcriber.feed(self._ring.read(span.first, span.end))
+                self._transcriber.feed(self._ring.read(segment.first, segment.end))
 
-    def _read_on(self) -> None:
+    def _read_on(self) -> Hypothesis:
         with transcribing():
             hypothesis = self._transcriber.step()
-        spoken = self._shown or self._is_spoken(hypothesis.text + hypothesis.draft, hypothesis)
-        if spoken and hypothesis.text.startswith(self._text):
+        shown = self._shown or self._is_spoken(hypothesis.text + hypothesis.draft, hypothesis)
+        if shown and hypothesis.text.startswith(self._text):
             self._shown = True
             self._text = hypothesis.text
+        return hypothesis
 
     def _read_all(self) -> Transcript:
         with transcribing():
             return self._transcriber.finish()
 
     def _is_spoken(self, text: str, reading: Confidences) -> bool:
-        return was_spoken(text, reading, voice=self._gate.evidence, rules=self._rules)
+        return not is_hallucination(
+            text, reading, stats=self._segmenter.vad_stats, thresholds=self._thresholds
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class Transcriptions:
-    """The recogniser as a service for any number of streams beside each other."""
+@dataclass(slots=True)
+class TranscriptionService:
+    """The recogniser for any number of streams beside each other; belongs to the model thread."""
 
     model: str
-    """What the model is called."""
+    """The model's name."""
     languages: tuple[str, ...]
     """Codes that `open` takes."""
     streams: bool
@@ -110,41 +139,11 @@ class Transcriptions:
     step_s: float
     """Audio between two steps."""
     options: PipelineOptions
+    """In force for utterances that are opened from now on."""
     new_transcriber: Callable[[str | None], Transcriber]
     """Make a recogniser for one stream in a language; None: as configured."""
     new_vad: Callable[[], VoiceActivityDetector]
 
     def open(self, language: str | None) -> Transcription:
-        """Begin an utterance, on the model thread."""
+        """Begin an utterance; it keeps its recogniser and its options to its end."""
         return Transcription(self.new_transcriber(language), self.new_vad(), self.options)
-
-
-class CurrentTranscriptions:
-    """The service as it is now: another recogniser may take its place at any time."""
-
-    def __init__(self, current: Transcriptions) -> None:
-        self.current = current
-
-    @property
-    def model(self) -> str:
-        """What the model is called."""
-        return self.current.model
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """Codes that `open` takes."""
-        return self.current.languages
-
-    @property
-    def streams(self) -> bool:
-        """False when text comes at the end alone."""
-        return self.current.streams
-
-    @property
-    def step_s(self) -> float:
-        """Audio between two steps."""
-        return self.current.step_s
-
-    def open(self, language: str | None) -> Transcription:
-        """Begin an utterance, on the model thread; it keeps its recogniser to its end."""
-        return self.current.open(language)

@@ -43,7 +43,7 @@ class Participation(StrEnum):
 
 
 class ElectionResult(StrEnum):
-    """How a contest stands."""
+    """How a election stands."""
 
     OPEN = "open"
     WON = "won"
@@ -53,13 +53,13 @@ class ElectionResult(StrEnum):
 class PeerTransport(Protocol):
     """The way to the other devices."""
 
-    def standing(self) -> Participation:
+    def participation(self) -> Participation:
         """Return the say that this device has right now."""
 
-    def tell(self, claim: Claim) -> None:
+    def send(self, claim: Claim) -> None:
         """Say something to the other devices, at once and without waiting."""
 
-    def take(self) -> Sequence[tuple[Claim, float]]:
+    def receive(self) -> Sequence[tuple[Claim, float]]:
         """Return what other devices said since the last call, and how many seconds ago."""
 
 
@@ -73,10 +73,10 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Election:
-    """This device's own part in the contest for one wake word."""
+    """This device's own part in the election for one wake word."""
 
     claim: Claim
-    standing: Participation
+    participation: Participation
     detected_at: int
     """The end of the wake word in the audio: earlier than `entered_at` on a device that lags."""
     entered_at: int
@@ -86,11 +86,11 @@ class Election:
 
     def outranks(self, claim: Claim) -> bool:
         """Tell whether our own claim goes before another."""
-        return self.standing is not Participation.SILENT and self.claim.rank > claim.rank
+        return self.participation is not Participation.SILENT and self.claim.rank > claim.rank
 
 
-def beaten_by(contest: Election, heard: Iterable[Heard], *, window_samples: int) -> Claim | None:
-    """Return the claim that beats an undecided contest, or None.
+def beaten_by(election: Election, heard: Iterable[Heard], *, window_samples: int) -> Claim | None:
+    """Return the claim that beats an undecided election, or None.
 
     A claim counts from two windows before ours on: an older one has become a `taken` that is
     on its way here, or nothing. What is taken counts from when the wake word was spoken, so
@@ -98,108 +98,108 @@ def beaten_by(contest: Election, heard: Iterable[Heard], *, window_samples: int)
     """
     for other in heard:
         if other.claim.stage is Stage.TAKEN:
-            beats = contest.detected_at - other.at_sample <= SAME_WAKE_SAMPLES
+            beats = election.detected_at - other.at_sample <= SAME_WAKE_SAMPLES
         else:
-            is_fresh = contest.entered_at - other.at_sample <= 2 * window_samples
-            beats = is_fresh and not contest.outranks(other.claim)
-        if beats and other.claim.wake_word == contest.claim.wake_word:
+            is_fresh = election.entered_at - other.at_sample <= 2 * window_samples
+            beats = is_fresh and not election.outranks(other.claim)
+        if beats and other.claim.wake_word == election.claim.wake_word:
             return other.claim
     return None
 
 
-def conceded_to(contest: Election, heard: Iterable[Heard]) -> Claim | None:
-    """Return the claim to which a contest that was won must be given up after all, or None.
+def conceded_to(election: Election, heard: Iterable[Heard]) -> Claim | None:
+    """Return the claim to which a election that was won must be given up after all, or None.
 
     Two devices answer when messages take too long or were lost. Each hears the other's
     `taken`, and the lower one gives way.
     """
-    if contest.won_at is None or contest.standing is Participation.ALONE:
+    if election.won_at is None or election.participation is Participation.ALONE:
         return None
     for other in heard:
         if (
             other.claim.stage is Stage.TAKEN
-            and abs(other.at_sample - contest.won_at) <= SAME_WAKE_SAMPLES
-            and other.claim.wake_word == contest.claim.wake_word
-            and not contest.outranks(other.claim)
+            and abs(other.at_sample - election.won_at) <= SAME_WAKE_SAMPLES
+            and other.claim.wake_word == election.claim.wake_word
+            and not election.outranks(other.claim)
         ):
             return other.claim
     return None
 
 
 class WakeArbiter:
-    """One device's part in every contest, one after the other."""
+    """One device's part in every election, one after the other."""
 
     def __init__(self, node_id: str, *, window_samples: int) -> None:
         self._node_id = node_id
         self._window_samples = window_samples
         self._heard: list[Heard] = []
-        self._contest: Election | None = None
+        self._election: Election | None = None
 
     def enter(
-        self, detection: WakeDetection, *, session_id: str, standing: Participation, now: int
+        self, detection: WakeDetection, *, session_id: str, participation: Participation, now: int
     ) -> Claim | None:
         """Take part for a wake word just heard; return what to say to the others, if anything."""
         claim = self._claim(Stage.CLAIM, detection, session_id)
-        self._contest = Election(claim, standing, detection.at_sample, entered_at=now)
-        return claim if standing is Participation.FULL else None
+        self._election = Election(claim, participation, detection.at_sample, entered_at=now)
+        return claim if participation is Participation.FULL else None
 
     def hold(self, detection: WakeDetection, *, session_id: str) -> Claim:
         """Return what to say about a wake word heard while a session of ours is open."""
         return self._claim(Stage.TAKEN, detection, session_id)
 
-    def hear(self, claim: Claim, *, now: int) -> None:
+    def receive(self, claim: Claim, *, now: int) -> None:
         """Take note of what a device said now, also of our own words that came back."""
         self._heard = [h for h in self._heard if h.at_sample >= now - KEPT_SAMPLES]
         if claim.node_id != self._node_id:
             self._heard = [*self._heard[1 - MAX_HEARD :], Heard(claim, now)]
-        elif self._contest is not None and claim == self._contest.claim:
-            self._contest = replace(self._contest, is_out=True)
+        elif self._election is not None and claim == self._election.claim:
+            self._election = replace(self._election, is_out=True)
 
-    def verdict(self, now: int) -> ElectionResult:
-        """Tell how the contest stands; one that is not entered is lost."""
-        contest = self._contest
-        if contest is None:
+    def result(self, now: int) -> ElectionResult:
+        """Tell how the election stands; one that is not entered is lost."""
+        election = self._election
+        if election is None:
             return ElectionResult.LOST
-        if contest.won_at is not None or contest.standing is Participation.ALONE:
+        if election.won_at is not None or election.participation is Participation.ALONE:
             return ElectionResult.WON
-        if self._beaten_by(contest) is not None:
+        if self._beaten_by(election) is not None:
             return ElectionResult.LOST
-        is_overdue = contest.standing is Participation.FULL and not contest.is_out
+        is_overdue = election.participation is Participation.FULL and not election.is_out
         wait_samples = self._window_samples * (2 if is_overdue else 1)
         return (
-            ElectionResult.WON if now >= contest.entered_at + wait_samples else ElectionResult.OPEN
+            ElectionResult.WON if now >= election.entered_at + wait_samples else ElectionResult.OPEN
         )
 
     def win(self, now: int) -> Claim | None:
         """Answer the wake word; return what to say to the others, if anything."""
-        if self._contest is None:
+        if self._election is None:
             return None
-        self._contest = replace(self._contest, won_at=now)
-        if self._contest.standing is not Participation.FULL:
+        self._election = replace(self._election, won_at=now)
+        if self._election.participation is not Participation.FULL:
             return None
-        return replace(self._contest.claim, stage=Stage.TAKEN)
+        return replace(self._election.claim, stage=Stage.TAKEN)
 
     def stand_down(self) -> StoodDown | None:
         """Leave the wake word to whom it belongs, before or after winning; None if that is us."""
-        contest = self._contest
-        if contest is None or contest.standing is Participation.ALONE:
+        election = self._election
+        if election is None or election.participation is Participation.ALONE:
             return None
         winner = (
-            self._beaten_by(contest)
-            if contest.won_at is None
-            else conceded_to(contest, self._heard)
+            self._beaten_by(election)
+            if election.won_at is None
+            else conceded_to(election, self._heard)
         )
         if winner is None:
             return None
-        self._contest = None
-        return StoodDown(contest.claim, winner)
+        self._election = None
+        return StoodDown(election.claim, winner)
 
     def leave(self) -> None:
         """Take part no longer: the session is over, or will not be opened."""
-        self._contest = None
+        self._election = None
 
-    def _beaten_by(self, contest: Election) -> Claim | None:
-        return beaten_by(contest, self._heard, window_samples=self._window_samples)
+    def _beaten_by(self, election: Election) -> Claim | None:
+        return beaten_by(election, self._heard, window_samples=self._window_samples)
 
     def _claim(self, stage: Stage, detection: WakeDetection, session_id: str) -> Claim:
         score = round(float(detection.score), SCORE_DIGITS)
