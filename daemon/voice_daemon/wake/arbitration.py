@@ -32,7 +32,7 @@ SCORE_DIGITS: Final = 4
 
 
 class Participation(StrEnum):
-    """What say a device has when it hears a wake word."""
+    """A device's say in elections: may it claim a wake word, and does it hear the others?"""
 
     FULL = "full"
     SILENT = "silent"
@@ -43,7 +43,7 @@ class Participation(StrEnum):
 
 
 class ElectionResult(StrEnum):
-    """How a election stands."""
+    """State of an election."""
 
     OPEN = "open"
     WON = "won"
@@ -108,7 +108,7 @@ def beaten_by(election: Election, heard: Iterable[Heard], *, window_samples: int
 
 
 def conceded_to(election: Election, heard: Iterable[Heard]) -> Claim | None:
-    """Return the claim to which a election that was won must be given up after all, or None.
+    """Return the claim to which an election that was won must be given up after all, or None.
 
     Two devices answer when messages take too long or were lost. Each hears the other's
     `taken`, and the lower one gives way.
