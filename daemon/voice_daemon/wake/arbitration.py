@@ -32,7 +32,7 @@ SCORE_DIGITS: Final = 4
 
 
 class Participation(StrEnum):
-    """A device's say in elections: may it claim a wake word, and does it hear the others?"""
+    """A device's part in elections: whether it may claim a wake word, and is reached by others."""
 
     FULL = "full"
     SILENT = "silent"
