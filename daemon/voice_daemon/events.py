@@ -106,6 +106,10 @@ class Transcript:
     """False when a loop or a limit stopped the reading."""
     completeness: float = 0.0
     """How probable it is that the sentence is complete, 0..1."""
+    heard: str | None = None
+    """What was heard, where the home's vocabulary made another `text` of it."""
+    in_vocabulary: bool | None = None
+    """Whether `text` is a sentence of the home; None where no vocabulary was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +209,10 @@ class TranscriptFinal:
     timing: Timing
     words: tuple[Word, ...] = field(default=())
     """Times in seconds from the start of speech."""
+    heard: str | None = None
+    """What was heard, where the home's vocabulary made another `text` of it."""
+    in_vocabulary: bool | None = None
+    """Whether `text` is a sentence of the home; None where no vocabulary was asked."""
 
 
 @dataclass(frozen=True, slots=True)

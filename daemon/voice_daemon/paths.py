@@ -38,6 +38,11 @@ class Paths:
         return self.state_dir / "state.json"
 
     @property
+    def vocabulary_file(self) -> Path:
+        """The home's names as they last came over MQTT: see `voice_daemon.vocabulary.store`."""
+        return self.state_dir / "vocabulary.json"
+
+    @property
     def audio_dir(self) -> Path:
         """The sound of sessions, where the owner wants it: see `voice_daemon.session.recorder`."""
         return self.state_dir / "audio"

@@ -67,6 +67,13 @@ DEFAULTS = {
         "status_topic": "homeassistant/status",
     },
     "arbitration": {"enabled": False, "window_ms": 150},
+    "vocabulary": {
+        "enabled": True,
+        "file": None,
+        "sentences": "home-assistant",
+        "margin": 5,
+        "protected": ("lock", "alarm_control_panel"),
+    },
     "wyoming": {"enabled": False, "host": "127.0.0.1", "port": 10300},
     "privacy": {"log_transcripts": False, "save_audio": False},
     "log": {"level": "info", "max_mb": 10, "backups": 5},

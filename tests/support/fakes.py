@@ -8,8 +8,8 @@ Call order is part of what they check.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count, pairwise
 
 import numpy as np
@@ -173,6 +173,10 @@ class FakeTranscriber:
     no_speech_prob: float = 0.01
     completeness: Sequence[float] = (0.0,)
     """Of the finals, in order; the last one holds for all that follow."""
+    corrections: Mapping[str, str] = field(default_factory=dict)
+    """What a home's vocabulary makes of a text; empty: there is none."""
+    search_steps: int = 3
+    """Steps that it takes to find out."""
     fails_at: tuple[str, int] | None = None
     forgets_at: int | None = None
     calls: list[str] = field(default_factory=list)
@@ -221,6 +225,17 @@ class FakeTranscriber:
                 min(self.calls.count("finish"), len(self.completeness)) - 1
             ],
         )
+
+    def correcting(self, transcript: Transcript) -> Generator[None, None, Transcript]:
+        if not self.corrections:
+            return transcript
+        for _ in range(self.search_steps):
+            self._called("search")
+            yield
+        text = self.corrections.get(transcript.text)
+        if text is None:
+            return replace(transcript, in_vocabulary=False)
+        return replace(transcript, text=text, heard=transcript.text, in_vocabulary=True)
 
     def reset(self) -> None:
         self._called("reset")

@@ -37,7 +37,7 @@ class Audio:
         decoder.feed(samples)
         self.heard = decoder.finish().tokens
         self.cross: CrossKeys = decoder._window._acoustic.cross
-        self.opening = model.initial_tokens("en", "transcribe", "")
+        self.opening = model.initial_tokens("en", "transcribe")
 
 
 @pytest.fixture(scope="module")

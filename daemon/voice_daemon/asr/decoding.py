@@ -89,6 +89,10 @@ class GreedyDecoder:
         self._picker = token_picker(model, suppress_blank=suppress_blank)
         self._full_stop = model.tokenizer.encode(".")[0]
 
+    def logprobs(self, hidden: mx.array) -> NDArray[np.float32]:
+        """(n, C) hidden states -> (n, n_vocab) log-probabilities, before any rule."""
+        return self._picker.logprobs(hidden)
+
     def decoding(
         self,
         cross: CrossKeys,

@@ -41,6 +41,9 @@ class TokenSampler(Protocol):
         probabilities of the `watched` come along.
         """
 
+    def logprobs(self, hidden: mx.array) -> NDArray[np.float32]:
+        """(n, C) hidden states -> (n, n_vocab) log-probabilities, before any rule."""
+
 
 def token_picker(model: WhisperModel, *, suppress_blank: bool = True) -> TokenSampler:
     """The picker that suits the device and the weights."""
@@ -96,6 +99,11 @@ class MlxPicker:
             np.array(best).tolist(), found[: len(rows)], np.exp(found[len(rows) :]).tolist()
         )
 
+    def logprobs(self, hidden: mx.array) -> NDArray[np.float32]:
+        """See `TokenPicker`."""
+        logits = self._decoder.logits(hidden[None])
+        return np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
+
 
 class NumpyPicker:
     """The projection by numpy's BLAS on a transposed copy of the embedding.
@@ -128,6 +136,13 @@ class NumpyPicker:
         for (_, token), row in zip(watched, logits[len(rows) :], strict=True):
             picked.watched.append(float(np.exp(row[token] - _total(row))))
         return picked
+
+    def logprobs(self, hidden: mx.array) -> NDArray[np.float32]:
+        """See `TokenPicker`."""
+        logits = self._logits(np.array(hidden, copy=False))
+        logits -= logits.max(axis=-1, keepdims=True)
+        logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        return logits
 
     def _logits(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n_rows, C) -> (n_rows, n_vocab)."""

@@ -9,10 +9,11 @@ shared. Knows nothing of microphones, sessions or MQTT.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +23,7 @@ from voice_daemon.asr.decoding import GreedyDecoder
 from voice_daemon.asr.incremental_encoder import SilenceCache, silent_window
 from voice_daemon.asr.load import WhisperModel
 from voice_daemon.asr.types import (
+    FinalReading,
     StreamingConfig,
     StreamingResult,
     completeness,
@@ -86,6 +88,11 @@ class StreamingDecoder:
         return StreamingDecoder(self._model, config, silence=self._silence, greedy=self._greedy)
 
     @property
+    def logprobs(self) -> Callable[[mx.array], NDArray[np.float32]]:
+        """The projection as the greedy decoder computes it: see `GreedyDecoder.logprobs`."""
+        return self._greedy.logprobs
+
+    @property
     def text(self) -> str:
         """The committed text."""
         return text_of(self._committed)
@@ -145,6 +152,22 @@ class StreamingDecoder:
             revised=not text_of(words).startswith(self.text),
             completeness=completeness(words),
             **_trust(reading),
+        )
+
+    def final_reading(self, final: StreamingResult) -> FinalReading | None:
+        """What `final`, the result of `finish`, was read from; fed or stepped on, it is stale.
+
+        None where older audio was dropped, or where the text is a translation.
+        """
+        if self._window.first_frame or not final.tokens or self._config.task != "transcribe":
+            return None
+        opening = self._model.initial_tokens(final.language, "transcribe")
+        return FinalReading(
+            text=final.text,
+            tokens=final.tokens,
+            opening=(*opening, *self._spoken),
+            cross=self._window.cross,
+            language=final.language,
         )
 
     def _take_audio(self) -> None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.asr.load import WhisperModel
 from voice_daemon.asr.streaming import StreamingConfig, StreamingDecoder, StreamingResult
+from voice_daemon.asr.types import FinalReading
 from voice_daemon.events import SAMPLE_RATE, Hypothesis, Transcript, Word
 
 ALIKE = 0.6
@@ -59,6 +61,25 @@ def _n_letters(text: str) -> int:
     return sum(letter.isalnum() for letter in text)
 
 
+class FinalCorrector(Protocol):
+    """Knows what is said where the audio comes from, and looks for it in a final."""
+
+    def correcting(self, heard: FinalReading) -> Steps[Correction | None]:
+        """Decide what was said, in short steps; may be given up at any. Never raises."""
+
+
+class Correction(Protocol):
+    """What was said, as far as a corrector can tell."""
+
+    @property
+    def text(self) -> str:
+        """What to write."""
+
+    @property
+    def in_vocabulary(self) -> bool:
+        """True when it is something that is said there."""
+
+
 class WhisperTranscriber:
     """One utterance after another: `start`, then `feed`, `step` and `finish`, then `reset`."""
 
@@ -68,13 +89,21 @@ class WhisperTranscriber:
         config: StreamingConfig | None = None,
         *,
         decoder: StreamingDecoder | None = None,
+        corrector: FinalCorrector | None = None,
     ) -> None:
         self._model = model
         self._config = config or StreamingConfig()
         self._decoder = decoder or StreamingDecoder(model, self._config)
         self._second_reader = self._decoder.another(self._config)
+        self._corrector = corrector
+        self._final: FinalReading | None = None
         self._wake_phrase: str | None = None
         self._with_phrase: list[NDArray[np.int16]] = []
+
+    @property
+    def corrector(self) -> FinalCorrector | None:
+        """What looks for the home's sentences; shared with those beside it."""
+        return self._corrector
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -87,7 +116,8 @@ class WhisperTranscriber:
         `language`: what is spoken there; None means as here.
         """
         config = replace(self._config, language=language or self._config.language)
-        return WhisperTranscriber(self._model, config, decoder=self._decoder.another(config))
+        decoder = self._decoder.another(config)
+        return WhisperTranscriber(self._model, config, decoder=decoder, corrector=self._corrector)
 
     def warm_up(self) -> None:
         """Run every path once, so that the first command is not the slow one.
@@ -141,13 +171,28 @@ class WhisperTranscriber:
         A model that is told that the wake phrase was said may take what follows for a part of
         it, and write nothing. Then it is asked again without being told.
         """
-        transcript = _transcript(self._decoder.finish())
+        final = self._decoder.finish()
+        self._final = self._decoder.final_reading(final) if self._corrector else None
+        transcript = _transcript(final)
         if self._wake_phrase and not any(letter.isalnum() for letter in transcript.text):
             return self._read_with(self._wake_phrase)
         return transcript
 
+    def correcting(self, transcript: Transcript) -> Steps[Transcript]:
+        """Look for what is said here in the utterance that `finish` read as `transcript`.
+
+        In a step for each call of the decoder; may be given up at any. Feeding and stepping may
+        go on meanwhile.
+        """
+        reading = self._final
+        if self._corrector is None or reading is None or reading.text != transcript.text:
+            return transcript
+        found = yield from self._corrector.correcting(reading)
+        return transcript if found is None else corrected(transcript, found)
+
     def reset(self) -> None:
         """Forget the utterance."""
+        self._final = None
         self._decoder.reset()
         self._wake_phrase = None
         self._with_phrase = []
@@ -161,6 +206,47 @@ class WhisperTranscriber:
         self._second_reader.reset()
         text = after_phrase(read.text, phrase) or ""
         return replace(read, text=text, words=last_words(read.words, text), revised=False)
+
+
+def corrected(transcript: Transcript, found: Correction) -> Transcript:
+    """The transcript with what a corrector found."""
+    if found.text == transcript.text:
+        return replace(transcript, in_vocabulary=found.in_vocabulary)
+    return replace(
+        transcript,
+        text=found.text,
+        words=retimed(transcript.words, found.text),
+        heard=transcript.text,
+        in_vocabulary=found.in_vocabulary,
+    )
+
+
+def retimed(words: Sequence[Word], text: str) -> tuple[Word, ...]:
+    """The words of another text at the times of these.
+
+    Words in the place of others share their time.
+    """
+    said = text.split()
+    times: list[Word] = []
+    matcher = SequenceMatcher(a=[_bare(w.text) for w in words], b=[_bare(w) for w in said])
+    for _, a_first, a_end, b_first, b_end in matcher.get_opcodes():
+        replaced, written = words[a_first:a_end], said[b_first:b_end]
+        start_s = replaced[0].start_s if replaced else times[-1].end_s if times else 0.0
+        end_s = replaced[-1].end_s if replaced else start_s
+        if len(replaced) == len(written):
+            pairs = zip(replaced, written, strict=True)
+            times += [replace(word, text=new) for word, new in pairs]
+            continue
+        each_s = (end_s - start_s) / max(1, len(written))
+        times += [
+            Word(new, start_s + at * each_s, start_s + (at + 1) * each_s)
+            for at, new in enumerate(written)
+        ]
+    return tuple(times)
+
+
+def _bare(word: str) -> str:
+    return "".join(sign for sign in word.casefold() if sign.isalnum())
 
 
 def _transcript(result: StreamingResult) -> Transcript:

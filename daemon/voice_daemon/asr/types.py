@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from voice_daemon.asr.alignatt import MEDIAN_WIDTH, CommitRules, DraftWord
 from voice_daemon.asr.decoding import Task
 from voice_daemon.asr.incremental_encoder import FRAME_SAMPLES
+from voice_daemon.asr.model import CrossKeys
 from voice_daemon.events import SAMPLE_RATE, Word
 
 MAX_WORD_S = 1.0
@@ -83,6 +84,18 @@ class StreamingResult:
     """In a final, and in partials until something is committed."""
     completeness: float = 0.0
     """In a final: how probable it is that its sentence is complete; see `completeness`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinalReading:
+    """A final, and what it was read from: for a second look at the same encoded audio."""
+
+    text: str
+    tokens: tuple[int, ...]
+    opening: tuple[int, ...]
+    """What stands before the text: start, language, task, and a phrase that was spoken first."""
+    cross: CrossKeys
+    language: str
 
 
 def completeness(words: Sequence[DraftWord]) -> float:

@@ -18,6 +18,7 @@ from voice_daemon.asr.cooperative import Steps, at_once, grouped
 from voice_daemon.asr.decoding import Decoded, GreedyDecoder, guess_language
 from voice_daemon.asr.incremental_encoder import FRAMES_PER_SECOND, IncrementalEncoder, SilenceCache
 from voice_daemon.asr.load import WhisperModel
+from voice_daemon.asr.model import CrossKeys
 from voice_daemon.asr.types import StreamingConfig, tokens_of
 
 TOKENS_PER_SECOND = 12
@@ -90,6 +91,11 @@ class Window:
     def n_samples(self) -> int:
         """Samples in the window."""
         return self._acoustic.n_samples
+
+    @property
+    def cross(self) -> CrossKeys:
+        """The encoded audio, as the decoder attends to it."""
+        return self._acoustic.cross
 
     @property
     def language(self) -> str:

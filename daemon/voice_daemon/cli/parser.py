@@ -43,6 +43,7 @@ COMMANDS = {
     "test-mic": "mic_test",
     "test-wake": "wake_test",
     "models": "models",
+    "vocabulary": "vocabulary",
     "config": "config",
     "completion": "completion",
 }

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from voice_daemon._lib.terminal import print_error
-from voice_daemon.asr import WhisperTranscriber
+from voice_daemon.asr import StreamingDecoder, WhisperTranscriber
+from voice_daemon.asr.cooperative import at_once
 from voice_daemon.asr.offline import decode_windows
 from voice_daemon.asr.types import text_of, word_times
 from voice_daemon.audio import BLOCK_SAMPLES
@@ -24,8 +25,11 @@ from voice_daemon.endpoint.segmenter import in_recording
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.errors import AudioFileError, UsageError
 from voice_daemon.events import SAMPLE_RATE, Word
-from voice_daemon.runtime.build import decoding_options, streaming_config
+from voice_daemon.runtime.build import acceptance_rule, decoding_options, streaming_config
 from voice_daemon.session.transcription import Transcription
+from voice_daemon.vocabulary.acceptance import explained, explanation
+from voice_daemon.vocabulary.correction import Corrector
+from voice_daemon.vocabulary.home import building_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -33,8 +37,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voice_daemon.asr import DecodingResult, WhisperModel
-    from voice_daemon.config import AsrSettings
+    from voice_daemon.config import AsrSettings, VocabularySettings
     from voice_daemon.session.options import PipelineOptions
+    from voice_daemon.vocabulary.acceptance import Verdict
+    from voice_daemon.vocabulary.document import Document
 
     Samples = NDArray[np.float32]
     import argparse
@@ -55,9 +61,18 @@ class Line:
     """Wall time computed since the line before."""
     text: str
     more: Mapping[str, object] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    """What the home's vocabulary said of a final."""
 
-    def document(self, file: Path) -> dict[str, object]:
+    def document(self, file: Path, *, why: bool = False) -> dict[str, object]:
         """Give the fields in the order in which they are printed."""
+        told: dict[str, object] = {}
+        if self.verdict is not None:
+            told = {"in_vocabulary": self.verdict.in_vocabulary}
+            if self.verdict.heard != self.text and self.text:
+                told = {"heard": self.verdict.heard, **told}
+            if why:
+                told["why"] = explained(self.verdict)
         return {
             "event": self.event,
             "file": str(file),
@@ -65,7 +80,12 @@ class Line:
             "compute_s": round(self.compute_s, 4),
             "text": self.text,
             **self.more,
+            **told,
         }
+
+    def why_text(self) -> list[str]:
+        """Tell a person why the text is what it is."""
+        return [] if self.verdict is None else explanation(self.verdict)
 
 
 class FileRecogniser(Protocol):
@@ -82,11 +102,33 @@ class Streaming:
     """Feeds a file as a microphone would deliver it, in steps while somebody speaks."""
 
     def __init__(
-        self, model: WhisperModel, settings: AsrSettings, options: PipelineOptions
+        self,
+        model: WhisperModel,
+        settings: AsrSettings,
+        options: PipelineOptions,
+        *,
+        vocabulary: VocabularySettings | None = None,
+        document: Document | None = None,
     ) -> None:
         self._options = options
         self._language = "" if settings.language == "auto" else settings.language
-        self._transcriber = WhisperTranscriber(model, streaming_config(settings))
+        config = streaming_config(settings)
+        decoder = StreamingDecoder(model, config)
+        self._corrector: Corrector | None = None
+        if vocabulary is not None and document is not None:
+            rule = acceptance_rule(vocabulary)
+            self._corrector = Corrector(model, logprobs=decoder.logprobs, rule=rule)
+            self._corrector.home = at_once(
+                building_vocabulary(
+                    document,
+                    model.tokenizer.encode,
+                    language=self._language or "en",
+                    sentences=vocabulary.sentences,
+                )
+            )
+        self._transcriber = WhisperTranscriber(
+            model, config, decoder=decoder, corrector=self._corrector
+        )
 
     def warm_up(self) -> None:
         """Run every path once."""
@@ -111,7 +153,9 @@ class Streaming:
             final = transcription.finish()
         language = final.language or self._language
         more = _final_fields(final.words, language, revised=final.revised)
-        yield Line("final", len(samples) / SAMPLE_RATE, watch.take_s(), final.text, more)
+        verdict = self._corrector.newest if self._corrector and final.text else None
+        audio_s = len(samples) / SAMPLE_RATE
+        yield Line("final", audio_s, watch.take_s(), final.text, more, verdict)
 
 
 class Offline:
@@ -220,6 +264,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--offline", action="store_true", help="one decode of the whole file, as a reference"
     )
+    home = parser.add_mutually_exclusive_group()
+    home.add_argument(
+        "--vocabulary", type=Path, metavar="FILE", help="a document with the home's names"
+    )
+    home.add_argument("--no-vocabulary", action="store_true", help="not even the daemon's own")
+    parser.add_argument(
+        "--why", action="store_true", help="say why a text was taken for the home's, or was not"
+    )
     parser.add_argument("--json", action="store_true", help="print a line of JSON for every step")
 
 
@@ -238,14 +290,30 @@ def run(args: argparse.Namespace, context: Context) -> int:
             code = FAILED
             continue
         if recogniser is None:
-            recogniser = _load(settings, context, offline=args.offline)
+            document = None if args.no_vocabulary else _document(args.vocabulary, settings, context)
+            recogniser = _load(settings, context, offline=args.offline, document=document)
         for line in recogniser.lines(samples):
             if args.json:
-                context.print_json(line.document(file))
+                context.print_json(line.document(file, why=args.why))
             elif line.event == "final":
                 context.out.write(f"{file}: {line.text}\n" if args.files[1:] else f"{line.text}\n")
+                if args.why:
+                    context.out.writelines(f"  {told}\n" for told in line.why_text())
                 context.out.flush()
     return code
+
+
+def _document(file: Path | None, settings: Settings, context: Context) -> Document | None:
+    """The names of the home: a file's, or those that the daemon has."""
+    from voice_daemon.vocabulary.store import known_document, read_file  # noqa: PLC0415 - when run
+
+    if file is not None:
+        return read_file(file)
+    wanted = settings.vocabulary
+    if not wanted.enabled:
+        return None
+    known = known_document(context.paths().vocabulary_file, wanted.file)
+    return known.document if known else None
 
 
 def _settings(context: Context, *, model: str | None, step_s: float | None) -> Settings:
@@ -269,7 +337,9 @@ def _settings(context: Context, *, model: str | None, step_s: float | None) -> S
     return settings.model_copy(update={"asr": asr})
 
 
-def _load(settings: Settings, context: Context, *, offline: bool) -> FileRecogniser:
+def _load(
+    settings: Settings, context: Context, *, offline: bool, document: Document | None
+) -> FileRecogniser:
     """Load the model and run it once, so that the first file is not the slow one."""
     from voice_daemon.asr import load_model  # noqa: PLC0415 - MLX
     from voice_daemon.cli.transcribe import Offline, Streaming  # noqa: PLC0415 - with MLX
@@ -278,7 +348,13 @@ def _load(settings: Settings, context: Context, *, offline: bool) -> FileRecogni
 
     folder = resolve(settings.asr.model, models_dir=context.paths().models_dir)
     model = load_model(folder, settings.asr.dtype)
-    kind = Offline if offline else Streaming
-    recogniser: FileRecogniser = kind(model, settings.asr, pipeline_options(settings))
+    options = pipeline_options(settings)
+    recogniser: FileRecogniser
+    if offline:
+        recogniser = Offline(model, settings.asr, options)
+    else:
+        recogniser = Streaming(
+            model, settings.asr, options, vocabulary=settings.vocabulary, document=document
+        )
     recogniser.warm_up()
     return recogniser

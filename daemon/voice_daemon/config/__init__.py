@@ -17,6 +17,7 @@ from voice_daemon.config.schema import (
     PrivacySettings,
     SessionSettings,
     Settings,
+    VocabularySettings,
     WakeSettings,
     WyomingSettings,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "PrivacySettings",
     "SessionSettings",
     "Settings",
+    "VocabularySettings",
     "WakeSettings",
     "WyomingSettings",
     "load_effective",

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from voice_daemon.config.values import (
+    Domains,
     Host,
     Language,
     Line,
@@ -222,6 +223,33 @@ class HomeAssistantSettings(Section):
     )
 
 
+class VocabularySettings(Section):
+    """Names and sentences of the home, so that they are heard right."""
+
+    enabled: bool = Field(
+        default=True, description="Use them; without names from anywhere nothing changes."
+    )
+    file: OptionalPath = Field(
+        default=None,
+        description="The home's names, in JSON or TOML; what comes over MQTT wins.",
+    )
+    sentences: Literal["home-assistant", "none"] = Field(
+        default="home-assistant",
+        description="What can be said, besides the document's own sentences.",
+    )
+    margin: float = Field(
+        default=5,
+        ge=0,
+        le=20,
+        description="How much less probable than what was heard a home's sentence may be, in nats; "
+        "0 corrects nothing.",
+    )
+    protected: Domains = Field(
+        default=("lock", "alarm_control_panel"),
+        description="Kinds of entities that only what was really heard reaches, no correction.",
+    )
+
+
 class ArbitrationSettings(Section):
     """Several devices that hear the same wake word."""
 
@@ -279,6 +307,7 @@ class Settings(BaseSettings):
     asr: AsrSettings = AsrSettings()
     mqtt: MqttSettings = MqttSettings()
     homeassistant: HomeAssistantSettings = HomeAssistantSettings()
+    vocabulary: VocabularySettings = VocabularySettings()
     arbitration: ArbitrationSettings = ArbitrationSettings()
     wyoming: WyomingSettings = WyomingSettings()
     privacy: PrivacySettings = PrivacySettings()

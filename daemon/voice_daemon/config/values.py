@@ -150,6 +150,12 @@ Names = Annotated[
     AfterValidator(_distinct),
     Accepts("a list of 1 to 8 different names or paths"),
 ]
+Domains = Annotated[
+    tuple[Line, ...],
+    Field(max_length=32, strict=False),
+    AfterValidator(_distinct),
+    Accepts("a list of at most 32 different kinds of entities, such as lock"),
+]
 OptionalLine = Annotated[
     Line | None, BeforeValidator(_empty_is_none), Accepts('a line of text, or "" for none')
 ]

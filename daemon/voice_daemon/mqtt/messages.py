@@ -230,6 +230,11 @@ def _partial(event: TranscriptPartial) -> dict[str, Any]:
 
 
 def _final(event: TranscriptFinal) -> dict[str, Any]:
+    vocabulary: dict[str, Any] = {}
+    if event.heard is not None:
+        vocabulary["heard"] = event.heard
+    if event.in_vocabulary is not None:
+        vocabulary["in_vocabulary"] = event.in_vocabulary
     return {
         "event_type": "final",
         "session_id": event.session_id,
@@ -237,6 +242,7 @@ def _final(event: TranscriptFinal) -> dict[str, Any]:
         "text": event.text,
         "is_final": True,
         "revised": event.revised,
+        **vocabulary,
         "language": event.language,
         "end_reason": event.end_reason.value,
         "duration_ms": event.duration_ms,

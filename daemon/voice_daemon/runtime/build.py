@@ -20,7 +20,7 @@ from voice_daemon.asr import DecodingOptions, StreamingConfig, StreamingDecoder,
 from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.asr.incremental_encoder import encoding_silence
 from voice_daemon.asr.load import free_unused_memory, loading_model
-from voice_daemon.config import AsrSettings, Settings
+from voice_daemon.config import AsrSettings, Settings, VocabularySettings
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.errors import Problem
 from voice_daemon.models import resolve
@@ -29,6 +29,7 @@ from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
 from voice_daemon.session.recorder import SessionRecorder, prune
 from voice_daemon.session.transcription import TranscriptionService
+from voice_daemon.vocabulary.acceptance import AcceptanceRule
 from voice_daemon.wake.detector import SelfTest as WakeSelfTest
 from voice_daemon.wake.detector import WakeDetector
 
@@ -54,6 +55,11 @@ def decoding_options(settings: AsrSettings) -> DecodingOptions:
     """Return how to decode whole recordings offline."""
     language = None if settings.language == "auto" else settings.language
     return DecodingOptions(task=settings.task, language=language, prompt=settings.prompt)
+
+
+def acceptance_rule(settings: VocabularySettings) -> AcceptanceRule:
+    """Return when a sentence of the home is taken for what was heard."""
+    return AcceptanceRule(margin=settings.margin, protected=frozenset(settings.protected))
 
 
 log = structlog.get_logger()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -46,6 +46,12 @@ class Transcriber(Protocol):
     def finish(self) -> Transcript:
         """Read all that was fed at once; feeding more makes the answer stale."""
 
+    def correcting(self, transcript: Transcript) -> Generator[None, None, Transcript]:
+        """Look for the home's sentence in what `finish` read, in short steps.
+
+        It may be given up at any of them; the first costs next to nothing.
+        """
+
     def reset(self) -> None:
         """Forget the utterance and its audio."""
 
@@ -65,3 +71,14 @@ def transcribing() -> Iterator[None]:
             f"the recogniser failed: {type(fault).__name__}: {fault}",
             remedy="say it again; if it keeps failing, check the model: daemonctl models verify",
         ) from fault
+
+
+def corrected_on(steps: Generator[None, None, Transcript]) -> Transcript | None:
+    """Take a step of a correction; gives the transcript when it was the last."""
+    with transcribing():
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Transcript = end.value
+            return found
+    return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -90,6 +90,18 @@ class TimedTranscriber:
         """Read all that was fed."""
         with self._timing():
             return self._transcriber.finish()
+
+    def correcting(self, transcript: Transcript) -> Generator[None, None, Transcript]:
+        """Look for the home's sentence, in steps."""
+        steps = self._transcriber.correcting(transcript)
+        while True:
+            with self._timing():
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    found: Transcript = end.value
+                    return found
+            yield
 
     def reset(self) -> None:
         """Forget the utterance."""

@@ -5,7 +5,7 @@ Owns what lasts as long as a session, and drives the voice detector and the reco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -25,10 +25,12 @@ from voice_daemon.events import (
     Transcript,
     ms_to_samples,
 )
-from voice_daemon.session.interfaces import Transcriber, transcribing
+from voice_daemon.session.interfaces import Transcriber, corrected_on, transcribing
 from voice_daemon.session.options import PipelineOptions
 from voice_daemon.session.transcript import TranscriptBuilder
 
+SEARCH_LAG_MS: Final = 32
+"""Live input that waits for longer than this goes before the search for a home's sentence."""
 EARLY_S: Final = 0.25
 """Audio between two steps while there are no words: whoever speaks waits for the first most."""
 
@@ -115,6 +117,7 @@ class Session:
         self._heard_to = heard_to
         self._utterance: TranscriptBuilder | None = None
         self._prepared: Transcript | None = None
+        self._correction: Generator[None, None, Transcript] | None = None
         self._concluded = False
         self._pace = Pace(self._options.step_s)
         self._next_step_from = 0
@@ -148,6 +151,8 @@ class Session:
             with transcribing():
                 self._context.transcriber.feed(samples)
         yield from self._follow_voice(samples)
+        if self.over is None and self._lag() <= ms_to_samples(SEARCH_LAG_MS):
+            self._correct_on()
         if self._utterance is not None and self.over is None:
             yield from self._step_when_due(self._utterance)
 
@@ -182,7 +187,7 @@ class Session:
             # The hangover is time to read it all: the final is ready when it ends.
             self._prepare(self._read_all())
         elif event is EndpointEvent.RESUMED:
-            self._prepared = None
+            self._prepared = self._correction = None
             self._pace.passed(self._heard_to, has_words=utterance.has_text)
         elif event is EndpointEvent.ENDED:
             yield from self._conclude(utterance, EndReason.SILENCE)
@@ -192,8 +197,22 @@ class Session:
     def _prepare(self, transcript: Transcript) -> None:
         """Keep a final for the end of this silence, which is sooner for a whole sentence."""
         self._prepared = transcript
+        self._correction = self._context.transcriber.correcting(transcript)
+        self._correct_on()
         if is_complete(transcript, least=self._options.least_complete):
             self._endpointer.mark_complete()
+
+    def _correct_on(self) -> None:
+        """Take a step of the search for the home's sentence; the pause is time for it.
+
+        When the pause ends before the search does, what was heard stands.
+        """
+        if self._correction is None:
+            return
+        found = corrected_on(self._correction)
+        if found is not None:
+            self._correction = None
+            self._prepared = found
 
     def _begin(self) -> Iterator[Event]:
         """Somebody speaks: start the recogniser where the command's audio begins."""

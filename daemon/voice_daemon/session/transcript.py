@@ -99,6 +99,8 @@ class TranscriptBuilder:
                 finalize_ms=_ms_between(speech_to, now),
             ),
             words=tuple(self._from_speech(transcript.words)),
+            heard=transcript.heard,
+            in_vocabulary=transcript.in_vocabulary,
         )
 
     def _from_speech(self, words: Iterable[Word]) -> Iterable[Word]:

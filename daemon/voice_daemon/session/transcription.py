@@ -6,7 +6,7 @@ stream ends when its sender says so. Belongs to the model thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,7 +18,7 @@ from voice_daemon.endpoint.hallucination import Confidences, is_hallucination
 from voice_daemon.endpoint.segmenter import SpeechSegment, in_recording
 from voice_daemon.endpoint.vad import VoiceActivityDetector
 from voice_daemon.events import AudioBlock, Hypothesis, Transcript, ms_to_samples
-from voice_daemon.session.interfaces import Transcriber, transcribing
+from voice_daemon.session.interfaces import Transcriber, corrected_on, transcribing
 from voice_daemon.session.options import PipelineOptions
 from voice_daemon.session.session import Pace
 
@@ -48,6 +48,7 @@ class Transcription:
         self._text = ""
         self._shown = False
         self._prepared: Transcript | None = None
+        self._correction: Generator[None, None, Transcript] | None = None
         with transcribing():
             transcriber.start(wake_phrase=None)
 
@@ -65,7 +66,9 @@ class Transcription:
         if self._unread and self._segmenter.speaking:
             self._read_on()
         elif self._unread:
-            self._prepared = self._read_all()
+            self._prepare()
+        elif self._correction is not None:
+            self._correct_on()
         self._unread = False
         return self._text
 
@@ -92,7 +95,9 @@ class Transcription:
         self._pass_on(self._segmenter.finish())
         if not self._segmenter.segments:
             return _SILENCE
-        transcript = self._prepared or self._read_all()
+        transcript = self._prepared or self._prepare()
+        while self._correction is not None:
+            transcript = self._correct_on() or transcript
         spoken = self._is_spoken(transcript.text, transcript)
         text = transcript.text if spoken else ""
         words = in_recording(transcript.words if spoken else (), self._segmenter.segments)
@@ -103,7 +108,7 @@ class Transcription:
         for segment in segments:
             self._unread = True
             # It was read before this audio came.
-            self._prepared = None
+            self._prepared = self._correction = None
             with transcribing():
                 self._transcriber.feed(self._ring.read(segment.first, segment.end))
 
@@ -116,9 +121,19 @@ class Transcription:
             self._text = hypothesis.text
         return hypothesis
 
-    def _read_all(self) -> Transcript:
+    def _prepare(self) -> Transcript:
+        """Read all of it, and begin to look for the home's sentence."""
         with transcribing():
-            return self._transcriber.finish()
+            transcript = self._transcriber.finish()
+        self._prepared, self._correction = transcript, self._transcriber.correcting(transcript)
+        return transcript
+
+    def _correct_on(self) -> Transcript | None:
+        """Take a step of that search; gives the transcript when it was the last."""
+        found = corrected_on(self._correction) if self._correction is not None else None
+        if found is not None:
+            self._prepared, self._correction = found, None
+        return found
 
     def _is_spoken(self, text: str, reading: Confidences) -> bool:
         return not is_hallucination(

@@ -46,6 +46,8 @@ class AcceptanceRule:
     """How much less probable than what was heard a sentence may be."""
     margin_per_word: float = 0.6
     """The same for each of its words, where that is more: long ones differ in more places."""
+    margin_most: float = 9.0
+    """What that comes to at most."""
     sure: float = 1.0
     doubted: float = 2.5
     """What was heard for certain is not changed: the margin is at most `sure`, and so much more
@@ -69,7 +71,8 @@ class AcceptanceRule:
         """The margin of a sentence with so many words; none where it is switched off."""
         if not self.margin:
             return 0.0
-        most = max(self.margin, self.margin_per_word * n_words)
+        long = min(self.margin_per_word * n_words, self.margin_most)
+        most = max(self.margin, long)
         return min(most, self.sure - self.doubted * heard_score)
 
     def reach(self, heard_score: float, n_words: int) -> float:
@@ -165,7 +168,7 @@ def decide(
     said = frozenset(words)
     rival = next((o for o in others if not same_meaning(best.readings, o.readings, said)), None)
     reason = _reason(best, rival, rule)
-    sentence = respelled(best.scored.text, best.readings[0])
+    sentence = respelled(best.scored.text, best.readings[0], exact=True)
     taken = reason is Reason.CORRECTED
     return Verdict(
         sentence if taken else heard.text,
@@ -196,3 +199,52 @@ def _reason(best: _Candidate, rival: _Candidate | None, rule: AcceptanceRule) ->
     if rival is not None and rival.cost(rule) - cost < rule.lead:
         return Reason.AMBIGUOUS
     return Reason.CORRECTED
+
+
+_WHY = {
+    Reason.HEARD: "what was heard is a sentence of the home",
+    Reason.CORRECTED: "nearly as probable as what was heard, and it sounds alike",
+    Reason.NOTHING: "no sentence of the home comes near what was heard",
+    Reason.IMPROBABLE: "too improbable beside what was heard",
+    Reason.SOUNDS_DIFFERENT: "it sounds too different from what was heard",
+    Reason.AMBIGUOUS: "another sentence, that means something else, is about as probable",
+    Reason.PROTECTED: "it acts on what is protected, which no correction reaches",
+    Reason.NOT_SEARCHED: "it was not searched for",
+}
+
+
+def explanation(verdict: Verdict) -> list[str]:
+    """Tell a person why a text is what it is: lines with both candidates, scores and reason."""
+    lines = [f"heard: {verdict.heard}{_nats(verdict.heard_score)}"]
+    if verdict.sentence:
+        lines.append(f"home:  {verdict.sentence}{_nats(verdict.sentence_score)}")
+    if verdict.rival:
+        lines.append(f"or:    {verdict.rival}{_nats(verdict.rival_score)}")
+    bounds = ""
+    if verdict.allowance is not None and verdict.distance is not None:
+        bounds = f" (margin {verdict.allowance:.1f} nats, distance of sound {verdict.distance:.2f})"
+    kept = "taken" if verdict.reason in {Reason.HEARD, Reason.CORRECTED} else "kept what was heard"
+    return [*lines, f"{kept}: {_WHY[verdict.reason]}{bounds}"]
+
+
+def _nats(score: float | None) -> str:
+    return "" if score is None else f"  [{score:.1f} nats]"
+
+
+def explained(verdict: Verdict) -> dict[str, object]:
+    """The same for a program."""
+    numbers = {
+        "heard_score": verdict.heard_score,
+        "sentence_score": verdict.sentence_score,
+        "rival_score": verdict.rival_score,
+        "margin": verdict.allowance,
+        "distance": verdict.distance,
+    }
+    return {
+        "reason": verdict.reason.value,
+        "heard": verdict.heard,
+        "sentence": verdict.sentence or None,
+        "rival": verdict.rival or None,
+        **{key: None if n is None else round(n, 2) for key, n in numbers.items()},
+        "decoder_calls": verdict.n_calls,
+    }

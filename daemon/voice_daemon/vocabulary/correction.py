@@ -5,7 +5,6 @@ Owns when a search is worth its time, and that it can only fail into what was he
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -18,7 +17,7 @@ from voice_daemon.vocabulary.spoken import fold
 if TYPE_CHECKING:
     from voice_daemon.asr.cooperative import Steps
     from voice_daemon.asr.load import WhisperModel
-    from voice_daemon.asr.model import CrossKeys
+    from voice_daemon.asr.types import FinalReading
     from voice_daemon.vocabulary.branches import LogProbs
     from voice_daemon.vocabulary.home import HomeVocabulary
 
@@ -26,19 +25,6 @@ log = structlog.get_logger()
 
 MAX_TOKENS = 40
 """Of what was heard; nobody says a longer command."""
-
-
-@dataclass(frozen=True, slots=True)
-class HeardUtterance:
-    """A free reading, and what it was read from."""
-
-    text: str
-    tokens: tuple[int, ...]
-    """Of the text; () where it cannot be searched for a sentence."""
-    opening: tuple[int, ...]
-    """Before the text: start, language, task, and a phrase that the audio begins with."""
-    cross: CrossKeys | None
-    language: str
 
 
 class Corrector:
@@ -54,44 +40,48 @@ class Corrector:
         self.rule = rule or AcceptanceRule()
         self.home: HomeVocabulary | None = None
         """None while nothing is known."""
+        self.newest: Verdict | None = None
+        """On the last utterance that was decided on; None where none was since `correcting`."""
         decoder = BranchingDecoder(model, logprobs)
         self._search = SentenceSearch(decoder, model.tokenizer, suppressed=model.suppress_tokens)
 
-    def correcting(self, heard: HeardUtterance) -> Steps[Verdict | None]:
+    def correcting(self, heard: FinalReading) -> Steps[Verdict | None]:
         """Decide what was said, in a step a decoder call; None without a vocabulary.
 
         May be given up at any step. Never raises: what was heard stands.
         """
+        self.newest = None
         home = self.home
         if home is None or not _same_language(heard.language, home.language):
             return None
         try:
-            return (yield from self._deciding(heard, home))
+            self.newest = yield from self._deciding(heard, home)
         except Exception as error:  # noqa: BLE001 - no mistake here may cost what was heard
             # The message might repeat names.
             log.warning("vocabulary.failed", error=type(error).__name__)
-            return _kept(heard)
+            self.newest = _kept(heard)
+        return self.newest
 
-    def _deciding(self, heard: HeardUtterance, home: HomeVocabulary) -> Steps[Verdict]:
+    def _deciding(self, heard: FinalReading, home: HomeVocabulary) -> Steps[Verdict]:
         if readings := home.reader.read(heard.text):
             return as_heard(heard.text, readings)
-        if not self._is_worth_a_search(heard):
+        automaton = home.automaton
+        if automaton is None or not self._is_worth_a_search(heard):
             return _kept(heard)
-        assert heard.cross is not None  # noqa: S101 - just asked
-        home.automaton.tidy()
+        automaton.tidy()
         yield
         found = yield from self._search.searching(
-            home.automaton, heard.cross, heard.opening, heard.tokens, reach=self.rule.reach
+            automaton, heard.cross, heard.opening, heard.tokens, reach=self.rule.reach
         )
         return decide(found, home.reader.read, self.rule, language=home.language)
 
-    def _is_worth_a_search(self, heard: HeardUtterance) -> bool:
+    def _is_worth_a_search(self, heard: FinalReading) -> bool:
         """One word alone is hardly ever a command that was heard as another."""
-        audible = heard.cross is not None and 0 < len(heard.tokens) <= MAX_TOKENS
-        return audible and len(fold(heard.text)) > 1 and self.rule.margin > 0
+        short = len(heard.tokens) <= MAX_TOKENS
+        return short and len(fold(heard.text)) > 1 and self.rule.margin > 0
 
 
-def _kept(heard: HeardUtterance) -> Verdict:
+def _kept(heard: FinalReading) -> Verdict:
     return Verdict(heard.text, Reason.NOT_SEARCHED, in_vocabulary=False, heard=heard.text)
 
 

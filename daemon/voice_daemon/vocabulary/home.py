@@ -26,7 +26,8 @@ class HomeVocabulary:
     document: Document
     language: str
     reader: Reader
-    automaton: TokenAutomaton
+    automaton: TokenAutomaton | None
+    """None where it is used without a model."""
     n_unread: int
     """Templates that could not be used."""
 
@@ -38,16 +39,26 @@ def building_vocabulary(
     language: str,
     sentences: str = HOME_ASSISTANT,
 ) -> Steps[HomeVocabulary]:
-    """Make a home's vocabulary in short steps.
+    """Make a home's vocabulary for a model's tokenizer, in short steps.
 
     `language` is the one that is listened for; a document that names another wins, for its
     names are in it. Raises VocabularyError where the extra is missing or there are no sentences
     for the language.
     """
-    spoken = document.language or language
-    grammar = yield from SentenceGrammar.building(
-        document, spoken, home_sentences=sentences == HOME_ASSISTANT
-    )
+    grammar = yield from _building_grammar(document, language, sentences)
     automaton = TokenAutomaton(grammar, encode)
     yield from automaton.warming()
-    return HomeVocabulary(document, spoken, Reader(grammar), automaton, grammar.n_unread)
+    return HomeVocabulary(document, grammar.language, Reader(grammar), automaton, grammar.n_unread)
+
+
+def reading_vocabulary(
+    document: Document, *, language: str, sentences: str = HOME_ASSISTANT
+) -> Steps[HomeVocabulary]:
+    """Make the same for texts alone."""
+    grammar = yield from _building_grammar(document, language, sentences)
+    return HomeVocabulary(document, grammar.language, Reader(grammar), None, grammar.n_unread)
+
+
+def _building_grammar(document: Document, language: str, sentences: str) -> Steps[SentenceGrammar]:
+    spoken = document.language or language
+    return SentenceGrammar.building(document, spoken, home_sentences=sentences == HOME_ASSISTANT)

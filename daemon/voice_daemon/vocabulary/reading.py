@@ -109,6 +109,28 @@ class Reader:
                 break
         return tuple(found.values())
 
+    def understood(self, text: str) -> tuple[str, tuple[str, ...]]:
+        """The longest beginning that a sentence may have, and words that may come next."""
+        words = fold(text)[:MAX_WORDS]
+        stack = [_Way(START, 0)]
+        seen: set[tuple[Position, int]] = set()
+        farthest, places = 0, {START}
+        while stack and len(seen) < MAX_VISITS:
+            way = stack.pop()
+            if (way.position, way.at) in seen:
+                continue
+            seen.add((way.position, way.at))
+            if way.at > farthest:
+                farthest, places = way.at, set()
+            if way.at == farthest:
+                places.add(way.position)
+            if way.at < len(words):
+                stack += self._next(way, self._grammar.arcs(way.position), words)
+        following = [self._grammar.arcs(place) for place in sorted(places)]
+        next_words = [word for arcs in following for word, _ in arcs.words if word[:1] != ","]
+        next_words += [f"{{{arc.slot}}}" for arcs in following for arc, _ in arcs.lists]
+        return " ".join(words[:farthest]), tuple(dict.fromkeys(next_words))
+
     def _ways(self, words: tuple[str, ...]) -> Iterator[tuple[int, _Way]]:
         stack = [_Way(START, 0)]
         seen: set[_Way] = set()
@@ -181,8 +203,8 @@ class Reader:
         return found
 
 
-def respelled(text: str, reading: Reading) -> str:
-    """The text with names as the home spells them; one that differs in case alone stays."""
+def respelled(text: str, reading: Reading, *, exact: bool = False) -> str:
+    """The text with names as the home spells them; case alone matters where it is `exact`."""
     raw = [match.span() for match in _RAW_WORD.finditer(text)]
     owner: list[int] = []
     for at, (first, end) in enumerate(raw):
@@ -193,9 +215,15 @@ def respelled(text: str, reading: Reading) -> str:
         first, last = owner[piece.first], owner[piece.end - 1]
         begins, ends = raw[first][0], raw[last][1]
         before, said, behind = _EDGES.match(text[begins:ends]).groups()  # type: ignore[union-attr]
-        if said.casefold() != piece.written.casefold() and _whole(piece, owner):
+        named = piece.written != piece.written.lower()
+        same = said == piece.written if exact and named else _alike(said, piece.written)
+        if not same and _whole(piece, owner):
             text = f"{text[:begins]}{before}{piece.written}{behind}{text[ends:]}"
     return text
+
+
+def _alike(a: str, b: str) -> bool:
+    return a.casefold() == b.casefold()
 
 
 def _whole(piece: Piece, owner: list[int]) -> bool:

@@ -1,16 +1,59 @@
-"""The newest good vocabulary document on disk, so that a restart does not forget it.
+"""Vocabulary documents on disk: a file of the owner's, and the newest good one that came by MQTT.
 
-The file is readable by its owner alone and replaced as a whole. Knows nothing of what is in it.
+The latter is readable by its owner alone and replaced as a whole, so that a restart does not
+forget it.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from voice_daemon.errors import VoiceDaemonError
-from voice_daemon.vocabulary.document import MAX_BYTES
+from voice_daemon.vocabulary.document import MAX_BYTES, VocabularyError, read_document
+
+if TYPE_CHECKING:
+    from voice_daemon.vocabulary.document import Document
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDocument:
+    """What is known of a home, and where from."""
+
+    document: Document
+    source: str
+    """"mqtt" or "file"."""
+
+
+def known_document(stored: Path, file: Path | None) -> KnownDocument | None:
+    """What came by MQTT, else what the owner's file says; None where nothing is known.
+
+    Raises VocabularyError for a file that cannot be used.
+    """
+    payload = read_stored(stored)
+    if payload is not None:
+        # One that this version cannot read any more will come again from the broker.
+        with suppress(VocabularyError):
+            return KnownDocument(read_document(payload), "mqtt")
+    return None if file is None else KnownDocument(read_file(file), "file")
+
+
+def read_file(path: Path) -> Document:
+    """Read a document in JSON, or in TOML where its name ends so; raises VocabularyError."""
+    try:
+        with path.open("rb") as file:
+            payload = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise VocabularyError(
+            "vocabulary.unreadable",
+            f"{path} cannot be read: {error.strerror or error}",
+            remedy="check the path, and who may read it",
+        ) from None
+    return read_document(payload, toml=path.suffix == ".toml")
 
 
 def read_stored(path: Path) -> bytes | None:

@@ -1,0 +1,284 @@
+"""`daemonctl vocabulary show|check|pull|say`: the home's names, and why a sentence is understood.
+
+Names are shown here and nowhere else: whoever runs this owns them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from voice_daemon.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from voice_daemon.cli.context import Context
+    from voice_daemon.vocabulary.document import Document, Name
+    from voice_daemon.vocabulary.home import HomeVocabulary
+    from voice_daemon.vocabulary.reading import Reading
+    from voice_daemon.vocabulary.store import KnownDocument
+
+NAME = "vocabulary"
+HELP = "the home's names: show, check a document, fetch them, explain a sentence"
+EXAMPLE = 'daemonctl vocabulary say "turn on the bed light"'
+
+_GOOD: Final = 0
+_DEGRADED: Final = 1
+_REFUSED: Final = 2
+MAX_SHOWN: Final = 12
+MAX_TOKEN_BYTES: Final = 4096
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the four actions."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    show = actions.add_parser("show", help="print what is known of the home")
+    check = actions.add_parser("check", help="report every mistake of a document")
+    check.add_argument("file", type=Path, metavar="FILE", help="in JSON, or TOML (.toml)")
+    pull = actions.add_parser("pull", help="ask Home Assistant for the names, once")
+    pull.add_argument("--url", required=True, help="such as http://homeassistant.local:8123")
+    pull.add_argument(
+        "--token-file", required=True, type=Path, help="holds an administrator's long-lived token"
+    )
+    pull.add_argument("--out", type=Path, metavar="FILE", help="write there (default: print)")
+    say = actions.add_parser("say", help="why a sentence is understood, or how far it is")
+    say.add_argument("text", metavar="TEXT")
+    say.add_argument("--vocabulary", type=Path, metavar="FILE", help="a document's, not the home's")
+    for parsed in (show, check, pull, say):
+        parsed.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Do one action; raises `VoiceDaemonError`."""
+    actions = {"show": _show, "check": _check, "pull": _pull, "say": _say}
+    return actions[args.action](args, context)
+
+
+def _known(context: Context) -> KnownDocument | None:
+    from voice_daemon.vocabulary.store import known_document  # noqa: PLC0415 - only when it is run
+
+    wanted = context.settings().vocabulary
+    return known_document(context.paths().vocabulary_file, wanted.file)
+
+
+def _show(args: argparse.Namespace, context: Context) -> int:
+    known = _known(context)
+    if args.json:
+        found = {"source": known.source, **_summary(known.document)} if known else {"source": None}
+        listed = _names(known.document) if known else {}
+        context.print_json({**found, **listed})
+        return _GOOD
+    if known is None:
+        context.out.write("no names are known\n  -> docs/vocabulary.md says where they come from\n")
+        return _GOOD
+    document = known.document
+    context.out.write(f"{_counts(document)}, from {known.source}; sha256 {document.sha256[:12]}\n")
+    for kind, names in (("areas", document.areas), ("floors", document.floors)):
+        if names:
+            context.out.write(f"{kind}: {', '.join(_told(name) for name in names)}\n")
+    for domain in sorted({name.domain for name in document.entities}):
+        named = [_told(name) for name in document.entities if name.domain == domain]
+        context.out.write(f"{domain or 'of an unknown kind'}: {', '.join(named)}\n")
+    for name, values in document.lists.items():
+        context.out.write(f"{{{name}}}: {', '.join(values)}\n")
+    for sentence in document.sentences:
+        context.out.write(f"sentence: {sentence}\n")
+    return _GOOD
+
+
+def _told(name: Name) -> str:
+    others = [*name.aliases, *(f"~{spelling}" for spelling in name.spellings)]
+    return f"{name.text} ({', '.join(others)})" if others else name.text
+
+
+def _counts(document: Document) -> str:
+    parts = {
+        "names": len(document.entities),
+        "areas": len(document.areas),
+        "floors": len(document.floors),
+        "lists": len(document.lists),
+        "sentences": len(document.sentences),
+    }
+    return ", ".join(f"{n} {what}" for what, n in parts.items() if n) or "nothing"
+
+
+def _summary(document: Document) -> dict[str, object]:
+    return {
+        "language": document.language or None,
+        "names": document.n_names,
+        "lists": len(document.lists),
+        "sentences": len(document.sentences),
+        "left_out": document.n_left_out,
+        "sha256": document.sha256,
+    }
+
+
+def _names(document: Document) -> dict[str, object]:
+    return {
+        "entities": [asdict(name) for name in document.entities],
+        "areas": [asdict(name) for name in document.areas],
+        "floors": [asdict(name) for name in document.floors],
+        "values": {name: list(values) for name, values in document.lists.items()},
+        "own_sentences": list(document.sentences),
+    }
+
+
+def _check(args: argparse.Namespace, context: Context) -> int:
+    from voice_daemon.vocabulary.document import VocabularyError  # noqa: PLC0415 - only when run
+    from voice_daemon.vocabulary.store import read_file  # noqa: PLC0415 - as above
+
+    try:
+        document = read_file(args.file)
+    except VocabularyError as error:
+        if args.json:
+            whole = {"where": "", "what": error.message, "remedy": error.remedy}
+            context.print_json({"ok": False, "problems": [whole]})
+        else:
+            context.err.write(f"daemonctl: {args.file}: {error.message}\n  -> {error.remedy}\n")
+        return _REFUSED
+    faults = [asdict(fault) for fault in document.faults]
+    if args.json:
+        context.print_json({"ok": not faults, **_summary(document), "problems": faults})
+    else:
+        context.out.write(f"{args.file}: {_counts(document)}\n")
+        for fault in document.faults:
+            context.err.write(f"daemonctl: left out: {fault}\n")
+        if document.n_left_out > len(faults):
+            context.err.write(f"daemonctl: {document.n_left_out} entries in all\n")
+    return _DEGRADED if faults else _GOOD
+
+
+def _pull(args: argparse.Namespace, context: Context) -> int:
+    from voice_daemon.vocabulary.document import read_document  # noqa: PLC0415 - only when run
+    from voice_daemon.vocabulary.pull import pull  # noqa: PLC0415 - as above
+    from voice_daemon.vocabulary.store import store  # noqa: PLC0415 - as above
+
+    pulled = pull(args.url, _token(args.token_file))
+    payload = json.dumps(pulled, ensure_ascii=False, indent=1).encode()
+    document = read_document(payload)
+    if args.out is not None:
+        store(args.out, payload)
+    elif not args.json:
+        context.out.write(payload.decode() + "\n")
+    if args.json:
+        context.print_json({**_summary(document), "document": pulled})
+    context.err.write(f"daemonctl: {_counts(document)}\n")
+    if args.out is not None and not args.json:
+        context.err.write(f'  -> set file = "{args.out.absolute()}" in [vocabulary]\n')
+    return _DEGRADED if document.faults else _GOOD
+
+
+def _token(path: Path) -> str:
+    """Read a token from its file, which its owner alone may read."""
+    try:
+        with path.open("rb") as file:
+            mode = path.stat().st_mode
+            token = file.read(MAX_TOKEN_BYTES).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            "vocabulary.token",
+            f"{path} cannot be read as a token: {type(error).__name__}",
+            remedy="put the token alone into that file",
+        ) from None
+    if mode & 0o077:
+        raise UsageError(
+            "vocabulary.token_not_private",
+            f"others may read {path}",
+            remedy=f"chmod 600 {path}, and make a new token if others could see it",
+        )
+    if not token:
+        raise UsageError("vocabulary.token", f"{path} is empty", remedy="put the token into it")
+    return token
+
+
+def _say(args: argparse.Namespace, context: Context) -> int:
+    document = _document_to_say(args.vocabulary, context)
+    home = _home(document, context)
+    readings = home.reader.read(args.text)
+    begun, following = home.reader.understood(args.text)
+    nearest = _nearest(args.text, home)
+    if args.json:
+        context.print_json(
+            {
+                "text": args.text,
+                "language": home.language,
+                "in_vocabulary": bool(readings),
+                "readings": [_reading(reading) for reading in readings],
+                "understood": begun,
+                "next": list(following[:MAX_SHOWN]),
+                "sounds_like": nearest,
+            }
+        )
+        return _GOOD if readings else _DEGRADED
+    if readings:
+        context.out.write(f"understood: {args.text}\n")
+        for reading in readings[:MAX_SHOWN]:
+            context.out.write(f"  {_reading_text(reading)}\n")
+        return _GOOD
+    context.out.write(f"no sentence of the home: {args.text}\n")
+    context.out.write(f'  understood as far as: "{begun}"\n')
+    if following:
+        context.out.write(f"  there may follow: {', '.join(following[:MAX_SHOWN])}\n")
+    for name, distance in nearest.items():
+        context.out.write(f"  sounds like a name: {name} ({distance:.2f})\n")
+    return _DEGRADED
+
+
+def _document_to_say(file: Path | None, context: Context) -> Document:
+    from voice_daemon.vocabulary.document import VocabularyError  # noqa: PLC0415 - only when run
+    from voice_daemon.vocabulary.store import read_file  # noqa: PLC0415 - as above
+
+    if file is not None:
+        return read_file(file)
+    known = _known(context)
+    if known is None:
+        raise VocabularyError(
+            "vocabulary.none",
+            "no names are known",
+            remedy="name a document with --vocabulary FILE, or see docs/vocabulary.md",
+        )
+    return known.document
+
+
+def _home(document: Document, context: Context) -> HomeVocabulary:
+    from voice_daemon.asr.cooperative import at_once  # noqa: PLC0415 - only when it is run
+    from voice_daemon.vocabulary.home import reading_vocabulary  # noqa: PLC0415 - as above
+
+    settings = context.settings()
+    language = "en" if settings.asr.language == "auto" else settings.asr.language
+    wanted = settings.vocabulary.sentences
+    return at_once(reading_vocabulary(document, language=language, sentences=wanted))
+
+
+def _reading(reading: Reading) -> dict[str, Any]:
+    return {
+        "intent": reading.meaning.intent,
+        "slots": dict(sorted(reading.meaning.slots)),
+        "own_sentence": reading.sentence if reading.sentence >= 0 else None,
+        "domains": sorted(reading.domains),
+    }
+
+
+def _reading_text(reading: Reading) -> str:
+    slots = ", ".join(f"{slot} = {value}" for slot, value in sorted(reading.meaning.slots))
+    own = f"own sentence {reading.sentence + 1}" if reading.sentence >= 0 else None
+    return f"{own or reading.meaning.intent}{f': {slots}' if slots else ''}"
+
+
+def _nearest(text: str, home: HomeVocabulary) -> dict[str, float]:
+    """Names that sound like a part of the text, the nearest first."""
+    from voice_daemon.vocabulary.spoken import fold, sound_distance  # noqa: PLC0415 - when run
+
+    words = fold(text)
+    found: dict[str, float] = {}
+    for name in (*home.document.entities, *home.document.areas, *home.document.floors):
+        n = len(fold(name.text))
+        spans = (words[at : at + n] for at in range(max(1, len(words) - n + 1)))
+        found[name.text] = min(
+            sound_distance(" ".join(span), name.text, home.language) for span in spans
+        )
+    near = sorted(found, key=lambda name: found[name])[:3]
+    return {name: round(found[name], 2) for name in near if found[name] < 0.5}  # noqa: PLR2004
