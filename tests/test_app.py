@@ -145,15 +145,15 @@ def test_commands_by_mqtt_are_carried_out_and_answered(
 def test_a_second_daemon_names_the_first_ones_pid(mosquitto_port: int, voice_home: Path) -> None:
     socket_path = voice_home / "s"
     first = make_app(mosquitto_port, Input(EndlessRoom), socket_path=socket_path)
-    first._control.start()  # type: ignore[union-attr]
+    first.control.start()  # type: ignore[union-attr]
     second = make_app(mosquitto_port, Input(EndlessRoom), socket_path=socket_path)
     try:
         with pytest.raises(AlreadyRunningError, match=f"pid {os.getpid()}") as caught:
             second.run()
         assert caught.value.exit_code == 0
     finally:
-        first._control.stop()  # type: ignore[union-attr]
-        first._mqtt.stop(0)
+        first.control.stop()  # type: ignore[union-attr]
+        first.mqtt.stop(0)
 
 
 def test_an_unusable_model_is_a_configuration_error(
@@ -181,7 +181,7 @@ def test_a_second_signal_leaves_at_once() -> None:
     app = make_app(1, Input(EndlessRoom), left=codes.append)
     app._on_signal(signal.SIGINT, None)
     app._on_signal(signal.SIGINT, None)
-    app._mqtt.stop(0)
+    app.mqtt.stop(0)
     assert codes == [130]
 
 
@@ -213,10 +213,10 @@ def test_a_fault_on_the_main_thread_ends_everything_in_order(
     app = make_app(mosquitto_port, Input(EndlessRoom))
 
     def fail() -> None:
-        if app._publisher.picture().state is State.IDLE:
+        if app.publisher.picture().state is State.IDLE:
             raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(app._chores, "do", fail)
+    monkeypatch.setattr(app, "_housekeeping", fail)
     with pytest.raises(VoiceDaemonError, match="Too many open files") as caught:
         app.run()
     assert caught.value.exit_code == EXIT_FAULT

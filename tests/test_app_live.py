@@ -18,7 +18,7 @@ from support.fakes import Scene
 from support.subscriber import Subscriber
 from voice_daemon.app import Input
 from voice_daemon.config import AudioSettings, HomeAssistantSettings, Settings
-from voice_daemon.config.state import read_memory
+from voice_daemon.config.state import read_state
 from voice_daemon.control.client import ControlClient
 
 ROOT = f"voice/{NODE}"
@@ -168,7 +168,7 @@ def test_without_discovery_the_device_goes_and_the_daemon_stays(
         assert app.run() == 0
         assert (CONFIG in retained(broker.port)) is discovery
     assert f"{ROOT}/state" in retained(broker.port)
-    assert read_memory(changes).announced == ()
+    assert read_state(changes).announced == ()
 
 
 def test_settings_are_reported_back_and_outlive_the_daemon(
@@ -232,7 +232,7 @@ def test_default_takes_a_change_back(
 
     app = make_app(broker.port, Input(EndlessRoom), changes_file=changes)
     assert Running(app, script).run() == 0
-    assert read_memory(changes).changes == {}
+    assert read_state(changes).changes == {}
 
 
 def test_reset_over_the_control_socket_takes_all_changes_back(
@@ -253,7 +253,7 @@ def test_reset_over_the_control_socket_takes_all_changes_back(
     app = make_app(broker.port, Input(EndlessRoom), changes_file=changes, socket_path=socket_path)
     assert Running(app, script).run() == 0
     assert told == {"settings": ["mute", "silence_ms"]}
-    assert read_memory(changes).changes == {}
+    assert read_state(changes).changes == {}
 
 
 def test_a_wake_word_that_cannot_be_loaded_is_an_error_and_the_old_one_stays(
@@ -369,7 +369,7 @@ def test_a_storm_of_commands_leaves_the_session_alone(broker: Mosquitto) -> None
     app = make_app(broker.port, Input(lambda: Steady(scene.samples)), scene=scene)
     assert Running(app, script).run() == 0
     assert [final["text"] for final in on(finals, "transcript/final")] == expected
-    status = app._mqtt.status()
+    status = app.mqtt.status()
     assert (status.finals_lost, status.reconnects) == (0, 0)
     assert status.commands_refused >= STORM // 5
     assert len(errors.seen) < STORM // 50

@@ -1,8 +1,7 @@
-"""The daemon: starts its parts, stops them in order, and watches.
+"""The daemon: builds its parts, starts them, watches, and stops them in order.
 
 Run by the main thread. It owns signals, exit codes and deadlines, and touches neither audio nor
-models; `voice_daemon.app` builds the parts; docs/adr/0001-threads.md says which thread
-does what.
+models; docs/adr/0001-threads.md says which thread does what.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +29,7 @@ from voice_daemon.audio import AudioSource
 from voice_daemon.audio.file import FileReplay
 from voice_daemon.audio.input import AudioInput
 from voice_daemon.config import Settings
-from voice_daemon.control.server import ControlServer, Handler
+from voice_daemon.control.server import ControlServer
 from voice_daemon.errors import BrokerError, VoiceDaemonError, crash, exit_code
 from voice_daemon.events import EndReason
 from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
@@ -50,329 +49,13 @@ from voice_daemon.runtime.commands import CommandHandler
 from voice_daemon.runtime.live_settings import LiveSettings, device_of, info_of
 from voice_daemon.runtime.live_view import LiveView
 from voice_daemon.runtime.microphone import MicrophoneWatch
-from voice_daemon.runtime.reload import Configuration, Reconfigurable, Reloader
+from voice_daemon.runtime.reload import Configuration, Reloader
 from voice_daemon.runtime.scheduler import RoundRobin
 from voice_daemon.runtime.status import StatusCollector
 from voice_daemon.runtime.worker import Engine, Outcome, Worker
-from voice_daemon.wake.models import wake_choices
 from voice_daemon.wyoming.server import WyomingServer
 
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """Where the audio comes from. With `replay` it is a file, and the daemon ends with it."""
-
-    new_source: Callable[[], AudioSource]
-    name_of: Callable[[AudioSource], str] = lambda source: source.description
-    replay: FileReplay | None = None
-    watch: MicrophoneWatch | None = None
-    """What is known of a microphone beside its sound."""
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where this daemon meets others; None where it does not."""
-
-    socket_path: Path | None = None
-    """The control socket and, beside it, the lock: a replay has neither."""
-    log_file: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What the parts tell the app, each on a thread of its own."""
-
-    connected: Callable[[], None]
-    """The broker is there."""
-    before_opening: Callable[[], None]
-    """The models are warm; may wait, for the input is opened afterwards."""
-    ended: Callable[[Outcome], None]
-    """The worker is done."""
-    nudge: Callable[[], None]
-    """There is a chore."""
-
-
-class Assembly:
-    """One daemon's parts.
-
-    `build_engine` gets the input's live clock and is called on the worker thread.
-    `configuration`: how it is read again; None where it cannot be.
-    """
-
-    def __init__(
-        self,
-        live: LiveSettings,
-        audio: Input,
-        *,
-        build_engine: Callable[[Callable[[], int]], Engine],
-        places: Places,
-        hooks: Hooks,
-        configuration: Configuration | None = None,
-    ) -> None:
-        """Build them in the order in which they need each other."""
-        self._live = live
-        self._settings = settings = live.settings
-        self._topics = Topics(settings.mqtt.base_topic, settings.node_id)
-        self._hooks = hooks
-        self._build_engine = build_engine
-        live_view = LiveView()
-        scheduler = RoundRobin()
-        self.store = live.store
-        self.homeassistant = self._build_homeassistant()
-        self.mqtt = self._build_mqtt()
-        self.publisher = self._build_announcer(live_view)
-        self._peers = self._build_rivals()
-        self.audio_input = self._build_intake(audio)
-        self.wyoming = self._build_wyoming(scheduler)
-        self.worker = self._build_worker(audio, live_view, scheduler)
-        self._reporter = self._build_reporter(live_view, places.log_file)
-        self.orders = self._build_orders()
-        self.reloader = (
-            self._build_reloader(configuration, is_live=audio.replay is None)
-            if configuration
-            else None
-        )
-        self.control = self._build_control(places.socket_path) if places.socket_path else None
-
-    def publish_health(self) -> None:
-        """Say how the daemon is; callable from any thread."""
-        self.mqtt.publish(self._health())
-
-    def announce_again(self) -> None:
-        """Say all that is retained anew; no event is."""
-        online = availability(self._topics, online=True)
-        for message in (online, *self._retained()):
-            self.mqtt.publish(message)
-
-    def _build_homeassistant(self) -> DiscoveryAnnouncer:
-        settings = self._settings
-        device = device_of(self._live, self._topics, model=settings.asr.model)
-        return DiscoveryAnnouncer(
-            device if settings.homeassistant.discovery else None,
-            topics=self._topics,
-            settings=self._live.names,
-            store=self.store,
-            wake=self._hooks.nudge,
-        )
-
-    def _build_mqtt(self) -> MqttClient:
-        settings = self._settings
-        listeners = {settings.homeassistant.status_topic: self.homeassistant.on_status}
-        return MqttClient(
-            settings.mqtt,
-            client_id=settings.mqtt.client_id or default_client_id(settings.node_id),
-            topics=self._topics,
-            on_command=self._on_command,
-            announce=self._announce,
-            listeners=listeners if settings.homeassistant.discovery else {},
-            live={claims_filter(self._topics): self._on_claim} if self._contends else {},
-        )
-
-    def _build_announcer(self, live_view: LiveView) -> Publisher:
-        return Publisher(
-            publish=self.mqtt.publish,
-            topics=self._topics,
-            info=info_of(self._live),
-            settings=self._live.values,
-            final_ttl_s=self._settings.mqtt.final_ttl_s,
-            on_event=live_view.read,
-        )
-
-    def _build_rivals(self) -> MqttPeers:
-        return MqttPeers(
-            topics=self._topics,
-            publish=self.mqtt.publish,
-            is_connected=lambda: self.mqtt.status().connected,
-            has_problem=lambda: bool(self.publisher.picture().problems),
-        )
-
-    def _build_intake(self, audio: Input) -> AudioInput:
-        return AudioInput(
-            audio.new_source,
-            name_of=audio.name_of,
-            stall_timeout_s=self._settings.audio.stall_timeout_s,
-        )
-
-    def _build_wyoming(self, scheduler: RoundRobin) -> WyomingServer | None:
-        wanted = self._settings.wyoming
-        return (
-            WyomingServer(wanted.host, wanted.port, schedule=scheduler) if wanted.enabled else None
-        )
-
-    def _build_worker(self, audio: Input, live_view: LiveView, scheduler: RoundRobin) -> Worker:
-        replay = audio.replay
-        return Worker(
-            build=self._engine_in_service,
-            audio_input=self.audio_input,
-            publisher=self.publisher,
-            silence_alarm_s=None if replay else self._settings.audio.silence_alarm_s,
-            replay=replay,
-            before_opening=self._hooks.before_opening,
-            on_end=self._hooks.ended,
-            scheduler=scheduler,
-            on_scores=live_view.scored,
-            microphone=audio.watch,
-        )
-
-    def _build_reporter(self, live_view: LiveView, log_file: Path | None) -> StatusCollector:
-        return StatusCollector(
-            settings=self._settings,
-            publisher=self.publisher,
-            audio_input=self.audio_input,
-            worker=self.worker,
-            mqtt=self.mqtt,
-            started_s=time.monotonic(),
-            log_file=log_file,
-            live_view=live_view,
-        )
-
-    def _build_orders(self) -> CommandHandler:
-        return CommandHandler(
-            worker=self.worker,
-            publisher=self.publisher,
-            reporter=self._reporter,
-            live=self._live,
-            topics=self._topics,
-            publish=self.mqtt.publish,
-            publish_health=self.publish_health,
-            changed=self._hooks.nudge,
-        )
-
-    def _build_reloader(self, configuration: Configuration, *, is_live: bool) -> Reloader:
-        reached = Reconfigurable(
-            live=self._live,
-            topics=self._topics,
-            homeassistant=self.homeassistant,
-            publisher=self.publisher,
-            worker=self.worker,
-            orders=self.orders,
-            watches_silence=is_live,
-        )
-        return Reloader(configuration, reached.hands())
-
-    def _build_control(self, socket_path: Path) -> ControlServer:
-        reloading = _reload_handlers(self.reloader) if self.reloader else {}
-        return ControlServer(socket_path, {**self.orders.control_handlers(), **reloading})
-
-    def _engine_in_service(self) -> Engine:
-        """Build the models, and let others use them once they are warm.
-
-        Raises what keeps them from being built, and when the others' port is taken.
-        """
-        engine = self._build_engine(self.audio_input.now_sample)
-        if self._contends:
-            engine.pipeline.arbitrate(self._topics.node, self._peers)
-        if self.wyoming is not None and engine.transcriptions is not None:
-            self.wyoming.start(engine.transcriptions)
-        return engine
-
-    @property
-    def _contends(self) -> bool:
-        """Whether others on the broker have a say in who answers."""
-        return self._settings.arbitration.enabled
-
-    def _health(self) -> MqttMessage:
-        return health_message(self._reporter.health(), topics=self._topics, at=datetime.now(UTC))
-
-    def _retained(self) -> list[MqttMessage]:
-        """Give what a broker that may have forgotten everything must be told."""
-        health = [self._health()] if self.worker.engine_ready else []
-        return [*self.homeassistant.messages(), *self.publisher.retained(), *health]
-
-    def _on_claim(self, topic: str, payload: bytes) -> None:
-        self._peers.on_message(topic, payload)
-
-    def _on_command(self, command: Command) -> None:
-        self.orders.on_command(command)
-
-    def _announce(self) -> list[MqttMessage]:
-        """Give what a broker is told after each connect."""
-        self._hooks.connected()
-        return self._retained()
-
-
-def _reload_handlers(reloader: Reloader) -> dict[str, Handler]:
-    return {
-        "reload": lambda _arguments: reloader.reload().to_dict(),
-        "reload-progress": lambda _arguments: reloader.progress(),
-    }
-
-
 log = structlog.get_logger()
-
-HEALTH_EVERY_S: Final = 60.0
-LONGEST_PAUSE_S: Final = 1.0
-SAVE_EVERY_S: Final = 1.0
-"""At most, however often settings are changed."""
-
-
-class Chores:
-    """Does what is due. `pause_s` is how long there is nothing to do."""
-
-    def __init__(self, parts: Assembly, *, clock_s: Callable[[], float] = time.monotonic) -> None:
-        self._parts = parts
-        self._clock_s = clock_s
-        self._next_health_s = 0.0
-        self._next_save_s = 0.0
-        self._microphone_problems: tuple[str, ...] = ()
-        self._save_fault: str | None = None
-
-    @property
-    def pause_s(self) -> float:
-        """Until the next chore that is known of; others may come sooner."""
-        due_s = self._parts.homeassistant.due_s
-        times_s = [LONGEST_PAUSE_S] if due_s is None else [LONGEST_PAUSE_S, due_s - self._clock_s()]
-        if self._parts.store.is_dirty:
-            times_s.append(self._next_save_s - self._clock_s())
-        return max(0.0, min(times_s))
-
-    def do(self) -> None:
-        """Do what is due now."""
-        now_s = self._clock_s()
-        self._report_health(now_s)
-        due_s = self._parts.homeassistant.due_s
-        if due_s is not None and now_s >= due_s:
-            self._parts.announce_again()
-        status = self._parts.mqtt.status()
-        if status.connected and not status.queued:
-            self._parts.homeassistant.confirmed()
-        if self._parts.store.is_dirty and now_s >= self._next_save_s:
-            self._next_save_s = now_s + SAVE_EVERY_S
-            self._save()
-
-    def finish(self, *, delivered: bool) -> None:
-        """Leave everything in order; `delivered`: the broker has all that was said."""
-        if delivered:
-            self._parts.homeassistant.confirmed()
-        self._save()
-
-    def _report_health(self, now_s: float) -> None:
-        """Report every minute, and at once when something becomes of the microphone."""
-        if not self._parts.worker.engine_ready:
-            return
-        problems = self._parts.publisher.picture().problems
-        of_microphone = tuple(code for code, problem in problems.items() if problem.part == "mic")
-        if now_s >= self._next_health_s or of_microphone != self._microphone_problems:
-            self._next_health_s = now_s + HEALTH_EVERY_S
-            self._microphone_problems = of_microphone
-            self._parts.publish_health()
-
-    def _save(self) -> None:
-        """Write the changed settings; a fault is told once, and it is tried again."""
-        try:
-            if self._parts.store.save():
-                changes = self._parts.store.memory.changes
-                log.info("settings.saved", **{name: c.value for name, c in changes.items()})
-            self._save_fault = None
-        except VoiceDaemonError as error:
-            if error.message != self._save_fault:
-                self._save_fault = error.message
-                log.warning("settings.not_saved", reason=error.message, remedy=error.remedy)
-                self._parts.publisher.error(error_event(error))
-
-
-__all__ = ["App", "Input"]
-
 
 STOP_DEADLINE_S: Final = 10.0
 """From a signal to the exit, whatever hangs."""
@@ -383,16 +66,32 @@ WYOMING_STOP_S: Final = 1.0
 """Shares of `STOP_DEADLINE_S`."""
 WORKER_SILENT_S: Final = 30.0
 """A worker that was not seen alive for this long hangs in a model."""
-STOPPED_S: Final = 5.0
+SUSPENDED_S: Final = 5.0
 """The main thread looks every second. Once it is this late the whole process was stopped, and what
 the worker did not do meanwhile says nothing about it."""
 BROKER_WAIT_S: Final = 5.0
 """How long a replay waits for the broker: partials are not kept for one that comes later."""
+HEALTH_EVERY_S: Final = 60.0
+LONGEST_PAUSE_S: Final = 1.0
+SAVE_EVERY_S: Final = 1.0
+"""At most, however often settings are changed."""
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
-class Nudge:
-    """There is a chore to do."""
+class Input:
+    """The audio input. With `replay` it is a file, and the daemon ends with it."""
+
+    new_source: Callable[[], AudioSource]
+    name_of: Callable[[AudioSource], str] = lambda source: source.description
+    replay: FileReplay | None = None
+    watch: MicrophoneWatch | None = None
+    """What is known of a microphone beside its sound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Housekeeping:
+    """Something may be due before the next look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,122 +106,289 @@ class Signal:
     number: int
 
 
-class App:
+Notice = Housekeeping | Reload | Signal | Outcome
+"""What the other threads and the signal handler tell the main thread."""
+
+
+class Daemon:
     """One daemon, from start to stop. `run` may be called once, on the main thread.
 
+    `live`: the settings, and what was changed in earlier runs.
     `build_engine` gets the input's live clock and is called on the worker thread.
-    `live`: the settings and what was changed in earlier runs; without it nothing is remembered.
     `socket_path`: None means no control socket and no lock (a replay).
-    `configuration`: how it is read again; without it SIGHUP is as good as SIGTERM.
+    `configuration` reads it again; without one SIGHUP is as good as SIGTERM.
     `leave` ends the process without waiting for threads that hang.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        live: LiveSettings,
         audio: Input,
         *,
         build_engine: Callable[[Callable[[], int]], Engine],
-        socket_path: Path | None,
-        log_file: Path | None,
-        live: LiveSettings | None = None,
+        socket_path: Path | None = None,
+        log_file: Path | None = None,
         configuration: Configuration | None = None,
         leave: Callable[[int], None] = os._exit,
     ) -> None:
-        self._replay = audio.replay
-        self._leave = leave
-        self._notices: queue.SimpleQueue[Signal | Outcome | Nudge | Reload] = queue.SimpleQueue()
+        """Build the parts in the order in which they need each other."""
+        settings = live.settings
+        self.settings, self._store, self._leave = settings, live.store, leave
+        self._topics = Topics(settings.mqtt.base_topic, settings.node_id)
+        self._build_engine, self.replay = build_engine, audio.replay
         self._stop_signal: int | None = None
-        self._broker_met = threading.Event()
-        self._looked_s = self._awake_since_s = 0.0
-        self._parts = Assembly(
-            live or LiveSettings(settings, wake_choices=wake_choices(settings.wake.models)),
-            audio,
-            build_engine=build_engine,
-            places=Places(socket_path, log_file),
-            hooks=Hooks(
-                connected=self._broker_met.set,
-                before_opening=self._await_broker,
-                ended=self._notices.put,
-                nudge=lambda: self._notices.put(Nudge()),
-            ),
-            configuration=configuration,
+        self.notices: queue.SimpleQueue[Notice] = queue.SimpleQueue()
+        self.broker_met = threading.Event()
+        scheduler, live_view = RoundRobin(), LiveView()
+        self.homeassistant = DiscoveryAnnouncer(
+            device_of(live, self._topics) if settings.homeassistant.discovery else None,
+            topics=self._topics,
+            settings=live.names,
+            store=live.store,
+            wake=self.nudge,
         )
-        self._chores = Chores(self._parts)
-        self._mqtt = self._parts.mqtt
-        self._publisher = self._parts.publisher
-        self._worker = self._parts.worker
-        self._control = self._parts.control
+        self.mqtt = _build_mqtt(settings, self._topics, daemon=self)
+        self.publisher = Publisher(
+            publish=self.mqtt.publish,
+            topics=self._topics,
+            info=info_of(live),
+            settings=live.values,
+            final_ttl_s=settings.mqtt.final_ttl_s,
+            on_event=live_view.on_event,
+        )
+        self.peers = _build_peers(self._topics, self.mqtt, self.publisher)
+        self.audio_input = AudioInput(
+            audio.new_source, name_of=audio.name_of, stall_timeout_s=settings.audio.stall_timeout_s
+        )
+        self.wyoming = _build_wyoming(settings, scheduler)
+        self.worker = _build_worker(audio, scheduler, on_scores=live_view.on_scores, daemon=self)
+        self.collector = StatusCollector(
+            settings=settings,
+            publisher=self.publisher,
+            audio_input=self.audio_input,
+            worker=self.worker,
+            mqtt=self.mqtt,
+            started_s=time.monotonic(),
+            log_file=log_file,
+            live_view=live_view,
+        )
+        self.commands = _build_commands(live, self._topics, daemon=self)
+        self.reloader = _build_reloader(configuration, live, self._topics, daemon=self)
+        self.control = _build_control(socket_path, self.commands, self.reloader)
+        self._health_due_s = self._save_due_s = 0.0
+        self._mic_problems: tuple[str, ...] = ()
+        self._save_fault: str | None = None
+        self._looked_s = self._awake_since_s = 0.0
+
+    @property
+    def is_live(self) -> bool:
+        """False for a replay."""
+        return self.replay is None
 
     def run(self) -> int:
-        """Run until a signal, the end of a replay or a fault; give the exit code.
+        """Run until a signal, the end of a replay or a fault; return the exit code.
 
         Raises the `VoiceDaemonError` that ended it, with the exit code that it means.
         """
-        if self._control is not None:
-            try:
-                self._control.start()
-            except VoiceDaemonError:
-                self._mqtt.stop(0)
-                raise
-        signal_numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        before = {number: signal.signal(number, self._on_signal) for number in signal_numbers}
+        self._take_the_lock()
+        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         accept_signals()
         try:
-            log.info("daemon.started", version=__version__, pid=os.getpid())
-            self._mqtt.start()
-            self._parts.orders.restore()
-            self._worker.start()
-            return self._end(self._watch())
+            self.startup()
+            return self.shutdown(self.main_loop())
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _watch(self) -> Outcome:
-        """Give why the daemon ends; whatever happens here, it ends in order."""
+    def startup(self) -> None:
+        """Start the threads: first the one that tells others of what happens."""
+        log.info("daemon.started", version=__version__, pid=os.getpid())
+        self.mqtt.start()
+        self.commands.restore()
+        self.worker.start()
+
+    def main_loop(self) -> Outcome:
+        """Wait for the end and return its reason; whatever happens here, it ends in order."""
+        self._looked_s = time.monotonic()
         try:
-            return self._wait_for_the_end()
+            while True:
+                outcome = self._next_outcome()
+                if outcome is not None:
+                    return outcome
         except Exception as error:
             log.exception("daemon.crashed")
             return Outcome(crash(error))
 
-    def _wait_for_the_end(self) -> Outcome:
-        self._looked_s = time.monotonic()
-        while True:
-            try:
-                notice = self._notices.get(timeout=self._chores.pause_s)
-            except queue.Empty:
-                notice = None
-            if isinstance(notice, Outcome):
-                return notice
-            if isinstance(notice, Signal):
-                log.info("daemon.stopping", signal=signal.Signals(notice.number).name)
-                return Outcome()
-            if isinstance(notice, Reload):
-                self._reload()
-            overdue = self._worker_overdue()
-            if overdue is not None:
-                return overdue
-            self._chores.do()
+    def shutdown(self, outcome: Outcome) -> int:
+        """Stop everything in order and return the exit code, or raise what went wrong."""
+        error = outcome.error
+        self.broker_met.set()
+        worker_ended = self.worker.stop(WORKER_STOP_S)
+        if error is not None:
+            self.publisher.error(error_event(error))
+        self.publisher.close(EndReason.SHUTDOWN if error is None else EndReason.ERROR)
+        if worker_ended:
+            self.audio_input.close()
+        delivered = self.mqtt.stop(FLUSH_S)
+        if delivered:
+            self.homeassistant.confirmed()
+        self._save()
+        if self.control is not None:
+            self.control.stop(timeout_s=CONTROL_STOP_S)
+        if self.wyoming is not None:
+            self.wyoming.stop(WYOMING_STOP_S)
+        if error is None and self._stop_signal is None and not delivered:
+            error = self._undelivered()
+        code = exit_code(error, self._stop_signal)
+        log.info("daemon.stopped", exit_code=code)
+        if not worker_ended:
+            self._leave_threads_behind(code, error)
+        if error is not None:
+            error.exit_code = code
+            raise error
+        return code
 
-    def _reload(self) -> None:
-        """Read the configuration again; one that is refused is told, and changes nothing."""
-        if self._parts.reloader is None:
+    def engine_in_service(self) -> Engine:
+        """Build the models, and let other clients use them once they are warm.
+
+        Raises the models' error, and `WyomingError` when the server's port is taken.
+        """
+        engine = self._build_engine(self.audio_input.now_sample)
+        if self.settings.arbitration.enabled:
+            engine.pipeline.arbitrate(self._topics.node, self.peers)
+        if self.wyoming is not None and engine.transcriptions is not None:
+            self.wyoming.start(engine.transcriptions)
+        return engine
+
+    def on_command(self, command: Command) -> None:
+        """Pass an MQTT command on; raises `CommandError` when it cannot be carried out."""
+        self.commands.on_command(command)
+
+    def on_claim(self, topic: str, payload: bytes) -> None:
+        """Pass another device's claim to a wake word on."""
+        self.peers.on_message(topic, payload)
+
+    def on_connect(self) -> list[MqttMessage]:
+        """Note that the broker is there, and return what it is told first."""
+        self.broker_met.set()
+        return self.retained()
+
+    def retained(self) -> list[MqttMessage]:
+        """List what a broker that may have forgotten everything must be told."""
+        health = [self._health()] if self.worker.engine_ready else []
+        return [*self.homeassistant.messages(), *self.publisher.retained(), *health]
+
+    def publish_health(self) -> None:
+        """Publish the daemon's health; callable from any thread."""
+        self.mqtt.publish(self._health())
+
+    def nudge(self) -> None:
+        """Have the housekeeping looked at; callable from any thread."""
+        self.notices.put(Housekeeping())
+
+    def await_broker(self) -> None:
+        """Give a replay's broker a moment: what is said before it is there may be lost."""
+        if not self.is_live and not self.broker_met.wait(BROKER_WAIT_S):
+            log.warning("replay.no_broker", waited_s=BROKER_WAIT_S)
+
+    def _take_the_lock(self) -> None:
+        if self.control is None:
             return
         try:
-            self._parts.reloader.reload()
+            self.control.start()
+        except VoiceDaemonError:
+            self.mqtt.stop(0)
+            raise
+
+    def _next_outcome(self) -> Outcome | None:
+        """Take one notice, or wait until something is due; return why the daemon is to end."""
+        try:
+            notice = self.notices.get(timeout=self._pause_s())
+        except queue.Empty:
+            notice = Housekeeping()
+        match notice:
+            case Outcome():
+                return notice
+            case Signal(number):
+                log.info("daemon.stopping", signal=signal.Signals(number).name)
+                return Outcome()
+            case Reload():
+                self._reload()
+            case Housekeeping():
+                pass
+        overdue = self._worker_overdue()
+        if overdue is None:
+            self._housekeeping()
+        return overdue
+
+    def _pause_s(self) -> float:
+        """Return the time until the next thing that is known to be due."""
+        now_s, due_s = time.monotonic(), self.homeassistant.due_s
+        times_s = [LONGEST_PAUSE_S] if due_s is None else [LONGEST_PAUSE_S, due_s - now_s]
+        if self._store.is_dirty:
+            times_s.append(self._save_due_s - now_s)
+        return max(0.0, min(times_s))
+
+    def _housekeeping(self) -> None:
+        """Do what is due now."""
+        now_s, due_s = time.monotonic(), self.homeassistant.due_s
+        self._report_health(now_s)
+        if due_s is not None and now_s >= due_s:
+            # Home Assistant was restarted: it wants all that is retained again, and no event.
+            for message in (availability(self._topics, online=True), *self.retained()):
+                self.mqtt.publish(message)
+        broker = self.mqtt.status()
+        if broker.connected and not broker.queued:
+            self.homeassistant.confirmed()
+        if self._store.is_dirty and now_s >= self._save_due_s:
+            self._save_due_s = now_s + SAVE_EVERY_S
+            self._save()
+
+    def _health(self) -> MqttMessage:
+        return health_message(self.collector.health(), topics=self._topics, at=datetime.now(UTC))
+
+    def _report_health(self, now_s: float) -> None:
+        """Report every minute, and at once when a problem of the microphone comes or goes."""
+        if not self.worker.engine_ready:
+            return
+        problems = self.publisher.picture().problems
+        mic_problems = tuple(code for code, problem in problems.items() if problem.part == "mic")
+        if now_s >= self._health_due_s or mic_problems != self._mic_problems:
+            self._health_due_s = now_s + HEALTH_EVERY_S
+            self._mic_problems = mic_problems
+            self.publish_health()
+
+    def _save(self) -> None:
+        """Write the changed settings; a fault is reported once, and it is tried again."""
+        try:
+            if self._store.save():
+                changes = self._store.state.changes
+                log.info("settings.saved", **{name: c.value for name, c in changes.items()})
+            self._save_fault = None
+        except VoiceDaemonError as error:
+            if error.message != self._save_fault:
+                self._save_fault = error.message
+                log.warning("settings.not_saved", reason=error.message, remedy=error.remedy)
+                self.publisher.error(error_event(error))
+
+    def _reload(self) -> None:
+        """Read the configuration again; one that is refused is reported, and changes nothing."""
+        if self.reloader is None:
+            return
+        try:
+            self.reloader.reload()
         except VoiceDaemonError as error:
             log.error("config.refused", code=error.code, problem=error.message)  # noqa: TRY400 - an error with a remedy needs no traceback
-            self._publisher.error(error_event(error))
+            self.publisher.error(error_event(error))
 
     def _worker_overdue(self) -> Outcome | None:
         now_s = time.monotonic()
-        if now_s - self._looked_s > STOPPED_S:
+        if now_s - self._looked_s > SUSPENDED_S:
             log.warning("daemon.was_stopped", for_s=round(now_s - self._looked_s))
             self._awake_since_s = now_s
         self._looked_s = now_s
-        silent_s = now_s - max(self._worker.beat_s, self._awake_since_s)
-        if not self._worker.engine_ready or silent_s < WORKER_SILENT_S:
+        silent_s = now_s - max(self.worker.beat_s, self._awake_since_s)
+        if not self.worker.engine_ready or silent_s < WORKER_SILENT_S:
             return None
         return Outcome(
             VoiceDaemonError(
@@ -532,34 +398,7 @@ class App:
             )
         )
 
-    def _end(self, outcome: Outcome) -> int:
-        """Stop everything in order and give the exit code, or raise what went wrong."""
-        error = outcome.error
-        self._broker_met.set()
-        worker_ended = self._worker.stop(WORKER_STOP_S)
-        if error is not None:
-            self._publisher.error(error_event(error))
-        self._publisher.close(EndReason.SHUTDOWN if error is None else EndReason.ERROR)
-        if worker_ended:
-            self._parts.audio_input.close()
-        delivered = self._mqtt.stop(FLUSH_S)
-        self._chores.finish(delivered=delivered)
-        if self._control is not None:
-            self._control.stop(timeout_s=CONTROL_STOP_S)
-        if self._parts.wyoming is not None:
-            self._parts.wyoming.stop(WYOMING_STOP_S)
-        if error is None and self._stop_signal is None and not delivered:
-            error = self._undelivered()
-        code = exit_code(error, self._stop_signal)
-        log.info("daemon.stopped", exit_code=code)
-        if not worker_ended:
-            self._leave_behind(code, error)
-        if error is not None:
-            error.exit_code = code
-            raise error
-        return code
-
-    def _leave_behind(self, code: int, error: VoiceDaemonError | None) -> None:
+    def _leave_threads_behind(self, code: int, error: VoiceDaemonError | None) -> None:
         """End the process although a thread hangs; an ordinary exit would wait for it."""
         log.error("daemon.threads_left_behind", exit_code=code)
         if error is not None:
@@ -570,8 +409,8 @@ class App:
         self._leave(code)
 
     def _undelivered(self) -> VoiceDaemonError:
-        """Say what the broker did not get of a replay."""
-        status = self._mqtt.status()
+        """Build the error for what the broker did not get of a replay."""
+        status = self.mqtt.status()
         n_lost = status.dropped + status.expired
         return BrokerError(
             "mqtt.undelivered",
@@ -581,17 +420,104 @@ class App:
         )
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGHUP and self._parts.reloader is not None and not _in_a_terminal():
-            self._notices.put(Reload())
+        if number == signal.SIGHUP and self.reloader is not None and not _in_a_terminal():
+            self.notices.put(Reload())
             return
         if self._stop_signal is not None:
             self._leave(128 + number)
         self._stop_signal = number
-        self._notices.put(Signal(number))
+        self.notices.put(Signal(number))
 
-    def _await_broker(self) -> None:
-        if self._replay is not None and not self._broker_met.wait(BROKER_WAIT_S):
-            log.warning("replay.no_broker", waited_s=BROKER_WAIT_S)
+
+def _build_mqtt(settings: Settings, topics: Topics, *, daemon: Daemon) -> MqttClient:
+    """Build the client; it calls back only once it is started, when all parts are there."""
+    home = settings.homeassistant
+    return MqttClient(
+        settings.mqtt,
+        client_id=settings.mqtt.client_id or default_client_id(settings.node_id),
+        topics=topics,
+        on_command=daemon.on_command,
+        announce=daemon.on_connect,
+        listeners={home.status_topic: daemon.homeassistant.on_status} if home.discovery else {},
+        live={claims_filter(topics): daemon.on_claim} if settings.arbitration.enabled else {},
+    )
+
+
+def _build_peers(topics: Topics, mqtt: MqttClient, publisher: Publisher) -> MqttPeers:
+    return MqttPeers(
+        topics=topics,
+        publish=mqtt.publish,
+        is_connected=lambda: mqtt.status().connected,
+        has_problem=lambda: bool(publisher.picture().problems),
+    )
+
+
+def _build_wyoming(settings: Settings, scheduler: RoundRobin) -> WyomingServer | None:
+    wanted = settings.wyoming
+    if not wanted.enabled:
+        return None
+    return WyomingServer(wanted.host, wanted.port, schedule=scheduler)
+
+
+def _build_worker(
+    audio: Input,
+    scheduler: RoundRobin,
+    *,
+    on_scores: Callable[[Mapping[str, float]], None],
+    daemon: Daemon,
+) -> Worker:
+    return Worker(
+        build=daemon.engine_in_service,
+        audio_input=daemon.audio_input,
+        publisher=daemon.publisher,
+        silence_alarm_s=daemon.settings.audio.silence_alarm_s if daemon.is_live else None,
+        replay=audio.replay,
+        before_opening=daemon.await_broker,
+        on_end=daemon.notices.put,
+        scheduler=scheduler,
+        on_scores=on_scores,
+        microphone=audio.watch,
+    )
+
+
+def _build_commands(live: LiveSettings, topics: Topics, *, daemon: Daemon) -> CommandHandler:
+    return CommandHandler(
+        worker=daemon.worker,
+        publisher=daemon.publisher,
+        collector=daemon.collector,
+        live=live,
+        topics=topics,
+        publish=daemon.mqtt.publish,
+        publish_health=daemon.publish_health,
+        on_change=daemon.nudge,
+    )
+
+
+def _build_reloader(
+    configuration: Configuration | None, live: LiveSettings, topics: Topics, *, daemon: Daemon
+) -> Reloader | None:
+    if configuration is None:
+        return None
+    return Reloader(
+        configuration,
+        live=live,
+        topics=topics,
+        homeassistant=daemon.homeassistant,
+        worker=daemon.worker,
+        commands=daemon.commands,
+        watches_silence=daemon.is_live,
+    )
+
+
+def _build_control(
+    socket_path: Path | None, commands: CommandHandler, reloader: Reloader | None
+) -> ControlServer | None:
+    if socket_path is None:
+        return None
+    handlers = commands.control_handlers()
+    if reloader is not None:
+        handlers["reload"] = lambda _arguments: reloader.reload().to_dict()
+    return ControlServer(socket_path, handlers)
 
 
 def _in_a_terminal() -> bool:

@@ -13,15 +13,14 @@ from voice_daemon.cli.main import main
 from voice_daemon.control.server import ControlServer
 from voice_daemon.errors import ConfigError
 
-ANSWER = {"applied": ["wake.threshold"], "loading": [], "restart": ["mqtt.host"]}
+ANSWER = {"applied": ["wake.threshold"], "restart": ["mqtt.host"]}
 
 
 class Daemon:
-    """What the socket answers; `progress` is given one by one."""
+    """Answers on the control socket."""
 
     def __init__(self) -> None:
         self.answer: dict[str, Any] = dict(ANSWER)
-        self.progress: list[dict[str, Any]] = []
         self.refusal: ConfigError | None = None
 
     def reload(self, _arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -29,15 +28,11 @@ class Daemon:
             raise self.refusal
         return self.answer
 
-    def tell(self, _arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return self.progress.pop(0)
-
 
 @pytest.fixture
 def daemon(home: Path) -> Iterator[Daemon]:
     daemon = Daemon()
-    handlers = {"reload": daemon.reload, "reload-progress": daemon.tell}
-    server = ControlServer(home / "voice-daemon.sock", handlers)
+    server = ControlServer(home / "voice-daemon.sock", {"reload": daemon.reload})
     server.start()
     yield daemon
     server.stop()
@@ -56,33 +51,9 @@ def test_it_says_what_is_in_force_and_what_needs_a_restart(
 
 
 def test_no_change_is_said(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
-    daemon.answer = {"applied": [], "loading": [], "restart": []}
+    daemon.answer = {"applied": [], "restart": []}
     assert main(["reload"]) == 0
     assert capsys.readouterr().out == "nothing has changed\n"
-
-
-def test_it_waits_for_the_recogniser(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
-    daemon.answer = {"applied": [], "loading": ["asr.model"], "restart": []}
-    loading = {"switch": "loading", "model": "tiny.en"}
-    daemon.progress = [loading, {"switch": "done", "model": "base.en"}, loading]
-    assert main(["reload"]) == 0
-    shown = capsys.readouterr()
-    assert shown.out == "in force: asr.model\n"
-    assert "the old one serves" in shown.err
-    assert main(["reload", "--no-wait"]) == 0
-    assert capsys.readouterr().out == "still loading: asr.model\n"
-
-
-def test_a_recogniser_that_was_refused_gives_1(
-    daemon: Daemon, capsys: pytest.CaptureFixture[str]
-) -> None:
-    daemon.answer = {"applied": [], "loading": ["asr.model"], "restart": []}
-    refused = {"switch": "refused", "model": "tiny.en", "message": "broken", "remedy": "mend it"}
-    daemon.progress = [refused]
-    assert main(["reload"]) == 1
-    assert capsys.readouterr().out == (
-        "refused, tiny.en goes on: asr.model\n  ! broken\n    -> mend it\n"
-    )
 
 
 def test_a_wrong_configuration_gives_2_with_every_mistake(

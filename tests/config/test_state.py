@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from voice_daemon.config.state import (
+    EMPTY,
     MAX_BYTES,
-    NOTHING,
     Announcement,
     Change,
     SettingsStore,
     UnreadableError,
-    read_memory,
+    read_state,
 )
 from voice_daemon.errors import VoiceDaemonError
 
@@ -46,7 +46,7 @@ def saved(file: Path) -> SettingsStore:
 
 def test_what_was_saved_is_there_in_the_next_run(file: Path) -> None:
     saved(file)
-    memory = SettingsStore(file).memory
+    memory = SettingsStore(file).state
     assert memory.changes == {"wake_threshold": THRESHOLD}
     assert memory.announced == (ANNOUNCED,)
 
@@ -77,14 +77,14 @@ def test_a_change_that_is_taken_back_is_forgotten(file: Path) -> None:
     store = saved(file)
     store.change("wake_threshold", None)
     store.save()
-    assert SettingsStore(file).memory.changes == {}
+    assert SettingsStore(file).state.changes == {}
 
 
 def test_without_a_file_it_remembers_until_the_end() -> None:
     store = SettingsStore()
     store.change("mute", Change(value=True, configured=False))
     store.save()
-    assert store.memory.changes.keys() == {"mute"}
+    assert store.state.changes.keys() == {"mute"}
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,13 @@ def test_a_damaged_file_is_set_aside_with_a_warning(file: Path, content: bytes) 
     file.write_bytes(content)
     with capture_logs() as logs:
         store = SettingsStore(file)
-    assert store.memory == NOTHING
+    assert store.state == EMPTY
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [
         ("settings.unreadable", "warning")
     ]
     assert file.with_name("state.json.unreadable").read_bytes() == content
     saved(file)
-    assert read_memory(file).announced == (ANNOUNCED,)
+    assert read_state(file).announced == (ANNOUNCED,)
 
 
 def link(file: Path) -> None:
@@ -153,13 +153,13 @@ def test_a_file_that_others_may_have_written_is_not_believed(
     saved(file)
     damage(file)
     with pytest.raises(UnreadableError) as caught:
-        read_memory(file)
+        read_state(file)
     assert why in caught.value.message
-    assert SettingsStore(file).memory == NOTHING
+    assert SettingsStore(file).state == EMPTY
     saved(file)
     assert not file.is_symlink()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert read_memory(file).announced == (ANNOUNCED,)
+    assert read_state(file).announced == (ANNOUNCED,)
 
 
 json_values = st.recursive(
@@ -178,7 +178,7 @@ def test_whatever_the_file_says_reading_gives_a_memory_or_says_why_not(
     file = tmp_path_factory.mktemp("fuzz") / "state.json"
     file.write_text(json.dumps({"schema": 1, "settings": settings, "announced": announced}))
     with suppress(UnreadableError):
-        read_memory(file)
+        read_state(file)
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path: Pat
     assert caught.value.remedy
     (tmp_path / "home").unlink()
     store.save()
-    assert read_memory(tmp_path / "home" / "state.json").changes.keys() == {"wake_threshold"}
+    assert read_state(tmp_path / "home" / "state.json").changes.keys() == {"wake_threshold"}
 
 
 def test_a_reader_never_finds_half_a_file(file: Path) -> None:
@@ -207,6 +207,6 @@ def test_a_reader_never_finds_half_a_file(file: Path) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     while not over.is_set():
-        assert read_memory(file).announced == (ANNOUNCED,)
+        assert read_state(file).announced == (ANNOUNCED,)
     writer.join()
-    assert read_memory(file).changes["silence_ms"] == Change(199, 700)
+    assert read_state(file).changes["silence_ms"] == Change(199, 700)

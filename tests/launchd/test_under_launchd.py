@@ -298,11 +298,34 @@ def test_a_stop_in_the_middle_of_a_session_ends_it_before_launchd_kills(
     assert ended["reason"] in {"shutdown", "silence"}
 
 
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        ('[asr]\nmodel = "./nothing-here"', 1, "nothing-here"),
+        ("[wake]\nthreshold = 7", 2, "threshold = 7"),
+    ],
+)
+def test_a_restart_that_would_fail_leaves_the_daemon_alone(
+    installed: Mac, change: str, code: int, said: str
+) -> None:
+    before = answers_as(installed, "idle")["pid"]
+    good = installed.config_file.read_text()
+    installed.config_file.write_text(f"{good}{change}\n")
+    done = installed.daemonctl("restart")
+    assert done.code == code
+    assert said in done.err
+    assert answers_as(installed, "idle")["pid"] == before
+    installed.config_file.write_text(good)
+    assert "load and run tiny.en once" in installed.daemonctl("restart").out
+    answers_as(installed, "idle", not_pid=before)
+
+
 def test_a_wrong_configuration_waits_for_a_better_one(installed: Mac) -> None:
     before = answers_as(installed, "idle")["pid"]
     good = installed.config_file.read_text()
     installed.config_file.write_text(f"{good}[wake]\nthreshold = 7\n")
-    assert installed.daemonctl("restart").code == 0
+    assert installed.daemonctl("stop").code == 0
+    assert installed.daemonctl("start").code == 0
     waiting = answers_as(installed, "degraded", not_pid=before)
     assert "threshold = 7" in waiting["problems"][0]["message"]
     shown = run_daemonctl("status", home=installed.voice_home)

@@ -23,12 +23,12 @@ from voice_daemon.runtime.live_settings import (
     LiveSettings,
 )
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
-from voice_daemon.wake.models import EVERY, wake_choices
+from voice_daemon.wake.models import EVERY
 
 
 def live(settings: Settings | None = None, store: SettingsStore | None = None) -> LiveSettings:
     settings = settings or Settings()
-    return LiveSettings(settings, wake_choices=wake_choices(settings.wake.models), store=store)
+    return LiveSettings(settings, store=store)
 
 
 def read(name: str, value: Any, *, of: LiveSettings | None = None) -> Any:  # noqa: ANN401 - any value
@@ -142,7 +142,7 @@ def test_what_is_set_back_is_remembered_no_more() -> None:
     settings = live(store=store)
     settings.keep(WAKE_THRESHOLD, 0.7)
     settings.keep(WAKE_THRESHOLD, 0.5)
-    assert store.memory.changes == {}
+    assert store.state.changes == {}
 
 
 def test_a_configuration_that_was_changed_since_is_the_newer_word() -> None:
@@ -152,7 +152,7 @@ def test_a_configuration_that_was_changed_since_is_the_newer_word() -> None:
     assert later.values[WAKE_THRESHOLD] == 0.4
     assert later.settings.wake.threshold == 0.4
     assert later.forgotten.keys() == {WAKE_THRESHOLD}
-    assert store.memory.changes == {}
+    assert store.state.changes == {}
 
 
 @pytest.mark.parametrize(
@@ -171,4 +171,4 @@ def test_what_means_nothing_any_more_is_forgotten(name: str, change: Change) -> 
     assert settings.values == live().values
     assert settings.settings == Settings()
     assert settings.forgotten.keys() == {name}
-    assert store.memory.changes == {}
+    assert store.state.changes == {}

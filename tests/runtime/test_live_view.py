@@ -34,30 +34,30 @@ def live_view(clock: ManualClock) -> LiveView:
 
 
 def test_words_are_kept_while_somebody_watches(live_view: LiveView) -> None:
-    live_view.look()
-    live_view.read(STARTED)
-    assert live_view.look()[1] == LiveTranscript("a1")
-    live_view.read(PARTIAL)
-    assert live_view.look()[1] == LiveTranscript("a1", "turn on", " the", lag_ms=310)
-    live_view.read(FINAL)
-    assert live_view.look()[1] == LiveTranscript("a1", "Turn on.", is_final=True, lag_ms=310)
+    live_view.snapshot()
+    live_view.on_event(STARTED)
+    assert live_view.snapshot()[1] == LiveTranscript("a1")
+    live_view.on_event(PARTIAL)
+    assert live_view.snapshot()[1] == LiveTranscript("a1", "turn on", " the", lag_ms=310)
+    live_view.on_event(FINAL)
+    assert live_view.snapshot()[1] == LiveTranscript("a1", "Turn on.", is_final=True, lag_ms=310)
 
 
 def test_nothing_that_was_said_is_kept_for_nobody(live_view: LiveView, clock: ManualClock) -> None:
-    live_view.read(PARTIAL)
-    assert live_view.look()[1] is None
-    live_view.read(PARTIAL)
+    live_view.on_event(PARTIAL)
+    assert live_view.snapshot()[1] is None
+    live_view.on_event(PARTIAL)
     clock.now_s += WATCHED_S
-    assert live_view.look()[1] is None
+    assert live_view.snapshot()[1] is None
 
 
 def test_a_wake_words_peak_is_seen_for_a_while(live_view: LiveView, clock: ManualClock) -> None:
     for score in (0.1, 0.9, 0.2):
-        live_view.scored({"hey_jarvis": score})
-    assert live_view.look()[0] == {"hey_jarvis": 0.9}
+        live_view.on_scores({"hey_jarvis": score})
+    assert live_view.snapshot()[0] == {"hey_jarvis": 0.9}
     clock.now_s += PEAK_S + 0.1
-    live_view.scored({"hey_jarvis": 0.05})
-    assert live_view.look()[0] == {"hey_jarvis": 0.05}
+    live_view.on_scores({"hey_jarvis": 0.05})
+    assert live_view.snapshot()[0] == {"hey_jarvis": 0.05}
 
 
 @pytest.mark.parametrize("words", [None, LiveTranscript("a1", "turn on", " the", lag_ms=9)])

@@ -33,32 +33,32 @@ def work_off(scheduler: RoundRobin) -> None:
         pass
 
 
-def test_jobs_take_one_step_each_in_a_circle() -> None:
+def test_jobs_take_one_step_each_in_turn() -> None:
     log: list[str] = []
     scheduler = RoundRobin()
     for name, steps in (("a", 3), ("b", 1), ("c", 2)):
-        scheduler.join(Work(name, steps, log))
+        scheduler.add(Work(name, steps, log))
     work_off(scheduler)
     assert log == ["a", "b", "c", "a", "c", "a"]
 
 
-def test_who_joins_late_comes_after_those_who_are_there() -> None:
+def test_a_job_added_late_comes_after_those_that_are_there() -> None:
     log: list[str] = []
     scheduler = RoundRobin()
-    scheduler.join(Work("a", 2, log))
-    scheduler.join(Work("b", 2, log))
+    scheduler.add(Work("a", 2, log))
+    scheduler.add(Work("b", 2, log))
     scheduler.step()
-    scheduler.join(Work("late", 1, log))
+    scheduler.add(Work("late", 1, log))
     work_off(scheduler)
     assert log == ["a", "b", "a", "late", "b"]
 
 
-def test_a_job_that_left_gets_no_turn() -> None:
+def test_a_job_that_was_removed_gets_no_turn() -> None:
     scheduler = RoundRobin()
     job = Work("a", 1)
-    scheduler.join(job)
-    scheduler.leave(job)
-    scheduler.leave(job)
+    scheduler.add(job)
+    scheduler.remove(job)
+    scheduler.remove(job)
     assert not scheduler.due
     assert scheduler.step() is None
 
@@ -66,12 +66,12 @@ def test_a_job_that_left_gets_no_turn() -> None:
 def test_a_wait_ends_when_somebody_becomes_due() -> None:
     scheduler = RoundRobin()
     job = Work("a", 0)
-    scheduler.join(job)
+    scheduler.add(job)
     scheduler.wait(0)
 
     def become_due() -> None:
         job.steps = 1
-        scheduler.ring()
+        scheduler.notify()
 
     threading.Timer(0.05, become_due).start()
     scheduler.wait(60)
@@ -83,7 +83,7 @@ def test_nobody_waits_for_more_than_one_step_of_each_other(steps: list[int]) -> 
     log: list[str] = []
     scheduler = RoundRobin()
     for number, n_steps in enumerate(steps):
-        scheduler.join(Work(str(number), n_steps, log))
+        scheduler.add(Work(str(number), n_steps, log))
     work_off(scheduler)
     assert len(log) == sum(steps)
     for number, n_steps in enumerate(steps):

@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from support.fakes import FakeTranscriber, FakeVad, FakeWake, Scene
 from support.subscriber import Subscriber
-from voice_daemon.app import App, Input
+from voice_daemon.app import Daemon, Input
 from voice_daemon.audio.file import FileReplay
 from voice_daemon.config import Settings
 from voice_daemon.config.state import SettingsStore
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.events import AudioBlock
 from voice_daemon.runtime.live_settings import LiveSettings
+from voice_daemon.runtime.reload import Configuration
 from voice_daemon.runtime.worker import Engine
 from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
-from voice_daemon.wake.models import wake_choices
 
 NODE = "app-test"
 WAIT_S = 30.0
@@ -81,39 +81,38 @@ def make_app(
     build_error: VoiceDaemonError | None = None,
     changes_file: Path | None = None,
     settings: Settings | None = None,
+    configuration: Configuration | None = None,
     left: Callable[[int], None] = os._exit,
-) -> App:
+) -> Daemon:
     """`changes_file`: where settings that are changed at run time are kept."""
     scene = scene or Scene()
     settings = settings or Settings(node_id=NODE)
     mqtt = settings.mqtt.model_copy(update={"port": port})
     live = LiveSettings(
         settings.model_copy(update={"mqtt": mqtt}),
-        wake_choices=wake_choices(settings.wake.models),
         store=SettingsStore(changes_file),
     )
 
     def build(now_sample: Callable[[], int]) -> Engine:
         if build_error is not None:
             raise build_error
-        stopwatch = TimedTranscriber(FakeTranscriber(words=scene.words))
+        timed = TimedTranscriber(FakeTranscriber(words=scene.words))
         pipeline = Pipeline(
             wake=FakeWake(scene.wakes),
             vad=FakeVad(),
-            transcriber=stopwatch,
+            transcriber=timed,
             options=PipelineOptions(silence_ms=live.settings.session.silence_ms),
             now_sample=now_sample,
             new_session_id=lambda: os.urandom(4).hex(),
         )
-        return Engine(pipeline, stopwatch, None)
+        return Engine(pipeline, timed, None)
 
-    return App(
-        live.settings,
+    return Daemon(
+        live,
         audio,
         build_engine=build,
         socket_path=socket_path,
-        log_file=None,
-        live=live,
+        configuration=configuration,
         leave=left,
     )
 
@@ -152,7 +151,7 @@ def hear_it_leave(subscriber: Subscriber) -> None:
 class Running:
     """Runs an app here and a test's script on another thread, which ends with SIGTERM."""
 
-    def __init__(self, app: App, script: Callable[[], None]) -> None:
+    def __init__(self, app: Daemon, script: Callable[[], None]) -> None:
         self._app = app
         self._script = script
         self.failure: BaseException | None = None

@@ -86,7 +86,7 @@ def run(scene: Scene, *, n_others: int) -> tuple[list[str], list[Other], Microph
     others = [Other(microphone) for _ in range(n_others)]
     scheduler = RoundRobin()
     for other in others:
-        scheduler.join(other)
+        scheduler.add(other)
     messages: list[MqttMessage] = []
     ends: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
     audio_input = AudioInput(lambda: microphone, stall_timeout_s=1000)

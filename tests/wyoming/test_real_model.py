@@ -118,7 +118,7 @@ def test_a_client_killed_in_mid_stream_takes_nothing_from_another(
         return (await other).text
 
     assert words(served.run(kill_one())) == COMMAND
-    assert not served.scheduler._circle
+    assert not served.scheduler._jobs
 
 
 def test_a_client_that_only_opens_its_mouth_costs_no_steps(

@@ -266,7 +266,7 @@ def test_audio_that_waits_for_its_turn_is_bounded() -> None:
         with pytest.raises(TimeoutError):  # noqa: PT012 - one of them is not taken any more
             for _ in range(1000):
                 client.sendall(line)
-        (waiting,) = served.scheduler._circle
+        (waiting,) = served.scheduler._jobs
         assert waiting.backlog_samples <= 3.1 * 16_000  # type: ignore[attr-defined]
         client.close()
 
@@ -279,7 +279,7 @@ def test_utterances_that_are_begun_and_dropped_do_not_pile_up(served: Served) ->
         client.settimeout(30)
         client.sendall((start + line) * 2000 + b'{"type":"ping"}\n')
         assert client.recv(100)
-        assert len(served.scheduler._circle) == 1
+        assert len(served.scheduler._jobs) == 1
 
 
 def test_a_client_killed_in_mid_stream_leaves_nothing_behind(served: Served) -> None:
@@ -295,7 +295,7 @@ def test_a_client_killed_in_mid_stream_leaves_nothing_behind(served: Served) -> 
         return (await other).text
 
     assert served.run(kill_one()) == LONG
-    assert not served.scheduler._circle
+    assert not served.scheduler._jobs
 
 
 def test_a_failing_recogniser_is_told_to_its_client_alone() -> None:

@@ -59,7 +59,7 @@ def test_every_topic_of_the_node_has_a_channel(reader: Reader, leaf: Leaf) -> No
 
 
 def test_every_setting_is_in_the_document() -> None:
-    live = LiveSettings(Settings(), wake_choices={"hey_jarvis": ("hey_jarvis",)})
+    live = LiveSettings(Settings())
     assert set(SETTINGS) == set(live.names)
 
 

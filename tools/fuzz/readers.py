@@ -23,7 +23,7 @@ from voice_daemon.asr.checkpoints.load import load_weights
 from voice_daemon.asr.checkpoints.vocabulary import read_vocabulary
 from voice_daemon.audio.file import decode
 from voice_daemon.config import ConfigProblems, Settings, load_settings
-from voice_daemon.config.state import SettingsStore, read_memory
+from voice_daemon.config.state import SettingsStore, read_state
 from voice_daemon.control.protocol import LineBuffer, decode_reply, decode_request
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.logs.crashes import entries_of
@@ -44,7 +44,6 @@ from voice_daemon.wyoming.framing import MAX_HEADER_BYTES, read_event, shown
 Reader = Callable[[bytes, Path], None]
 
 TOPICS: Final = Topics("voice", "default")
-WAKE_CHOICES: Final = {"hey_jarvis": ("hey_jarvis",), "alexa": ("alexa",)}
 MOST_AUDIO_S: Final = 60
 """Read of a file that says it is long."""
 VOCABULARIES: Final = ("tokenizer.json", "vocab.json", "vocabulary.json", "vocabulary.txt")
@@ -72,7 +71,7 @@ def config(content: bytes, folder: Path) -> None:
 def mqtt_message(content: bytes, _folder: Path) -> None:
     """A message for us: its topic below ours up to a zero byte, then its payload."""
     leaf, _, payload = content.partition(b"\0")
-    live = LiveSettings(Settings(), wake_choices=WAKE_CHOICES)
+    live = LiveSettings(Settings())
 
     def obey(command: Command) -> None:
         if command.kind is Kind.SETTING:
@@ -107,8 +106,8 @@ def state_file(content: bytes, folder: Path) -> None:
     """What was remembered of earlier runs."""
     path = put(content, folder / "state" / "settings.json")
     # A store sets a damaged file aside and begins anew.
-    LiveSettings(Settings(), wake_choices=WAKE_CHOICES, store=SettingsStore(path))
-    read_memory(put(content, path))
+    LiveSettings(Settings(), store=SettingsStore(path))
+    read_state(put(content, path))
 
 
 def _plain(text: str, _colour: str) -> str:

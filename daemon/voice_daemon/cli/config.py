@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from voice_daemon.cli.context import Context
-    from voice_daemon.config import Effective
+    from voice_daemon.config import Effective, Settings
     from voice_daemon.config.state import Change
 
 NAME = "config"
@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the three actions."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     check = actions.add_parser("check", help="report every mistake in the file and the environment")
+    check.add_argument(
+        "--load", action="store_true", help="load and run the models as well; takes some seconds"
+    )
     show = actions.add_parser("show", help="print the values in force and where each comes from")
     actions.add_parser("example", help="print a file with every key, its default and its bounds")
     reset = actions.add_parser("reset", help="take back what was changed while the daemon ran")
@@ -48,6 +51,8 @@ def _check(args: argparse.Namespace, context: Context) -> int:
 
     try:
         effective = context.effective()
+        if args.load:
+            _try_models(effective.settings, context)
     except ConfigProblems as error:
         if not args.json:
             raise
@@ -63,6 +68,20 @@ def _check(args: argparse.Namespace, context: Context) -> int:
     place = effective.file or "no configuration file, all defaults"
     context.out.write(f"{place}: no mistakes\n")
     return 0
+
+
+def _try_models(settings: Settings, context: Context) -> None:
+    """Load and run the models; raises `ConfigProblems` for one that does not work."""
+    from voice_daemon.config import ConfigProblems, Mistake  # noqa: PLC0415 - pydantic is slow to load
+    from voice_daemon.errors import ModelError  # noqa: PLC0415 - as above
+    from voice_daemon.runtime.build import try_models  # noqa: PLC0415 - MLX
+
+    try:
+        try_models(settings, context.paths().models_dir)
+    except ModelError as error:
+        where = "[wake] models" if error.code.startswith("wake.") else "[asr] model"
+        mistake = Mistake("configuration", where, "", error.message, error.remedy)
+        raise ConfigProblems([mistake]) from error
 
 
 def _show(args: argparse.Namespace, context: Context) -> int:
@@ -83,21 +102,16 @@ def _show(args: argparse.Namespace, context: Context) -> int:
 def _in_force(context: Context) -> tuple[Effective, Mapping[str, Change]]:
     """Give the configuration with what was changed at run time in its place, and the changes."""
     from voice_daemon.config.problems import toml_value  # noqa: PLC0415 - pydantic is slow to load
-    from voice_daemon.config.state import NOTHING, SettingsStore, UnreadableError, read_memory  # noqa: PLC0415 - as above
+    from voice_daemon.config.state import EMPTY, SettingsStore, UnreadableError, read_state  # noqa: PLC0415 - as above
     from voice_daemon.runtime.live_settings import CONFIG_KEYS, LiveSettings  # noqa: PLC0415 - only when it is run
-    from voice_daemon.wake.models import wake_choices  # noqa: PLC0415 - as above
 
     effective = context.effective()
     try:
-        memory = read_memory(context.paths().changes_file)
+        state = read_state(context.paths().changes_file)
     except UnreadableError as error:
-        memory = NOTHING
+        state = EMPTY
         context.err.write(f"daemonctl: warning: {error.message}\n  -> {error.remedy}\n")
-    live = LiveSettings(
-        effective.settings,
-        wake_choices=wake_choices(effective.settings.wake.models),
-        store=SettingsStore(memory=memory),
-    )
+    live = LiveSettings(effective.settings, store=SettingsStore(state=state))
     origins = dict(effective.origins)
     for name in live.restored.keys() & CONFIG_KEYS.keys():
         key = CONFIG_KEYS[name]
@@ -129,7 +143,7 @@ def _forget_changes(file: Path) -> list[str]:
     from voice_daemon.config.state import SettingsStore  # noqa: PLC0415 - only when it is run
 
     store = SettingsStore(file)
-    names = sorted(store.memory.changes)
+    names = sorted(store.state.changes)
     for name in names:
         store.change(name, None)
     store.save()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from voice_daemon.app import App
+    from voice_daemon.app import Daemon
     from voice_daemon.audio.file import FileReplay
     from voice_daemon.cli.context import Context
     from voice_daemon.config import Settings
@@ -64,9 +64,9 @@ def play(screen: Screen, *, port: int | None, models_dir: Path) -> int:
             broker=f"{broker.description} on 127.0.0.1:{broker.port}, started for this demo",
             watch=f"mosquitto_sub -p {broker.port} -v -t '{root}/#'",
         )
-        app, replay = _daemon(settings, models_dir)
+        daemon, replay = _daemon(settings, models_dir)
         with DemoSubscriber(broker.port, root, clip_sample=replay.now_sample, show=show) as last:
-            code = app.run()
+            code = daemon.run()
             last.wait()
     if code:
         return code
@@ -84,23 +84,22 @@ def demo_settings(port: int) -> Settings:
     return defaults.model_copy(update={"node_id": NODE, "mqtt": mqtt})
 
 
-def _daemon(settings: Settings, models_dir: Path) -> tuple[App, FileReplay]:
-    from voice_daemon.app import App  # noqa: PLC0415 - only when it is run
+def _daemon(settings: Settings, models_dir: Path) -> tuple[Daemon, FileReplay]:
+    from voice_daemon.app import Daemon  # noqa: PLC0415 - only when it is run
     from voice_daemon.assets import DEMO_CLIP  # noqa: PLC0415 - as above
     from voice_daemon.cli.run import file_input  # noqa: PLC0415 - as above
     from voice_daemon.runtime.build import build_engine  # noqa: PLC0415 - as above
+    from voice_daemon.runtime.live_settings import LiveSettings  # noqa: PLC0415 - as above
 
     audio, replay = file_input(DEMO_CLIP, settings, realtime=True)
-    app = App(
-        settings,
+    daemon = Daemon(
+        LiveSettings(settings),
         audio,
         build_engine=lambda now_sample: build_engine(
             settings, models_dir=models_dir, now_sample=now_sample
         ),
-        socket_path=None,
-        log_file=None,
     )
-    return app, replay
+    return daemon, replay
 
 
 def _screen(context: Context, *, as_json: bool) -> Screen:

@@ -128,11 +128,10 @@ def _run(args: argparse.Namespace, context: Context) -> int:
     effective, paths = context.effective(), context.paths()
     settings = effective.settings
     from voice_daemon._lib import process as core_dumps  # noqa: PLC0415 - only when it is run
-    from voice_daemon.app import App  # noqa: PLC0415 - as above
+    from voice_daemon.app import Daemon  # noqa: PLC0415 - as above
     from voice_daemon.config.state import SettingsStore  # noqa: PLC0415 - as above
     from voice_daemon.runtime.build import build_engine  # noqa: PLC0415 - loads the recogniser
     from voice_daemon.runtime.live_settings import LiveSettings  # noqa: PLC0415 - only when it is run
-    from voice_daemon.wake.models import wake_choices  # noqa: PLC0415 - as above
 
     if args.supervised:
         from voice_daemon.runtime.safe_mode import empty_full_crash_files  # noqa: PLC0415 - only under launchd
@@ -147,13 +146,9 @@ def _run(args: argparse.Namespace, context: Context) -> int:
     )
     _set_up_log(settings, context)
     _log_warnings(effective)
-    live = LiveSettings(
-        settings,
-        wake_choices=wake_choices(settings.wake.models),
-        store=SettingsStore(paths.changes_file),
-    )
-    app = App(
-        settings,
+    live = LiveSettings(settings, store=SettingsStore(paths.changes_file))
+    daemon = Daemon(
+        live,
         audio,
         build_engine=lambda now_sample: build_engine(
             live.settings,
@@ -163,28 +158,20 @@ def _run(args: argparse.Namespace, context: Context) -> int:
         ),
         socket_path=None if is_replay else paths.socket_path,
         log_file=paths.log_file,
-        live=live,
         configuration=_configuration(settings, context),
     )
-    return app.run()
+    return daemon.run()
 
 
 def _configuration(settings: Settings, context: Context) -> Configuration:
     """Give what it takes to read the configuration again while the daemon runs."""
-    from voice_daemon.models import resolve  # noqa: PLC0415 - only when it is run
     from voice_daemon.runtime.reload import Configuration  # noqa: PLC0415 - as above
     from voice_daemon.wake.detector import check_models  # noqa: PLC0415 - with numpy
-
-    models_dir = context.paths().models_dir
-
-    def check(new: Settings) -> None:
-        check_models(new.wake)
-        resolve(new.asr.model, models_dir=models_dir)
 
     return Configuration(
         settings=settings,
         read=context.settings,
-        check=check,
+        check=lambda new: check_models(new.wake),
         relog=lambda new: _set_up_log(new, context),
     )
 

@@ -276,6 +276,39 @@ def _start(_args: argparse.Namespace, context: Context, installation: Installati
     return steps
 
 
+def _restart(_args: argparse.Namespace, context: Context, installation: Installation) -> list[Step]:
+    """Plan a restart: the configured models have to work before one that works is stopped."""
+    steps = installation.restart_steps()
+    return [_try_models_step(context), *steps] if _is_warm(context) else steps
+
+
+def _is_warm(context: Context) -> bool:
+    """Ask the running daemon whether its models are loaded; one that waits has nothing to lose."""
+    from voice_daemon.control.client import ControlClient  # noqa: PLC0415 - only when it is run
+    from voice_daemon.errors import ControlError  # noqa: PLC0415 - as above
+    from voice_daemon.runtime.status import Status  # noqa: PLC0415 - as above
+
+    try:
+        return Status.from_dict(
+            ControlClient(context.paths().socket_path).request("status")
+        ).asr.warm
+    except ControlError:
+        return False
+
+
+def _try_models_step(context: Context) -> Step:
+    from voice_daemon.launchd.steps import Step  # noqa: PLC0415 - only when it is run
+
+    settings, models_dir = context.settings(), context.paths().models_dir
+
+    def try_them() -> None:
+        from voice_daemon.runtime.build import try_models  # noqa: PLC0415 - MLX
+
+        try_models(settings, models_dir)
+
+    return Step(f"load and run {settings.asr.model} once, beside the running daemon", try_them)
+
+
 def _install_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sign",
@@ -428,7 +461,7 @@ COMMANDS: Final = (
         NAME="restart",
         HELP="stop the agent in its own time and start it again",
         EXAMPLE="daemonctl restart",
-        plan=lambda _args, _context, installation: installation.restart_steps(),
+        plan=_restart,
         done="restarted",
         starts=True,
     ),

@@ -1,9 +1,8 @@
-"""What the daemon must not forget between two runs: changed settings, and who was told of it.
+"""The state that outlives a run: changed settings, and what was announced to Home Assistant.
 
 One small JSON file, readable by its owner alone and replaced as a whole: after a crash it is the
 old one or the new one. A file that cannot be read, or that others may have written, is set aside
-with a warning, never an error.
-Knows nothing of which settings exist or of what an announcement says. Callable from any thread.
+with a warning, never an error. Callable from any thread.
 """
 
 from __future__ import annotations
@@ -64,14 +63,14 @@ class PersistedState:
     """Oldest first; more than one until the broker has confirmed that the others are gone."""
 
 
-NOTHING: Final = PersistedState(MappingProxyType({}), ())
+EMPTY: Final = PersistedState(MappingProxyType({}), ())
 
 
 class UnreadableError(VoiceDaemonError):
     """The file holds something else than what was written."""
 
 
-def read_memory(path: Path) -> PersistedState:
+def read_state(path: Path) -> PersistedState:
     """Read what is remembered, nothing where there is no file; raises `UnreadableError`."""
     try:
         with open(path, "rb", opener=_open_unfollowed) as file:
@@ -79,9 +78,9 @@ def read_memory(path: Path) -> PersistedState:
             text = file.read(MAX_BYTES + 1)
         if len(text) > MAX_BYTES:
             raise ValueError("it is too long")  # noqa: TRY301 - handled as any other damage
-        return _memory(json.loads(text))
+        return _parsed(json.loads(text))
     except FileNotFoundError:
-        return NOTHING
+        return EMPTY
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableError(
             "settings.unreadable",
@@ -93,26 +92,26 @@ def read_memory(path: Path) -> PersistedState:
 class SettingsStore:
     """The file, as the running daemon changes it; without one, it remembers until the end alone.
 
-    `memory`: what to begin with, in the place of what the file says.
+    `state`: what to begin with, in the place of what the file says.
     """
 
-    def __init__(self, path: Path | None = None, *, memory: PersistedState | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, state: PersistedState | None = None) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._writing = threading.Lock()
-        self._memory = memory or NOTHING
+        self._state = state or EMPTY
         self._is_dirty = False
-        if path is not None and memory is None:
+        if path is not None and state is None:
             try:
-                self._memory = read_memory(path)
+                self._state = read_state(path)
             except UnreadableError as error:
                 self._set_aside(path, error)
 
     @property
-    def memory(self) -> PersistedState:
+    def state(self) -> PersistedState:
         """What is remembered now."""
         with self._lock:
-            return self._memory
+            return self._state
 
     @property
     def is_dirty(self) -> bool:
@@ -122,27 +121,27 @@ class SettingsStore:
     def change(self, name: str, change: Change | None) -> None:
         """Remember a setting's change, or with None that the configuration is in force again."""
         with self._lock:
-            changes = dict(self._memory.changes)
+            changes = dict(self._state.changes)
             changes.pop(name, None)
             if change is not None:
                 changes[name] = change
-            self._replace(PersistedState(MappingProxyType(changes), self._memory.announced))
+            self._replace(PersistedState(MappingProxyType(changes), self._state.announced))
 
     def announce(self, announced: tuple[Announcement, ...]) -> None:
         """Remember what was announced."""
         with self._lock:
-            self._replace(PersistedState(self._memory.changes, announced))
+            self._replace(PersistedState(self._state.changes, announced))
 
     def save(self) -> bool:
         """Write what is new, and tell whether anything is; raises `VoiceDaemonError`."""
         with self._writing:
             with self._lock:
-                memory, path, is_dirty = self._memory, self._path, self._is_dirty
+                state, path, is_dirty = self._state, self._path, self._is_dirty
                 self._is_dirty = False
             if path is None or not is_dirty:
                 return False
             try:
-                _write(path, json.dumps(_document(memory), indent=1).encode())
+                _write(path, json.dumps(_document(state), indent=1).encode())
             except OSError as error:
                 self._is_dirty = True
                 raise VoiceDaemonError(
@@ -152,9 +151,9 @@ class SettingsStore:
                 ) from error
             return True
 
-    def _replace(self, memory: PersistedState) -> None:
-        if memory != self._memory:
-            self._memory = memory
+    def _replace(self, state: PersistedState) -> None:
+        if state != self._state:
+            self._state = state
             self._is_dirty = True
 
     def _set_aside(self, path: Path, error: UnreadableError) -> None:
@@ -195,18 +194,18 @@ def _write(path: Path, content: bytes) -> None:
         raise
 
 
-def _document(memory: PersistedState) -> dict[str, Any]:
+def _document(state: PersistedState) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
-        "settings": {name: asdict(change) for name, change in memory.changes.items()},
+        "settings": {name: asdict(change) for name, change in state.changes.items()},
         "announced": [
             {"topic": a.topic, "root": a.root, "components": dict(a.components)}
-            for a in memory.announced
+            for a in state.announced
         ],
     }
 
 
-def _memory(document: dict[str, Any]) -> PersistedState:
+def _parsed(document: dict[str, Any]) -> PersistedState:
     """Read the document; raises ValueError, KeyError, TypeError or AttributeError."""
     if document["schema"] != SCHEMA:
         raise ValueError(f"its schema is {document['schema']!r}")
@@ -228,10 +227,10 @@ def _memory(document: dict[str, Any]) -> PersistedState:
 def _value(value: object) -> Value:
     if isinstance(value, str | int | float):
         return value
-    raise TypeError(f"{value!r} is no setting's value")
+    raise TypeError(f"{value!r} is not a valid setting value")
 
 
 def _text(value: object) -> str:
     if isinstance(value, str):
         return value
-    raise TypeError(f"{value!r} is no text")
+    raise TypeError(f"{value!r} is not a string")

@@ -87,7 +87,7 @@ class DiscoveryAnnouncer:
         """Give what to publish now, and remember it as announced."""
         with self._lock:
             self._due_s = None
-            earlier = self._store.memory.announced
+            earlier = self._store.state.announced
             current = self._current()
             messages = [
                 message for old in earlier for message in self._removal(old, current=current)

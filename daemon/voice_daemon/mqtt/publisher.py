@@ -136,12 +136,6 @@ class Publisher:
             self._info = replace(self._info, input_device=device)
             self._publish(info_message(self._info, topics=self._topics))
 
-    def model_changed(self, model: str) -> None:
-        """Publish the name of the recogniser that is in use."""
-        with self._lock:
-            self._info = replace(self._info, model=model)
-            self._publish(info_message(self._info, topics=self._topics))
-
     def wake_words_changed(self, wake_words: tuple[str, ...]) -> None:
         """Publish the names of what is listened for."""
         with self._lock:

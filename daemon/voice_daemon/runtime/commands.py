@@ -1,6 +1,6 @@
-"""The verbs that others may give the daemon, by MQTT and by the control socket.
+"""Carries out commands from MQTT and from the control socket.
 
-Checks an order, puts it into the worker's inbox and says that it was accepted. Runs on the
+Checks a command, puts it into the worker's queue and says that it was accepted. Runs on the
 threads of its callers, so it never waits and never touches a model.
 """
 
@@ -33,28 +33,28 @@ log = structlog.get_logger()
 
 
 class CommandHandler:
-    """What can be asked of a running daemon. `changed` is called when a setting has changed."""
+    """Handles each verb and setting. `on_change` is called when a setting has changed."""
 
     def __init__(
         self,
         *,
         worker: Worker,
         publisher: Publisher,
-        reporter: StatusCollector,
+        collector: StatusCollector,
         live: LiveSettings,
         topics: Topics,
         publish: Callable[[MqttMessage], None],
         publish_health: Callable[[], None],
-        changed: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> None:
         self._worker = worker
         self._publisher = publisher
-        self._reporter = reporter
+        self._collector = collector
         self._live = live
         self._topics = topics
         self._publish = publish
         self._publish_health = publish_health
-        self._changed = changed
+        self._on_change = on_change
         self._verbs: dict[str, Callable[[Callable[[], None]], None]] = {
             "listen": self._listen,
             "cancel": lambda done: worker.submit(lambda pipeline: pipeline.cancel(), done=done),
@@ -63,7 +63,7 @@ class CommandHandler:
         }
 
     def control_handlers(self) -> dict[str, Handler]:
-        """Give the handlers of the control socket."""
+        """Build the handlers of the control socket."""
 
         def handler(verb: str) -> Handler:
             def handle(_arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -73,13 +73,13 @@ class CommandHandler:
             return handle
 
         def status(_arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-            return self._reporter.status().to_dict()
+            return self._collector.status().to_dict()
 
         def reset(_arguments: Mapping[str, Any]) -> Mapping[str, Any]:
             return {"settings": list(self.reset())}
 
         def watch(_arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-            return self._reporter.moment().to_dict()
+            return self._collector.live_snapshot().to_dict()
 
         more = {"status": status, "watch": watch, "reset-settings": reset}
         return {**more, **{verb: handler(verb) for verb in self._verbs}}
@@ -101,9 +101,9 @@ class CommandHandler:
             raise command.unknown([*self._verbs, "health"])
 
     def restore(self) -> None:
-        """Put in force what the models are not built with; to be called before the worker starts.
+        """Put the mute of an earlier run in force; to be called before the worker starts.
 
-        The rest is in the settings that they are built from.
+        The other changes are in the settings that the models are built from.
         """
         for name, change in self._live.restored.items():
             log.info("setting.restored", setting=name, value=change.value)
@@ -114,12 +114,12 @@ class CommandHandler:
             self._worker.submit(lambda pipeline: self._live.apply(pipeline, MUTE, value=True))
 
     def put_in_force(self, name: str, value: Value) -> None:
-        """Set what the configuration says now, in the place of what was changed."""
+        """Set a value that the configuration has now, in the place of an earlier change."""
         self._submit(name, value=value, done=_nothing, instead_of=name)
 
     def reset(self) -> tuple[str, ...]:
-        """Put every changed setting back to what is configured; give their names."""
-        changed = tuple(sorted(self._live.store.memory.changes))
+        """Put every changed setting back to its configured value; return their names."""
+        changed = tuple(sorted(self._live.store.state.changes))
         for name in changed:
             back = Command(name, value=AS_CONFIGURED, kind=Kind.SETTING)
             self._submit(name, value=self._live.read(back), done=_nothing, instead_of=name)
@@ -138,7 +138,7 @@ class CommandHandler:
                 faults.append(fault)
                 return []
 
-        def told() -> None:
+        def report() -> None:
             if faults:
                 log.warning("setting.refused", setting=name, reason=faults[0].message)
                 self._publisher.error(error_event(faults[0]))
@@ -146,23 +146,23 @@ class CommandHandler:
                 self._in_force(name, value)
             done()
 
-        self._worker.submit(act, done=told, instead_of=instead_of)
+        self._worker.submit(act, done=report, instead_of=instead_of)
 
     def _in_force(self, name: str, value: Value) -> None:
         log.debug("setting.in_force", setting=name, value=value)
         self._live.keep(name, value)
-        self._changed()
+        self._on_change()
         self._publisher.setting(name, value)
         if name == WAKE_WORD:
             self._publisher.wake_words_changed(self._live.listening_for(value))
 
     def _listen(self, done: Callable[[], None]) -> None:
-        picture = self._publisher.picture()
-        if picture.muted:
+        now = self._publisher.picture()
+        if now.muted:
             raise ControlError(
                 "session.muted", "the daemon is muted", remedy="daemonctl unmute, then listen"
             )
-        if picture.state is State.STARTING:
+        if now.state is State.STARTING:
             raise ControlError(
                 "session.starting", "the daemon is still starting", remedy="try again in a moment"
             )
@@ -173,4 +173,4 @@ class CommandHandler:
 
 
 def _nothing() -> None:
-    """Be the answer to an order that nobody waits for."""
+    """Do nothing: nobody waits for the command's end."""

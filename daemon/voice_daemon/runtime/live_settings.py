@@ -19,7 +19,7 @@ from voice_daemon.homeassistant.discovery import Device
 from voice_daemon.mqtt.commands import Command, CommandError, Kind
 from voice_daemon.mqtt.messages import Info, Topics
 from voice_daemon.session.pipeline import Pipeline
-from voice_daemon.wake.models import wake_word_of_setting
+from voice_daemon.wake.models import wake_choices, wake_word_of_setting
 
 MUTE: Final = "mute"
 WAKE_THRESHOLD: Final = "wake_threshold"
@@ -55,23 +55,12 @@ class LiveSetting:
 
 
 class LiveSettings:
-    """What is in force. `wake_choices`: models by what can be listened for, configured first.
+    """The values in force. Without a store, nothing is remembered."""
 
-    Without a store, nothing is remembered.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        wake_choices: Mapping[str, tuple[str, ...]],
-        store: SettingsStore | None = None,
-    ) -> None:
-        self.wake_words = tuple(wake_choices)
-        """What can be listened for."""
+    def __init__(self, settings: Settings, *, store: SettingsStore | None = None) -> None:
+        self._wake_choices = wake_choices(settings.wake.models)
         self.store = store or SettingsStore()
-        self._wake_choices = wake_choices
-        self._known = _settings(settings, wake_choices)
+        self._known = _settings(settings, self._wake_choices)
         self.values: dict[str, Value] = {n: s.configured for n, s in self._known.items()}
         """In force, by name."""
         self.settings = settings
@@ -80,8 +69,13 @@ class LiveSettings:
         """Changes of earlier runs that are in force, by name."""
         self.forgotten: dict[str, str] = {}
         """Why others are not, by name."""
-        for name, change in self.store.memory.changes.items():
+        for name, change in self.store.state.changes.items():
             self._restore(name, change)
+
+    @property
+    def wake_words(self) -> tuple[str, ...]:
+        """The wake words that can be chosen."""
+        return tuple(self._wake_choices)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -110,25 +104,23 @@ class LiveSettings:
         self.values[name] = value
         self.store.change(name, None if value == configured else Change(value, configured))
 
-    def reconfigure(
-        self, settings: Settings, *, wake_choices: Mapping[str, tuple[str, ...]]
-    ) -> dict[str, Value]:
+    def reconfigure(self, settings: Settings) -> dict[str, Value]:
         """Take a changed configuration over; give what has to be put in force for it, by name.
 
         What it changes is the newer word. What was changed here and not there stays, unless it
         cannot be had any more.
         """
-        before, known = self._known, _settings(settings, wake_choices)
+        choices = wake_choices(settings.wake.models)
+        before, known = self._known, _settings(settings, choices)
         due = {
             name: setting.configured
             for name, setting in known.items()
             if setting.configured != before[name].configured
         }
         word = self.values[WAKE_WORD]
-        if self._wake_choices.get(str(word)) != wake_choices.get(str(word)):
-            due[WAKE_WORD] = word if word in wake_choices else known[WAKE_WORD].configured
-        self._known, self._wake_choices = known, wake_choices
-        self.wake_words = tuple(wake_choices)
+        if self._wake_choices.get(str(word)) != choices.get(str(word)):
+            due[WAKE_WORD] = word if word in choices else known[WAKE_WORD].configured
+        self._known, self._wake_choices = known, choices
         return due
 
     def _restore(self, name: str, change: Change) -> None:
@@ -151,9 +143,7 @@ class LiveSettings:
         self.store.change(name, None)
 
 
-def _settings(
-    settings: Settings, wake_choices: Mapping[str, tuple[str, ...]]
-) -> dict[str, LiveSetting]:
+def _settings(settings: Settings, choices: Mapping[str, tuple[str, ...]]) -> dict[str, LiveSetting]:
     return {
         MUTE: LiveSetting(
             configured=False,
@@ -174,10 +164,10 @@ def _settings(
             configure=lambda settings, ms: _with(settings, "session", silence_ms=ms),
         ),
         WAKE_WORD: LiveSetting(
-            configured=next(iter(wake_choices)),
-            read=lambda command: _one_of(command, tuple(wake_choices)),
-            apply=lambda pipeline, word: pipeline.choose_wake_words(wake_choices[word]),
-            configure=lambda settings, word: _with(settings, "wake", models=wake_choices[word]),
+            configured=next(iter(choices)),
+            read=lambda command: _one_of(command, tuple(choices)),
+            apply=lambda pipeline, word: pipeline.choose_wake_words(choices[word]),
+            configure=lambda settings, word: _with(settings, "wake", models=choices[word]),
         ),
     }
 
@@ -225,14 +215,14 @@ def _one_of(command: Command, choices: tuple[str, ...]) -> str:
     return wanted
 
 
-def device_of(live: LiveSettings, topics: Topics, *, model: str) -> Device:
-    """Describe the device to Home Assistant; `model` is the recogniser that runs."""
+def device_of(live: LiveSettings, topics: Topics) -> Device:
+    """Describe the device to Home Assistant."""
     settings = live.settings
     return Device(
         topics=topics,
         prefix=settings.homeassistant.prefix,
         version=__version__,
-        model=model,
+        model=settings.asr.model,
         wake_words=live.wake_words,
         threshold_range=THRESHOLD_RANGE,
         silence_range_ms=SILENCE_RANGE_MS,

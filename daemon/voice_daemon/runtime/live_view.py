@@ -1,8 +1,7 @@
-"""What somebody who watches the daemon sees of this moment: wake scores, the words, the lag.
+"""The live view of a running daemon: wake scores, the words and their lag.
 
 Words are kept only while somebody watches, and leave over the control socket, which is its
-owner's alone; never in a log. Callable from any thread. Knows nothing of sockets or of how it
-is shown.
+owner's alone; never in a log. Callable from any thread.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class LiveTranscript:
 
 @dataclass(frozen=True, slots=True)
 class LiveSnapshot:
-    """What changes several times a second."""
+    """The values that change several times a second."""
 
     state: str
     """An `events.State` value."""
@@ -73,7 +72,7 @@ class LiveSnapshot:
 
 
 WATCHED_S: Final = 5.0
-"""Whoever has not looked for this long is gone."""
+"""A watcher that has not polled for this long is gone."""
 PEAK_S: Final = 1.0
 """A wake word's score is high for an instant: the highest of this long is shown."""
 
@@ -84,16 +83,16 @@ class LiveView:
     def __init__(self, *, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
         self._lock = threading.Lock()
-        self._looked_s = -WATCHED_S
+        self._polled_s = -WATCHED_S
         self._scores: deque[tuple[float, Mapping[str, float]]] = deque(maxlen=64)
         self._words: LiveTranscript | None = None
 
-    def scored(self, scores: Mapping[str, float]) -> None:
+    def on_scores(self, scores: Mapping[str, float]) -> None:
         """Take the wake words' scores after a block."""
         with self._lock:
             self._scores.append((self._clock_s(), dict(scores)))
 
-    def read(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Take an event; what was said is kept only while somebody watches."""
         with self._lock:
             if not self._is_watched:
@@ -114,12 +113,12 @@ class LiveView:
                 case _:
                     pass
 
-    def look(self) -> tuple[Mapping[str, float], LiveTranscript | None]:
-        """Give the highest score of each wake word lately, and the words."""
+    def snapshot(self) -> tuple[Mapping[str, float], LiveTranscript | None]:
+        """Return the highest recent score of each wake word, and the words."""
         with self._lock:
             if not self._is_watched:
                 self._words = None
-            now_s = self._looked_s = self._clock_s()
+            now_s = self._polled_s = self._clock_s()
             peaks: dict[str, float] = {}
             for at_s, scores in self._scores:
                 for word, score in scores.items():
@@ -129,4 +128,4 @@ class LiveView:
 
     @property
     def _is_watched(self) -> bool:
-        return self._clock_s() - self._looked_s < WATCHED_S
+        return self._clock_s() - self._polled_s < WATCHED_S

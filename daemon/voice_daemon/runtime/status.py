@@ -1,7 +1,6 @@
-"""The daemon's health as one frozen value: what `daemonctl status` shows and the socket carries.
+"""The daemon's status as one frozen value, and the collector that takes it.
 
-A leaf: it knows its own JSON, and nothing of who measures the values, of sockets or of how they
-are shown.
+`daemonctl status` shows it, the control socket carries it, and MQTT's `health` is a part of it.
 """
 
 from __future__ import annotations
@@ -110,7 +109,7 @@ class SessionStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One consistent picture of the running daemon."""
+    """One consistent snapshot of the running daemon."""
 
     version: str
     pid: int
@@ -201,68 +200,68 @@ class StatusCollector:
     live_view: LiveView
 
     def status(self) -> Status:
-        """Take the picture that `daemonctl status` shows."""
-        picture = self.publisher.picture()
+        """Take the snapshot that `daemonctl status` shows."""
+        now = self.publisher.picture()
         broker = self.mqtt.status()
         return Status(
             version=__version__,
             pid=os.getpid(),
             uptime_s=round(time.monotonic() - self.started_s, 1),
             mic=self._mic(),
-            wake=self._wake(picture),
+            wake=self._wake(now),
             asr=AsrStatus(
-                model=picture.model,
+                model=now.model,
                 warm=self.worker.engine_ready,
-                rtf_p95=picture.totals.rtf_p95,
-                sessions=picture.totals.sessions,
-                finals=picture.totals.finals,
-                no_speech=picture.totals.no_speech,
-                failed=picture.totals.failed,
+                rtf_p95=now.totals.rtf_p95,
+                sessions=now.totals.sessions,
+                finals=now.totals.finals,
+                no_speech=now.totals.no_speech,
+                failed=now.totals.failed,
             ),
             mqtt=_broker(broker),
             session=SessionStatus(
-                state=picture.state.value,
-                muted=picture.muted,
-                session_id=picture.session_id,
-                last_end_reason=picture.totals.last_end_reason,
+                state=now.state.value,
+                muted=now.muted,
+                session_id=now.session_id,
+                last_end_reason=now.totals.last_end_reason,
             ),
-            problems=(*picture.problems.values(), *_broker_problems(broker)),
+            problems=(*now.problems.values(), *_broker_problems(broker)),
             log_file=str(self.log_file or ""),
             notes=(_AUDIO_IS_KEPT,) if self.settings.privacy.save_audio else (),
         )
 
-    def moment(self) -> LiveSnapshot:
-        """Take the picture of this instant that `daemonctl status --watch` draws."""
-        picture = self.publisher.picture()
-        scores, words = self.live_view.look()
+    def live_snapshot(self) -> LiveSnapshot:
+        """Take the snapshot that `daemonctl status --watch` draws."""
+        now = self.publisher.picture()
+        scores, words = self.live_view.snapshot()
         return LiveSnapshot(
-            state=picture.state.value,
+            state=now.state.value,
             level_dbfs=self.audio_input.level_dbfs,
             wake_scores=scores,
-            wake_threshold=picture.wake_threshold,
-            session_id=picture.session_id,
+            wake_threshold=now.wake_threshold,
+            session_id=now.session_id,
             words=words,
         )
 
     def health(self) -> Health:
-        """Take the picture that is published on `health`."""
-        picture = self.publisher.picture()
+        """Take the snapshot that is published on `health`."""
+        now = self.publisher.picture()
         broker = self.mqtt.status()
-        mic_problems = [p.message for p in picture.problems.values() if p.part == "mic"]
+        mic_problems = [p.message for p in now.problems.values() if p.part == "mic"]
         return Health(
             uptime_s=round(time.monotonic() - self.started_s),
-            wakes=picture.totals.wakes,
-            sessions=picture.totals.sessions,
-            finals=picture.totals.finals,
-            no_speech=picture.totals.no_speech,
-            failed=picture.totals.failed,
-            stood_down=picture.totals.stood_down,
+            wakes=now.totals.wakes,
+            sessions=now.totals.sessions,
+            finals=now.totals.finals,
+            no_speech=now.totals.no_speech,
+            failed=now.totals.failed,
+            stood_down=now.totals.stood_down,
             finals_lost=broker.finals_lost,
             dropped_audio_ms=samples_to_ms(self.worker.lost_samples),
             mqtt_reconnects=broker.reconnects,
             mqtt_dropped=broker.dropped + broker.expired,
-            rtf=picture.totals.rtf_p95,
-            lag_ms=picture.totals.last_lag_ms,
+            rtf=now.totals.rtf_p95,
+            lag_ms=now.totals.last_lag_ms,
             level_dbfs=self.audio_input.level_dbfs,
             memory_mb=resident_mb(),
             threads=threading.active_count(),
@@ -283,18 +282,18 @@ class StatusCollector:
             permission=authorization.name.lower() if authorization else "",
         )
 
-    def _wake(self, picture: Snapshot) -> WakeStatus:
+    def _wake(self, now: Snapshot) -> WakeStatus:
         if not self.worker.engine_ready:
             self_test = "pending"
         else:
-            self_test = "fail" if "wake.self_test" in picture.problems else "pass"
+            self_test = "fail" if "wake.self_test" in now.problems else "pass"
         return WakeStatus(
-            wake_words=picture.wake_words,
-            threshold=picture.wake_threshold,
+            wake_words=now.wake_words,
+            threshold=now.wake_threshold,
             self_test=self_test,
-            last_at=picture.last_wake_at,
-            last_score=picture.totals.last_score,
-            detections=picture.totals.wakes,
+            last_at=now.last_wake_at,
+            last_score=now.totals.last_score,
+            detections=now.totals.wakes,
         )
 
 

@@ -1,18 +1,17 @@
-"""The one thread that hears and recognises: builds the models, reads the input, feeds the pipeline.
+"""The model thread: builds the models, reads the input, feeds the pipeline.
 
-Models live and die on this thread (MLX streams belong to the thread that made them). Knows
-nothing of signals, brokers or sockets: what happens leaves through the announcer, and what
-others want comes in through `submit`.
+Models live and die on this thread (MLX streams belong to the thread that made them). Events
+leave through the publisher, and requests come in through `submit`.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -24,7 +23,7 @@ from voice_daemon.events import AudioBlock, Event, TranscriptFinal
 from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.runtime.microphone import CODES as MICROPHONE_PROBLEMS
 from voice_daemon.runtime.microphone import MicrophoneWatch
-from voice_daemon.runtime.scheduler import ModelReload, RoundRobin
+from voice_daemon.runtime.scheduler import RoundRobin
 from voice_daemon.session.interfaces import TranscriberError
 from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline
@@ -73,37 +72,27 @@ FAULTS_BEFORE_RESTART: Final = 2
 """Sessions in a row that the recogniser fails before the process is given up."""
 
 
-class Tuner(Protocol):
-    """Changes an engine that runs, on its thread."""
-
-    def tune(self, settings: Settings) -> None:
-        """Take over the numbers that govern sessions and the wake word's gate."""
-
-    def switching(self, settings: Settings) -> Generator[None, None, None]:
-        """Load another recogniser in steps; the last one puts it in the old one's place."""
-
-
 @dataclass(frozen=True, slots=True)
 class Engine:
     """The models at work; to be used on the thread that built it."""
 
     pipeline: Pipeline
-    stopwatch: TimedTranscriber
+    transcriber: TimedTranscriber
     wake_problem: Problem | None
     """Why the wake words cannot be trusted; None when they passed their self-test."""
     wake_scores: Callable[[], Mapping[str, float]] = dict
     """The wake words' newest scores, 0..1."""
     transcriptions: TranscriptionService | None = None
-    """The recogniser for others than the microphone, who take `scheduler`."""
-    tuner: Tuner | None = None
-    """None for one that cannot be changed."""
-    keeper: SessionRecorder | None = None
+    """The recogniser for clients other than the microphone, by turns of the `scheduler`."""
+    tune: Callable[[Settings], None] = lambda _: None
+    """Take over the numbers that govern sessions and the wake word's gate."""
+    recorder: SessionRecorder | None = None
     """Keeps the sound of sessions; None when nothing is to be kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Why the worker ended: `error`, or because it was done or told to."""
+    """The worker's end: with `error`, or because it was done or told to."""
 
     error: VoiceDaemonError | None = None
 
@@ -149,11 +138,10 @@ class Worker:
         self._on_end = on_end
         self._scheduler = scheduler or RoundRobin()
         self._on_scores = on_scores
-        self._inbox = RequestQueue()
+        self._requests = RequestQueue()
         self._stopping = threading.Event()
         self._ended = threading.Event()
-        self._tuner: Tuner | None = None
-        self._switch: ModelReload | None = None
+        self._engine: Engine | None = None
         self._faults_in_a_row = 0
         self._last_fault: TranscriberError | None = None
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
@@ -173,39 +161,17 @@ class Worker:
 
         `instead_of`: a name under which only the newest of those that wait is done.
         """
-        self._inbox.put(WorkRequest(act, done), instead_of=instead_of)
+        self._requests.put(WorkRequest(act, done), instead_of=instead_of)
 
     def tune(self, settings: Settings) -> None:
         """Have the engine take over other numbers; returns at once."""
 
         def act(_pipeline: Pipeline) -> list[Event]:
-            if self._tuner is not None:
-                self._tuner.tune(settings)
+            if self._engine is not None:
+                self._engine.tune(settings)
             return []
 
         self.submit(act, instead_of="tune")
-
-    def switch(
-        self, settings: Settings | None, done: Callable[[VoiceDaemonError | None], None]
-    ) -> None:
-        """Have another recogniser take over in idle moments; returns at once.
-
-        One that is still being loaded is dropped, and its `done` never called: with None, that
-        is all.
-        """
-
-        def act(pipeline: Pipeline) -> list[Event]:
-            if self._switch is not None:
-                self._scheduler.leave(self._switch)
-                self._switch.drop()
-                self._switch = None
-            if self._tuner is not None and settings is not None:
-                steps = self._tuner.switching(settings)
-                self._switch = ModelReload(steps, at_rest=lambda: pipeline.at_rest, done=done)
-                self._scheduler.join(self._switch)
-            return []
-
-        self.submit(act, instead_of="switch")
 
     def stop(self, timeout_s: float) -> bool:
         """Ask it to finish, and wait; False when it is still busy then."""
@@ -231,8 +197,7 @@ class Worker:
             threading.Event().wait()
 
     def _work(self) -> None:
-        engine = self._build()
-        self._tuner = engine.tuner
+        self._engine = engine = self._build()
         self.beat_s = time.monotonic()  # however long that took, it does not hang
         self.engine_ready = True
         if engine.wake_problem is not None:
@@ -242,10 +207,10 @@ class Worker:
             self._open(engine)
             while not self._is_over(engine.pipeline):
                 self.beat_s = time.monotonic()
-                self._obey(engine)
-                self._hear(engine)
+                self._handle_requests(engine)
+                self._feed(engine)
         finally:
-            self._say(engine, engine.pipeline.shutdown())
+            self._publish(engine, engine.pipeline.shutdown())
 
     def _open(self, engine: Engine) -> None:
         """Open the input; without one the daemon is up, says so, and waits for it."""
@@ -265,20 +230,20 @@ class Worker:
             session_open=pipeline.session_id is not None
         )
 
-    def _obey(self, engine: Engine) -> None:
-        for request in self._inbox.take_all():
-            self._say(engine, request.act(engine.pipeline))
+    def _handle_requests(self, engine: Engine) -> None:
+        for request in self._requests.take_all():
+            self._publish(engine, request.act(engine.pipeline))
             request.done()
 
-    def _hear(self, engine: Engine) -> None:
-        """Wait for the next thing that the input has to say, and act on it."""
+    def _feed(self, engine: Engine) -> None:
+        """Wait for what the input delivers next, and pass it on."""
         match self._audio_input.read(BETWEEN_TURNS_S if self._scheduler.due else READ_TIMEOUT_S):
             case None:
                 self._scheduler.step()
             case AudioBlock() as block:
-                if engine.keeper is not None:
-                    engine.keeper.feed(block)
-                self._say(engine, engine.pipeline.feed(block))
+                if engine.recorder is not None:
+                    engine.recorder.feed(block)
+                self._publish(engine, engine.pipeline.feed(block))
                 self._on_scores(engine.wake_scores())
                 self._publisher.clear_problem("mic.lost")  # not before it delivers
                 self._publisher.ready()
@@ -291,7 +256,7 @@ class Worker:
 
     def _lose(self, engine: Engine, lost: InputLost) -> None:
         log.warning("input.lost", reason=lost.message)
-        self._say(engine, engine.pipeline.lose_input())
+        self._publish(engine, engine.pipeline.lose_input())
         for code in MICROPHONE_PROBLEMS:
             self._publisher.clear_problem(code)
         self._publisher.raise_problem("mic.lost", Problem("mic", lost.message, lost.remedy))
@@ -312,12 +277,12 @@ class Worker:
             if lost is not None:
                 self._lose(engine, lost)
 
-    def _say(self, engine: Engine, events: list[Event]) -> None:
-        """Announce events; raises when the recogniser fails again and again."""
+    def _publish(self, engine: Engine, events: list[Event]) -> None:
+        """Publish events; raises when the recogniser fails again and again."""
         pipeline = engine.pipeline
-        self._publisher.events(events, engine.stopwatch.take)
-        if engine.keeper is not None:
-            engine.keeper.follow(events)
+        self._publisher.events(events, engine.transcriber.take)
+        if engine.recorder is not None:
+            engine.recorder.follow(events)
         self.lost_samples = pipeline.lost_samples
         if any(isinstance(event, TranscriptFinal) for event in events):
             self._faults_in_a_row = 0

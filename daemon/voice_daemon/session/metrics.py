@@ -59,10 +59,6 @@ class TimedTranscriber:
         self._samples = 0
         self._steps = 0
 
-    def use(self, transcriber: Transcriber) -> None:
-        """Pass everything on to another one from now on; for between two utterances."""
-        self._transcriber = transcriber
-
     def take(self) -> ComputeCost:
         """Give the cost since the last call, and start over."""
         cost = ComputeCost(self._compute_s, self._samples / SAMPLE_RATE, self._steps)

@@ -73,14 +73,14 @@ class ComputeJob(Protocol):
 class Schedule(Protocol):
     """Gives jobs their turns on the model thread; any thread may call it."""
 
-    def join(self, job: ComputeJob) -> None:
-        """Let a job take part."""
+    def add(self, job: ComputeJob) -> None:
+        """Add a job."""
 
-    def leave(self, job: ComputeJob) -> None:
-        """Take it out again."""
+    def remove(self, job: ComputeJob) -> None:
+        """Remove it again."""
 
-    def ring(self) -> None:
-        """Say that a job has become due."""
+    def notify(self) -> None:
+        """Wake the thread: a job has become due."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +167,7 @@ class ClientStream:
         self._heard = 0
         self._compute_s = 0.0
         self._steps = 0
-        schedule.join(self)
+        schedule.add(self)
 
     @property
     def backlog_samples(self) -> int:
@@ -178,13 +178,13 @@ class ClientStream:
         """Add (n,) samples."""
         with self._lock:
             self._waiting += samples.tobytes()
-        self._schedule.ring()
+        self._schedule.notify()
 
     def end(self) -> None:
         """Say that all audio was fed."""
         with self._lock:
             self._ended = True
-        self._schedule.ring()
+        self._schedule.notify()
 
     def cancel(self) -> None:
         """Give the utterance up; nothing is reported any more.
@@ -196,9 +196,9 @@ class ClientStream:
             self._waiting.clear()
             begun = self._begun
         if begun:
-            self._schedule.ring()
+            self._schedule.notify()
         else:
-            self._schedule.leave(self)
+            self._schedule.remove(self)
 
     @property
     def due(self) -> bool:
@@ -219,7 +219,7 @@ class ClientStream:
         if self._cancelled or not isinstance(report, Committed):
             # Here and not where it was cancelled: what MLX made goes away on its own thread.
             self._dictation = None
-            self._schedule.leave(self)
+            self._schedule.remove(self)
         if report is not None:
             self._report(self, report)
 
