@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from support.silence import silence_as
 from voice_daemon.asr import StreamingDecoder, WhisperModel, load_model
+from voice_daemon.asr.incremental_encoder import SilenceCache
 from voice_daemon.asr.sampler import MlxPicker, Picked, token_picker
 
 STEP_SAMPLES = 8000
@@ -33,13 +35,14 @@ def streamed(
 def test_streaming_in_float16_reads_what_float32_reads_with_one_synchronisation_a_choice(
     tiny: WhisperModel,
     tiny_folder: Path,
+    silence: SilenceCache,
     command_speech: NDArray[np.float32],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     half = load_model(tiny_folder, dtype="float16")
     assert isinstance(token_picker(half), MlxPicker)
     partials, text, confidence = streamed(StreamingDecoder(tiny), command_speech)
-    decoder = StreamingDecoder(half)
+    decoder = StreamingDecoder(half, silence=silence_as(half, silence))
     waits, choices, tokens = [0], [0], [0]
     evaluate, pick = mx.eval, MlxPicker.pick
 

@@ -16,15 +16,8 @@ from voice_daemon.asr.incremental_encoder import (
     IncrementalEncoder,
     SilenceCache,
     encoding_silence,
-    silent_window,
 )
 from voice_daemon.asr.offline import N_SAMPLES
-
-
-@pytest.fixture(scope="module")
-def silence(tiny: WhisperModel) -> SilenceCache:
-    """The silent window, encoded once."""
-    return silent_window(tiny)
 
 
 @pytest.fixture(scope="module")

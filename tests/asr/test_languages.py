@@ -135,8 +135,9 @@ def test_a_configured_language_is_never_guessed(
 def test_an_english_only_model_has_nothing_to_detect(
     tiny: WhisperModel, command_speech: NDArray[np.float32]
 ) -> None:
-    detected = list(generate_streaming(tiny, command_speech, AUTO))
-    stated = list(generate_streaming(tiny, command_speech, StreamingConfig()))
+    command = command_speech[26_000:]
+    detected = list(generate_streaming(tiny, command, AUTO))
+    stated = list(generate_streaming(tiny, command, StreamingConfig()))
     assert {result.language for result in detected} == {"en"}
     assert [result.text for result in detected] == [result.text for result in stated]
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from support.silence import silence_as
 from support.whisper_files import tiny_en
 from voice_daemon.asr import StreamingDecoder, WhisperModel, WhisperTranscriber, load_model
-from voice_daemon.asr.incremental_encoder import SilenceCache, silent_window
+from voice_daemon.asr.incremental_encoder import SilenceCache
 from voice_daemon.asr.load import default_dtype
 from voice_daemon.asr.model import AudioEncoder
 from voice_daemon.asr.sampler import MlxPicker, NumpyPicker, token_picker
@@ -41,14 +42,9 @@ def quantised_folder(folder: Path, tiny_folder: Path, *, bits: int) -> Path:
     return folder
 
 
-def read(model: WhisperModel, reference: WhisperModel, speech: NDArray[np.float32]) -> str:
-    """The command's text, beside the reference's silence: a CPU takes a minute for its own."""
-    silence = silent_window(reference)
-    layers = [
-        tuple((k.astype(model.dtype), v.astype(model.dtype)) for k, v in half)
-        for half in (silence.encoder, silence.cross)
-    ]
-    decoder = StreamingDecoder(model, silence=SilenceCache(silence.pool, *layers))
+def read(model: WhisperModel, silence: SilenceCache, speech: NDArray[np.float32]) -> str:
+    """The command's text, beside the silence of tiny.en."""
+    decoder = StreamingDecoder(model, silence=silence_as(model, silence))
     decoder.feed(speech[len(speech) // 3 :])
     return decoder.finish().text.lower()
 
@@ -56,21 +52,21 @@ def read(model: WhisperModel, reference: WhisperModel, speech: NDArray[np.float3
 @pytest.mark.parametrize("bits", [8, 4])
 def test_quantised_weights_load_and_read_the_clip(
     tmp_path: Path,
-    tiny: WhisperModel,
+    silence: SilenceCache,
     tiny_folder: Path,
     command_speech: NDArray[np.float32],
     bits: int,
 ) -> None:
     model = load_model(quantised_folder(tmp_path / "q", tiny_folder, bits=bits))
-    assert "lights" in read(model, tiny, command_speech)
+    assert "lights" in read(model, silence, command_speech)
 
 
 def test_half_precision_reads_the_same_words(
-    tiny: WhisperModel, tiny_folder: Path, command_speech: NDArray[np.float32]
+    silence: SilenceCache, tiny_folder: Path, command_speech: NDArray[np.float32]
 ) -> None:
     model = load_model(tiny_folder, dtype="float16")
     assert model.dtype == mx.float16
-    assert "kitchen lights" in read(model, tiny, command_speech)
+    assert "kitchen lights" in read(model, silence, command_speech)
 
 
 def test_the_precision_follows_the_device() -> None:

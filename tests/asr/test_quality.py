@@ -54,17 +54,21 @@ def pausing_speech(command_speech: Samples) -> Samples:
     return np.concatenate((command_speech, np.zeros(2 * SAMPLE_RATE, np.float32)))
 
 
+@pytest.fixture(scope="module")
+def offline_words(tiny: WhisperModel, pausing_speech: Samples) -> tuple[str, ...]:
+    return words_of(DecodingTask(tiny).run(pausing_speech).text)
+
+
 @pytest.mark.parametrize("step_s", [0.5, 0.25])
 def test_streaming_commits_the_words_of_the_offline_decode(
-    tiny: WhisperModel, pausing_speech: Samples, step_s: float
+    tiny: WhisperModel, pausing_speech: Samples, offline_words: tuple[str, ...], step_s: float
 ) -> None:
-    offline = words_of(DecodingTask(tiny).run(pausing_speech).text)
     decoder = StreamingDecoder(tiny, StreamingConfig(min_chunk_duration=step_s))
     results, _, final = streamed(decoder, pausing_speech, step_s=step_s)
     committed = [result.text for result in results]
     assert all(after.startswith(before) for before, after in pairwise(committed))
-    assert words_of(committed[-1]) == offline
-    assert words_of(final.text) == offline
+    assert words_of(committed[-1]) == offline_words
+    assert words_of(final.text) == offline_words
     assert not final.revised
 
 

@@ -18,16 +18,11 @@ from voice_daemon.asr import (
     generate_streaming,
 )
 from voice_daemon.asr.alignatt import DraftWord, cut_point
-from voice_daemon.asr.incremental_encoder import SilenceCache, silent_window
+from voice_daemon.asr.incremental_encoder import SilenceCache
 from voice_daemon.asr.types import text_of, word_times
 
 RATE = 16_000
 CONFIG = StreamingConfig()
-
-
-@pytest.fixture(scope="module")
-def silence(tiny: WhisperModel) -> SilenceCache:
-    return silent_window(tiny)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +157,7 @@ def test_long_speech_is_settled_window_by_window(
 ) -> None:
     decoder = StreamingDecoder(tiny, replace(CONFIG, settle_s=6.0, window_s=9.0), silence=silence)
     text = ""
-    for _ in range(6):
+    for _ in range(4):
         for first in range(0, len(command_speech), 16_000):
             decoder.feed(command_speech[first : first + 16_000])
             for result in decoder.step():
@@ -170,10 +165,10 @@ def test_long_speech_is_settled_window_by_window(
                 text = result.text
                 assert result.audio_position <= result.audio_duration
     final = decoder.finish()
-    assert words_of(final.text).count("kitchen") == 6
-    assert words_of(text).count("kitchen") >= 5
+    assert words_of(final.text).count("kitchen") == 4
+    assert words_of(text).count("kitchen") >= 3
     assert [word.end_s for word in final.words] == sorted(word.end_s for word in final.words)
-    assert final.words[-1].end_s > 5 * len(command_speech) / RATE
+    assert final.words[-1].end_s > 3 * len(command_speech) / RATE
 
 
 def test_more_than_a_window_at_once_loses_nothing(

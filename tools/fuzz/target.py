@@ -1,7 +1,7 @@
 """Fuzz target: a process that reads mutated input, and may die of it.
 
-`python -m tools.fuzz.target READER`. Its address space is bounded, and each case has a time to end in. The case that is being read
-lies in a file beside, for whoever finds the process dead.
+`python -m tools.fuzz.target READER`. Its address space is bounded, and each case has a time to end
+in. The case that is being read lies in a file beside, for whoever finds the process dead.
 """
 
 from __future__ import annotations
