@@ -232,3 +232,69 @@ def test_in_real_time_a_short_wait_ends_without_a_block(tmp_path: Path) -> None:
     source.stop()
     states.append((source.read(1), source.exhausted))
     assert states == [(None, False), (None, True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "subtype"),
+    [("a.wav", "WAV", "GSM610"), ("a.gsm", "RAW", "GSM610"), ("a.vox", "RAW", "VOX_ADPCM")],
+)
+def test_formats_that_cannot_seek_are_read_to_their_end(
+    tmp_path: Path, name: str, kind: str, subtype: str
+) -> None:
+    with soundfile.SoundFile(tmp_path / name, "w", 8000, 1, subtype, format=kind) as file:
+        file.write(tone(8000, 1))
+    samples = load_audio(tmp_path / name)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(1, abs=0.05)
+    # A telephone's codec keeps the power of a tone, but not its shape.
+    assert float(np.sqrt(np.mean(np.square(samples)))) == pytest.approx(0.5 / np.sqrt(2), rel=0.2)
+
+
+@pytest.mark.parametrize("length", [0, 0x7FFFFFFF, 0xFFFFFFFF])
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_wav_whose_length_was_never_written_is_read_to_its_end(
+    tmp_path: Path, length: int, *, piped: bool
+) -> None:
+    file = tmp_path / "a.wav"
+    samples = np.random.default_rng(1).integers(-32_768, 32_768, 10_000).astype(np.int16)
+    soundfile.write(file, samples, SAMPLE_RATE)
+    content = bytearray(file.read_bytes())
+    at = content.index(b"data") + 4
+    content[at : at + 4] = length.to_bytes(4, "little")
+    file.write_bytes(content)
+    if piped:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pipe.write_bytes, args=(bytes(content),))
+        writer.start()
+        loaded = load_audio(pipe)
+        writer.join()
+    else:
+        loaded = load_audio(file)
+    assert np.array_equal(np.rint(loaded * 32_768), samples)
+
+
+def test_an_empty_wav_with_a_chunk_behind_its_data_holds_no_audio(tmp_path: Path) -> None:
+    file = tmp_path / "a.wav"
+    soundfile.write(file, np.zeros(0, np.int16), SAMPLE_RATE)
+    file.write_bytes(file.read_bytes() + b"LIST" + (4).to_bytes(4, "little") + b"INFO")
+    with pytest.raises(AudioFileError, match="holds no audio"):
+        load_audio(file)
+
+
+def test_channels_out_of_phase_do_not_cancel_each_other(tmp_path: Path) -> None:
+    voice = tone(SAMPLE_RATE, 1)
+    soundfile.write(tmp_path / "a.wav", np.stack([voice, -voice], axis=1), SAMPLE_RATE)
+    assert float(np.abs(load_audio(tmp_path / "a.wav")).max()) == pytest.approx(0.5, abs=0.01)
+
+
+def test_one_connected_channel_of_many_keeps_its_level(tmp_path: Path) -> None:
+    channels = np.zeros((SAMPLE_RATE, 8))
+    channels[:, 5] = tone(SAMPLE_RATE, 1)
+    soundfile.write(tmp_path / "a.wav", channels, SAMPLE_RATE)
+    assert float(np.abs(load_audio(tmp_path / "a.wav")).max()) == pytest.approx(0.5, abs=0.01)
+
+
+def test_two_like_channels_are_mixed(tmp_path: Path) -> None:
+    both = np.stack([tone(SAMPLE_RATE, 1), 0.5 * tone(SAMPLE_RATE, 1)], axis=1)
+    soundfile.write(tmp_path / "a.wav", both, SAMPLE_RATE)
+    assert float(np.abs(load_audio(tmp_path / "a.wav")).max()) == pytest.approx(0.375, abs=0.01)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from voice_daemon.audio import AudioSource
-from voice_daemon.audio.input import AudioInput, InputBack, InputLost, SilenceMeter, SystemClock
+from voice_daemon.audio.input import AudioInput, InputBack, InputLost, SystemClock
+from voice_daemon.audio.level import SilenceMeter
 from voice_daemon.errors import AudioDeviceError
 from voice_daemon.events import AudioBlock
 
@@ -94,7 +95,7 @@ def read_until(audio_input: AudioInput, kind: type, *, n_reads: int = 1000) -> o
     raise AssertionError(kind)
 
 
-def open_intake(clock: ManualClock, *sources: ScriptedSource) -> AudioInput:
+def open_input(clock: ManualClock, *sources: ScriptedSource) -> AudioInput:
     audio_input = AudioInput(one_after_another(*sources), stall_timeout_s=3, clock=clock.as_clock())
     audio_input.open()
     return audio_input
@@ -102,7 +103,7 @@ def open_intake(clock: ManualClock, *sources: ScriptedSource) -> AudioInput:
 
 def test_blocks_pass_and_count_on() -> None:
     clock = ManualClock()
-    audio_input = open_intake(clock, ScriptedSource(clock, [block(0), block(1280)]))
+    audio_input = open_input(clock, ScriptedSource(clock, [block(0), block(1280)]))
     assert [type(audio_input.read(1)), type(audio_input.read(1))] == [AudioBlock, AudioBlock]
     assert audio_input.end_sample == 2560
 
@@ -110,7 +111,7 @@ def test_blocks_pass_and_count_on() -> None:
 def test_a_pause_shorter_than_the_stall_timeout_is_no_loss() -> None:
     clock = ManualClock()
     source = ScriptedSource(clock, [block(0)])
-    audio_input = open_intake(clock, source)
+    audio_input = open_input(clock, source)
     audio_input.read(1)
     assert [audio_input.read(1), audio_input.read(1)] == [None, None]
     source.blocks.append(block(1280))
@@ -122,7 +123,7 @@ def test_a_stall_loses_the_input_and_a_new_source_brings_it_back() -> None:
     clock = ManualClock()
     first = ScriptedSource(clock, [block(0, SECOND)])
     second = ScriptedSource(clock, [block(0)], description="the new one")
-    audio_input = open_intake(clock, first, second)
+    audio_input = open_input(clock, first, second)
     audio_input.read(1)
     assert isinstance(read_until(audio_input, InputLost), InputLost)
     assert audio_input.source is None
@@ -134,7 +135,7 @@ def test_a_stall_loses_the_input_and_a_new_source_brings_it_back() -> None:
 def test_the_time_without_sound_is_a_gap_in_the_samples() -> None:
     clock = ManualClock()
     second = ScriptedSource(clock, [block(0)])
-    audio_input = open_intake(clock, ScriptedSource(clock, [block(0, SECOND)]), second)
+    audio_input = open_input(clock, ScriptedSource(clock, [block(0, SECOND)]), second)
     audio_input.read(1)
     before_s = clock.monotonic_s
     read_until(audio_input, InputBack)
@@ -148,7 +149,7 @@ def test_the_time_without_sound_is_a_gap_in_the_samples() -> None:
 def test_an_input_that_does_not_come_back_is_given_up_after_three_attempts() -> None:
     clock = ManualClock()
     gone = [ScriptedSource(clock, failure=no_device()) for _ in range(3)]
-    audio_input = open_intake(clock, ScriptedSource(clock), *gone)
+    audio_input = open_input(clock, ScriptedSource(clock), *gone)
     read_until(audio_input, InputLost)
     lost_s = clock.monotonic_s
     with pytest.raises(AudioDeviceError, match="no such device"):
@@ -159,7 +160,7 @@ def test_an_input_that_does_not_come_back_is_given_up_after_three_attempts() -> 
 def test_an_input_back_at_the_second_attempt_gets_three_more_the_next_time() -> None:
     clock = ManualClock()
     gone = ScriptedSource(clock, failure=no_device())
-    audio_input = open_intake(clock, ScriptedSource(clock), gone, ScriptedSource(clock), gone, gone)
+    audio_input = open_input(clock, ScriptedSource(clock), gone, ScriptedSource(clock), gone, gone)
     read_until(audio_input, InputLost)
     read_until(audio_input, InputBack)
     read_until(audio_input, InputLost)
@@ -173,14 +174,14 @@ def test_a_device_error_while_reading_loses_the_input_at_once() -> None:
             raise AudioDeviceError("mic.gone", f"unplugged within {timeout_s}", remedy="plug it in")
 
     clock = ManualClock()
-    audio_input = open_intake(clock, Torn(clock))
+    audio_input = open_input(clock, Torn(clock))
     assert audio_input.read(1) == InputLost("unplugged within 1")
 
 
 def test_a_machine_that_slept_reopens_its_input() -> None:
     clock = ManualClock()
     source = ScriptedSource(clock, [block(0), block(1280)])
-    audio_input = open_intake(clock, source, ScriptedSource(clock))
+    audio_input = open_input(clock, source, ScriptedSource(clock))
     audio_input.read(1)
     clock.wall_s += 3600
     lost = audio_input.read(1)
@@ -192,7 +193,7 @@ def test_a_machine_that_slept_reopens_its_input() -> None:
 
 def test_a_file_at_its_end_is_not_lost() -> None:
     clock = ManualClock()
-    audio_input = open_intake(clock, ScriptedSource(clock, exhausted=True))
+    audio_input = open_input(clock, ScriptedSource(clock, exhausted=True))
     assert [audio_input.read(1) for _ in range(5)] == [None] * 5
     assert audio_input.exhausted
 
@@ -259,7 +260,7 @@ def test_a_driver_that_hangs_while_it_is_waited_for_is_given_up() -> None:
 def test_an_input_that_is_opened_anew_goes_on_counting_and_stays_silent_until_sound() -> None:
     clock = ManualClock()
     silent = ScriptedSource(clock, [block(0, SECOND, value=0)])
-    audio_input = open_intake(clock, silent, ScriptedSource(clock, [block(0, SECOND, value=0)]))
+    audio_input = open_input(clock, silent, ScriptedSource(clock, [block(0, SECOND, value=0)]))
     audio_input.read(1)
     clock.advance(0.5)
     assert audio_input.reopen() is None
@@ -272,7 +273,7 @@ def test_an_input_that_is_opened_anew_goes_on_counting_and_stays_silent_until_so
 
 def test_an_input_that_cannot_be_opened_anew_is_lost() -> None:
     clock = ManualClock()
-    audio_input = open_intake(
+    audio_input = open_input(
         clock, ScriptedSource(clock, [block(0)]), ScriptedSource(clock, failure=no_device())
     )
     audio_input.read(1)
@@ -291,7 +292,7 @@ def test_the_first_opening_fails_with_the_sources_own_error() -> None:
 def test_closing_an_open_input_stops_it() -> None:
     clock = ManualClock()
     source = ScriptedSource(clock)
-    audio_input = open_intake(clock, source)
+    audio_input = open_input(clock, source)
     audio_input.close()
     audio_input.close()
     assert source.stops == 1
@@ -305,3 +306,13 @@ def test_only_exact_zeros_count_as_digital_silence() -> None:
     assert meter.silent_s == 0.5
     meter.feed(np.ones(1, np.int16))
     assert meter.silent_s == 0.0
+
+
+def test_sound_too_faint_to_hear_anything_in_is_measured_until_it_gets_louder() -> None:
+    meter = SilenceMeter()
+    hiss = np.resize(np.array([1, -1, 0], np.int16), SECOND)
+    meter.feed(hiss)
+    meter.feed(hiss)
+    assert (meter.silent_s, meter.faint_s) == (0.0, 2.0)
+    meter.feed(np.resize(np.array([30, -30], np.int16), 320))
+    assert meter.faint_s == 0.0

@@ -10,7 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from rigs.fake_portaudio import Device, PortAudio, at_desk, ramp, settings
-from voice_daemon.audio.microphone import SILENCE_DBFS, MicrophoneCapture
+from voice_daemon.audio.level import SILENCE_DBFS
+from voice_daemon.audio.microphone import MicrophoneCapture
 from voice_daemon.audio.portaudio import AudioDriver
 from voice_daemon.config import AudioSettings
 from voice_daemon.errors import AudioDeviceError
@@ -159,18 +160,6 @@ def test_the_level_is_relative_to_full_scale() -> None:
     desk.stream.deliver(np.zeros(6400, np.int16))
     desk.read_all()
     assert desk.mic.level_dbfs == SILENCE_DBFS
-
-
-def test_the_age_of_the_last_block_starts_over_with_every_block() -> None:
-    desk = at_desk()
-    waited_s = desk.mic.last_block_age_s
-    while desk.mic.last_block_age_s <= waited_s + 0.01:
-        pass
-    before_s = desk.mic.last_block_age_s
-    desk.stream.deliver(ramp(320))
-    assert desk.mic.last_block_age_s < before_s
-    desk.mic.stop()
-    assert desk.mic.last_block_age_s == 0.0
 
 
 def test_gain_is_applied() -> None:

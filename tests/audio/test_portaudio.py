@@ -69,3 +69,18 @@ def test_a_mac_without_a_microphone_is_told_that_it_has_none(
     monkeypatch.setattr("sys.platform", "darwin")
     with pytest.raises(AudioDeviceError, match="Mac mini has none built in"):
         find_device("default", ())
+
+
+@pytest.mark.parametrize("wanted", ["USB Mic#2", "usb mic#2", "2"])
+def test_of_two_inputs_of_one_name_either_can_be_chosen(wanted: str) -> None:
+    assert find_device(wanted, inputs("USB Mic", "Webcam", "USB Mic")).index == 2
+
+
+def test_a_name_of_two_inputs_is_refused_with_a_name_for_each() -> None:
+    with pytest.raises(AudioDeviceError, match="2 audio inputs") as caught:
+        find_device("USB Mic", inputs("USB Mic", "Webcam", "USB Mic"))
+    assert '"USB Mic#1", "Webcam", "USB Mic#2"' in caught.value.remedy
+
+
+def test_a_name_of_digits_goes_before_a_number() -> None:
+    assert find_device("0", inputs("Webcam", "0")).index == 1

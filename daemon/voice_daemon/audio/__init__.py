@@ -1,6 +1,6 @@
-"""Where audio comes from: what a microphone and a file have in common.
+"""Audio capture: the interface that a microphone and a file have in common.
 
-Declarations only, so that whoever needs one part of the package does not load the others.
+Declarations only, so that an importer of one part does not load the others.
 """
 
 from __future__ import annotations

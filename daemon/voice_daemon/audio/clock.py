@@ -1,6 +1,6 @@
-"""Where the live input stands right now, from the times at which its blocks arrived.
+"""The live clock estimates the input's newest sample from the times at which blocks arrived.
 
-Lag is measured against this clock. Knows nothing of devices: a source tells it what arrived.
+Lag is measured against this clock.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Audio files: replayed as if they were a microphone, or loaded whole.
 
-Reads whatever libsndfile reads (WAV, FLAC, Ogg, MP3, AIFF...), at any rate, with any number of
-channels. Knows nothing of what the audio is for.
+Reads all formats of libsndfile (WAV, FLAC, Ogg, MP3, AIFF...), at any rate, with any number of
+channels.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import select
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -58,7 +58,7 @@ class FileReplay:
 
     @property
     def description(self) -> str:
-        """What is played."""
+        """The file's description."""
         return self._file.description
 
     @property
@@ -123,6 +123,10 @@ _PIPE_MAX_BYTES: Final = 1 << 29
 """More than four hours at 16 kHz."""
 _PIECE_BYTES: Final = 1 << 16
 _SIGNAL_CHECK_S: Final = 0.25
+_HEADER_BYTES: Final = 1 << 12
+_UINT32_MAX: Final = (1 << 32) - 1
+MUCH_FAINTER: Final = 10 ** (-9 / 10)
+"""Of the loudest channel's power: the mix of three channels of which one is connected has less."""
 _FORMATS_REMEDY: Final = "give an audio file: WAV, FLAC, Ogg, MP3 or AIFF"
 
 
@@ -225,14 +229,40 @@ def decode(path: Path) -> Iterator[NDArray[np.float32]]:
     a damaged one. A WAV that was cut short is read as far as it goes, a pipe to its end first.
     """
     with _open(path) as file:
-        if file.frames == 0:
+        resampler = StreamResampler(file.samplerate)
+        downmix = Downmix()
+        n_frames = 0
+        while len(piece := _read_piece(file, path, at_s=n_frames / file.samplerate)):
+            n_frames += len(piece)
+            yield resampler.feed(downmix.feed(piece))
+        # Not by the header's count: formats that cannot seek, and recorders that were stopped
+        # hard, leave it wrong.
+        if not n_frames:
             raise AudioFileError(
                 "audio.no_samples", f"{path} holds no audio: it is 0 s long", remedy=_FORMATS_REMEDY
             )
-        resampler = StreamResampler(file.samplerate)
-        while len(mono := _read_mono(file, path)):
-            yield resampler.feed(mono)
         yield resampler.finish()
+
+
+class Downmix:
+    """Mixes channels by their mean, or takes the loudest where the mean is much fainter.
+
+    Channels out of phase cancel each other, and of many channels only one may be connected.
+    """
+
+    def __init__(self) -> None:
+        self._channel_energy: NDArray[np.float64] | float = 0.0
+        self._mix_energy = 0.0
+
+    def feed(self, piece: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take the next (n_frames, n_channels); return (n_frames,)."""
+        mix: NDArray[np.float32] = piece.mean(axis=1)
+        self._channel_energy = self._channel_energy + np.square(piece, dtype=np.float64).sum(axis=0)
+        self._mix_energy += float(np.square(mix, dtype=np.float64).sum())
+        loudest = int(np.argmax(self._channel_energy))
+        if self._mix_energy < MUCH_FAINTER * np.max(self._channel_energy):
+            return piece[:, loudest]
+        return mix
 
 
 class _OnwardFile(soundfile.SoundFile):  # type: ignore[misc] # soundfile has no types
@@ -248,17 +278,17 @@ class _OnwardFile(soundfile.SoundFile):  # type: ignore[misc] # soundfile has no
 
 def _open(path: Path) -> soundfile.SoundFile:
     try:
-        file = _OnwardFile(_source(path))
+        file = _OnwardFile(_completed(_source(path)))
     except OSError as error:
         raise AudioFileError(
             "audio.cannot_open",
             f"{path} cannot be opened: {error.strerror}",
             remedy="check the path and its permissions",
         ) from error
-    except soundfile.LibsndfileError as error:
+    except soundfile.SoundFileError as error:
         raise AudioFileError(
             "audio.not_audio",
-            f"{path} cannot be read as audio: {error.error_string.rstrip('.')}",
+            f"{path} cannot be read as audio: {_reason(error)}",
             remedy=_FORMATS_REMEDY,
         ) from error
     if not RATE_MIN_HZ <= file.samplerate <= RATE_MAX_HZ:
@@ -289,8 +319,78 @@ def _source(path: Path) -> Path | io.BytesIO:
     return io.BytesIO(content)
 
 
+def _completed(source: Path | io.BytesIO) -> Path | io.BufferedIOBase:
+    """Return a WAV whose length was never written with the length that it has, others as is.
+
+    A recorder that is stopped hard leaves 0 there. libsndfile then finds no audio.
+    """
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            header, n_bytes = file.read(_HEADER_BYTES), os.fstat(file.fileno()).st_size
+    else:
+        header, n_bytes = source.getvalue()[:_HEADER_BYTES], source.getbuffer().nbytes
+    at = _unwritten_length(header, n_bytes)
+    if at is None:
+        return source
+    patches = {4: n_bytes - 8, at: n_bytes - at - 4}
+    return io.BufferedReader(_PatchedFile(source, patches))
+
+
+def _unwritten_length(header: bytes, n_bytes: int) -> int | None:
+    """Return the place of the length of a WAV's data if that is 0 before more bytes, or None."""
+    if header[:4] != b"RIFF" or header[8:12] != b"WAVE":
+        return None
+    at = 12
+    while at + 8 <= len(header):
+        name, length = header[at : at + 4], int.from_bytes(header[at + 4 : at + 8], "little")
+        if name == b"data":
+            behind = header[at + 8 : at + 16]
+            # A WAV that is really empty may have another chunk behind its data.
+            is_chunk = behind[:4].isalnum() and int.from_bytes(behind[4:8], "little") <= n_bytes
+            return at + 4 if length == 0 and n_bytes > at + 8 and not is_chunk else None
+        at += 8 + length + length % 2
+    return None
+
+
+class _PatchedFile(io.RawIOBase):
+    """A file with some of its 32-bit numbers replaced as it is read; it is never written."""
+
+    def __init__(self, source: Path | io.BytesIO, patches: Mapping[int, int]) -> None:
+        super().__init__()
+        self._file = source.open("rb") if isinstance(source, Path) else source
+        self._patches = {
+            at: min(number, _UINT32_MAX).to_bytes(4, "little") for at, number in patches.items()
+        }
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override] # any buffer
+        first = self._file.tell()
+        view = memoryview(buffer)
+        n_read = self._file.readinto(view)
+        for at, number in self._patches.items():
+            for offset, byte in enumerate(number):
+                if first <= at + offset < first + n_read:
+                    view[at + offset - first] = byte
+        return n_read
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 def _read_through(pipe: io.FileIO) -> bytearray:
-    """Read to the end, or to one piece beyond `_PIPE_MAX_BYTES`; never deaf to Ctrl-C.
+    """Read to the end, or to one piece beyond `_PIPE_MAX_BYTES`; stays interruptible.
 
     A signal that comes just before a read that waits would not end it, so no read waits.
     """
@@ -305,21 +405,28 @@ def _read_through(pipe: io.FileIO) -> bytearray:
     return content
 
 
-def _read_mono(file: soundfile.SoundFile, path: Path) -> NDArray[np.float32]:
-    """Decode the next piece as (n,) float32 at the file's own rate; none at its end."""
-    at_s = file.tell() / file.samplerate
+def _read_piece(file: soundfile.SoundFile, path: Path, *, at_s: float) -> NDArray[np.float32]:
+    """Decode the next piece as (n, n_channels) float32 at the file's own rate; none at its end.
+
+    `at_s`: its place. The file is not asked, as some formats cannot tell.
+    """
     n_frames = max(1, file.samplerate // _PIECES_A_SECOND)
     try:
-        piece = file.read(n_frames, dtype="float32", always_2d=True)  # (n_frames, n_channels)
-    except soundfile.LibsndfileError as error:
+        piece = file.read(n_frames, dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as error:
         raise AudioFileError(
             "audio.damaged",
-            f"{path} is damaged after {at_s:.1f} s: {error.error_string.rstrip('.')}",
+            f"{path} is damaged after {at_s:.1f} s: {_reason(error)}",
             remedy="get the file again, or cut it before that place",
         ) from error
     # Not-a-number would spread through the resampler into everything after it.
-    mono: NDArray[np.float32] = np.nan_to_num(piece.mean(axis=1), nan=0.0, posinf=1.0, neginf=-1.0)
-    return mono
+    finite: NDArray[np.float32] = np.nan_to_num(piece, nan=0.0, posinf=1.0, neginf=-1.0)
+    return finite
+
+
+def _reason(error: soundfile.SoundFileError) -> str:
+    """Return libsndfile's words, without the file's name in front."""
+    return str(getattr(error, "error_string", error)).rstrip(".")
 
 
 def _blocks(pieces: Iterator[NDArray[np.float32]]) -> Iterator[AudioBlock]:

@@ -1,7 +1,7 @@
-"""Cuts whatever the audio source delivers into equal quanta, so that blocks leave no trace.
+"""The framer cuts blocks into equal frames, so that results do not depend on the block size.
 
-Owns the place in the input and what is done about lost audio: a short gap becomes silence,
-a long one a break. Knows nothing of what the audio is for.
+Owns the place in the input and the rule for lost audio: a short gap becomes silence, a long one
+a break.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ FRAME_SAMPLES = 256
 
 
 class Framer:
-    """Blocks of any size in (`take`), quanta of `FRAME_SAMPLES` out (`frames`)."""
+    """Blocks of any size in (`take`), frames of `FRAME_SAMPLES` out (`frames`)."""
 
     def __init__(self, *, max_gap_samples: int) -> None:
         self._max_gap_samples = max_gap_samples
         self._pending = np.zeros(0, np.int16)
         self._expected: int | None = None
-        self.gaps = 0
         self.lost_samples = 0
+        """Samples that the input never delivered."""
 
     @property
     def position(self) -> int | None:
-        """First sample not yet handed out in a quantum; None when no input is known."""
+        """First sample not yet handed out in a frame; None when no input is known."""
         return None if self._expected is None else self._expected - self._pending.size
 
     def take(self, block: AudioBlock) -> bool:
@@ -55,7 +55,7 @@ class Framer:
         return gap is None
 
     def frames(self) -> Iterator[AudioBlock]:
-        """Yield every whole quantum taken so far; the rest waits for the next block."""
+        """Yield every whole frame taken so far; the rest waits for the next block."""
         first = self.position
         if first is None:
             return
@@ -65,7 +65,7 @@ class Framer:
             yield AudioBlock(first + at, samples[at : at + FRAME_SAMPLES])
 
     def skip(self, block: AudioBlock) -> None:
-        """Pass over a block unheard, and forget what waited for a whole quantum."""
+        """Pass over a block unheard, and forget what waited for a whole frame."""
         self.forget()
         self._expected = block.first_sample + block.samples.size
 
@@ -75,7 +75,7 @@ class Framer:
         self._expected = None
 
     def forget(self) -> None:
-        """Zero what waited for a whole quantum, and drop it."""
+        """Zero what waited for a whole frame, and drop it."""
         self._pending[:] = 0
         self._pending = self._pending[:0]
 
@@ -91,6 +91,5 @@ class Framer:
                 remedy="this is a fault in the audio source: please report it with the log",
             )
         if gap:
-            self.gaps += 1
             self.lost_samples += gap
         return gap if gap <= self._max_gap_samples else None

@@ -1,7 +1,4 @@
-"""The audio input's life: opening, noticing that it stalled or that the machine slept, reopening.
-
-Knows nothing of wake words, sessions or MQTT, nor of what kind of source it keeps.
-"""
+"""The audio input opens a source, notices a stall or that the machine slept, and reopens it."""
 
 from __future__ import annotations
 
@@ -11,10 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from voice_daemon.audio import AudioSource
+from voice_daemon.audio.level import SilenceMeter, dbfs, power
 from voice_daemon.errors import AudioDeviceError
 from voice_daemon.events import SAMPLE_RATE, AudioBlock
 
@@ -31,7 +26,7 @@ SLEEP_JUMP_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class SystemClock:
-    """The clocks that an intake reads; tests pass their own."""
+    """The clocks that an audio input reads; tests pass their own."""
 
     monotonic: Callable[[], float] = field(default=time.monotonic)
     wall: Callable[[], float] = field(default=time.time)
@@ -56,8 +51,8 @@ class InputBack:
 class AudioInput:
     """One audio input as an unbroken count of samples, over any number of reopenings.
 
-    `new_source` makes an unopened source, `name_of` says what to call an open one. A source
-    starts counting at 0 each time; the intake adds what was before and the time without
+    `new_source` makes an unopened source, `name_of` names an open one. A source starts
+    counting at 0 each time; the input adds what was before and the time without
     sound, so that the loss is a gap.
     """
 
@@ -73,7 +68,7 @@ class AudioInput:
         self.silence = SilenceMeter()
         self._newest: tuple[AudioBlock, float] | None = None
         self.device = ""
-        """What the input is called; the last one's name while it is lost."""
+        """The input's name; the last one's while it is lost."""
         self._new_source = new_source
         self._name_of = name_of
         self._stall_timeout_s = stall_timeout_s
@@ -109,10 +104,7 @@ class AudioInput:
     def level_dbfs(self) -> float:
         """RMS of the newest block in dB of full scale; minus infinity is digital silence."""
         newest = self._newest
-        if newest is None or not newest[0].samples.any():
-            return -math.inf
-        power = float(np.mean(np.square(newest[0].samples, dtype=np.float64)))
-        return round(10 * math.log10(power / 32768**2), 1)
+        return -math.inf if newest is None else round(dbfs(power(newest[0].samples)), 1)
 
     @property
     def end_sample(self) -> int:
@@ -248,23 +240,3 @@ class AudioInput:
 
     def _skew_s(self) -> float:
         return self._clock.wall() - self._clock.monotonic()
-
-
-class SilenceMeter:
-    """How long the input has been exactly zero, which no microphone in a room is."""
-
-    def __init__(self) -> None:
-        self._zero_samples = 0
-
-    def feed(self, samples: NDArray[np.int16]) -> None:
-        """Count (n,) int16 samples; any sample that is not zero starts over."""
-        nonzero = np.flatnonzero(samples)
-        if len(nonzero):
-            self._zero_samples = len(samples) - 1 - int(nonzero[-1])
-        else:
-            self._zero_samples += len(samples)
-
-    @property
-    def silent_s(self) -> float:
-        """Seconds of digital silence up to now."""
-        return self._zero_samples / SAMPLE_RATE

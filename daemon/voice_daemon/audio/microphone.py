@@ -1,6 +1,6 @@
 """The microphone: PortAudio's callback, a bounded queue, and blocks at `SAMPLE_RATE`.
 
-Knows nothing of what is heard. The callback, on PortAudio's own thread, copies, puts and
+The callback, on PortAudio's own thread, copies, puts and
 counts; everything else happens where `read` is called.
 """
 
@@ -20,6 +20,7 @@ import structlog
 from numpy.typing import NDArray
 
 from voice_daemon.audio.clock import LiveClock
+from voice_daemon.audio.level import SILENCE_DBFS, dbfs, power
 from voice_daemon.audio.portaudio import (
     AudioDriver,
     InputDevice,
@@ -29,7 +30,7 @@ from voice_daemon.audio.portaudio import (
     process_driver,
     refresh,
 )
-from voice_daemon.audio.resample import BlockConverter, to_float
+from voice_daemon.audio.resample import BlockConverter
 from voice_daemon.config import AudioSettings
 from voice_daemon.errors import AudioDeviceError
 from voice_daemon.events import SAMPLE_RATE, AudioBlock
@@ -37,7 +38,7 @@ from voice_daemon.events import SAMPLE_RATE, AudioBlock
 
 @dataclass(frozen=True, slots=True)
 class CapturedBlock:
-    """What one callback delivered; samples are counted at the device's own rate."""
+    """Audio of one callback; samples are counted at the device's own rate."""
 
     first_sample: int
     samples: NDArray[np.int16]
@@ -85,8 +86,6 @@ __all__ = ["InputDevice", "MicrophoneCapture", "list_devices"]
 
 log = structlog.get_logger()
 
-SILENCE_DBFS: Final = -120.0
-"""The level of digital silence: minus infinity is no number to publish."""
 _BLOCK_MS: Final = 20
 _LEVEL_BLOCKS: Final = 20
 """The level is that of the last 0.4 s."""
@@ -112,7 +111,7 @@ class MicrophoneCapture:
         self._settings = settings
         self._driver = driver or process_driver()
         self._opened: _Opened | None = None
-        self._inbox = CallbackQueue(1)
+        self._callbacks = CallbackQueue(1)
         self._converter = BlockConverter(rate_hz=SAMPLE_RATE, gain_db=0)
         self._clock = LiveClock()
         self._powers: deque[float] = deque(maxlen=_LEVEL_BLOCKS)
@@ -143,39 +142,34 @@ class MicrophoneCapture:
     @property
     def dropped_samples(self) -> int:
         """Samples at `SAMPLE_RATE` that came while the queue was full, since `start`."""
-        return self._converter.at_output_rate(self._inbox.dropped_samples)
+        return self._converter.at_output_rate(self._callbacks.dropped_samples)
 
     @property
     def overflows(self) -> int:
         """How often PortAudio said that it lost audio, it does not say how much."""
-        return self._inbox.overflows
+        return self._callbacks.overflows
 
     @property
     def lost(self) -> bool:
         """True when the device ended the stream, as by being unplugged."""
-        return self._opened is not None and self._inbox.lost
-
-    @property
-    def last_block_age_s(self) -> float:
-        """Seconds since the device delivered anything, or since `start`; 0 while not open."""
-        return 0.0 if self._opened is None else time.monotonic() - self._inbox.arrived_at_s
+        return self._opened is not None and self._callbacks.lost
 
     @property
     def level_dbfs(self) -> float:
         """Root mean square of the last 0.4 s read, in dB below full scale; -120 is silence."""
         powers = tuple(self._powers)
         mean = sum(powers) / len(powers) if powers else 0.0
-        return max(SILENCE_DBFS, 10 * math.log10(mean)) if mean else SILENCE_DBFS
+        return dbfs(mean, floor=SILENCE_DBFS)
 
     def start(self) -> None:
         """Open the device, counting from 0; raises `AudioDeviceError`."""
         self.stop()
-        self._inbox = CallbackQueue(max(1, math.ceil(self._settings.queue_max_ms / _BLOCK_MS)))
+        self._callbacks = CallbackQueue(max(1, math.ceil(self._settings.queue_max_ms / _BLOCK_MS)))
         self._clock = LiveClock()
         self._powers.clear()
         self._overflows_to_tell = 1
         opened = self._driver.call(
-            lambda portaudio: _open(portaudio, self._settings.device, self._inbox),
+            lambda portaudio: _open(portaudio, self._settings.device, self._callbacks),
             timeout_s=_OPEN_TIMEOUT_S,
             too_late=_close,
         )
@@ -190,14 +184,15 @@ class MicrophoneCapture:
         where it stood still: what comes afterwards does not go on where the audio ended.
         """
         deadline_s = time.monotonic() + timeout_s
-        while (arrival := self._next_arrival(deadline_s)) is not None:
-            self._refuse_a_standstill(arrival)
-            end_sample = self._converter.at_output_rate(arrival.first_sample + len(arrival.samples))
-            self._clock.observe(end_sample, arrived_at_s=arrival.arrived_at_s)
-            block = self._converter.feed(arrival.first_sample, arrival.samples)
+        while (captured := self._next_block(deadline_s)) is not None:
+            self._refuse_a_standstill(captured)
+            end_at_device_rate = captured.first_sample + len(captured.samples)
+            end_sample = self._converter.at_output_rate(end_at_device_rate)
+            self._clock.observe(end_sample, arrived_at_s=captured.arrived_at_s)
+            block = self._converter.feed(captured.first_sample, captured.samples)
             if block is not None:
                 self._tell_of_overflows()
-                self._powers.append(float(np.mean(np.square(to_float(block.samples)))))
+                self._powers.append(power(block.samples))
                 return block
         return None
 
@@ -211,50 +206,50 @@ class MicrophoneCapture:
         except AudioDeviceError as error:
             log.warning("mic.close_failed", device=opened.device.name, reason=error.message)
 
-    def _refuse_a_standstill(self, arrival: CapturedBlock) -> None:
+    def _refuse_a_standstill(self, captured: CapturedBlock) -> None:
         """Raise when nothing came for longer than a stall, without anybody waiting for it.
 
         So it is when this process was stopped: nobody counts the audio of that time, and a command
         from before it would go on after it as if nothing had been.
         """
-        if arrival.after_s >= self._settings.stall_timeout_s:
+        if captured.after_s >= self._settings.stall_timeout_s:
             raise AudioDeviceError(
                 "audio.stood_still",
-                f"{self.description} delivered nothing for {arrival.after_s:.1f} s",
+                f"{self.description} delivered nothing for {captured.after_s:.1f} s",
                 remedy="it is opened again; the device or the machine stood still",
             )
 
     def _tell_of_overflows(self) -> None:
         """Log that PortAudio lost audio; of many times the 1st, 2nd, 4th and so on."""
-        so_far = self._inbox.overflows
+        so_far = self._callbacks.overflows
         if so_far >= self._overflows_to_tell:
             self._overflows_to_tell = 2 * so_far
             log.warning("mic.overflow", so_far=so_far, remedy=_OVERFLOW_REMEDY)
 
-    def _next_arrival(self, deadline_s: float) -> CapturedBlock | None:
+    def _next_block(self, deadline_s: float) -> CapturedBlock | None:
         try:
-            arrival = self._inbox.queue.get(timeout=max(0.0, deadline_s - time.monotonic()))
+            captured = self._callbacks.queue.get(timeout=max(0.0, deadline_s - time.monotonic()))
         except queue.Empty:
-            arrival = None
-        if arrival is None and self.lost and self._inbox.queue.empty():
+            captured = None
+        if captured is None and self.lost and self._callbacks.queue.empty():
             raise AudioDeviceError(
                 "audio.lost",
                 f"{self.description} stopped delivering audio",
                 remedy="check that it is plugged in; it is opened again when it is back",
             )
-        return arrival
+        return captured
 
 
-def _open(portaudio: Any, wanted: str, inbox: CallbackQueue) -> _Opened:  # noqa: ANN401 - no types
+def _open(portaudio: Any, wanted: str, callbacks: CallbackQueue) -> _Opened:  # noqa: ANN401 - no types
     """Open an input and start it; if that fails, once more after looking for devices again."""
     try:
-        return _open_once(portaudio, wanted, inbox)
+        return _open_once(portaudio, wanted, callbacks)
     except AudioDeviceError:
         refresh(portaudio)
-    return _open_once(portaudio, wanted, inbox)
+    return _open_once(portaudio, wanted, callbacks)
 
 
-def _open_once(portaudio: Any, wanted: str, inbox: CallbackQueue) -> _Opened:  # noqa: ANN401 - no types
+def _open_once(portaudio: Any, wanted: str, callbacks: CallbackQueue) -> _Opened:  # noqa: ANN401 - no types
     device = find_device(wanted, input_devices(portaudio))
     try:
         channels, rate_hz = _choose_format(portaudio, device)
@@ -264,8 +259,8 @@ def _open_once(portaudio: Any, wanted: str, inbox: CallbackQueue) -> _Opened:  #
             channels=channels,
             dtype="int16",
             blocksize=rate_hz * _BLOCK_MS // 1000,
-            callback=inbox.on_audio,
-            finished_callback=inbox.on_finished,
+            callback=callbacks.on_audio,
+            finished_callback=callbacks.on_finished,
         )
         try:
             stream.start()

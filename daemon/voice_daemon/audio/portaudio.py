@@ -1,8 +1,8 @@
-"""Calls into PortAudio: which inputs there are, and no waiting for a driver that hangs.
+"""Calls into PortAudio: the list of inputs, and no waiting for a driver that hangs.
 
 PortAudio blocks for half a minute or for ever when a driver hangs, and its calls must not run
 beside one another. So one thread of the process makes every call, and whoever wants one waits
-only as long as it said. Knows nothing of what is done with the audio.
+only as long as it said.
 """
 
 from __future__ import annotations
@@ -141,13 +141,21 @@ def input_devices(portaudio: Any) -> tuple[InputDevice, ...]:  # noqa: ANN401 - 
     )
 
 
+def selectable_names(devices: Sequence[InputDevice]) -> tuple[str, ...]:
+    """Return a name for each input that `find_device` finds it by: the second "Mic" is "Mic#2"."""
+    names = [device.name for device in devices]
+    return tuple(
+        f"{name}#{names[: place + 1].count(name)}" if names.count(name) > 1 else name
+        for place, name in enumerate(names)
+    )
+
+
 def find_device(wanted: str, devices: Sequence[InputDevice]) -> InputDevice:
     """Return the input that `audio.device` names; raises `AudioDeviceError`.
 
-    "default" is the system's default input. Any other value is a part of exactly one input's
-    name, or the whole of it, in upper or lower case.
+    "default" is the system's default input. Any other value is a name of `selectable_names`, a
+    device's number, or a part of exactly one input's name; in upper or lower case.
     """
-    names = ", ".join(f'"{device.name}"' for device in devices)
     if not devices:
         raise AudioDeviceError(
             "audio.no_input", "there is no audio input", remedy=_no_input_remedy()
@@ -156,15 +164,27 @@ def find_device(wanted: str, devices: Sequence[InputDevice]) -> InputDevice:
         found = [device for device in devices if device.is_default]
         problem = "the system has no default audio input"
     else:
-        found = [device for device in devices if wanted.lower() in device.name.lower()]
-        whole = [device for device in found if wanted.lower() == device.name.lower()]
-        found = whole or found
+        found = _named(wanted.lower(), devices)
         problem = f'{len(found) or "no"} audio inputs are named like "{wanted}"'
     if len(found) != 1:
+        names = ", ".join(f'"{name}"' for name in selectable_names(devices))
         raise AudioDeviceError(
             "audio.no_such_device", problem, remedy=f"set audio.device to one of {names}"
         )
     return found[0]
+
+
+def _named(wanted: str, devices: Sequence[InputDevice]) -> list[InputDevice]:
+    """Find inputs by the most exact rule that finds any."""
+    selectable = zip(selectable_names(devices), devices, strict=True)
+    rules = (
+        [device for device in devices if device.name.lower() == wanted],
+        [device for name, device in selectable if name.lower() == wanted],
+        # After the names: one may be all digits.
+        [device for device in devices if str(device.index) == wanted],
+        [device for device in devices if wanted in device.name.lower()],
+    )
+    return next((found for found in rules if found), [])
 
 
 def _no_input_remedy() -> str:

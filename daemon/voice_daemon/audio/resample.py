@@ -1,6 +1,6 @@
-"""Sample rate, gain and sample format: from what an input delivers to int16 at `SAMPLE_RATE`.
+"""Sample rate, gain and sample format: from a device's own to int16 at `SAMPLE_RATE`.
 
-Streaming and in constant memory. Knows nothing of where the samples come from.
+Streaming and in constant memory.
 """
 
 from __future__ import annotations

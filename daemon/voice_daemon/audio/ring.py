@@ -1,7 +1,4 @@
-"""The newest stretch of the input, by absolute sample index.
-
-Knows nothing of devices, sessions or time.
-"""
+"""A ring buffer of the newest audio, by absolute sample index."""
 
 from __future__ import annotations
 

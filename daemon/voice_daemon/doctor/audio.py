@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from voice_daemon.audio.input import SilenceMeter
+from voice_daemon.audio.level import SilenceMeter
 from voice_daemon.audio.microphone import MicrophoneCapture
 from voice_daemon.audio.portaudio import find_device, list_devices
 from voice_daemon.config import AsrSettings, AudioSettings, WakeSettings

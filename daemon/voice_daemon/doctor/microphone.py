@@ -6,21 +6,24 @@ configuration.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voice_daemon.audio.level import FAINT_DBFS, SILENCE_DBFS, dbfs
 from voice_daemon.endpoint.vad import VoiceActivityDetector
 from voice_daemon.events import SAMPLE_RATE
 
-SILENCE_DBFS: Final = -120.0
-"""Stands for a power of zero."""
 PERMISSION_REMEDY: Final = (
     "macOS: System Settings > Privacy & Security > Microphone, allow the program that hears (for "
     "this test the terminal); else look for a mute switch, or choose another audio.device"
+)
+
+FAINT_REMEDY: Final = (
+    "look for a mute switch on the microphone, check its cable, and the input's volume in the "
+    "system's settings"
 )
 
 _FULL_SCALE: Final = 32_767
@@ -147,6 +150,9 @@ def findings(report: MicReport, *, gain_db: float = 0.0) -> tuple[MicrophoneFind
     if report.zero_share == 1:
         silent = f"{report.seconds:.1f} s of digital silence"
         return (MicrophoneFinding("mic.silent", silent, PERMISSION_REMEDY),)
+    if report.level_dbfs < FAINT_DBFS and report.speech_dbfs is None:
+        faint = f"almost nothing arrives: {report.level_dbfs:.0f} dBFS; is it muted?"
+        return (MicrophoneFinding("mic.faint", faint, FAINT_REMEDY),)
     found = (*_distortions(report), *_speech(report, gain_db=gain_db))
     return tuple(finding for finding in found if finding is not None)
 
@@ -200,4 +206,4 @@ def _speech(report: MicReport, *, gain_db: float) -> tuple[MicrophoneFinding | N
 
 
 def _decibels(power: float) -> float:
-    return max(SILENCE_DBFS, 10 * math.log10(power)) if power > 0 else SILENCE_DBFS
+    return dbfs(power, floor=SILENCE_DBFS)

@@ -17,9 +17,10 @@ import structlog
 
 from voice_daemon.audio.file import FileReplay
 from voice_daemon.audio.input import AudioInput, InputBack, InputLost
+from voice_daemon.audio.level import FAINT_DBFS
 from voice_daemon.config import Settings
 from voice_daemon.errors import Problem, VoiceDaemonError, crash
-from voice_daemon.events import AudioBlock, Event, TranscriptFinal
+from voice_daemon.events import AudioBlock, ErrorRaised, Event, TranscriptFinal
 from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.runtime.microphone import CODES as MICROPHONE_PROBLEMS
 from voice_daemon.runtime.microphone import MicrophoneWatch
@@ -64,6 +65,11 @@ class RequestQueue:
 
 log = structlog.get_logger()
 
+FAINT_ALARMS: Final = 10
+"""Multiplies `silence_alarm_s`: sound too faint to hear anything in is told much later."""
+FAINT_REMEDY: Final = (
+    "look for a mute switch on the microphone, or raise the input's volume: daemonctl test-mic"
+)
 READ_TIMEOUT_S: Final = 0.1
 """How long a request may wait while there is no audio."""
 BETWEEN_TURNS_S: Final = 0.001
@@ -143,6 +149,7 @@ class Worker:
         self._ended = threading.Event()
         self._engine: Engine | None = None
         self._faults_in_a_row = 0
+        self._faint_told = False
         self._last_fault: TranscriberError | None = None
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
@@ -276,6 +283,19 @@ class Worker:
             lost = self._audio_input.reopen()
             if lost is not None:
                 self._lose(engine, lost)
+        if not found.problems:
+            self._warn_of_faint_input(alarm_s)
+
+    def _warn_of_faint_input(self, alarm_s: float) -> None:
+        """Warn once that nothing can be heard: a quiet night is no fault, so it is no problem."""
+        faint_s = self._audio_input.silence.faint_s
+        if faint_s < FAINT_ALARMS * alarm_s:
+            self._faint_told = self._faint_told and faint_s > 0
+        elif not self._faint_told:
+            self._faint_told = True
+            message = f"nothing louder than {FAINT_DBFS:g} dBFS for {faint_s:.0f} s; is it muted?"
+            log.warning("mic.faint", reason=message, remedy=FAINT_REMEDY)
+            self._publisher.error(ErrorRaised("mic.faint", message, FAINT_REMEDY))
 
     def _publish(self, engine: Engine, events: list[Event]) -> None:
         """Publish events; raises when the recogniser fails again and again."""
