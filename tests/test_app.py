@@ -213,7 +213,7 @@ def test_a_fault_on_the_main_thread_ends_everything_in_order(
     app = make_app(mosquitto_port, Input(EndlessRoom))
 
     def fail() -> None:
-        if app.publisher.picture().state is State.IDLE:
+        if app.publisher.snapshot().state is State.IDLE:
             raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(app, "_housekeeping", fail)

@@ -30,21 +30,16 @@ from voice_daemon.audio.file import FileReplay
 from voice_daemon.audio.input import AudioInput
 from voice_daemon.config import Settings
 from voice_daemon.control.server import ControlServer
-from voice_daemon.errors import BrokerError, VoiceDaemonError, crash, exit_code
+from voice_daemon.errors import BrokerError, Problem, VoiceDaemonError, crash, exit_code
 from voice_daemon.events import EndReason
 from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
 from voice_daemon.mqtt.arbitration import MqttPeers, claims_filter
 from voice_daemon.mqtt.client import MqttClient
-from voice_daemon.mqtt.messages import (
-    Command,
-    MqttMessage,
-    Topics,
-    availability,
-    default_client_id,
-    error_event,
-    health_message,
-)
+from voice_daemon.mqtt.commands import Command
+from voice_daemon.mqtt.messages import availability, error_event, health_message
 from voice_daemon.mqtt.publisher import Publisher
+from voice_daemon.mqtt.router import Listener
+from voice_daemon.mqtt.topics import MqttMessage, Topics, default_client_id
 from voice_daemon.runtime.commands import CommandHandler
 from voice_daemon.runtime.live_settings import LiveSettings, device_of, info_of
 from voice_daemon.runtime.live_view import LiveView
@@ -264,6 +259,13 @@ class Daemon:
         """Pass an MQTT command on; raises `CommandError` when it cannot be carried out."""
         self.commands.on_command(command)
 
+    def on_mqtt_problem(self, code: str, problem: Problem | None) -> None:
+        """Raise a problem of the MQTT client, or take it back: None."""
+        if problem is None:
+            self.publisher.clear_problem(code)
+        else:
+            self.publisher.raise_problem(code, problem)
+
     def on_claim(self, topic: str, payload: bytes) -> None:
         """Pass another device's claim to a wake word on."""
         self.peers.on_message(topic, payload)
@@ -351,7 +353,7 @@ class Daemon:
         """Report every minute, and at once when a problem of the microphone comes or goes."""
         if not self.worker.engine_ready:
             return
-        problems = self.publisher.picture().problems
+        problems = self.publisher.snapshot().problems
         mic_problems = tuple(code for code, problem in problems.items() if problem.part == "mic")
         if now_s >= self._health_due_s or mic_problems != self._mic_problems:
             self._health_due_s = now_s + HEALTH_EVERY_S
@@ -415,7 +417,7 @@ class Daemon:
         return BrokerError(
             "mqtt.undelivered",
             f"{n_lost} messages were not delivered to {status.url}, "
-            f"finals among them: {status.finals_lost}",
+            f"finals among them: {status.finals_lost + status.finals_unconfirmed}",
             remedy=status.last_error.message if status.last_error else "is the broker running?",
         )
 
@@ -432,14 +434,19 @@ class Daemon:
 def _build_mqtt(settings: Settings, topics: Topics, *, daemon: Daemon) -> MqttClient:
     """Build the client; it calls back only once it is started, when all parts are there."""
     home = settings.homeassistant
+    listeners = []
+    if home.discovery:
+        listeners.append(Listener(home.status_topic, daemon.homeassistant.on_status))
+    if settings.arbitration.enabled:
+        listeners.append(Listener(claims_filter(topics), daemon.on_claim, live_only=True))
     return MqttClient(
         settings.mqtt,
         client_id=settings.mqtt.client_id or default_client_id(settings.node_id),
         topics=topics,
         on_command=daemon.on_command,
         announce=daemon.on_connect,
-        listeners={home.status_topic: daemon.homeassistant.on_status} if home.discovery else {},
-        live={claims_filter(topics): daemon.on_claim} if settings.arbitration.enabled else {},
+        listeners=listeners,
+        on_problem=daemon.on_mqtt_problem,
     )
 
 
@@ -448,7 +455,11 @@ def _build_peers(topics: Topics, mqtt: MqttClient, publisher: Publisher) -> Mqtt
         topics=topics,
         publish=mqtt.publish,
         is_connected=lambda: mqtt.status().connected,
-        has_problem=lambda: bool(publisher.picture().problems),
+        # What is wrong between us and the broker makes us hear no worse.
+        has_problem=lambda: any(
+            problem.part != "mqtt" for problem in publisher.snapshot().problems.values()
+        ),
+        on_twin=mqtt.report_twin,
     )
 
 

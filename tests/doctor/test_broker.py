@@ -218,7 +218,7 @@ def test_the_rules_that_the_remedy_names_suffice(
     ("rules", "why"),
     [
         (f"topic read voice/{NODE}/#", "was refused"),
-        (f"topic write voice/{NODE}/#", "does not come back"),
+        (f"topic write voice/{NODE}/#", "not delivered back"),
         (f"topic deny {AVAILABILITY}\n{FULL_RULES}", f"publishing on {AVAILABILITY} was refused"),
         ("topic readwrite voice/other/#", f"publishing on voice/{NODE}/doctor was refused"),
     ],

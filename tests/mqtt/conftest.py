@@ -10,7 +10,7 @@ import pytest
 
 from rigs.brokers import Gate, Mosquitto, Observer
 from support.mqtt_clients import TOPICS, Daemon, settings_for
-from voice_daemon.mqtt.messages import Topics
+from voice_daemon.mqtt.topics import Topics
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def start_daemon() -> Iterator[Callable[..., Daemon]]:
     def start(port: int, **changes: Any) -> Daemon:  # noqa: ANN401 - any setting
         of_daemon = {
             name: changes.pop(name)
-            for name in ("announcements", "on_command", "patience", "client_id")
+            for name in ("announcements", "on_command", "timeouts", "client_id")
             if name in changes
         }
         daemon = Daemon(settings_for(port, **changes), **of_daemon)

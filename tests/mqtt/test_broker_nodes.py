@@ -11,7 +11,7 @@ import pytest
 
 from rigs.brokers import HOST, Mosquitto, Observer, eventually, free_port
 from support.mqtt_clients import TOPICS, Daemon
-from voice_daemon.mqtt.messages import Leaf, MqttMessage
+from voice_daemon.mqtt.topics import Leaf, MqttMessage
 
 AVAILABILITY = TOPICS.path(Leaf.AVAILABILITY)
 STATE = MqttMessage(TOPICS.path(Leaf.STATE), b"idle", retain=True)
@@ -124,7 +124,7 @@ def test_what_somebody_else_says_of_us_is_put_right(
     daemon = start_daemon(broker.port)
     with contextlib.closing(Observer(broker.port)) as observer:
         observer.wait(AVAILABILITY, b"online")
-        eventually(lambda: daemon.client._has_come_back, "it has heard itself")
+        eventually(lambda: daemon.client._online_returned, "it has heard itself")
         observer.publish(AVAILABILITY, b"offline", retain=True)
         eventually(
             lambda: observer.on(AVAILABILITY)[-2:] == [b"offline", b"online"], "it contradicts"

@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from rigs.brokers import DEADLINE_S, Mosquitto, Observer, eventually
+from rigs.brokers import DEADLINE_S, Gate, Mosquitto, Observer, eventually
 from support.mqtt_clients import AVAILABILITY, FINAL, ROOT, StartDaemon, final, sessions
 from support.transcripts import final_of
 from voice_daemon.events import (
@@ -28,25 +28,29 @@ from voice_daemon.events import (
     TranscriptPartial,
     WakeDetected,
 )
-from voice_daemon.mqtt.messages import Info, Topics, for_event, info_message, state_message
+from voice_daemon.mqtt.messages import Info, for_event, info_message, state_message
+from voice_daemon.mqtt.topics import Topics
 
 
-def test_it_says_online_and_who_it_is_before_anything_else(
+def test_it_says_online_then_what_waited_then_who_it_is(
     broker: Mosquitto, observer: Observer, start_daemon: StartDaemon, topics: Topics
 ) -> None:
     info = info_message(Info("0.1.0", "tiny.en", ("hey_jarvis",), "mic"), topics=topics)
     idle = state_message(State.IDLE, topics=topics)
-    daemon = start_daemon(broker.port, announcements=(info, idle))
+    gate = Gate(broker.port)
+    daemon = start_daemon(gate.port, announcements=(info, idle))
     daemon.client.publish(final(topics, "s1"))
-    observer.wait(FINAL)
+    gate.open()
+    observer.wait(f"{ROOT}/state")
     assert [message.topic for message in observer.seen] == [
         AVAILABILITY,
+        FINAL,
         f"{ROOT}/info",
         f"{ROOT}/state",
-        FINAL,
     ]
     assert observer.on(AVAILABILITY) == [b"online"]
     assert daemon.client.status().protocol == "5"
+    gate.shut()
 
 
 def test_the_whole_picture_is_retained_and_events_are_not(

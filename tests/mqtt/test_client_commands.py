@@ -8,7 +8,8 @@ import pytest
 
 from rigs.brokers import Mosquitto, Observer, eventually
 from support.mqtt_clients import AVAILABILITY, ROOT, StartDaemon
-from voice_daemon.mqtt.messages import Command, Kind, Topics, response_message
+from voice_daemon.mqtt.commands import Command, Kind, response_message
+from voice_daemon.mqtt.topics import Topics
 
 
 def test_commands_and_settings_are_heard(

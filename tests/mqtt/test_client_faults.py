@@ -16,7 +16,8 @@ from rigs.brokers import Mosquitto, Observer, eventually, free_port, password_pr
 from support.mqtt_clients import AVAILABILITY, FINAL, MakeBroker, StartDaemon, final, settings_for
 from voice_daemon.events import ErrorRaised
 from voice_daemon.mqtt.client import MqttClient
-from voice_daemon.mqtt.messages import Topics, for_event
+from voice_daemon.mqtt.messages import for_event
+from voice_daemon.mqtt.topics import Topics
 
 
 def test_a_client_without_file_descriptors_says_so_and_connects_once_it_has_some(

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from rigs.brokers import HOST, Observer, eventually, free_port
 from support.mqtt_clients import AVAILABILITY, FINAL, StartDaemon, final
 from voice_daemon.demo.broker import AmqttBroker
-from voice_daemon.mqtt.messages import Topics
+from voice_daemon.mqtt.topics import Topics
 
 
 def test_a_wrong_password_is_known_by_mqtt_311_too(

@@ -16,7 +16,8 @@ from rigs.brokers import HOST, Mosquitto, Observer, eventually
 from support.mqtt_clients import AVAILABILITY, TOPICS, StartDaemon, final
 from voice_daemon.mqtt.connection import Connection, Protocol, SelfPipe, Target
 from voice_daemon.mqtt.errors import LinkError
-from voice_daemon.mqtt.messages import MqttMessage, Topics, availability
+from voice_daemon.mqtt.messages import availability
+from voice_daemon.mqtt.topics import MqttMessage, Topics
 
 WELCOME = b"\x20\x03\x00\x00\x00"
 COMMAND = b"voice/den/cmd/listen"
@@ -97,17 +98,17 @@ def nonsense(dice: random.Random) -> bytes:
 
 def test_nonsense_from_a_broker_ends_the_connection_and_is_no_fault_of_ours() -> None:
     dice, n_connections = random.Random(2026), 1500  # noqa: S311 - no secret
-    waker, will = SelfPipe(), availability(TOPICS, online=False)
+    self_pipe, will = SelfPipe(), availability(TOPICS, online=False)
     with MadBroker(*(nonsense(dice) for _ in range(n_connections)), hangs_up=True) as mad:
         for _ in range(n_connections):
             target = Target(HOST, mad.port, "den", keepalive_s=60)
-            link = Connection(target, Protocol.V5, will=will, waker=waker)
+            link = Connection(target, Protocol.V5, will=will, self_pipe=self_pipe)
             with pytest.raises(LinkError):  # noqa: PT012 - it may come at any step
                 link.open(connect_timeout_s=5, answer_timeout_s=5, cancelled=lambda: False)
                 while True:
                     link.step(5)
             link.abort()
-    waker.close()
+    self_pipe.close()
 
 
 def test_a_fault_of_the_client_is_named_by_its_place_and_not_by_its_words(

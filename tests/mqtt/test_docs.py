@@ -21,8 +21,8 @@ from support.mqtt_clients import settings_for
 from tools.asyncapi.catalogue import AT, EVENTS, SETTINGS, TOPICS, VERBS, sent
 from tools.asyncapi.reader import Reader
 from voice_daemon.mqtt.client import MqttClient
-from voice_daemon.mqtt.commands import Kind, parse_command
-from voice_daemon.mqtt.messages import Command, for_event
+from voice_daemon.mqtt.commands import Command, Kind, parse_command
+from voice_daemon.mqtt.messages import for_event
 from voice_daemon.mqtt.topics import Leaf
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -143,7 +143,7 @@ def test_the_access_rules_of_the_page_are_enough(tmp_path: Path) -> None:
         guest.publish(TOPICS.command("listen"), b"")
         guest.publish(TOPICS.setting("mute"), b"ON")
         eventually(lambda: len(commands) == 2, f"every command is heard: {commands}")
-        eventually(lambda: client._has_come_back, "it hears its own availability")
+        eventually(lambda: client._online_returned, "it hears its own availability")
         assert client.status().last_error is None
     finally:
         guest.close()

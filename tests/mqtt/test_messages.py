@@ -30,7 +30,9 @@ from voice_daemon.events import (
 )
 from voice_daemon.mqtt import messages
 from voice_daemon.mqtt.arbitration import claim_message
-from voice_daemon.mqtt.messages import Command, Health, Info, MqttMessage, Topics
+from voice_daemon.mqtt.commands import Command, response_message
+from voice_daemon.mqtt.messages import Health, Info
+from voice_daemon.mqtt.topics import MqttMessage, Topics
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "mqtt"
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
@@ -54,6 +56,7 @@ HEALTH = Health(
     failed=1,
     stood_down=2,
     finals_lost=0,
+    finals_unconfirmed=0,
     dropped_audio_ms=0,
     mqtt_reconnects=1,
     mqtt_dropped=3,
@@ -105,7 +108,7 @@ def test_every_kind_of_event_is_published_or_stays_inside_on_purpose() -> None:
 
 
 def test_the_retained_picture_is_published_exactly_so() -> None:
-    info = Info("0.1.0", "tiny.en", ("hey_jarvis", "alexa"), "Anker PowerConf")
+    info = Info("0.1.0", "tiny.en", ("hey_jarvis", "alexa"), "Anker PowerConf", instance="5f0c21ab")
     assert_golden(messages.info_message(info, topics=TOPICS), "info")
     assert_golden(messages.health_message(HEALTH, topics=TOPICS, at=AT), "health")
     assert_golden(messages.availability(TOPICS, online=True), "online")
@@ -117,11 +120,11 @@ def test_the_retained_picture_is_published_exactly_so() -> None:
 
 def test_a_response_echoes_the_transaction() -> None:
     command = Command("listen", "t-1")
-    answer = messages.response_message(command, topics=TOPICS, data={"session_id": "s1"})
+    answer = response_message(command, topics=TOPICS, data={"session_id": "s1"})
     assert_golden(answer, "response_ok")
     mistyped = Command("lisen", 7)
     error = mistyped.unknown(("listen", "cancel", "health"))
-    assert_golden(messages.response_message(mistyped, topics=TOPICS, error=error), "response_error")
+    assert_golden(response_message(mistyped, topics=TOPICS, error=error), "response_error")
 
 
 def test_at_is_utc_whatever_zone_it_was_given_in() -> None:

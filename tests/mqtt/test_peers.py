@@ -9,7 +9,7 @@ import pytest
 
 from voice_daemon.events import Claim, Stage
 from voice_daemon.mqtt.arbitration import MAX_WAITING, MqttPeers, claim_message, claims_filter
-from voice_daemon.mqtt.router import CommandRouter
+from voice_daemon.mqtt.router import CommandRouter, Listener
 from voice_daemon.mqtt.topics import MqttMessage, Topics
 from voice_daemon.wake.arbitration import Participation
 
@@ -94,12 +94,14 @@ def test_a_flood_waits_for_nobody() -> None:
 
 def test_a_retained_claim_is_from_the_past() -> None:
     others, _ = peers()
-    reception = CommandRouter(
-        TOPICS, lambda _: None, live={claims_filter(TOPICS): others.on_message}
+    router = CommandRouter(
+        TOPICS,
+        lambda _: None,
+        listeners=[Listener(claims_filter(TOPICS), others.on_message, live_only=True)],
     )
     said = message(claim())
-    assert claims_filter(TOPICS) in reception.filters
-    assert reception.receive(said.topic, said.payload, retain=True, at=AT) == ()
+    assert claims_filter(TOPICS) in router.filters
+    assert router.receive(said.topic, said.payload, retain=True, at=AT) == ()
     assert others.receive() == []
-    reception.receive(said.topic, said.payload, retain=False, at=AT)
+    router.receive(said.topic, said.payload, retain=False, at=AT)
     assert others.receive() == [(claim(), 0)]

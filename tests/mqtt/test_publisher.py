@@ -20,8 +20,9 @@ from voice_daemon.events import (
     StateChanged,
     WakeDetected,
 )
-from voice_daemon.mqtt.messages import Info, MqttMessage, Topics
+from voice_daemon.mqtt.messages import Info
 from voice_daemon.mqtt.publisher import Publisher
+from voice_daemon.mqtt.topics import MqttMessage, Topics
 from voice_daemon.session.metrics import ComputeCost
 
 PROBLEM = Problem("mic", "10 s of digital silence", "look for a mute switch")
@@ -57,7 +58,7 @@ def outgoing() -> Outgoing:
 
 def test_the_state_is_starting_until_ready(outgoing: Outgoing) -> None:
     outgoing.say(StateChanged(State.IDLE))
-    assert outgoing.publisher.picture().state is State.STARTING
+    assert outgoing.publisher.snapshot().state is State.STARTING
     assert outgoing.on("state") == []
     outgoing.publisher.ready()
     assert outgoing.on("state") == ["idle"]
@@ -82,7 +83,7 @@ def test_a_problem_is_told_once_and_its_end_gives_the_state_back(outgoing: Outgo
     for seconds in (10, 11, 12):
         told = Problem("mic", f"{seconds} s of digital silence", PROBLEM.remedy)
         outgoing.publisher.raise_problem("mic.silent", told)
-    assert outgoing.publisher.picture().problems["mic.silent"].message.startswith("12 s")
+    assert outgoing.publisher.snapshot().problems["mic.silent"].message.startswith("12 s")
     outgoing.publisher.clear_problem("mic.silent")
     outgoing.publisher.clear_problem("mic.silent")
     assert [error["code"] for error in outgoing.on("error")] == ["mic.silent"]
@@ -143,6 +144,6 @@ def test_each_session_has_one_log_line(outgoing: Outgoing) -> None:
 
 def test_the_picture_has_the_last_wake(outgoing: Outgoing) -> None:
     outgoing.say(WakeDetected("s1", "hey_jarvis", 0.94, 100))
-    picture = outgoing.publisher.picture()
+    picture = outgoing.publisher.snapshot()
     assert picture.last_wake_at == "2026-01-02T03:04:05+00:00"
     assert picture.totals.last_score == 0.94

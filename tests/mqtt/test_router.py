@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from voice_daemon.mqtt.messages import Command, Topics
-from voice_daemon.mqtt.rate import TokenBucket
-from voice_daemon.mqtt.router import CALLS_BURST, CALLS_PER_S, WORDS_BURST, CommandRouter
+from voice_daemon._lib.rate import TokenBucket
+from voice_daemon.mqtt.commands import Command
+from voice_daemon.mqtt.router import CALLS_BURST, CALLS_PER_S, WORDS_BURST, CommandRouter, Listener
+from voice_daemon.mqtt.topics import Topics
 
 TOPICS = Topics("voice", "den")
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 class Heard:
-    """A reception, and what it passed on."""
+    """A router, and what it passed on."""
 
     def __init__(self, *filters: str) -> None:
         self.commands: list[Command] = []
         self.news: list[tuple[str, bytes]] = []
         self.now_s = 0.0
-        self.reception = CommandRouter(
+        self.router = CommandRouter(
             TOPICS,
             self.commands.append,
-            listeners={name: lambda *news: self.news.append(news) for name in filters},
+            listeners=[Listener(name, lambda *news: self.news.append(news)) for name in filters],
             clock_s=lambda: self.now_s,
         )
 
     def receive(self, topic: str, payload: bytes, *, retain: bool = False) -> list[str]:
         """Receive a message; give the topics of what is said about it."""
-        replies = self.reception.receive(topic, payload, retain=retain, at=AT)
+        replies = self.router.receive(topic, payload, retain=retain, at=AT)
         return [reply.topic for reply in replies]
 
 
@@ -39,12 +40,12 @@ def test_a_listener_hears_its_filter_and_nothing_else() -> None:
     heard.receive("voice/den/cmd/listen", b"")
     assert heard.news == [("homeassistant/status", b"online"), ("voice/attic/wake", b"{}")]
     assert [command.verb for command in heard.commands] == ["listen"]
-    assert heard.reception.ignored == 0
+    assert heard.router.ignored == 0
 
 
 def test_the_filters_are_those_of_the_commands_and_of_the_listeners() -> None:
     heard = Heard("homeassistant/status")
-    assert heard.reception.filters == (*TOPICS.command_filters, "homeassistant/status")
+    assert heard.router.filters == (*TOPICS.command_filters, "homeassistant/status")
 
 
 def test_a_flood_of_calls_is_carried_out_in_part_and_a_setting_always() -> None:
@@ -55,7 +56,7 @@ def test_a_flood_of_calls_is_carried_out_in_part_and_a_setting_always() -> None:
     verbs = [command.verb for command in heard.commands]
     assert verbs.count("mute") == 500
     assert verbs.count("listen") == CALLS_BURST
-    assert heard.reception.refused == 500 - CALLS_BURST
+    assert heard.router.refused == 500 - CALLS_BURST
     heard.now_s += 1.0
     for _ in range(500):
         heard.receive("voice/den/cmd/listen", b"")
@@ -66,7 +67,7 @@ def test_a_flood_of_nonsense_is_complained_about_in_part_and_counted_in_full() -
     heard = Heard()
     said = [topic for _ in range(500) for topic in heard.receive("voice/den/cmd/listen", b"{")]
     assert said.count("voice/den/error") == said.count("voice/den/response/listen") == WORDS_BURST
-    assert heard.reception.refused == 500
+    assert heard.router.refused == 500
     heard.now_s += 60.0
     assert heard.receive("voice/den/cmd/listen", b"{") == [
         *("voice/den/error", "voice/den/response/listen")

@@ -21,8 +21,9 @@ from voice_daemon.audio.file import FileReplay
 from voice_daemon.audio.input import AudioInput, SystemClock
 from voice_daemon.errors import AudioDeviceError, ModelError, Problem
 from voice_daemon.events import AudioBlock, State
-from voice_daemon.mqtt.messages import Info, MqttMessage, Topics
+from voice_daemon.mqtt.messages import Info
 from voice_daemon.mqtt.publisher import Publisher
+from voice_daemon.mqtt.topics import MqttMessage, Topics
 from voice_daemon.runtime.microphone import MicrophoneWatch
 from voice_daemon.runtime.worker import Engine, Outcome, Worker
 from voice_daemon.session.metrics import TimedTranscriber
@@ -181,7 +182,7 @@ def test_a_replayed_command_gives_its_final_and_then_the_worker_is_done() -> Non
     assert "turn on the kitchen lights" in bench.on("transcript/final")[0]
     assert bench.on("state") == ["idle", "listening", "transcribing", "idle"]
     assert '"reason":"silence"' in bench.on("session")[1]
-    assert bench.publisher.picture().totals.rtf_p95 is not None
+    assert bench.publisher.snapshot().totals.rtf_p95 is not None
 
 
 def test_models_are_built_on_the_workers_thread_and_before_the_input_is_opened() -> None:
@@ -208,7 +209,7 @@ def test_it_is_starting_until_audio_arrives() -> None:
     done = threading.Event()
     bench.worker.submit(lambda pipeline: pipeline.cancel(), done=done.set)
     assert done.wait(WAIT_S)
-    assert bench.publisher.picture().state is State.STARTING
+    assert bench.publisher.snapshot().state is State.STARTING
     assert bench.worker.stop(WAIT_S)
 
 
@@ -254,12 +255,12 @@ def test_without_a_microphone_it_is_degraded_and_works_once_one_is_plugged_in() 
     nothing = np.zeros(0, np.int16)
     bench = Bench(Scene(), sources=[NotYet(nothing)], replay=False)
     bench.worker.start()
-    bench.wait_until(lambda: bench.publisher.picture().state is State.DEGRADED)
-    problem = bench.publisher.picture().problems["mic.lost"]
+    bench.wait_until(lambda: bench.publisher.snapshot().state is State.DEGRADED)
+    problem = bench.publisher.snapshot().problems["mic.lost"]
     assert (problem.message, problem.remedy) == ("there is no audio input", "connect a microphone")
     bench.wait_until(lambda: bench.clock.now_s > 700)  # ten minutes of its clock
     plugged_in.set()
-    bench.wait_until(lambda: bench.publisher.picture().state is State.IDLE)
+    bench.wait_until(lambda: bench.publisher.snapshot().state is State.IDLE)
     assert bench.on("state") == ["degraded", "idle"]
     assert len(bench.on("error")) == 1
     assert bench.worker.stop(WAIT_S)
@@ -277,12 +278,12 @@ def test_a_permission_that_comes_later_brings_sound_without_a_restart() -> None:
         watch=MicrophoneWatch(permission, may_ask=True, clock_s=count(step=2).__next__),
     )
     bench.worker.start()
-    bench.wait_until(lambda: "mic.permission" in bench.publisher.picture().problems)
+    bench.wait_until(lambda: "mic.permission" in bench.publisher.snapshot().problems)
     assert permission.requests == 1
-    assert bench.publisher.picture().state is State.DEGRADED
+    assert bench.publisher.snapshot().state is State.DEGRADED
     permission.statuses.append(Authorization.AUTHORIZED)
     bench.wait_until(lambda: speech.exhausted)
-    bench.wait_until(lambda: bench.publisher.picture().state is State.IDLE)
+    bench.wait_until(lambda: bench.publisher.snapshot().state is State.IDLE)
     assert silence.stopped
     assert bench.audio_input.reopens == 1
     assert bench.worker.stop(WAIT_S)
@@ -304,7 +305,7 @@ def test_a_lost_input_ends_the_session_and_comes_back() -> None:
     second = Recording(np.full(16_000, 3, np.int16))
     bench = Bench(scene, sources=[Recording(scene.samples, then=gone), second], replay=False)
     bench.worker.start()
-    bench.wait_until(lambda: second.exhausted and bench.publisher.picture().state is State.IDLE)
+    bench.wait_until(lambda: second.exhausted and bench.publisher.snapshot().state is State.IDLE)
     assert bench.worker.stop(WAIT_S)
     assert '"reason":"mic_lost"' in bench.on("session")[1]
     assert bench.on("state")[-3:] == ["idle", "degraded", "idle"]
@@ -320,7 +321,7 @@ def test_an_input_that_opens_and_delivers_nothing_is_still_a_problem() -> None:
     handled = threading.Event()
     bench.worker.submit(lambda _: [], done=handled.set)
     assert handled.wait(WAIT_S)
-    assert bench.publisher.picture().state is State.DEGRADED
+    assert bench.publisher.snapshot().state is State.DEGRADED
     assert bench.worker.stop(WAIT_S)
 
 
@@ -355,7 +356,7 @@ def test_a_stop_in_a_session_ends_it_with_shutdown() -> None:
     scene = Scene().silence(2000).wake().silence(500).say("turn on the kitchen lights")
     bench = Bench(scene, sources=[Recording(scene.samples)], replay=False)
     bench.worker.start()
-    bench.wait_until(lambda: bench.publisher.picture().state is State.TRANSCRIBING)
+    bench.wait_until(lambda: bench.publisher.snapshot().state is State.TRANSCRIBING)
     assert bench.worker.stop(WAIT_S)
     assert '"reason":"shutdown"' in bench.on("session")[1]
     assert bench.ends.get(timeout=WAIT_S) == Outcome()
@@ -387,7 +388,7 @@ def test_a_request_in_a_session_ends_it(verb: str) -> None:
     scene = Scene().silence(2000).wake().silence(500).say("turn on the kitchen lights")
     bench = Bench(scene, sources=[Recording(scene.samples)], replay=False)
     bench.worker.start()
-    bench.wait_until(lambda: bench.publisher.picture().state is State.TRANSCRIBING)
+    bench.wait_until(lambda: bench.publisher.snapshot().state is State.TRANSCRIBING)
     done = threading.Event()
     bench.worker.submit(lambda pipeline: getattr(pipeline, verb)(), done=done.set)
     assert done.wait(WAIT_S)

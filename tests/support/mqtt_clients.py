@@ -10,10 +10,13 @@ from typing import Any
 from rigs.brokers import HOST, Mosquitto
 from support.transcripts import final_of
 from voice_daemon.config import MqttSettings
+from voice_daemon.errors import Problem
 from voice_daemon.mqtt.client import MqttClient
+from voice_daemon.mqtt.commands import Command
 from voice_daemon.mqtt.connect import Timeouts
-from voice_daemon.mqtt.messages import Command, MqttMessage, Topics, for_event
-from voice_daemon.mqtt.outbox import Loss
+from voice_daemon.mqtt.losses import Loss
+from voice_daemon.mqtt.messages import for_event
+from voice_daemon.mqtt.topics import MqttMessage, Topics
 
 MakeBroker = Callable[..., Mosquitto]
 StartDaemon = Callable[..., "Daemon"]
@@ -33,11 +36,12 @@ class Daemon:
         *,
         announcements: tuple[MqttMessage, ...] = (),
         on_command: Callable[[Command], None] | None = None,
-        patience: Timeouts | None = None,
+        timeouts: Timeouts | None = None,
         client_id: str = "voice-daemon-den",
     ) -> None:
         self.commands: list[Command] = []
         self.losses: list[Loss] = []
+        self.problems: dict[str, Problem | None] = {}
         self.announcements = announcements
         self.client = MqttClient(
             settings,
@@ -46,7 +50,8 @@ class Daemon:
             on_command=on_command or self.commands.append,
             announce=lambda: self.announcements,
             on_lost=self.losses.append,
-            patience=patience or Timeouts(),
+            on_problem=self.problems.__setitem__,
+            timeouts=timeouts,
         )
         self.client.start()
 

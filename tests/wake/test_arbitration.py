@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import pytest
@@ -115,8 +115,35 @@ def test_the_claim_of_another_wake_word_is_no_rival() -> None:
 
 def test_our_own_echo_is_no_rival() -> None:
     arbiter = entered(0.5)
-    arbiter.receive(claim("m", 1.0), now=5)
+    arbiter.receive(replace(claim("m", 1.0), session_id="s"), now=5)
     assert arbiter.result(WINDOW) is ElectionResult.WON
+
+
+def test_a_twin_under_our_node_id_is_a_rival_like_any() -> None:
+    twin = claim("m", 1.0)
+    arbiter = entered(0.5)
+    arbiter.receive(twin, now=5)
+    assert arbiter.result(WINDOW) is ElectionResult.LOST
+    stood_down = arbiter.stand_down()
+    assert stood_down is not None
+    assert stood_down.winner == twin
+
+
+def test_of_twins_with_equal_scores_one_answers() -> None:
+    sessions = ("s1", "s2")
+    arbiters = [WakeArbiter("m", window_samples=WINDOW) for _ in sessions]
+    claims = [
+        arbiter.enter(
+            detection(0.9, at=0), session_id=session, participation=Participation.FULL, now=0
+        )
+        for arbiter, session in zip(arbiters, sessions, strict=True)
+    ]
+    for arbiter in arbiters:
+        for one in claims:
+            assert one is not None
+            arbiter.receive(one, now=1)
+    results = [arbiter.result(WINDOW) for arbiter in arbiters]
+    assert results == [ElectionResult.LOST, ElectionResult.WON]
 
 
 def test_a_claim_that_led_to_nothing_is_forgotten() -> None:

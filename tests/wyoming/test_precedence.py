@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from support.fakes import FakeTranscriber, FakeVad, FakeWake, Scene
 from voice_daemon.audio.input import AudioInput
 from voice_daemon.events import AudioBlock, ms_to_samples
-from voice_daemon.mqtt.messages import Info, MqttMessage, Topics
+from voice_daemon.mqtt.messages import Info
 from voice_daemon.mqtt.publisher import Publisher
+from voice_daemon.mqtt.topics import MqttMessage, Topics
 from voice_daemon.runtime.scheduler import RoundRobin
 from voice_daemon.runtime.worker import BETWEEN_TURNS_S, Engine, Outcome, Worker
 from voice_daemon.session.metrics import TimedTranscriber

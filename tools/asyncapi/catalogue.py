@@ -28,9 +28,9 @@ from voice_daemon.events import (
 )
 from voice_daemon.mqtt import messages
 from voice_daemon.mqtt.arbitration import claim_message
-from voice_daemon.mqtt.commands import Command
-from voice_daemon.mqtt.messages import Health, Info, MqttMessage, Topics
-from voice_daemon.mqtt.topics import SCHEMA
+from voice_daemon.mqtt.commands import Command, response_message
+from voice_daemon.mqtt.messages import Health, Info
+from voice_daemon.mqtt.topics import SCHEMA, MqttMessage, Topics
 from voice_daemon.runtime.live_settings import (
     AS_CONFIGURED,
     MUTE,
@@ -107,7 +107,7 @@ CLAIM_SUMMARIES = {
     Stage.CLAIM: "This device heard the wake word, and asks who heard it better.",
     Stage.TAKEN: "This device answers.",
 }
-INFO = Info("0.1.0", "tiny.en", ("hey_jarvis",), "Anker PowerConf")
+INFO = Info("0.1.0", "tiny.en", ("hey_jarvis",), "Anker PowerConf", instance="5f0c21ab")
 
 
 def sent() -> tuple[Entry, ...]:
@@ -192,8 +192,8 @@ def _events() -> tuple[Entry, ...]:
 
 def _responses() -> tuple[Entry, ...]:
     command = Command("listen", "42")
-    ok = messages.response_message(command, topics=TOPICS)
-    error = messages.response_message(command, topics=TOPICS, error=command.refusal("c", "why"))
+    ok = response_message(command, topics=TOPICS)
+    error = response_message(command, topics=TOPICS, error=command.refusal("c", "why"))
     topic = f"{ROOT}/response/{{verb}}"
     transaction = {"type": ["string", "integer", "null"], "description": "Echoes the command's."}
     fault = object_schema({"code": "", "message": "", "remedy": ""}, ErrorRaised)

@@ -30,7 +30,7 @@ from voice_daemon.mqtt.topics import Leaf, MqttMessage, Topics, default_client_i
 NETWORK_TIMEOUT_S: Final = 5.0
 ANSWER_S: Final = 3.0
 EXPIRES_SOON_S: Final = 14 * 24 * 3600.0
-_PATIENCE: Final = Timeouts(connect_s=NETWORK_TIMEOUT_S, answer_s=NETWORK_TIMEOUT_S)
+_TIMEOUTS: Final = Timeouts(connect_s=NETWORK_TIMEOUT_S, answer_s=NETWORK_TIMEOUT_S)
 _STEP_S: Final = 0.05
 _INSIDE: Final = ("broker login", "broker access", "home assistant")
 _LOOPBACK: Final = ("127.", "localhost", "::1")
@@ -125,49 +125,54 @@ class BrokerCheck:
     def _inside(self) -> Iterator[Finding]:
         """Log in as a client of our own, and try what the daemon must be able to."""
         named = self._mqtt.client_id or default_client_id(self.settings.node_id)
-        waker = SelfPipe()
-        dialler = Connector(
+        self_pipe = SelfPipe()
+        connector = Connector(
             self._mqtt,
             # The daemon's own id would throw it out.
             client_id=f"{named}-doctor",
             will=availability(self._topics, online=self.is_running),
-            waker=waker,
-            patience=_PATIENCE,
+            self_pipe=self_pipe,
+            timeouts=_TIMEOUTS,
         )
         try:
-            link = dialler.dial(lambda: False)
+            connection = connector.connect(lambda: False)
         except BrokerError as error:
-            waker.close()
+            self_pipe.close()
             yield failed("broker login", error)
             yield from _not_tried(*_INSIDE[1:])
             return
         try:
             who = f" as {self._mqtt.username}" if self._mqtt.username else " without a user name"
-            yield ok("broker login", f"accepted{who}, by MQTT {link.protocol.value}")
-            yield from _findings("broker access", lambda: self._access(link))
+            yield ok("broker login", f"accepted{who}, by MQTT {connection.protocol.value}")
+            yield from _findings("broker access", lambda: self._access(connection))
             yield from self._home_assistant(self.settings.homeassistant)
             with suppress(BrokerError):
-                link.close(timeout_s=1.0)
+                connection.close(timeout_s=1.0)
         finally:
-            link.abort()
-            waker.close()
+            connection.abort()
+            self_pipe.close()
 
-    def _access(self, link: Connection) -> Iterator[Finding]:
+    def _access(self, connection: Connection) -> Iterator[Finding]:
         """Subscribe to our topics and publish on them; what comes back was allowed both ways."""
         topics, homeassistant = self._topics, self.settings.homeassistant
         own = f"{topics.root}/doctor"
         announced = config_topic(homeassistant.prefix, topics.node)
-        link.subscribe(
+        connection.subscribe(
             (own, *topics.command_filters, topics.path(Leaf.AVAILABILITY), announced)
             + ((homeassistant.status_topic,) if homeassistant.discovery else ())
         )
-        refusals = list(self._round_trip(link, MqttMessage(own, os.urandom(8).hex().encode())))
+        refusals = list(
+            self._round_trip(connection, MqttMessage(own, os.urandom(8).hex().encode()))
+        )
         if not self.is_running:
             said = self._retained.get(topics.path(Leaf.AVAILABILITY), b"offline")
-            refusals += self._say_again(link, topics.path(Leaf.AVAILABILITY), said)
+            refusals += self._say_again(connection, topics.path(Leaf.AVAILABILITY), said)
             if announced in self._retained:
-                refusals += self._say_again(link, announced, self._retained[announced])
-        refusals += [f"a subscription was refused: {why}" for why in link.refused_filters]
+                refusals += self._say_again(connection, announced, self._retained[announced])
+        refusals += [
+            f"subscribing to {one.topic_filter} was refused: {one.reason}"
+            for one in connection.refused_filters
+        ]
         if refusals:
             rules = f"`topic readwrite {topics.root}/#`"
             if homeassistant.discovery:
@@ -178,32 +183,32 @@ class BrokerCheck:
         else:
             yield ok("broker access", f"reading and writing below {topics.root} is allowed")
 
-    def _say_again(self, link: Connection, topic: str, payload: bytes) -> Iterator[str]:
+    def _say_again(self, connection: Connection, topic: str, payload: bytes) -> Iterator[str]:
         """Publish what is retained on a topic, or would be if the daemon had said it."""
-        return self._round_trip(link, MqttMessage(topic, payload, retain=True))
+        return self._round_trip(connection, MqttMessage(topic, payload, retain=True))
 
-    def _round_trip(self, link: Connection, message: MqttMessage) -> Iterator[str]:
+    def _round_trip(self, connection: Connection, message: MqttMessage) -> Iterator[str]:
         """Publish and wait until it has come back; give what the broker did not allow."""
-        mid = link.publish(message, expiry_s=None)
+        mid = connection.publish(message, expiry_s=None)
         acknowledged = returned = False
         give_up_s = time.monotonic() + ANSWER_S
         while time.monotonic() < give_up_s and not (acknowledged and returned):
-            link.step(_STEP_S)
-            while link.receipts:
-                receipt = link.receipts.popleft()
+            connection.step(_STEP_S)
+            while connection.receipts:
+                receipt = connection.receipts.popleft()
                 acknowledged |= receipt.mid == mid
                 if receipt.mid == mid and receipt.refusal is not None:
                     yield f"publishing on {message.topic} was refused: {receipt.refusal}"
                     return
-            while link.received:
-                got = link.received.popleft()
+            while connection.received:
+                got = connection.received.popleft()
                 if got.retain:
                     self._retained[got.topic] = got.payload
                 returned |= (got.topic, got.payload) == (message.topic, message.payload)
         if not acknowledged:
             yield f"the broker did not acknowledge a message on {message.topic}"
         elif not returned:
-            yield f"what is published on {message.topic} does not come back to who subscribes"
+            yield f"a message published on {message.topic} was not delivered back"
 
     def _home_assistant(self, settings: HomeAssistantSettings) -> Iterator[Finding]:
         if not settings.discovery:

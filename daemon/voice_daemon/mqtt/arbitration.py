@@ -1,4 +1,4 @@
-"""What devices say to each other about wake words, as messages.
+"""Carries claims about wake words between devices, as MQTT messages.
 
 Reads whatever a broker may carry without complaint: a bad claim is no claim. Knows nothing of
 who wins.
@@ -21,9 +21,9 @@ from voice_daemon.wake.arbitration import MAX_HEARD, Participation
 
 MAX_CLAIM_BYTES: Final = 1024
 MAX_NAME_CHARS: Final = 128
-"""Of a wake word and of a session id."""
+"""Longest wake word and session id."""
 CLAIM_EXPIRY_S: Final = 1.0
-"""It is worth something for as long as one utterance may be heard."""
+"""A claim is of use for as long as one utterance may be heard."""
 
 _NOT_IN_A_TOPIC = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -84,7 +84,7 @@ def _name(value: object) -> str | None:
 
 
 MAX_WAITING: Final = MAX_HEARD
-"""More than this between two blocks is no house but a fault; the oldest go."""
+"""More claims than this between two audio blocks is a flood; the oldest are dropped."""
 
 
 class MqttPeers:
@@ -97,20 +97,28 @@ class MqttPeers:
         publish: Callable[[MqttMessage], None],
         is_connected: Callable[[], bool],
         has_problem: Callable[[], bool],
+        on_twin: Callable[[str], None] = lambda _: None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topics = topics
         self._publish = publish
         self._is_connected = is_connected
         self._has_problem = has_problem
+        self._on_twin = on_twin
+        self._own_sessions: tuple[str, ...] = ()
+        """Sessions that we claimed for, newest last: what comes back with another is a twin's."""
         self._clock_s = clock_s
         self._waiting: deque[tuple[Claim, float]] = deque(maxlen=MAX_WAITING)
 
     def on_message(self, _topic: str, payload: bytes) -> None:
         """Take what arrived; what is no claim is passed over."""
         claim = parse_claim(payload)
-        if claim is not None:
-            self._waiting.append((claim, self._clock_s()))
+        if claim is None:
+            return
+        is_ours = claim.node_id == self._topics.node
+        if is_ours and claim.session_id not in self._own_sessions:
+            self._on_twin("it answers the same wake words")
+        self._waiting.append((claim, self._clock_s()))
 
     def participation(self) -> Participation:
         """Return the say of this device: none without the others, little while it has a problem."""
@@ -120,6 +128,9 @@ class MqttPeers:
 
     def send(self, claim: Claim) -> None:
         """Publish a claim."""
+        if claim.session_id not in self._own_sessions:
+            # Replaced whole: the other thread may be reading it.
+            self._own_sessions = (*self._own_sessions[1 - MAX_HEARD :], claim.session_id)
         self._publish(claim_message(claim, topics=self._topics, at=datetime.now(UTC)))
 
     def receive(self) -> list[tuple[Claim, float]]:

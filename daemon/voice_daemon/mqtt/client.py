@@ -1,112 +1,48 @@
 """The daemon's MQTT client: stays connected, delivers what is not too old, hears commands.
 
-One thread owns each connection in turn; `publish` only fills the mailbox and never waits for
-the network. Knows nothing of what messages say, beyond `availability` and the report of a
-lost final.
+One thread owns each connection in turn; `publish` only fills the outbox and never waits for
+the network. Knows nothing of what messages say, beyond `availability` and the reports of
+messages that were given up.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 import structlog
 
+from voice_daemon._lib.rate import TokenBucket
 from voice_daemon.config import MqttSettings
-from voice_daemon.errors import BrokerError
-from voice_daemon.mqtt.connect import Connector, Timeouts
-from voice_daemon.mqtt.connection import Connection, PubAck, SelfPipe, broker_url
+from voice_daemon.errors import BrokerError, Problem
+from voice_daemon.events import ErrorRaised
+from voice_daemon.mqtt.commands import Command
+from voice_daemon.mqtt.connect import Backoff, Connector, Timeouts
+from voice_daemon.mqtt.connection import Connection, SelfPipe, broker_url
+from voice_daemon.mqtt.delivery import Delivery
 from voice_daemon.mqtt.errors import (
     Cause,
     LinkError,
-    access_fault,
     internal_fault,
+    limits_fault,
+    overdue_fault,
     unacknowledged_fault,
 )
-from voice_daemon.mqtt.messages import Command, Leaf, MqttMessage, Topics, availability, for_event
-from voice_daemon.mqtt.outbox import Loss, Mailbox, Outgoing, steady_s
-from voice_daemon.mqtt.rate import Backoff
+from voice_daemon.mqtt.limits import BrokerLimits
+from voice_daemon.mqtt.losses import Loss
+from voice_daemon.mqtt.messages import availability, error_event, for_event
+from voice_daemon.mqtt.outbox import Outbox, steady_s
 from voice_daemon.mqtt.router import CommandRouter, Listener
+from voice_daemon.mqtt.subscriptions import Subscriptions
+from voice_daemon.mqtt.topics import MqttMessage, Topics
+from voice_daemon.mqtt.twins import TwinWatch
 
 log = structlog.get_logger()
-
-
-class Exchange:
-    """Serves an open link. `user`: as whom; `blame` is told what the broker does not let it do."""
-
-    def __init__(
-        self,
-        link: Connection,
-        mailbox: Mailbox,
-        *,
-        reception: CommandRouter,
-        user: str,
-        blame: Callable[[BrokerError], None],
-    ) -> None:
-        self._link = link
-        self._mailbox = mailbox
-        self._reception = reception
-        self._user = user
-        self._blame = blame
-        self._tickets: dict[int, int] = {}
-        """By the broker's number of a message."""
-        self._finals: dict[int, str] = {}
-        """Sessions whose final was sent and not acknowledged, by the same."""
-
-    def hand_over(self) -> None:
-        """Give the link what it can take."""
-        while self._link.is_flushed:
-            outgoing = self._mailbox.take()
-            if outgoing is None:
-                return
-            try:
-                mid = self._link.publish(outgoing.message, expiry_s=outgoing.expiry_s)
-            except ValueError as error:
-                self._give_up(outgoing, error)
-                continue
-            if outgoing.ticket is not None:
-                self._tickets[mid] = outgoing.ticket
-            if outgoing.message.final_of is not None:
-                self._finals[mid] = outgoing.message.final_of
-            self._link.flush()
-
-    def _give_up(self, outgoing: Outgoing, why: ValueError) -> None:
-        """Drop what no connection could carry: each would end over it, one after the other."""
-        log.error("mqtt.unsendable", topic=outgoing.message.topic, reason=str(why))
-        if outgoing.ticket is not None:
-            self._mailbox.acknowledge(outgoing.ticket, refused=True)
-
-    def take_in(self) -> None:
-        """Act on what the broker sent."""
-        link = self._link
-        while link.receipts:
-            self._settle(link.receipts.popleft())
-        while link.refused_filters:
-            reason = link.refused_filters.popleft()
-            self._blame(access_fault(self._user, "subscribing to commands", reason))
-        while link.received:
-            message = link.received.popleft()
-            for reply in self._reception.receive(
-                message.topic, message.payload, retain=message.retain, at=datetime.now(UTC)
-            ):
-                self._mailbox.put(reply)
-
-    def _settle(self, receipt: PubAck) -> None:
-        """Take the broker's word on one message of ours."""
-        ticket = self._tickets.pop(receipt.mid, None)
-        if ticket is not None:
-            self._mailbox.acknowledge(ticket, refused=receipt.refusal is not None)
-        final_of = self._finals.pop(receipt.mid, None)
-        if final_of is not None and receipt.refusal is None:
-            log.info("mqtt.final_delivered", session_id=final_of)
-        if receipt.refusal is not None:
-            self._blame(access_fault(self._user, "publishing", receipt.refusal))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +61,8 @@ class MqttStatus:
     expired: int
     """Lost by age."""
     finals_lost: int
+    finals_unconfirmed: int
+    """Sent, never confirmed, and given up: they may have arrived."""
     partials_skipped: int
     """Partials while not connected: forgotten, which is no fault."""
     reconnects: int
@@ -143,16 +81,21 @@ _STABLE_S: Final = 10.0
 
 _STOPPING_RETRY_S: Final = 0.25
 _ABANDON_S: Final = 1.0
-"""How long `stop` waits for a thread that has nothing left to deliver."""
+"""Longest wait of `stop` for a thread that has nothing left to deliver."""
+
+_ONLINE_BURST: Final = 5
+_ONLINE_PER_S: Final = 1
+"""Answers to `offline` said for us: whoever may write our availability must not drive us."""
+
+_PASSES: Final = "mqtt.message_refused"
 
 
 class MqttClient:
     """Publishes and hears commands, over any number of connections.
 
     `announce` is called after each connect and gives what to publish first; `on_command` gets
-    each command and may raise `CommandError`; `listeners` get what comes on the topic filters
-    that they stand for, those in `live` nothing retained; `on_lost` gets each message that was
-    given up.
+    each command and may raise `CommandError`; `listeners` get what is no command; `on_lost`
+    gets each message that was given up; `on_problem` a code with its problem, None when over.
     They are called on the client's thread and must not wait (`on_lost` also by `stop`). A lost
     final is reported on `error` by the client itself, once connected.
     """
@@ -165,41 +108,48 @@ class MqttClient:
         topics: Topics,
         on_command: Callable[[Command], None],
         announce: Callable[[], Sequence[MqttMessage]],
-        listeners: Mapping[str, Listener] | None = None,
-        live: Mapping[str, Listener] | None = None,
+        listeners: Sequence[Listener] = (),
         on_lost: Callable[[Loss], None] = lambda _: None,
-        patience: Timeouts | None = None,
-        random_unit: Callable[[], float] = random.random,
+        on_problem: Callable[[str, Problem | None], None] = lambda _code, _problem: None,
+        timeouts: Timeouts | None = None,
     ) -> None:
-        self._patience = patience or Timeouts()
+        self._timeouts = timeouts or Timeouts()
         self._topics = topics
         self._announce = announce
         self._on_lost = on_lost
+        self._on_problem = on_problem
         self._client_id = client_id
         self._user = settings.username or client_id
         self._url = broker_url(settings.host, settings.port, tls=settings.tls)
-        self._waker = SelfPipe()
-        self._mailbox = Mailbox(capacity=settings.offline_max, stall_s=self._patience.stall_s)
-        self._reception = CommandRouter(
-            topics,
-            on_command,
-            listeners={**(listeners or {}), topics.path(Leaf.AVAILABILITY): self._hear_of_us},
-            live=live,
+        self._online = availability(topics, online=True)
+        self._offline = availability(topics, online=False)
+        self._self_pipe = SelfPipe()
+        self._outbox = Outbox(
+            capacity=settings.offline_max,
+            stall_s=self._timeouts.stall_s,
+            never_aside={self._online.topic},
         )
-        self._dialler = Connector(
+        self._twins = TwinWatch(topics, on_problem)
+        own = [
+            Listener(self._online.topic, self._hear_availability),
+            *(Listener(topic, self._twins.hear) for topic in self._twins.topics),
+        ]
+        self._router = CommandRouter(topics, on_command, listeners=[*own, *listeners])
+        self._connector = Connector(
             settings,
             client_id=client_id,
-            will=availability(topics, online=False),
-            waker=self._waker,
-            patience=self._patience,
+            will=self._offline,
+            self_pipe=self._self_pipe,
+            timeouts=self._timeouts,
         )
         self._backoff = Backoff(
-            minimum_s=settings.reconnect_min_s,
-            maximum_s=settings.reconnect_max_s,
-            random_unit=random_unit,
+            minimum_s=settings.reconnect_min_s, maximum_s=settings.reconnect_max_s
         )
-        self._has_come_back = False
-        """Whether this connection's `online` was heard from the broker."""
+        self._online_returned = False
+        """True once this connection's `online` was heard from the broker."""
+        self._owes_online = False
+        self._online_brake = TokenBucket(burst=_ONLINE_BURST, per_s=_ONLINE_PER_S)
+        self._told_limits: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         # Each of these is written by one thread and read by others.
         self._stop_by_s = math.inf
@@ -215,12 +165,16 @@ class MqttClient:
 
     def publish(self, message: MqttMessage) -> None:
         """Hand a message over. Never waits; callable from any thread."""
-        self._mailbox.put(message)
-        self._waker.wake()
+        self._outbox.put(message)
+        self._self_pipe.wake()
+
+    def report_twin(self, sign: str) -> None:
+        """Take a sign of another daemon under our node id; on the client's thread."""
+        self._twins.report(sign)
 
     def status(self) -> MqttStatus:
-        """Take a picture; callable from any thread."""
-        counts = self._mailbox.counts
+        """Read state and counters; callable from any thread."""
+        counts = self._outbox.counts
         return MqttStatus(
             url=self._url,
             client_id=self._client_id,
@@ -230,10 +184,11 @@ class MqttClient:
             dropped=counts.dropped,
             expired=counts.expired,
             finals_lost=counts.finals_lost,
+            finals_unconfirmed=counts.finals_unconfirmed,
             partials_skipped=counts.partials_skipped,
             reconnects=max(0, self._connections - 1),
-            commands_ignored=self._reception.ignored,
-            commands_refused=self._reception.refused,
+            commands_ignored=self._router.ignored,
+            commands_refused=self._router.refused,
             last_error=self._last_error,
         )
 
@@ -243,17 +198,17 @@ class MqttClient:
         Gives False when an event was lost (it is counted), or when a broker was there and did
         not confirm `offline`; it then says so by itself: our will.
         """
-        is_worth_waiting = self._is_connected or self._mailbox.holds_events
+        is_worth_waiting = self._is_connected or self._outbox.holds_events
         self._stop_by_s = steady_s() + timeout_s
-        self._waker.wake()
+        self._self_pipe.wake()
         if self._thread.is_alive():
             # Not for ever, and hardly at all when nothing is at stake: the thread may hang in
             # the resolver. Left behind, it sends nothing and ends by itself.
             self._thread.join(timeout_s if is_worth_waiting else min(timeout_s, _ABANDON_S))
-        self._mailbox.close()
-        self._account_for_losses()
+        self._outbox.close()
+        self._settle_losses()
         if not self._thread.is_alive():
-            self._waker.close()
+            self._self_pipe.close()
         return self._has_parted or not is_worth_waiting
 
     def _run(self) -> None:
@@ -263,22 +218,21 @@ class MqttClient:
                 began_s = steady_s()
                 error = self._connect_and_serve()
                 self._is_connected = False
-                self._mailbox.link_down()
-                self._account_for_losses()
+                self._outbox.disconnected()
+                self._settle_losses()
                 if error is not None and not self._should_end():
                     self._wait_after(error, lasted_s=steady_s() - began_s)
         finally:
-            self._waker.close()
+            self._self_pipe.close()
 
     def _connect_and_serve(self) -> BrokerError | None:
         """Live one connection from start to end; gives why it ended, None for our own stop."""
         try:
-            link = self._dialler.dial(self._should_end)
+            connection = self._connector.connect(self._should_end)
             try:
-                self._introduce(link)
-                self._serve(link)
+                self._serve(connection, self._introduce(connection))
             finally:
-                link.abort()
+                connection.abort()
         except BrokerError as error:
             return error
         except Exception as error:
@@ -287,71 +241,149 @@ class MqttClient:
             return internal_fault(error)
         return None
 
-    def _introduce(self, link: Connection) -> None:
-        """Say that we are here, and what we are."""
-        self._has_come_back = False
-        link.subscribe(self._reception.filters)
-        mark = self._mailbox.mark()
-        first = (availability(self._topics, online=True), *self._announce())
-        self._mailbox.link_up(first, mark=mark, receive_maximum=link.receive_maximum)
-        self._protocol = link.protocol.value
+    def _introduce(self, connection: Connection) -> Subscriptions:
+        """Subscribe, and say that we are here and what we are."""
+        self._online_returned = self._owes_online = False
+        self._twins.connected()
+        subscriptions = Subscriptions(
+            connection,
+            self._router.filters,
+            essential=self._router.essential_filters,
+            answer_s=self._timeouts.acknowledge_s,
+            on_problem=self._on_problem,
+            now_s=steady_s(),
+        )
+        mark = self._outbox.mark()
+        first = (self._online, *self._announce())
+        self._outbox.connected(first, mark=mark, limits=connection.limits)
+        self._protocol = connection.protocol.value
         self._connections += 1
         self._last_error = None
         self._is_connected = True
         log.info("mqtt.connected", url=self._url, protocol=self._protocol)
+        self._tell_limits(connection.limits)
+        return subscriptions
 
-    def _serve(self, link: Connection) -> None:
+    def _serve(self, connection: Connection, subscriptions: Subscriptions) -> None:
         """Work until stopped; raises `LinkError` when the connection ends otherwise."""
-        exchange = Exchange(
-            link, self._mailbox, reception=self._reception, user=self._user, blame=self._blame
+        delivery = Delivery(
+            connection,
+            self._outbox,
+            user=self._user,
+            sent=self._twins.sent,
+            report_error=self._report_error,
         )
         has_said_offline = False
         while (left_s := self._stop_by_s - steady_s()) > 0:
             if math.isfinite(left_s) and not has_said_offline:
-                self._mailbox.put(availability(self._topics, online=False))
+                self._outbox.put(self._offline)
                 has_said_offline = True
-            exchange.hand_over()
-            if has_said_offline and self._mailbox.is_empty and link.is_flushed:
-                link.close(timeout_s=left_s)
+            delivery.hand_over()
+            if has_said_offline and self._outbox.is_empty and connection.is_flushed:
+                connection.close(timeout_s=left_s)
                 self._has_parted = True
                 return
-            link.step(min(_TURN_S, left_s))
-            exchange.take_in()
-            self._account_for_losses()
+            connection.step(max(0.0, min(_TURN_S, left_s, self._outbox.final_due_s)))
+            delivery.settle()
+            self._receive(connection)
+            for refusal in subscriptions.check(self._user, now_s=steady_s()):
+                self._report_error(refusal)
+            self._settle_losses()
             self._insist_on_answers()
 
-    def _hear_of_us(self, _topic: str, payload: bytes) -> None:
-        """Say again that we are here, when somebody says that we are not.
+    def _receive(self, connection: Connection) -> None:
+        """Act on what the broker sent."""
+        while connection.received:
+            message = connection.received.popleft()
+            for reply in self._router.receive(
+                message.topic, message.payload, retain=message.retain, at=datetime.now(UTC)
+            ):
+                self._outbox.put(reply)
+        self._say_online()
+
+    def _hear_availability(self, _topic: str, payload: bytes) -> None:
+        """Notice when somebody says that we are not here.
 
         A broker of several nodes may notice late that an older connection of ours is gone, and
         publish its will over the `online` of the one that took its place on another node. What
         comes before our own `online` has come back is only what was retained until then.
         """
-        online = availability(self._topics, online=True)
-        if payload == online.payload:
-            self._has_come_back = True
-        elif self._has_come_back and math.isinf(self._stop_by_s):
-            log.warning("mqtt.declared_offline", remedy="none: it was said again that we are here")
-            self._mailbox.put(online)
+        if payload == self._online.payload:
+            self._online_returned = True
+        elif self._online_returned and math.isinf(self._stop_by_s):
+            self._owes_online = True
+            self._twins.declared_offline()
+
+    def _say_online(self) -> None:
+        """Correct what was said of us, as often as the brake allows; the last word is ours."""
+        if self._owes_online and self._online_brake.allows():
+            self._owes_online = False
+            log.warning(
+                "mqtt.declared_offline", remedy="availability was republished; nothing to do"
+            )
+            self._outbox.put(self._online)
 
     def _insist_on_answers(self) -> None:
         """Raise `LinkError` when the broker owes an acknowledgement too long."""
-        owed_s = self._mailbox.oldest_unacknowledged_s
-        if owed_s >= self._patience.acknowledge_s:
+        if self._outbox.final_due_s <= 0:
+            raise overdue_fault(self._url)
+        owed_s = self._outbox.oldest_unacknowledged_s
+        if owed_s >= self._timeouts.acknowledge_s:
             raise unacknowledged_fault(self._url, owed_s)
 
-    def _account_for_losses(self) -> None:
-        """Count, log and hand on what was given up; report finals once they can be."""
-        losses, report = self._mailbox.settle()
-        for loss in losses:
-            log.warning("mqtt.message_lost", topic=loss.message.topic, why=loss.why.value)
-            self._on_lost(loss)
-        if report is not None:
-            for message in for_event(report, topics=self._topics, at=datetime.now(UTC)):
-                self._mailbox.put(message)
+    def _tell_limits(self, limits: BrokerLimits) -> None:
+        """Say what the broker does not know that we would use; on `error` once a process."""
+        faults = []
+        if limits.maximum_qos == 0:
+            faults.append(
+                limits_fault(
+                    "confirms no message (maximum QoS 0)",
+                    "a transcript may be lost without a word",
+                    "max_qos",
+                )
+            )
+        if not limits.retain_available:
+            faults.append(
+                limits_fault(
+                    "keeps no messages (retain is not available)",
+                    "who comes later does not see state, settings or Home Assistant's device "
+                    "until they are said again",
+                    "retain_available",
+                )
+            )
+        for fault in faults:
+            self._report_error(fault)
+            if fault.message not in self._told_limits:
+                self._told_limits.add(fault.message)
+                self._put_event(error_event(fault))
 
-    def _blame(self, error: BrokerError, *, retry_s: float | None = None) -> None:
-        """Show an error, and log it when it is not the one shown already."""
+    def _settle_losses(self) -> None:
+        """Count, log and hand on what was given up; report it once that can be done."""
+        losses, reports = self._outbox.settle()
+        for loss in losses:
+            log.warning(
+                "mqtt.message_lost",
+                topic=loss.message.topic,
+                why=loss.why.value,
+                may_have_arrived=loss.may_have_arrived,
+            )
+            self._on_lost(loss)
+        for report in reports:
+            self._put_event(report)
+
+    def _put_event(self, event: ErrorRaised) -> None:
+        for message in for_event(event, topics=self._topics, at=datetime.now(UTC)):
+            self._outbox.put(message)
+
+    def _report_error(self, error: BrokerError | None, *, retry_s: float | None = None) -> None:
+        """Show an error, and log it when it is not the one shown already.
+
+        None: the broker takes messages, and what may pass has passed.
+        """
+        if error is None:
+            if self._last_error is not None and self._last_error.code == _PASSES:
+                self._last_error = None
+            return
         is_news = self._last_error is None or self._last_error.message != error.message
         self._last_error = error
         log.log(
@@ -368,9 +400,14 @@ class MqttClient:
         if lasted_s >= _STABLE_S:
             self._backoff.reset()
         delay_s = self._backoff.next_s()
-        if not isinstance(error, LinkError) or error.cause is Cause.SETTINGS:
+        cause = error.cause if isinstance(error, LinkError) else Cause.SETTINGS
+        if cause in {Cause.SETTINGS, Cause.RETAIN, Cause.QOS}:
             delay_s = self._backoff.maximum_s
-        self._blame(error, retry_s=round(delay_s, 1))
+        elif cause is Cause.OVERDUE:
+            # A proxy may still hold the late bytes. The broker drops the old connection, and
+            # them with it, as soon as our client id comes back on a new one.
+            delay_s = 0.0
+        self._report_error(error, retry_s=round(delay_s, 1))
         began_s = steady_s()
         while not self._should_end():
             if math.isfinite(self._stop_by_s):
@@ -378,11 +415,11 @@ class MqttClient:
             left_s = began_s + delay_s - steady_s()
             if left_s <= 0:
                 return
-            self._waker.wait(min(left_s, _TURN_S))
-            self._account_for_losses()
+            self._self_pipe.wait(min(left_s, _TURN_S))
+            self._settle_losses()
 
     def _should_end(self) -> bool:
         """Tell whether to stop, when there is nothing to connect for or no time left."""
         if math.isinf(self._stop_by_s):
             return False
-        return steady_s() >= self._stop_by_s or not self._mailbox.holds_events
+        return steady_s() >= self._stop_by_s or not self._outbox.holds_events

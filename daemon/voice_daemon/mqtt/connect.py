@@ -1,13 +1,14 @@
-"""Opens links: to whom, as whom, and by which MQTT version.
+"""Connects to the broker, falling back from MQTT 5 to 3.1.1.
 
-Remembers the version that the broker takes. Knows nothing of retries or of messages beyond
-the will.
+Remembers the version and the will that the broker takes. Knows nothing of retries or of messages
+beyond the will.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -20,9 +21,38 @@ from voice_daemon.mqtt.topics import MqttMessage
 log = structlog.get_logger()
 
 
+class Backoff:
+    """Delays between `minimum_s` and a ceiling that doubles up to `maximum_s`.
+
+    Full jitter, so that a house full of clients does not return to a restarted broker in step
+    (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+    """
+
+    def __init__(
+        self,
+        *,
+        minimum_s: float,
+        maximum_s: float,
+        random_unit: Callable[[], float] = random.random,
+    ) -> None:
+        self.maximum_s = max(minimum_s, maximum_s)
+        self._minimum_s = minimum_s
+        self._random_unit = random_unit
+        self._ceiling_s = minimum_s
+
+    def next_s(self) -> float:
+        """Give the delay after one more failure; `random_unit` gives 0..1."""
+        self._ceiling_s = min(self.maximum_s, 2 * self._ceiling_s)
+        return self._minimum_s + self._random_unit() * (self._ceiling_s - self._minimum_s)
+
+    def reset(self) -> None:
+        """Begin anew: the connection held."""
+        self._ceiling_s = self._minimum_s
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long the broker is waited for."""
+    """Limits on waiting for the broker."""
 
     connect_s: float = 10.0
     """For each address of the host, and for the TLS handshake."""
@@ -38,7 +68,7 @@ class Timeouts:
 
 
 class Connector:
-    """Opens one link after another to the same broker."""
+    """Opens one connection after another to the same broker."""
 
     def __init__(
         self,
@@ -46,38 +76,40 @@ class Connector:
         *,
         client_id: str,
         will: MqttMessage,
-        waker: SelfPipe,
-        patience: Timeouts,
+        self_pipe: SelfPipe,
+        timeouts: Timeouts,
     ) -> None:
         self._settings = settings
         self._client_id = client_id
         self._will = will
-        self._waker = waker
-        self._patience = patience
+        self._self_pipe = self_pipe
+        self._timeouts = timeouts
         self._proven: Protocol | None = None
 
-    def dial(self, cancelled: Callable[[], bool]) -> Connection:
+    def connect(self, cancelled: Callable[[], bool]) -> Connection:
         """Connect, by MQTT 3.1.1 if the broker does not take 5.
 
         Raises `LinkError`, and `BrokerError` for files that cannot be used. `cancelled` is
         asked while waiting.
         """
         target = self._target()
-        answer_s = self._patience.answer_s
+        answer_s = self._timeouts.answer_s
         if self._proven is not None:
             return self._open(target, self._proven, answer_s, cancelled)
         is_sure = True
         try:
-            link = self._open(target, Protocol.V5, self._patience.probe_s, cancelled)
+            connection = self._open(target, Protocol.V5, self._timeouts.probe_s, cancelled)
         except LinkError as error:
             if error.cause not in {Cause.PROTOCOL, Cause.SILENCE}:
                 raise
             is_sure = error.cause is Cause.PROTOCOL
-            link = self._open(target, Protocol.V311, answer_s, cancelled)
-            log.warning("mqtt.protocol_fallback", url=target.url, protocol=link.protocol.value)
+            connection = self._open(target, Protocol.V311, answer_s, cancelled)
+            log.warning(
+                "mqtt.protocol_fallback", url=target.url, protocol=connection.protocol.value
+            )
         if is_sure:  # a broker that was only slow shall have its chance at the next connection
-            self._proven = link.protocol
-        return link
+            self._proven = connection.protocol
+        return connection
 
     def _target(self) -> Target:
         """Put the settings together with what the files hold now."""
@@ -95,22 +127,45 @@ class Connector:
             username=settings.username,
             password=find_password(settings.password_file),
             tls=context,
+            silence_s=min(settings.final_ttl_s, self._timeouts.acknowledge_s),
         )
 
     def _open(
         self, target: Target, protocol: Protocol, answer_s: float, cancelled: Callable[[], bool]
     ) -> Connection:
+        """Connect by one version, with a lesser will where the broker does not take ours."""
+        while True:
+            try:
+                return self._try(target, protocol, answer_s, cancelled)
+            except LinkError as error:
+                lesser = _lesser_will(self._will, error.cause)
+                if lesser == self._will:
+                    raise
+                self._will = lesser
+
+    def _try(
+        self, target: Target, protocol: Protocol, answer_s: float, cancelled: Callable[[], bool]
+    ) -> Connection:
         try:
-            link = Connection(target, protocol, will=self._will, waker=self._waker)
+            connection = Connection(target, protocol, will=self._will, self_pipe=self._self_pipe)
         except OSError as error:  # no file descriptor is left
             raise connect_fault(error, target.url) from error
         try:
-            link.open(
-                connect_timeout_s=self._patience.connect_s,
+            connection.open(
+                connect_timeout_s=self._timeouts.connect_s,
                 answer_timeout_s=answer_s,
                 cancelled=cancelled,
             )
         except LinkError:
-            link.abort()
+            connection.abort()
             raise
-        return link
+        return connection
+
+
+def _lesser_will(will: MqttMessage, refused_for: Cause) -> MqttMessage:
+    """Give a will that the broker may take; the same where that is not what it refused."""
+    if refused_for is Cause.RETAIN:
+        return replace(will, retain=False)
+    if refused_for is Cause.QOS:
+        return replace(will, qos=0)
+    return will

@@ -8,20 +8,28 @@ Knows nothing of what is sent, of retries or of back-off.
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import selectors
 import socket
 import ssl
 import struct
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTProtocolVersion
+from paho.mqtt.client import (
+    Client,
+    ConnectFlags,
+    DisconnectFlags,
+    MQTTMessage,
+    MQTTMessageInfo,
+)
+from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -35,6 +43,7 @@ from voice_daemon.mqtt.errors import (
     refusal_fault,
     stopped_fault,
 )
+from voice_daemon.mqtt.limits import NO_LIMITS, BrokerLimits
 from voice_daemon.mqtt.topics import MqttMessage
 
 MAX_INCOMING_BYTES: Final = 65_536
@@ -59,6 +68,8 @@ class Target:
     username: str | None = None
     password: bytes | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
+    silence_s: float = 10.0
+    """The kernel gives up on bytes that the other side has not confirmed for so long."""
 
     @property
     def url(self) -> str:
@@ -68,13 +79,36 @@ class Target:
 
 def broker_url(host: str, port: int, *, tls: bool) -> str:
     """Write a broker's address for people."""
-    return f"{'mqtts' if tls else 'mqtt'}://{host}:{port}"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'mqtts' if tls else 'mqtt'}://{shown}:{port}"
 
 
-def build_client(target: Target, protocol: Protocol, will: MqttMessage) -> Client:
+class _Client(Client):
+    """paho's client, which can say that a message was sent before."""
+
+    is_again = False
+    """True while a message is published that an earlier connection may have delivered."""
+
+    def _send_publish(  # noqa: PLR0917 - as inherited
+        self,
+        mid: int,
+        topic: bytes,
+        payload: bytes | bytearray = b"",
+        qos: int = 0,
+        retain: bool = False,  # noqa: FBT001, FBT002
+        dup: bool = False,  # noqa: FBT001, FBT002
+        info: MQTTMessageInfo | None = None,
+        properties: Properties | None = None,
+    ) -> MQTTErrorCode:
+        # paho sets DUP within its own session alone, and ours ends with the connection.
+        is_again = dup or (self.is_again and qos > 0)
+        return super()._send_publish(mid, topic, payload, qos, retain, is_again, info, properties)
+
+
+def build_client(target: Target, protocol: Protocol, will: MqttMessage) -> _Client:
     """Build a client that never reconnects by itself and leaves all writing to its owner."""
     v5 = protocol is Protocol.V5
-    client = Client(
+    client = _Client(
         CallbackAPIVersion.VERSION2,
         target.client_id,
         clean_session=None if v5 else True,
@@ -117,14 +151,13 @@ def publish_with(
     ).mid
 
 
-def subscribe_with(client: Client, protocol: Protocol, filters: tuple[str, ...]) -> None:
-    """Ask for what matches, at QoS 1."""
+def subscribe_with(client: Client, protocol: Protocol, filters: tuple[str, ...]) -> int | None:
+    """Ask for what matches, at QoS 1; gives the id of the answer."""
     if protocol is Protocol.V5:
         # As published: or a message that someone retained right now would look fresh.
         options = SubscribeOptions(qos=1, retainAsPublished=True)
-        client.subscribe([(name, options) for name in filters])
-    else:
-        client.subscribe([(name, 1) for name in filters])
+        return client.subscribe([(name, options) for name in filters])[1]
+    return client.subscribe([(name, 1) for name in filters])[1]
 
 
 def _ignore_socket(_client: Client, _userdata: object, _sock: object) -> None:
@@ -170,6 +203,8 @@ _TURN_S: Final = 0.1
 _PACKETS_A_TURN: Final = 256
 """Read at most before others have their turn: what waits to be sent, and keep-alive."""
 
+_TCP_RXT_CONNDROPTIME: Final = 0x80
+"""From macOS's netinet/tcp.h: seconds without an acknowledgement until the kernel gives up."""
 _UNSPECIFIED: Final = 128
 """The reason code that paho gives for a connection that simply ended."""
 
@@ -196,26 +231,37 @@ class PubAck:
     mid: int
     refusal: str | None
     """Its reason, when it turned the message down."""
+    code: int = 0
+    """The same as MQTT's number."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedFilter:
+    """A subscription that the broker turned down."""
+
+    topic_filter: str
+    reason: str
 
 
 class Connection:
     """One connection. After `LinkError`, `close` or `abort` it is of no more use."""
 
     def __init__(
-        self, target: Target, protocol: Protocol, *, will: MqttMessage, waker: SelfPipe
+        self, target: Target, protocol: Protocol, *, will: MqttMessage, self_pipe: SelfPipe
     ) -> None:
         self.protocol = protocol
         self.url = target.url
         self.received: deque[Received] = deque()
         self.receipts: deque[PubAck] = deque()
-        self.refused_filters: deque[str] = deque()
-        """Why the broker refused subscriptions, one entry each."""
-        self.receive_maximum = 65_535
-        """How many unacknowledged messages the broker takes at a time."""
+        self.refused_filters: deque[RefusedFilter] = deque()
+        self.limits: BrokerLimits = NO_LIMITS
+        """What the broker said that it takes."""
+        self._asked: dict[int, tuple[str, ...]] = {}
+        """Filters that the broker has not answered for, by the id of the answer."""
         self._target = target
-        self._waker = waker
+        self._self_pipe = self_pipe
         self._selector = selectors.DefaultSelector()
-        self._selector.register(waker, selectors.EVENT_READ)
+        self._selector.register(self_pipe, selectors.EVENT_READ)
         self._welcome: ReasonCode | None = None
         self._broker_reason: ReasonCode | None = None
         self._last_problem = ""
@@ -268,8 +314,8 @@ class Connection:
         # TLS may hold decrypted bytes that select cannot see.
         is_readable = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
         for key, mask in self._selector.select(0 if is_readable else timeout_s):
-            if key.fileobj is self._waker:
-                self._waker.drain()
+            if key.fileobj is self._self_pipe:
+                self._self_pipe.drain()
             elif mask & selectors.EVENT_READ:
                 is_readable = True
         if is_readable:
@@ -297,13 +343,27 @@ class Connection:
         """True when the socket took everything; publish no more while it has not."""
         return not self._client.want_write()
 
-    def publish(self, message: MqttMessage, *, expiry_s: int | None) -> int:
-        """Hand a message over; gives the id that its `PubAck` will carry."""
-        return publish_with(self._client, self.protocol, message, expiry_s=expiry_s)
+    def publish(self, message: MqttMessage, *, expiry_s: int | None, is_again: bool = False) -> int:
+        """Hand a message over, as the broker can take it; gives the id of its `PubAck`."""
+        self._client.is_again = is_again
+        lowered = self.limits.within(message)
+        return publish_with(self._client, self.protocol, lowered, expiry_s=expiry_s)
 
     def subscribe(self, filters: tuple[str, ...]) -> None:
         """Ask for messages; what the broker refuses appears in `refused_filters`."""
-        subscribe_with(self._client, self.protocol, filters)
+        if not self.limits.wildcards_available:
+            refused = [name for name in filters if "+" in name or "#" in name]
+            why = "it knows no wildcards"
+            self.refused_filters += [RefusedFilter(name, why) for name in refused]
+            filters = tuple(name for name in filters if name not in refused)
+        mid = subscribe_with(self._client, self.protocol, filters) if filters else None
+        if mid is not None:
+            self._asked[mid] = filters
+
+    @property
+    def is_subscribed(self) -> bool:
+        """True once the broker has answered for every subscription, yes or no."""
+        return not self._asked
 
     def close(self, *, timeout_s: float) -> None:
         """Say goodbye, so that the broker withholds the will; `abort` must follow."""
@@ -343,8 +403,7 @@ class Connection:
     ) -> None:
         self._welcome = reason
         if self.protocol is Protocol.V5 and not reason.is_failure:
-            found = properties.json()  # type: ignore[no-untyped-call] # paho
-            self.receive_maximum = found.get("ReceiveMaximum", self.receive_maximum)
+            self.limits = _limits_of(properties.json())  # type: ignore[no-untyped-call] # paho
 
     def _on_disconnect(
         self,
@@ -362,17 +421,23 @@ class Connection:
     def _on_publish(
         self, _client: Client, _userdata: object, mid: int, reason: ReasonCode, _properties: object
     ) -> None:
-        self.receipts.append(PubAck(mid, str(reason) if reason.is_failure else None))
+        refusal = str(reason) if reason.is_failure else None
+        self.receipts.append(PubAck(mid, refusal, reason.value))
 
     def _on_subscribe(
         self,
         _client: Client,
         _userdata: object,
-        _mid: int,
+        mid: int,
         reasons: list[ReasonCode],
         _properties: object,
     ) -> None:
-        self.refused_filters += [str(reason) for reason in reasons if reason.is_failure]
+        filters = self._asked.pop(mid, ())
+        # A broker that answers for fewer filters than it was asked for has not granted the rest.
+        answers = [*reasons, *[None] * (len(filters) - len(reasons))]
+        for name, reason in zip(filters, answers, strict=False):
+            if reason is None or reason.is_failure:
+                self.refused_filters.append(RefusedFilter(name, str(reason or "no answer")))
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
         # MQTT wants topics in UTF-8, and ours are; a broker that does not care may pass others on.
@@ -388,12 +453,35 @@ class Connection:
         if isinstance(sock, socket.socket):
             # A partial must not wait in the kernel for the acknowledgement of the one before.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _limit_retransmission(sock, self._target.silence_s)
         self._selector.register(sock, selectors.EVENT_READ)
 
     def _on_socket_close(self, _client: Client, _userdata: object, sock: _SocketLike) -> None:
         self._selector.unregister(sock)
         if not self._is_closing:
             _discard_on_close(sock)
+
+
+def _limits_of(properties: dict[str, Any]) -> BrokerLimits:
+    """Read the limits of a CONNACK."""
+    return BrokerLimits(
+        receive_maximum=properties.get("ReceiveMaximum", NO_LIMITS.receive_maximum),
+        maximum_qos=properties.get("MaximumQoS", NO_LIMITS.maximum_qos),
+        retain_available=bool(properties.get("RetainAvailable", 1)),
+        maximum_packet_bytes=properties.get("MaximumPacketSize"),
+        wildcards_available=bool(properties.get("WildcardSubscriptionAvailable", 1)),
+    )
+
+
+def _limit_retransmission(sock: socket.socket, silence_s: float) -> None:
+    """Have the kernel drop the connection itself: a machine that wakes retransmits before us."""
+    with contextlib.suppress(OSError):  # an older kernel
+        if sys.platform == "darwin":
+            sock.setsockopt(socket.IPPROTO_TCP, _TCP_RXT_CONNDROPTIME, math.ceil(silence_s))
+        elif sys.platform == "linux":
+            sock.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(1000 * silence_s)
+            )
 
 
 def _discard_on_close(sock: _SocketLike) -> None:

@@ -1,4 +1,4 @@
-"""Why a connection to the broker failed, in words that say what to do about it.
+"""Connection failures, explained in words that say what to do about them.
 
 Pure: from exceptions and MQTT reason codes to errors. Knows nothing of sockets or retries
 beyond which kind of fault each one is.
@@ -25,7 +25,32 @@ UNSUPPORTED_PROTOCOL: Final = 132
 CLIENT_ID_INVALID: Final = 133
 NOT_AUTHORISED: Final = frozenset({134, 135, 138})
 """Bad user name or password, not authorised, banned (3.1.1's 4 and 5 come as 134 and 135)."""
+FORBIDDEN: Final = 135
+ABOUT_ONE_MESSAGE: Final = frozenset({144, 149, 153})
+"""Topic name invalid, packet too large, payload format invalid."""
 SESSION_TAKEN_OVER: Final = 142
+PACKET_TOO_LARGE: Final = 149
+RETAIN_NOT_SUPPORTED: Final = 154
+QOS_NOT_SUPPORTED: Final = 155
+
+_REFUSALS: Final = {
+    136: ("the broker is not available", "it may be starting; see its log"),
+    137: ("the broker is busy", "see the broker's load; it is tried again"),
+    140: ("the broker wants another way to log in", "allow a user name and password there"),
+    144: (
+        "the broker does not take our will's topic",
+        "set another mqtt.base_topic, or allow it there",
+    ),
+    149: (
+        "our first packet is larger than the broker takes",
+        "raise the broker's limit on packets (mosquitto: max_packet_size)",
+    ),
+    151: ("we are over a quota of the broker", "raise the quota there; it is tried again"),
+    156: ("the broker says: use another server", "set mqtt.host to that server"),
+    157: ("the broker has moved", "set mqtt.host to where it is now"),
+    159: ("the broker takes no more connections so fast", "it is tried again"),
+}
+"""By reason code of a CONNACK: in our words, and what to do."""
 
 
 class Cause(StrEnum):
@@ -39,6 +64,12 @@ class Cause(StrEnum):
     """It took the connection and said nothing: it is slow, or lost in a version it cannot read."""
     SETTINGS = "settings"
     """Only a person can cure it: try again rarely."""
+    RETAIN = "retain"
+    """The broker keeps no messages: connect with a will that is not retained."""
+    QOS = "qos"
+    """The broker knows no QoS 1: connect with a will of QoS 0."""
+    OVERDUE = "overdue"
+    """We ended it to keep a promise: connect again at once."""
 
 
 class LinkError(BrokerError):
@@ -59,7 +90,7 @@ def connect_fault(  # noqa: PLR0911 - one return a kind of fault
         return LinkError(
             "mqtt.tls_untrusted",
             f"{url}: the broker's certificate is not trusted: {error.verify_message}",
-            remedy="set mqtt.ca_file to who signed it, and mqtt.host to a name that it holds",
+            remedy="set mqtt.ca_file to the signing CA, and mqtt.host to a name in the certificate",
             cause=Cause.SETTINGS,
         )
     if isinstance(error, ssl.SSLError):
@@ -157,9 +188,17 @@ def refusal_fault(reason: ReasonCode, url: str) -> LinkError:
             remedy="set another mqtt.client_id",
             cause=Cause.SETTINGS,
         )
-    return LinkError(
-        "mqtt.refused", f"{url}: the broker refused us: {reason}", remedy="see the broker's log"
-    )
+    if code in {RETAIN_NOT_SUPPORTED, QOS_NOT_SUPPORTED}:
+        is_retain = code == RETAIN_NOT_SUPPORTED
+        setting = "retain_available" if is_retain else "max_qos"
+        return LinkError(
+            "mqtt.refused",
+            f"{url}: the broker refused our will: {reason}",
+            remedy=f"change {setting} in the broker's configuration",
+            cause=Cause.RETAIN if is_retain else Cause.QOS,
+        )
+    why, remedy = _REFUSALS.get(code, (f"the broker refused us: {reason}", "see the broker's log"))
+    return LinkError("mqtt.refused", f"{url}: {why}", remedy=remedy)
 
 
 def disconnect_fault(
@@ -179,14 +218,22 @@ def disconnect_fault(
         return LinkError(
             "mqtt.client_id_taken",
             f"{url}: another client connected with our client id",
-            remedy="give every instance its own mqtt.client_id or node_id",
+            remedy="give every daemon its own node_id; the client id follows it, "
+            "unless mqtt.client_id is set",
             cause=Cause.SETTINGS,
+        )
+    if from_broker is not None and from_broker.value == PACKET_TOO_LARGE:
+        return LinkError(
+            "mqtt.connection_lost",
+            f"{url}: connection lost: the broker takes no packet as large as one of ours",
+            remedy="raise the broker's limit on packets (mosquitto: max_packet_size)",
         )
     why = f"the broker ended the connection: {from_broker}" if from_broker is not None else detail
     return LinkError(
         "mqtt.connection_lost",
         f"{url}: connection lost" + (f": {why}" if why else ""),
-        remedy="if it keeps happening, see the broker's log: another client may use our client id",
+        remedy="if it keeps happening, see the broker's log: a limit there may end it, or another "
+        "client that uses our client id",
     )
 
 
@@ -196,6 +243,17 @@ def unacknowledged_fault(url: str, waited_s: float) -> LinkError:
         "mqtt.no_acknowledgement",
         f"{url}: a message was not acknowledged for {waited_s:.0f} s; the connection is dead",
         remedy="check the network and the broker's load",
+    )
+
+
+def overdue_fault(url: str) -> LinkError:
+    """Explain that we ended a connection so that a final in it cannot arrive late."""
+    return LinkError(
+        "mqtt.no_acknowledgement",
+        f"{url}: a transcript was not acknowledged within mqtt.final_ttl_s; the connection was "
+        "ended so that it cannot arrive late",
+        remedy="check the network and the broker's load",
+        cause=Cause.OVERDUE,
     )
 
 
@@ -223,4 +281,31 @@ def access_fault(user: str, doing: str, reason: str) -> BrokerError:
         "mqtt.forbidden",
         f"the broker does not allow {user!r} {doing}: {reason}",
         remedy="give this user access to the daemon's topics in the broker's rules",
+    )
+
+
+def message_fault(topic: str, reason: str) -> BrokerError:
+    """Explain that the broker turned one message down, for a reason that is not its rules."""
+    return BrokerError(
+        "mqtt.message_refused",
+        f"the broker refused the message on {topic}: {reason}",
+        remedy="see the broker's log; it is left out",
+    )
+
+
+def busy_fault(topic: str, reason: str) -> BrokerError:
+    """Explain that the broker turned a message down, for a reason that may pass."""
+    return BrokerError(
+        "mqtt.message_refused",
+        f"the broker did not take the message on {topic}: {reason}",
+        remedy="see the broker's quotas and load; it is sent again while it is of use",
+    )
+
+
+def limits_fault(missing: str, consequence: str, setting: str) -> BrokerError:
+    """Explain what a broker does not know that the daemon would use."""
+    return BrokerError(
+        "mqtt.limited_broker",
+        f"the broker {missing}: {consequence}",
+        remedy=f"change {setting} in the broker's configuration",
     )

@@ -1,4 +1,4 @@
-"""What the daemon says: events as MQTT messages, and the retained picture of itself.
+"""Encodes events as MQTT messages, and the retained description of the daemon.
 
 Pure functions of values; the caller gives the time. Knows nothing of connections, of which
 message is sent when, or of Home Assistant.
@@ -27,42 +27,7 @@ from voice_daemon.events import (
     WakeDetected,
     Word,
 )
-from voice_daemon.mqtt.commands import (
-    Command,
-    CommandError,
-    Kind,
-    parse_command,
-    response_message,
-)
-from voice_daemon.mqtt.topics import (
-    SCHEMA,
-    Leaf,
-    MqttMessage,
-    Topics,
-    default_client_id,
-    encode_json,
-)
-
-__all__ = [
-    "Command",
-    "CommandError",
-    "Health",
-    "Info",
-    "Kind",
-    "Leaf",
-    "MqttMessage",
-    "Topics",
-    "availability",
-    "default_client_id",
-    "error_event",
-    "for_event",
-    "health_message",
-    "info_message",
-    "parse_command",
-    "response_message",
-    "setting_message",
-    "state_message",
-]
+from voice_daemon.mqtt.topics import SCHEMA, Leaf, MqttMessage, Topics, encode_json
 
 PARTIAL_EXPIRY_S: Final = 2.0
 """The next partial replaces it sooner."""
@@ -77,12 +42,14 @@ _SCORE_DIGITS = 3
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What this node is; retained on `info`."""
+    """Description of this node; retained on `info`."""
 
     version: str
     model: str
     wake_words: tuple[str, ...]
     input_device: str
+    instance: str = ""
+    """Another at each start: tells this process from a twin with the same configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +71,8 @@ class Health:
     """Wake words that were left to another device."""
     finals_lost: int
     """Finals that never reached the broker."""
+    finals_unconfirmed: int
+    """Finals that may have reached it: sent, and never confirmed."""
     dropped_audio_ms: int
     mqtt_reconnects: int
     mqtt_dropped: int
@@ -178,6 +147,7 @@ def info_message(info: Info, *, topics: Topics) -> MqttMessage:
         "model": info.model,
         "wake_words": list(info.wake_words),
         "input_device": info.input_device,
+        "instance": info.instance,
     }
     return MqttMessage(topics.path(Leaf.INFO), encode_json(body), retain=True)
 

@@ -1,7 +1,7 @@
 """The messages that are not delivered yet: bounded, dropping the oldest, and never late.
 
-Pure: the caller gives the time and does the sending. Knows nothing of connections beyond
-up and down. Not thread-safe; its owner holds a lock.
+One lock: any thread may put, the client's thread sends. Knows nothing of connections beyond
+up and down, and what the broker takes.
 """
 
 from __future__ import annotations
@@ -11,279 +11,23 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final
 
 from voice_daemon.events import ErrorRaised
+from voice_daemon.mqtt.limits import NO_LIMITS, BrokerLimits
+from voice_daemon.mqtt.losses import Loss, LossReason, LossReport
 from voice_daemon.mqtt.topics import MqttMessage
-
-
-class LossReason(StrEnum):
-    """Why a message will never be delivered."""
-
-    EXPIRED = "expired"
-    """Not acknowledged within its `expiry_s`."""
-    OVERFLOW = "overflow"
-    """The oldest of too many."""
-    REFUSED = "refused"
-    """The broker turned it down (its access rules)."""
-    STOPPED = "stopped"
-    """Still unacknowledged when the client had to stop."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """A message that was given up."""
-
-    message: MqttMessage
-    why: LossReason
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxEntry:
-    """A message in the outbox."""
-
-    ticket: int
-    message: MqttMessage
-    deadline_s: float
-    """On the caller's clock; infinite for what never gets old."""
-    sent_at_s: float = 0.0
-    """When it was taken for sending; of no meaning while it waits."""
-
-    @property
-    def is_event(self) -> bool:
-        """True for what must be delivered or reported: at least QoS 1, and not a state."""
-        return self.message.qos > 0 and not self.message.retain
-
-    @property
-    def is_fleeting(self) -> bool:
-        """True for what is sent now or never: a partial."""
-        return self.message.qos == 0 and not self.message.retain
-
-
-class Outbox:
-    """Messages waiting, and messages sent but not acknowledged, in order.
-
-    Three kinds. An event (QoS 1) is kept until acknowledged, over reconnects, within its
-    expiry. A retained message is kept until a newer one for its topic comes. A fleeting one
-    (QoS 0) is gone once taken, and while the link is down.
-
-    At most `capacity` events and fleeting ones wait; past that the oldest fleeting one goes,
-    else the oldest event that is no final, else the oldest final. At most `window` are
-    unacknowledged at a time, and no more are handed out when the oldest of them has been so for
-    `stall_s`: what a stalled broker's socket has swallowed cannot be taken back when it gets old.
-    """
-
-    def __init__(self, *, capacity: int, window: int, stall_s: float) -> None:
-        self.window = window
-        self.forgotten = 0
-        """Fleeting messages that were not sent."""
-        self._capacity = capacity
-        self._stall_s = stall_s
-        self._waiting: deque[OutboxEntry] = deque()
-        self._sent: dict[int, OutboxEntry] = {}
-        self._losses: list[Loss] = []
-        self._next_ticket = 0
-        self._is_up = False
-
-    def push(self, message: MqttMessage, *, now_s: float) -> None:
-        """Take a message in at the end."""
-        parcel = self._wrap(message, now_s)
-        if parcel.is_fleeting and not self._is_up:
-            self.forgotten += 1
-            return
-        if message.retain:
-            self._discard_waiting(message.topic)
-        self._waiting.append(parcel)
-        self._trim()
-
-    def take(self, *, now_s: float) -> OutboxEntry | None:
-        """Give the next message to send, or None when there is none or no room for one."""
-        self.expire(now_s=now_s)
-        if not self._is_up or not self._waiting:
-            return None
-        if len(self._sent) >= self.window or self.oldest_unacknowledged_s(now_s) >= self._stall_s:
-            return None
-        parcel = replace(self._waiting.popleft(), sent_at_s=now_s)
-        if parcel.message.qos > 0:
-            self._sent[parcel.ticket] = parcel
-        return parcel
-
-    def acknowledge(self, ticket: int, *, refused: bool = False) -> None:
-        """Settle a sent message; an unknown ticket is one that was settled before."""
-        parcel = self._sent.pop(ticket, None)
-        if parcel is not None and refused:
-            self._give_up(parcel, LossReason.REFUSED)
-
-    def mark(self) -> int:
-        """Give a mark that tells what was pushed before it from what is pushed after."""
-        return self._next_ticket
-
-    def link_up(self, first: Sequence[MqttMessage], *, mark: int, now_s: float) -> None:
-        """Start handing out, `first` before anything that waits.
-
-        `first` is as old as `mark`: a state in it outdates one pushed before the mark, and
-        gives way to one pushed after it.
-        """
-        self._is_up = True
-        states = {p.message.topic: p.ticket for p in self._waiting if p.message.retain}
-        for message in reversed(first):
-            if message.retain and states.get(message.topic, 0) > mark:
-                continue
-            if message.retain:
-                self._discard_waiting(message.topic)
-            self._waiting.appendleft(self._wrap(message, now_s))
-
-    def link_down(self, *, now_s: float) -> None:
-        """Stop handing out. What was sent and not acknowledged waits again, in its old place."""
-        self._is_up = False
-        everything = [*self._sent.values(), *self._waiting]
-        self._sent.clear()
-        newest = {parcel.message.topic: parcel.ticket for parcel in everything}
-        self._waiting.clear()
-        for parcel in everything:
-            if parcel.is_fleeting:
-                self.forgotten += 1
-            elif not parcel.message.retain or newest[parcel.message.topic] == parcel.ticket:
-                self._waiting.append(parcel)
-        self._trim()
-        self.expire(now_s=now_s)
-
-    def expire(self, *, now_s: float) -> None:
-        """Give up what waited too long. A sent message's fate is settled by link or broker."""
-        late = [parcel for parcel in self._waiting if parcel.deadline_s <= now_s]
-        for parcel in late:
-            self._waiting.remove(parcel)
-            self._give_up(parcel, LossReason.EXPIRED)
-
-    def give_up_all(self) -> None:
-        """Empty the outbox; events count as lost."""
-        for parcel in (*self._sent.values(), *self._waiting):
-            self._give_up(parcel, LossReason.STOPPED)
-        self._sent.clear()
-        self._waiting.clear()
-
-    def collect_losses(self) -> tuple[Loss, ...]:
-        """Give the losses since the last call, oldest first."""
-        losses = tuple(self._losses)
-        self._losses.clear()
-        return losses
-
-    def oldest_unacknowledged_s(self, now_s: float) -> float:
-        """How long the oldest sent message has been waiting for its acknowledgement."""
-        oldest = next(iter(self._sent.values()), None)
-        return now_s - oldest.sent_at_s if oldest else 0.0
-
-    @property
-    def n_waiting(self) -> int:
-        """Messages that wait to be sent."""
-        return len(self._waiting)
-
-    @property
-    def n_unacknowledged(self) -> int:
-        """Messages sent and not yet acknowledged."""
-        return len(self._sent)
-
-    @property
-    def holds_events(self) -> bool:
-        """True while an event is undelivered."""
-        return any(parcel.is_event for parcel in (*self._sent.values(), *self._waiting))
-
-    @property
-    def has_room(self) -> bool:
-        """True when another event would displace none."""
-        return self._n_bounded() < self._capacity
-
-    def _wrap(self, message: MqttMessage, now_s: float) -> OutboxEntry:
-        self._next_ticket += 1
-        expiry_s = math.inf if message.expiry_s is None else message.expiry_s
-        return OutboxEntry(self._next_ticket, message, now_s + expiry_s)
-
-    def _discard_waiting(self, topic: str) -> None:
-        """Drop a retained message that a newer one replaces; nobody misses it."""
-        outdated = [p for p in self._waiting if p.message.retain and p.message.topic == topic]
-        for parcel in outdated:
-            self._waiting.remove(parcel)
-
-    def _n_bounded(self) -> int:
-        return sum(not parcel.message.retain for parcel in self._waiting)
-
-    def _trim(self) -> None:
-        while self._n_bounded() > self._capacity:
-            bounded = [parcel for parcel in self._waiting if not parcel.message.retain]
-            victim = min(bounded, key=lambda parcel: (_worth(parcel), parcel.ticket))
-            self._waiting.remove(victim)
-            self._give_up(victim, LossReason.OVERFLOW)
-
-    def _give_up(self, parcel: OutboxEntry, why: LossReason) -> None:
-        if parcel.is_event:
-            self._losses.append(Loss(parcel.message, why))
-        elif parcel.is_fleeting:
-            self.forgotten += 1
-
-
-def _worth(parcel: OutboxEntry) -> int:
-    """Rank what has to go when there is no room: the least goes first."""
-    if parcel.is_fleeting:
-        return 0
-    return 1 if parcel.message.final_of is None else 2
-
-
-MAX_NAMED: Final = 10
-"""Sessions named in one report; the newest are."""
-
-_WHY: Final = {
-    LossReason.EXPIRED: "the broker was away longer than mqtt.final_ttl_s",
-    LossReason.OVERFLOW: "more than mqtt.offline_max messages waited for the broker",
-    LossReason.REFUSED: "the broker's access rules refused it",
-    LossReason.STOPPED: "the daemon had to stop before the broker confirmed it",
-}
-
-
-class LossReport:
-    """Counts losses, and remembers lost finals until they are reported."""
-
-    def __init__(self) -> None:
-        self.expired = 0
-        self.dropped = 0
-        self.finals_lost = 0
-        self._n_unreported = 0
-        self._unreported: deque[tuple[str, LossReason]] = deque(maxlen=MAX_NAMED)
-        """Sessions, and why their finals were lost."""
-
-    def add(self, losses: Sequence[Loss]) -> None:
-        """Enter losses."""
-        for loss in losses:
-            if loss.why is LossReason.EXPIRED:
-                self.expired += 1
-            else:
-                self.dropped += 1
-            if loss.message.final_of is not None:
-                self.finals_lost += 1
-                self._n_unreported += 1
-                self._unreported.append((loss.message.final_of, loss.why))
-
-    def take_report(self) -> ErrorRaised | None:
-        """Give one event for the finals lost since the last report; None when there are none."""
-        if not self._n_unreported:
-            return None
-        sessions = [session_id for session_id, _ in self._unreported]
-        count, why = self._n_unreported, self._unreported[-1][1]
-        self._unreported.clear()
-        self._n_unreported = 0
-        what = "1 transcript was" if count == 1 else f"{count} transcripts were"
-        return ErrorRaised(
-            "mqtt.final_lost",
-            f"{what} not delivered: {_WHY[why]} (session {', '.join(sessions)})",
-            "say it again; `daemonctl status` shows the connection to the broker",
-            sessions[-1] if count == 1 else None,
-        )
-
 
 WINDOW: Final = 16
 """Unacknowledged messages at a time; brokers take 20 or more."""
+MAX_SENDINGS: Final = 2
+"""A subscriber sees an event twice at most: again only if a connection broke over it."""
+ASIDE_S: Final = 3600.0
+"""How long a state that broke two connections in a row is not sent; another value of it is."""
+RETRY_S: Final = (1.0, 2.0, 4.0, 8.0)
+"""After each refusal that may pass; the last one again and again, within the message's life."""
 
 
 def steady_s() -> float:
@@ -297,18 +41,49 @@ def steady_s() -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A message to be sent now."""
+class OutboxEntry:
+    """A message in the outbox."""
 
-    ticket: int | None
-    """To acknowledge it by; None when it needs no acknowledgement."""
+    ticket: int
+    """To acknowledge it by."""
     message: MqttMessage
-    expiry_s: int | None
-    """What is left of its life, for the broker to enforce; None when it never gets old."""
+    deadline_s: float
+    """On the outbox's clock; infinite for what never gets old."""
+    sent_at_s: float = 0.0
+    """When it was taken for sending; of no meaning while it waits."""
+    sendings: int = 0
+    """How often it was taken; one that was refused for sure is taken off again."""
+    refusals: int = 0
+    not_before_s: float = 0.0
+    """When it may be tried again after a refusal."""
+
+    @property
+    def is_event(self) -> bool:
+        """True for what must be delivered or reported: at least QoS 1, and not a state."""
+        return self.message.qos > 0 and not self.message.retain
+
+    @property
+    def is_fleeting(self) -> bool:
+        """True for what is sent now or never: a partial."""
+        return self.message.qos == 0 and not self.message.retain
+
+    @property
+    def expiry_s(self) -> int | None:
+        """Rest of its life when it was taken, for the broker to enforce; None: it has no end.
+
+        Rounded, not up: a broker that counts whole seconds must not add one to every life.
+        """
+        left_s = self.deadline_s - self.sent_at_s
+        return None if math.isinf(left_s) else max(1, math.floor(left_s + 0.5))
+
+    @property
+    def key(self) -> tuple[str, bytes]:
+        """Tells a message from others over reconnects, when states are announced anew."""
+        return self.message.topic, self.message.payload
 
 
 @dataclass(frozen=True, slots=True)
-class MailCounts:
+class OutboxCounts:
     """How many messages are where."""
 
     queued: int
@@ -316,111 +91,320 @@ class MailCounts:
     dropped: int
     expired: int
     finals_lost: int
+    finals_unconfirmed: int
     partials_skipped: int
 
 
-class Mailbox:
-    """A thread-safe outbox."""
+class Outbox:
+    """Messages waiting, and messages sent but not acknowledged, in order.
+
+    Three kinds. An event (QoS 1) is kept until acknowledged, over reconnects, within its
+    expiry and `MAX_SENDINGS`. A retained message is kept until a newer one for its topic comes.
+    A fleeting one (QoS 0) is gone once taken, and while there is no connection.
+
+    At most `capacity` events and fleeting ones wait; past that the oldest fleeting one goes,
+    else the oldest event that is no final, else the oldest final. At most `WINDOW` are
+    unacknowledged at a time, and no more are handed out when the oldest of them has been so for
+    `stall_s`: what a stalled broker's socket has swallowed cannot be taken back when it gets old.
+
+    After a connection that ended over unacknowledged messages, those go out one at a time: the
+    one over which the next connection ends is the culprit, and is set aside. `never_aside` are
+    topics that are sent come what may.
+    """
 
     def __init__(
         self,
         *,
         capacity: int,
         stall_s: float,
+        never_aside: Collection[str] = (),
         clock_s: Callable[[], float] = steady_s,
     ) -> None:
         self._lock = threading.Lock()
-        self._outbox = Outbox(capacity=capacity, window=WINDOW, stall_s=stall_s)
-        self._ledger = LossReport()
+        self._capacity = capacity
+        self._stall_s = stall_s
+        self._never_aside = frozenset(never_aside)
         self._clock_s = clock_s
+        self._limits = NO_LIMITS
+        self._waiting: deque[OutboxEntry] = deque()
+        self._sent: dict[int, OutboxEntry] = {}
+        self._suspects: set[tuple[str, bytes]] = set()
+        """What was unacknowledged when the last connection ended, and was not delivered since."""
+        self._aside: dict[tuple[str, bytes], float] = {}
+        """States that are not sent, and until when."""
+        self._losses: list[Loss] = []
+        self._report = LossReport()
+        self._skipped = 0
+        self._next_ticket = 0
         self._is_up = False
         self._is_closed = False
 
     def put(self, message: MqttMessage) -> None:
-        """Take a message; after `close` it is lost at once."""
+        """Take a message in at the end. Never waits; after `close` it is lost at once."""
         with self._lock:
-            self._outbox.push(message, now_s=self._clock_s())
+            entry = self._wrap(message)
+            if entry.is_fleeting and not self._is_up:
+                self._skipped += 1
+                return
+            if message.retain:
+                self._replace_waiting(message.topic)
+            self._waiting.append(entry)
+            self._trim()
             if self._is_closed:
-                self._outbox.give_up_all()
+                self._give_up_all()
 
-    def take(self) -> Outgoing | None:
+    def take(self) -> OutboxEntry | None:
         """Give the next message to send, or None when there is none or no room for one."""
         with self._lock:
             now_s = self._clock_s()
-            parcel = self._outbox.take(now_s=now_s)
-            if parcel is None:
-                return None
-            left_s = parcel.deadline_s - now_s
-            return Outgoing(
-                ticket=parcel.ticket if parcel.message.qos > 0 else None,
-                message=parcel.message,
-                expiry_s=None if math.isinf(left_s) else math.ceil(left_s),
-            )
+            self._expire(now_s)
+            while self._may_send(now_s):
+                waiting = next((e for e in self._waiting if e.not_before_s <= now_s), None)
+                if waiting is None:
+                    return None
+                self._waiting.remove(waiting)
+                if self._is_aside(waiting, now_s):
+                    continue
+                if not self._limits.fits(waiting.message):
+                    self._leave_out(waiting, LossReason.TOO_LARGE)
+                    continue
+                entry = replace(waiting, sent_at_s=now_s, sendings=waiting.sendings + 1)
+                if self._awaits_acknowledgement(entry):
+                    self._sent[entry.ticket] = entry
+                return entry
+            return None
 
-    def acknowledge(self, ticket: int, *, refused: bool) -> None:
-        """Settle a message that was taken."""
+    def acknowledge(self, ticket: int) -> None:
+        """Settle a message that the broker has; an unknown ticket was settled before."""
         with self._lock:
-            self._outbox.acknowledge(ticket, refused=refused)
+            entry = self._sent.pop(ticket, None)
+            if entry is not None:
+                self._suspects.discard(entry.key)
+
+    def refuse(self, ticket: int, why: LossReason | None) -> None:
+        """Settle a message that the broker turned down: for good, or None: for the moment."""
+        with self._lock:
+            entry = self._sent.pop(ticket, None)
+            if entry is None:
+                return
+            self._suspects.discard(entry.key)
+            if why is not None:
+                self._give_up(replace(entry, sendings=0), why)
+                return
+            now_s = self._clock_s()
+            delay_s = RETRY_S[min(entry.refusals, len(RETRY_S) - 1)]
+            again = replace(
+                entry,
+                sendings=entry.sendings - 1,
+                refusals=entry.refusals + 1,
+                not_before_s=now_s + delay_s,
+            )
+            self._wait_again([again])
+            self._expire(now_s)
 
     def mark(self) -> int:
-        """Give the moment, to be taken before what `link_up` sends first is put together."""
+        """Give the moment, to be taken before what `connected` sends first is put together."""
         with self._lock:
-            return self._outbox.mark()
+            return self._next_ticket
 
-    def link_up(self, first: Sequence[MqttMessage], *, mark: int, receive_maximum: int) -> None:
-        """Start handing out: `first`, less states published anew since `mark`; then the rest."""
+    def connected(
+        self,
+        first: Sequence[MqttMessage] = (),
+        *,
+        mark: int = 0,
+        limits: BrokerLimits = NO_LIMITS,
+    ) -> None:
+        """Start handing out: the first of `first`, the events that waited, then the others.
+
+        What waited goes before the states that are only said again: a command gets old, and a
+        state that breaks connections must not stand in its way. `first` is as old as `mark`: a
+        state in it outdates one put before the mark, and gives way to one put after it.
+        """
         with self._lock:
             self._is_up = True
-            self._outbox.window = min(WINDOW, receive_maximum)
-            self._outbox.link_up(first, mark=mark, now_s=self._clock_s())
+            self._limits = limits
+            said = {message.topic for message in first if message.retain}
+            states = [e for e in self._waiting if e.message.retain]
+            newer = {e.message.topic for e in states if e.ticket > mark}
+            events = [e for e in self._waiting if not e.message.retain]
+            anew = [self._wrap(m) for m in first if not (m.retain and m.topic in newer)]
+            kept = [e for e in states if e.ticket > mark or e.message.topic not in said]
+            n_leading = 1 if anew and first and anew[0].message is first[0] else 0
+            self._waiting = deque([*anew[:n_leading], *events, *anew[n_leading:], *kept])
 
-    def link_down(self) -> None:
-        """Stop handing out; what is not acknowledged waits again."""
+    def disconnected(self) -> None:
+        """Stop handing out. What was sent and not acknowledged waits again, in its old place."""
         with self._lock:
             self._is_up = False
-            self._outbox.link_down(now_s=self._clock_s())
+            unacknowledged = list(self._sent.values())
+            self._sent.clear()
+            if unacknowledged:
+                unacknowledged = self._accuse(unacknowledged)
+            self._wait_again(unacknowledged)
+            newest = {e.message.topic: e.ticket for e in self._waiting if e.message.retain}
+            for entry in list(self._waiting):
+                if entry.is_fleeting:
+                    self._skipped += 1
+                    self._waiting.remove(entry)
+                elif entry.message.retain and newest[entry.message.topic] != entry.ticket:
+                    self._waiting.remove(entry)
+            self._trim()
+            self._expire(self._clock_s())
 
-    def settle(self) -> tuple[tuple[Loss, ...], ErrorRaised | None]:
-        """Give what was lost since the last call, and a report of lost finals if it can go."""
+    def settle(self) -> tuple[tuple[Loss, ...], tuple[ErrorRaised, ...]]:
+        """Give what was lost since the last call, and reports about it as far as they can go."""
         with self._lock:
-            self._outbox.expire(now_s=self._clock_s())
-            losses = self._outbox.collect_losses()
-            self._ledger.add(losses)
-            can_report = self._is_up and self._outbox.has_room
-            return losses, self._ledger.take_report() if can_report else None
+            self._expire(self._clock_s())
+            losses = tuple(self._losses)
+            self._losses.clear()
+            self._report.add(losses)
+            if not self._is_up:
+                return losses, ()
+            # A report must displace no other final: one at a time, and only into free room.
+            room = self._capacity - self._n_bounded()
+            return losses, self._report.take(at_most=room, limits=self._limits)
 
     def close(self) -> None:
         """Give everything up, now and from now on."""
         with self._lock:
             self._is_closed = True
-            self._outbox.give_up_all()
+            self._give_up_all()
 
     @property
     def is_empty(self) -> bool:
         """True when everything is delivered."""
         with self._lock:
-            return not self._outbox.n_waiting and not self._outbox.n_unacknowledged
+            return not self._waiting and not self._sent
 
     @property
     def holds_events(self) -> bool:
         """True while something undelivered must be delivered or reported."""
         with self._lock:
-            return self._outbox.holds_events
+            return any(entry.is_event for entry in self._all())
 
     @property
     def oldest_unacknowledged_s(self) -> float:
         """How long the broker has owed its oldest acknowledgement."""
         with self._lock:
-            return self._outbox.oldest_unacknowledged_s(self._clock_s())
+            return self._owed_s(self._clock_s())
 
     @property
-    def counts(self) -> MailCounts:
-        """A consistent picture."""
+    def final_due_s(self) -> float:
+        """Time until the first unacknowledged final is too old to arrive; infinite without one.
+
+        Not above 0: its bytes may still be on their way, and have to be stopped.
+        """
         with self._lock:
-            return MailCounts(
-                queued=self._outbox.n_waiting + self._outbox.n_unacknowledged,
-                dropped=self._ledger.dropped,
-                expired=self._ledger.expired,
-                finals_lost=self._ledger.finals_lost,
-                partials_skipped=self._outbox.forgotten,
+            deadlines = [e.deadline_s for e in self._sent.values() if e.message.final_of]
+            return min(deadlines, default=math.inf) - self._clock_s()
+
+    @property
+    def counts(self) -> OutboxCounts:
+        """Consistent counts."""
+        with self._lock:
+            return OutboxCounts(
+                queued=len(self._waiting) + len(self._sent),
+                dropped=self._report.dropped,
+                expired=self._report.expired,
+                finals_lost=self._report.finals_lost,
+                finals_unconfirmed=self._report.finals_unconfirmed,
+                partials_skipped=self._skipped,
             )
+
+    def _may_send(self, now_s: float) -> bool:
+        window = 1 if self._suspects else min(WINDOW, self._limits.receive_maximum)
+        return (
+            self._is_up
+            and bool(self._waiting)
+            and len(self._sent) < window
+            and self._owed_s(now_s) < self._stall_s
+        )
+
+    def _owed_s(self, now_s: float) -> float:
+        oldest = next(iter(self._sent.values()), None)
+        return now_s - oldest.sent_at_s if oldest else 0.0
+
+    def _awaits_acknowledgement(self, entry: OutboxEntry) -> bool:
+        return min(entry.message.qos, self._limits.maximum_qos) > 0
+
+    def _is_aside(self, entry: OutboxEntry, now_s: float) -> bool:
+        until_s = self._aside.get(entry.key)
+        if until_s is not None and until_s <= now_s:
+            del self._aside[entry.key]
+        return until_s is not None and until_s > now_s
+
+    def _accuse(self, unacknowledged: list[OutboxEntry]) -> list[OutboxEntry]:
+        """Find what the connection ended over; give what may be sent again."""
+        keys = {entry.key for entry in unacknowledged}
+        again = []
+        for entry in unacknowledged:
+            is_culprit = keys <= self._suspects and len(keys) == 1
+            if entry.is_event and entry.sendings >= MAX_SENDINGS:
+                self._give_up(entry, LossReason.UNCONFIRMED)
+            elif is_culprit and entry.message.retain and self._may_set_aside(entry):
+                self._aside[entry.key] = self._clock_s() + ASIDE_S
+                self._leave_out(entry, LossReason.SET_ASIDE)
+            else:
+                again.append(entry)
+        self._suspects = {entry.key for entry in again}
+        return again
+
+    def _may_set_aside(self, entry: OutboxEntry) -> bool:
+        return entry.message.topic not in self._never_aside
+
+    def _wait_again(self, entries: Iterable[OutboxEntry]) -> None:
+        """Put entries back where they stood."""
+        self._waiting = deque(sorted([*entries, *self._waiting], key=lambda e: e.ticket))
+
+    def _expire(self, now_s: float) -> None:
+        """Give up what waited too long. A sent message's fate is settled by link or broker."""
+        for entry in [e for e in self._waiting if e.deadline_s <= now_s]:
+            self._waiting.remove(entry)
+            self._give_up(entry, LossReason.EXPIRED)
+
+    def _give_up_all(self) -> None:
+        for entry in self._all():
+            self._give_up(entry, LossReason.STOPPED)
+        self._sent.clear()
+        self._waiting.clear()
+
+    def _all(self) -> list[OutboxEntry]:
+        return [*self._sent.values(), *self._waiting]
+
+    def _wrap(self, message: MqttMessage) -> OutboxEntry:
+        self._next_ticket += 1
+        life_s = math.inf if message.expiry_s is None else message.expiry_s
+        return OutboxEntry(self._next_ticket, message, self._clock_s() + life_s)
+
+    def _replace_waiting(self, topic: str) -> None:
+        """Drop a retained message that a newer one replaces; nobody misses it."""
+        for entry in [e for e in self._waiting if e.message.retain and e.message.topic == topic]:
+            self._waiting.remove(entry)
+
+    def _n_bounded(self) -> int:
+        return sum(not entry.message.retain for entry in self._waiting)
+
+    def _trim(self) -> None:
+        while self._n_bounded() > self._capacity:
+            bounded = [entry for entry in self._waiting if not entry.message.retain]
+            dropped = min(bounded, key=lambda entry: (_worth(entry), entry.ticket))
+            self._waiting.remove(dropped)
+            self._give_up(dropped, LossReason.OVERFLOW)
+
+    def _give_up(self, entry: OutboxEntry, why: LossReason) -> None:
+        if entry.is_event:
+            self._losses.append(Loss(entry.message, why, may_have_arrived=entry.sendings > 0))
+        elif entry.is_fleeting:
+            self._skipped += 1
+
+    def _leave_out(self, entry: OutboxEntry, why: LossReason) -> None:
+        """Give up a message of any kind: that a state is never sent must be known as well."""
+        may_have_arrived = entry.is_event and entry.sendings > 0
+        self._losses.append(Loss(entry.message, why, may_have_arrived=may_have_arrived))
+
+
+def _worth(entry: OutboxEntry) -> int:
+    """Rank what has to go when there is no room: the least goes first."""
+    if entry.is_fleeting:
+        return 0
+    return 1 if entry.message.final_of is None else 2

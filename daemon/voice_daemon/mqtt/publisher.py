@@ -1,4 +1,4 @@
-"""What the daemon says about itself: its state, its problems, its sessions, its log lines.
+"""Publishes events, state, problems and settings of the daemon, and logs them.
 
 Everything that leaves the daemon as an event passes through here, from any thread. It keeps
 the promise that every `started` gets one `ended`, and that a daemon with a problem is never
@@ -26,15 +26,8 @@ from voice_daemon.events import (
     WakeDetected,
 )
 from voice_daemon.logs.events import log_event
-from voice_daemon.mqtt.messages import (
-    Info,
-    MqttMessage,
-    Topics,
-    for_event,
-    info_message,
-    setting_message,
-    state_message,
-)
+from voice_daemon.mqtt.messages import Info, for_event, info_message, setting_message, state_message
+from voice_daemon.mqtt.topics import MqttMessage, Topics
 from voice_daemon.session.metrics import ComputeCost, SessionMetrics, Totals
 
 log = structlog.get_logger()
@@ -81,7 +74,7 @@ class Publisher:
         self._on_event = on_event
         self._now = now
         self._lock = threading.RLock()
-        self._ledger = SessionMetrics()
+        self._metrics = SessionMetrics()
         self._pipeline_state = State.IDLE
         self._ready = False
         self._closed = False
@@ -89,14 +82,14 @@ class Publisher:
         self._state = State.STARTING
         self._last_wake_at: str | None = None
 
-    def picture(self) -> Snapshot:
-        """Take a consistent picture."""
+    def snapshot(self) -> Snapshot:
+        """Take a consistent snapshot."""
         with self._lock:
             return Snapshot(
                 state=self._state,
                 muted=self._pipeline_state is State.MUTED,
-                session_id=self._ledger.open_session_id,
-                totals=self._ledger.totals,
+                session_id=self._metrics.open_session_id,
+                totals=self._metrics.totals,
                 problems=MappingProxyType(dict(self._problems)),
                 last_wake_at=self._last_wake_at,
                 wake_threshold=float(self._settings["wake_threshold"]),
@@ -116,13 +109,13 @@ class Publisher:
                 ),
             ]
 
-    def events(self, events: Iterable[Event], take_effort: Callable[[], ComputeCost]) -> None:
-        """Publish the pipeline's events in order; `take_effort` gives an ended session's cost."""
+    def events(self, events: Iterable[Event], take_cost: Callable[[], ComputeCost]) -> None:
+        """Publish the pipeline's events in order; `take_cost` gives an ended session's cost."""
         with self._lock:
             if self._closed:
                 return
             for event in events:
-                self._event(event, take_effort)
+                self._event(event, take_cost)
 
     def ready(self) -> None:
         """Take note that the daemon can do its work: `starting` ends."""
@@ -176,7 +169,7 @@ class Publisher:
         For a worker that died or does not answer. Harmless when no session is open.
         """
         with self._lock:
-            session_id = self._ledger.open_session_id
+            session_id = self._metrics.open_session_id
             if session_id is not None and not self._closed:
                 self._send(
                     ErrorRaised(
@@ -186,14 +179,14 @@ class Publisher:
                         session_id,
                     )
                 )
-                started_at = self._ledger.open_started_at
+                started_at = self._metrics.open_started_at
                 self._event(SessionEnded(session_id, reason, 0, started_at), ComputeCost)
             self._closed = True
 
-    def _event(self, event: Event, take_effort: Callable[[], ComputeCost]) -> None:
-        self._ledger.read(event)
+    def _event(self, event: Event, take_cost: Callable[[], ComputeCost]) -> None:
+        self._metrics.read(event)
         self._on_event(event)
-        log_event(event, session_began=self._ledger.open_started_at)
+        log_event(event, session_began=self._metrics.open_started_at)
         match event:
             case StateChanged():
                 self._pipeline_state = event.state
@@ -202,7 +195,7 @@ class Publisher:
             case WakeDetected():
                 self._last_wake_at = self._now().isoformat(timespec="seconds")
             case SessionEnded():
-                summary = self._ledger.close(event, take_effort())
+                summary = self._metrics.close(event, take_cost())
                 if summary is not None:
                     log.info("session.done", **summary.as_fields())
             case _:

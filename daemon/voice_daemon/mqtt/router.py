@@ -1,32 +1,41 @@
-"""What arrives from the broker: commands are passed on, bad ones answered with what is wrong.
+"""Routes what arrives from the broker: commands are passed on, bad ones answered with the fault.
 
-Whoever asked for other topics gets what comes on those. Knows nothing of connections, of what
-commands do or of what else is listened to.
+Other listeners get what comes on the topics that they asked for. Knows nothing of connections,
+of what commands do or of what else is listened to.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import structlog
 from paho.mqtt.client import topic_matches_sub
 
+from voice_daemon._lib.rate import TokenBucket
 from voice_daemon.mqtt.commands import Command, CommandError, Kind, parse_command, response_message
 from voice_daemon.mqtt.messages import error_event, for_event
-from voice_daemon.mqtt.rate import TokenBucket
 from voice_daemon.mqtt.topics import MqttMessage, Topics
 
-Listener = Callable[[str, bytes], None]
-"""Gets topic and payload of what arrives on a filter that it asked for; must not wait."""
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Wants topic and payload of what arrives on a filter; `hear` must not wait."""
+
+    topic_filter: str
+    hear: Callable[[str, bytes], None]
+    live_only: bool = False
+    """True: nothing retained; and without this subscription the daemon is deaf."""
+
 
 log = structlog.get_logger()
 
 CALLS_BURST: Final = 20
 CALLS_PER_S: Final = 5
-"""Of `cmd/<verb>`, which all are answered. Settings are not counted: of many, the last is done."""
+"""Rate limit for `cmd/<verb>`; `set` topics are coalesced instead."""
 WORDS_BURST: Final = 10
 WORDS_PER_S: Final = 2
 """Complaints and log lines about bad commands. A flood of them must not displace a final."""
@@ -34,9 +43,6 @@ WORDS_PER_S: Final = 2
 
 class CommandRouter:
     """Turns messages into calls of `on_command`, which may raise `CommandError`.
-
-    `listeners`: who hears what is no command, by topic filter; they get retained messages too,
-    those in `live` only what is said now.
 
     In a flood of commands, calls are refused, and most refusals are only counted.
     """
@@ -46,8 +52,7 @@ class CommandRouter:
         topics: Topics,
         on_command: Callable[[Command], None],
         *,
-        listeners: Mapping[str, Listener] | None = None,
-        live: Mapping[str, Listener] | None = None,
+        listeners: Sequence[Listener] = (),
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ignored = 0
@@ -55,24 +60,33 @@ class CommandRouter:
         self.refused = 0
         self._topics = topics
         self._on_command = on_command
-        self._live = dict(live or {})
-        self._listeners = {**(listeners or {}), **self._live}
+        self._listeners = tuple(listeners)
         self._calls = TokenBucket(burst=CALLS_BURST, per_s=CALLS_PER_S, clock_s=clock_s)
         self._words = TokenBucket(burst=WORDS_BURST, per_s=WORDS_PER_S, clock_s=clock_s)
 
     @property
     def filters(self) -> tuple[str, ...]:
-        """What to subscribe to."""
-        return (*self._topics.command_filters, *self._listeners)
+        """Every subscription that is needed."""
+        return tuple(
+            dict.fromkeys(
+                (*self._topics.command_filters, *(one.topic_filter for one in self._listeners))
+            )
+        )
+
+    @property
+    def essential_filters(self) -> tuple[str, ...]:
+        """Those without which the daemon does not hear what is asked of it now."""
+        live = (one.topic_filter for one in self._listeners if one.live_only)
+        return (*self._topics.command_filters, *live)
 
     def receive(
         self, topic: str, payload: bytes, *, retain: bool, at: datetime
     ) -> tuple[MqttMessage, ...]:
         """Act on one message; gives what to publish about it when it was bad."""
-        heard_by = [f for f in self._listeners if topic_matches_sub(f, topic)]
-        for heard in heard_by:
-            if not (retain and heard in self._live):
-                self._listeners[heard](topic, payload)
+        heard_by = [one for one in self._listeners if topic_matches_sub(one.topic_filter, topic)]
+        for listener in heard_by:
+            if not (retain and listener.live_only):
+                listener.hear(topic, payload)
         if heard_by:
             return ()
         if retain:

@@ -15,15 +15,10 @@ from voice_daemon.config.state import Value
 from voice_daemon.control.server import Handler
 from voice_daemon.errors import ControlError, VoiceDaemonError
 from voice_daemon.events import Event, State
-from voice_daemon.mqtt.messages import (
-    Command,
-    Kind,
-    MqttMessage,
-    Topics,
-    error_event,
-    response_message,
-)
+from voice_daemon.mqtt.commands import Command, Kind, response_message
+from voice_daemon.mqtt.messages import error_event
 from voice_daemon.mqtt.publisher import Publisher
+from voice_daemon.mqtt.topics import MqttMessage, Topics
 from voice_daemon.runtime.live_settings import AS_CONFIGURED, MUTE, WAKE_WORD, LiveSettings
 from voice_daemon.runtime.status import StatusCollector
 from voice_daemon.runtime.worker import Worker
@@ -157,7 +152,7 @@ class CommandHandler:
             self._publisher.wake_words_changed(self._live.listening_for(value))
 
     def _listen(self, done: Callable[[], None]) -> None:
-        now = self._publisher.picture()
+        now = self._publisher.snapshot()
         if now.muted:
             raise ControlError(
                 "session.muted", "the daemon is muted", remedy="daemonctl unmute, then listen"

@@ -7,6 +7,7 @@ nothing of topics, threads or files.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +18,8 @@ from voice_daemon.config.state import Change, SettingsStore, Value
 from voice_daemon.events import Event
 from voice_daemon.homeassistant.discovery import Device
 from voice_daemon.mqtt.commands import Command, CommandError, Kind
-from voice_daemon.mqtt.messages import Info, Topics
+from voice_daemon.mqtt.messages import Info
+from voice_daemon.mqtt.topics import Topics
 from voice_daemon.session.pipeline import Pipeline
 from voice_daemon.wake.models import wake_choices, wake_word_of_setting
 
@@ -237,4 +239,5 @@ def info_of(live: LiveSettings) -> Info:
         settings.asr.model,
         live.listening_for(live.values[WAKE_WORD]),
         settings.audio.device,
+        instance=secrets.token_hex(4),
     )

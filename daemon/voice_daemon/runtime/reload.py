@@ -16,7 +16,7 @@ import structlog
 
 from voice_daemon.config import Settings
 from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
-from voice_daemon.mqtt.messages import Topics
+from voice_daemon.mqtt.topics import Topics
 from voice_daemon.runtime.commands import CommandHandler
 from voice_daemon.runtime.live_settings import LiveSettings, device_of
 from voice_daemon.runtime.worker import Worker

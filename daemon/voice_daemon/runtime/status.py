@@ -201,7 +201,7 @@ class StatusCollector:
 
     def status(self) -> Status:
         """Take the snapshot that `daemonctl status` shows."""
-        now = self.publisher.picture()
+        now = self.publisher.snapshot()
         broker = self.mqtt.status()
         return Status(
             version=__version__,
@@ -232,7 +232,7 @@ class StatusCollector:
 
     def live_snapshot(self) -> LiveSnapshot:
         """Take the snapshot that `daemonctl status --watch` draws."""
-        now = self.publisher.picture()
+        now = self.publisher.snapshot()
         scores, words = self.live_view.snapshot()
         return LiveSnapshot(
             state=now.state.value,
@@ -245,7 +245,7 @@ class StatusCollector:
 
     def health(self) -> Health:
         """Take the snapshot that is published on `health`."""
-        now = self.publisher.picture()
+        now = self.publisher.snapshot()
         broker = self.mqtt.status()
         mic_problems = [p.message for p in now.problems.values() if p.part == "mic"]
         return Health(
@@ -257,6 +257,7 @@ class StatusCollector:
             failed=now.totals.failed,
             stood_down=now.totals.stood_down,
             finals_lost=broker.finals_lost,
+            finals_unconfirmed=broker.finals_unconfirmed,
             dropped_audio_ms=samples_to_ms(self.worker.lost_samples),
             mqtt_reconnects=broker.reconnects,
             mqtt_dropped=broker.dropped + broker.expired,

@@ -133,6 +133,8 @@ class WakeArbiter:
         self._node_id = node_id
         self._window_samples = window_samples
         self._heard: list[Heard] = []
+        self._own_sessions: tuple[str, ...] = ()
+        """Sessions that we claimed for. Another under our node id is a twin's: a rival like any."""
         self._election: Election | None = None
 
     def enter(
@@ -150,7 +152,8 @@ class WakeArbiter:
     def receive(self, claim: Claim, *, now: int) -> None:
         """Take note of what a device said now, also of our own words that came back."""
         self._heard = [h for h in self._heard if h.at_sample >= now - KEPT_SAMPLES]
-        if claim.node_id != self._node_id:
+        is_ours = claim.node_id == self._node_id and claim.session_id in self._own_sessions
+        if not is_ours:
             self._heard = [*self._heard[1 - MAX_HEARD :], Heard(claim, now)]
         elif self._election is not None and claim == self._election.claim:
             self._election = replace(self._election, is_out=True)
@@ -202,5 +205,7 @@ class WakeArbiter:
         return beaten_by(election, self._heard, window_samples=self._window_samples)
 
     def _claim(self, stage: Stage, detection: WakeDetection, session_id: str) -> Claim:
+        if session_id not in self._own_sessions:
+            self._own_sessions = (*self._own_sessions[1 - MAX_HEARD :], session_id)
         score = round(float(detection.score), SCORE_DIGITS)
         return Claim(stage, self._node_id, session_id, detection.wake_word, score)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_daemon.mqtt.rate import Backoff
+from voice_daemon.mqtt.connect import Backoff
 
 
 def test_the_wait_grows_to_its_maximum_and_stays_there() -> None:
