@@ -1,0 +1,322 @@
+"""What a person waits for: the wake word, the first word on the screen, the final.
+
+    scripts/bench latency --wake FOLDER COMMANDS... [--word alexa] [--gaps 0,150,400]
+
+Real recordings of a wake word, each with a command behind it, played to a real daemon in real
+time; a real broker; a subscriber in a process of its own. Every time is that of the message's
+arrival, on the clock of the recording: when the words were spoken is known from the recordings
+alone. Sound begins for the daemon when it says that it is idle, one block after the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from rigs.brokers import Mosquitto
+from support.daemon_process import DaemonProcess
+from tools.bench.arguments import DEFAULT_OUT, chosen_clips, model_folder, numbers
+from tools.bench.clips import Clip, load_clips
+from tools.bench.metrics import percentile
+from tools.bench.report import SCHEMA, machine
+from tools.bench.tables import Table, number, wide_console
+from tools.bench.text import words_of
+from voice_daemon.asr import WhisperTranscriber, load_model
+from voice_daemon.audio import BLOCK_SAMPLES
+from voice_daemon.audio.resample import to_int16
+from voice_daemon.endpoint.vad import SileroVad
+from voice_daemon.errors import UsageError
+from voice_daemon.events import SAMPLE_RATE
+from voice_daemon.session.options import PipelineOptions
+
+NODE: Final = "latency"
+LEAD_S: Final = 2.0
+"""Quiet before each wake word."""
+TAIL_S: Final = 4.0
+"""Quiet after each command: more than any silence that ends one."""
+NOISE: Final = 2e-4
+"""Of full scale (-74 dBFS): a quiet room, for perfect silence is a fault of a microphone."""
+PERCENTS: Final = (50, 90)
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """One wake word and the command behind it; seconds of the recording."""
+
+    wake_clip: str
+    command_clip: str
+    gap_ms: float
+    wake_end_s: float
+    first_word_end_s: float
+    speech_end_s: float
+    offline: str
+    """What the same model reads in the command alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """When its messages arrived, in seconds of the recording; None for what never did."""
+
+    spoken: Spoken
+    wake_s: float | None = None
+    first_text_s: float | None = None
+    first_committed_s: float | None = None
+    final_s: float | None = None
+    final: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """True when the final has the words that the command alone is read as."""
+        return words_of(self.final) == words_of(self.spoken.offline)
+
+    def delays_s(self) -> dict[str, float | None]:
+        """How long each was waited for."""
+        spoken = self.spoken
+        pairs = {
+            "wake": (self.wake_s, spoken.wake_end_s),
+            "first text": (self.first_text_s, spoken.first_word_end_s),
+            "committed": (self.first_committed_s, spoken.first_word_end_s),
+            "final": (self.final_s, spoken.speech_end_s),
+        }
+        return {name: None if at is None else at - of for name, (at, of) in pairs.items()}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and show it; raises `UsageError` for arguments that cannot be used."""
+    args = _parser().parse_args(arguments)
+    errors = Console(stderr=True, highlight=False)
+    gaps_ms = numbers(args.gaps)
+    wakes = [c for c in load_clips(args.wake) if args.word in {c.text, *c.slots.values()}]
+    if not wakes:
+        raise UsageError(
+            "bench.no_wake_words",
+            f"no recording in {args.wake} says {args.word!r}",
+            remedy="name a folder whose manifest has it as a text, or give --word",
+        )
+    commands = [clip for clip in chosen_clips(args, multilingual=False) if clip.is_speech]
+    reader = Reader(model_folder(args.model))
+    heard: list[Heard] = []
+    with Progress(console=errors, transient=True) as progress:
+        task = progress.add_task("speaking", total=len(gaps_ms))
+        for gap_ms in gaps_ms:
+            sound, spoken = scene(wakes, commands, gap_ms=gap_ms, reader=reader)
+            heard += play(sound, spoken, model=args.model, word=args.word)
+            progress.advance(task)
+    show(heard, args.out)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/bench latency", description=__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="COMMANDS")
+    parser.add_argument("--wake", type=Path, required=True, metavar="FOLDER", help="wake words")
+    parser.add_argument("--word", default="alexa", metavar="W", help="default: %(default)s")
+    parser.add_argument("--gaps", default="0,150,400", metavar="MS,MS", help="%(default)s")
+    parser.add_argument("--model", default="tiny.en", metavar="M", help="default: %(default)s")
+    parser.add_argument("--limit", type=int, metavar="N", help="commands of each folder")
+    parser.add_argument("--longest", type=float, default=6.0, metavar="S", help="%(default)g")
+    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, metavar="DIR")
+    return parser
+
+
+class Reader:
+    """The recogniser on a command alone: its words and when the first of them ends."""
+
+    def __init__(self, model: Path) -> None:
+        self._transcriber = WhisperTranscriber(load_model(model))
+
+    def read(self, samples: NDArray[np.int16]) -> tuple[str, float | None]:
+        """Return the text of (n,) samples, and the end of its first word in seconds."""
+        self._transcriber.start(wake_phrase=None)
+        self._transcriber.feed(samples)
+        transcript = self._transcriber.finish()
+        self._transcriber.reset()
+        return transcript.text, transcript.words[0].end_s if transcript.words else None
+
+
+def voiced(samples: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """Cut (n,) samples to the voice in them; None without any."""
+    vad = SileroVad()
+    frames = np.flatnonzero(np.array(vad.feed(to_int16(samples))) >= PipelineOptions().voice_on)
+    if not len(frames):
+        return None
+    return samples[frames[0] * vad.frame_samples : (frames[-1] + 1) * vad.frame_samples]
+
+
+def scene(
+    wakes: Sequence[Clip], commands: Sequence[Clip], *, gap_ms: float, reader: Reader
+) -> tuple[NDArray[np.int16], list[Spoken]]:
+    """Put every command behind a wake word; return the sound and when each was spoken."""
+    noise = np.random.default_rng(0)
+
+    def quiet(seconds: float) -> NDArray[np.float32]:
+        samples = noise.normal(0, NOISE, round(seconds * SAMPLE_RATE))
+        return samples.astype(np.float32)
+
+    pieces: list[NDArray[np.float32]] = []
+    spoken = []
+    for n, command in enumerate(commands):
+        wake = wakes[n % len(wakes)]
+        said, called = voiced(command.samples()), voiced(wake.samples())
+        if said is None or called is None:
+            continue
+        text, first_word_end_s = reader.read(to_int16(said))
+        if first_word_end_s is None:
+            continue
+        at_s = sum(map(len, pieces)) / SAMPLE_RATE + LEAD_S
+        wake_end_s = at_s + len(called) / SAMPLE_RATE
+        command_s = wake_end_s + gap_ms / 1000
+        spoken.append(
+            Spoken(
+                wake_clip=wake.name,
+                command_clip=command.name,
+                gap_ms=gap_ms,
+                wake_end_s=wake_end_s,
+                first_word_end_s=command_s + first_word_end_s,
+                speech_end_s=command_s + len(said) / SAMPLE_RATE,
+                offline=text,
+            )
+        )
+        pieces += [quiet(LEAD_S), called, quiet(gap_ms / 1000), said, quiet(TAIL_S)]
+    return to_int16(np.concatenate(pieces)), spoken
+
+
+def play(
+    sound: NDArray[np.int16], spoken: Sequence[Spoken], *, model: str, word: str
+) -> list[Heard]:
+    """Let a daemon hear it in real time; return what arrived of each command."""
+    with tempfile.TemporaryDirectory(prefix="latency-", dir="/tmp") as name:
+        folder = Path(name)
+        recording = folder / "room.wav"
+        soundfile.write(recording, sound, SAMPLE_RATE)
+        broker = Mosquitto(folder).start()
+        variables = {
+            "VOICE_DAEMON_NODE_ID": NODE,
+            "VOICE_DAEMON_MQTT__PORT": str(broker.port),
+            "VOICE_DAEMON_ASR__MODEL": model,
+            "VOICE_DAEMON_WAKE__MODELS": word,
+        }
+        try:
+            with _listening(broker.port, folder) as lines:
+                daemon = DaemonProcess(("--input", recording), folder / "home", variables)
+                with daemon:
+                    code = daemon.wait(timeout_s=len(sound) / SAMPLE_RATE + 120)
+                    if code:
+                        why = daemon.last_words().strip()
+                        raise UsageError("bench.daemon", why, remedy=f"it ended with {code}")
+                time.sleep(0.5)  # what is still on its way to the subscriber
+            messages = [json.loads(line) for line in lines.read_text().splitlines()]
+        finally:
+            broker.kill()
+    return match(messages, spoken)
+
+
+@contextmanager
+def _listening(port: int, folder: Path) -> Iterator[Path]:
+    """Run the subscriber; its lines are complete when the block ends."""
+    file = folder / "arrived.jsonl"
+    with file.open("w") as out:
+        process = _start_listener(port, out)
+        give_up_s = time.monotonic() + 15
+        while not file.stat().st_size and time.monotonic() < give_up_s:
+            time.sleep(0.05)
+        yield file
+        process.terminate()
+        process.wait()
+
+
+def _start_listener(port: int, out: IO[str]) -> subprocess.Popen[bytes]:
+    program = [sys.executable, "-P", "-m", "tools.bench.latency_listener"]
+    return subprocess.Popen([*program, str(port), f"voice/{NODE}/#"], stdout=out)
+
+
+def match(messages: Sequence[dict[str, Any]], spoken: Sequence[Spoken]) -> list[Heard]:
+    """Say of each command which messages were its own: those from its wake word to the next."""
+    told = [m for m in messages if "topic" in m and not m["retained"]]
+    began_s = next(m["at_s"] for m in told if m["topic"].endswith("/state") and m["text"] == "idle")
+    began_s -= BLOCK_SAMPLES / SAMPLE_RATE
+    heard = []
+    for n, said in enumerate(spoken):
+        first_s = said.wake_end_s - 1
+        last_s = spoken[n + 1].wake_end_s - 1 if n + 1 < len(spoken) else float("inf")
+        own = [
+            (m["at_s"] - began_s, m["topic"].split("/", 2)[2], m["text"])
+            for m in told
+            if first_s <= m["at_s"] - began_s < last_s
+        ]
+        heard.append(_heard(said, own))
+    return heard
+
+
+def _heard(said: Spoken, messages: Sequence[tuple[float, str, str]]) -> Heard:
+    partials = [(at, json.loads(text)) for at, leaf, text in messages if leaf.endswith("/partial")]
+    finals = [(at, json.loads(text)) for at, leaf, text in messages if leaf.endswith("/final")]
+    shown = [at for at, _ in (*partials, *finals)]
+    committed = [at for at, body in (*partials, *finals) if body["text"]]
+    return Heard(
+        said,
+        wake_s=next((at for at, leaf, _ in messages if leaf == "wake"), None),
+        first_text_s=min(shown, default=None),
+        first_committed_s=min(committed, default=None),
+        final_s=finals[0][0] if finals else None,
+        final=finals[0][1]["text"] if finals else "",
+    )
+
+
+def table(heard: Sequence[Heard]) -> Table:
+    """Percentiles of each delay, a row for each gap and one for all."""
+    gaps = sorted({h.spoken.gap_ms for h in heard})
+    groups = [(f"{gap:g} ms", [h for h in heard if h.spoken.gap_ms == gap]) for gap in gaps]
+    rows = [_row(name, group) for name, group in (*groups, ("all", list(heard)))]
+    measures = ("wake", "first text", "committed", "final")
+    columns = ("gap", "n", "no wake", "no final", *(f"{m} p50 / p90 s" for m in measures), "whole")
+    return Table("From the spoken word to its message", columns, tuple(rows))
+
+
+def _row(name: str, heard: Sequence[Heard]) -> tuple[str, ...]:
+    delays = [h.delays_s() for h in heard]
+    cells = []
+    for measure in ("wake", "first text", "committed", "final"):
+        values = [d[measure] for d in delays]
+        present = [value for value in values if value is not None]
+        cells.append(" / ".join(number(percentile(present, p)) for p in PERCENTS))
+    missed = sum(h.wake_s is None for h in heard)
+    silent = sum(h.wake_s is not None and h.final_s is None for h in heard)
+    whole = f"{sum(h.is_whole for h in heard)}/{len(heard)}"
+    return (name, str(len(heard)), str(missed), str(silent), *cells, whole)
+
+
+def show(heard: Sequence[Heard], out: Path) -> None:
+    """Print the table; write it, the figures of each command and a picture."""
+    shown = table(heard)
+    load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
+    console = wide_console()
+    console.print(shown.for_terminal())
+    console.print(f"Load of the machine over 1, 5 and 15 minutes: {load}", highlight=False)
+    out.mkdir(parents=True, exist_ok=True)
+    document = {"schema": SCHEMA, "machine": machine(), "load": load}
+    rows = [{**asdict(h), "delays_s": h.delays_s(), "whole": h.is_whole} for h in heard]
+    (out / "latency.json").write_text(json.dumps({**document, "commands": rows}, indent=1))
+    (out / "latency.md").write_text(shown.as_markdown(), encoding="utf-8")
+    try:
+        from tools.bench.latency_picture import draw  # noqa: PLC0415 - matplotlib
+    except ImportError:
+        return
+    draw(heard, out / "latency.png")
+    console.print(f"Written: {out}/latency.json, latency.md and latency.png", markup=False)

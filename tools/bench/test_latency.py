@@ -1,0 +1,73 @@
+"""Which message belongs to which spoken command, and how long it was waited for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tools.bench.latency import Heard, Spoken, match, table
+from voice_daemon.audio import BLOCK_SAMPLES
+from voice_daemon.events import SAMPLE_RATE
+
+BEGAN_S = 1000.0
+IDLE_S = BEGAN_S + BLOCK_SAMPLES / SAMPLE_RATE
+
+
+def spoken(wake_end_s: float, gap_ms: float = 0) -> Spoken:
+    return Spoken("w", "c", gap_ms, wake_end_s, wake_end_s + 0.5, wake_end_s + 1.5, "Turn it on.")
+
+
+def message(at_s: float, leaf: str, body: object, *, retained: bool = False) -> dict[str, Any]:
+    text = body if isinstance(body, str) else json.dumps(body)
+    topic = f"voice/latency/{leaf}"
+    return {"at_s": BEGAN_S + at_s, "topic": topic, "text": text, "retained": retained}
+
+
+def idle() -> dict[str, Any]:
+    return message(IDLE_S - BEGAN_S, "state", "idle")
+
+
+def command(at_s: float) -> list[dict[str, Any]]:
+    return [
+        message(at_s, "wake", {"wake_word": "alexa"}),
+        message(at_s + 0.7, "transcript/partial", {"text": "", "draft": "Turn"}),
+        message(at_s + 1.0, "transcript/partial", {"text": "Turn", "draft": " it"}),
+        message(at_s + 2.0, "transcript/final", {"text": "Turn it on."}),
+    ]
+
+
+def test_every_delay_counts_from_the_words_it_shows() -> None:
+    (heard,) = match([{"ready": True}, idle(), *command(3.0)], [spoken(3.0)])
+    delays = {name: round(value or 0, 6) for name, value in heard.delays_s().items()}
+    assert delays == {"wake": 0.0, "first text": 0.2, "committed": 0.5, "final": 0.5}
+    assert heard.is_whole
+
+
+def test_a_message_counts_for_the_command_that_was_spoken_last() -> None:
+    first, second = match([idle(), *command(3.0), *command(13.0)], [spoken(3.0), spoken(13.0)])
+    assert (first.final_s, second.final_s) == (5.0, 15.0)
+
+
+def test_what_was_retained_before_is_of_no_command() -> None:
+    old = message(3.2, "transcript/final", {"text": "Old."}, retained=True)
+    (heard,) = match([idle(), old], [spoken(3.0)])
+    assert heard == Heard(spoken(3.0))
+
+
+def test_a_final_with_other_words_is_not_whole() -> None:
+    other = [*command(3.0)[:-1], message(5.0, "transcript/final", {"text": "Turn it."})]
+    (heard,) = match([idle(), *other], [spoken(3.0)])
+    assert not heard.is_whole
+
+
+def test_the_table_has_a_row_for_each_gap_and_one_for_all() -> None:
+    heard = match(
+        [idle(), *command(3.0), *command(13.0)], [spoken(3.0), spoken(13.0, gap_ms=150)]
+    ) + [Heard(spoken(20.0, gap_ms=150))]
+    rows = table(heard).rows
+    assert [row[:4] for row in rows] == [
+        ("0 ms", "1", "0", "0"),
+        ("150 ms", "2", "1", "0"),
+        ("all", "3", "1", "0"),
+    ]
+    assert [row[-1] for row in rows] == ["1/1", "1/2", "2/3"]
