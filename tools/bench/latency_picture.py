@@ -43,7 +43,7 @@ def draw(heard: Sequence[Heard], path: Path) -> None:
         panel.set_title(f"{gap_ms:g} ms between wake word and command")
         panel.set_xlabel("seconds after the wake word's end")
         panel.set_yticks([])
-    panels[0][0].legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=len(COLOURS))
     panels[0][0].set_ylabel("one command a line; the bar is its speech")
     figure.savefig(path, dpi=DPI)
     plt.close(figure)

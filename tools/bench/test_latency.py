@@ -61,9 +61,9 @@ def test_a_final_with_other_words_is_not_whole() -> None:
 
 
 def test_the_table_has_a_row_for_each_gap_and_one_for_all() -> None:
-    heard = match(
-        [idle(), *command(3.0), *command(13.0)], [spoken(3.0), spoken(13.0, gap_ms=150)]
-    ) + [Heard(spoken(20.0, gap_ms=150))]
+    messages = [idle(), *command(3.0), *command(13.0)]
+    heard = match(messages, [spoken(3.0), spoken(13.0, gap_ms=150)])
+    heard.append(Heard(spoken(20.0, gap_ms=150)))
     rows = table(heard).rows
     assert [row[:4] for row in rows] == [
         ("0 ms", "1", "0", "0"),
