@@ -10,15 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from voice_daemon.asr import WhisperModel, WhisperTranscriber, load_model
-from voice_daemon.asr.cooperative import at_once
-from voice_daemon.asr.self_test import EXPECTED, SelfTest, self_testing
+from voice_daemon.asr.self_test import EXPECTED, SelfTest, self_test
 from voice_daemon.audio.resample import to_int16
 
 
 def test_a_model_that_computes_rightly_passes(
     tiny: WhisperModel, command_speech: NDArray[np.float32]
 ) -> None:
-    found = at_once(self_testing(WhisperTranscriber(tiny), to_int16(command_speech)))
+    found = self_test(WhisperTranscriber(tiny), to_int16(command_speech))
     assert found.passed
     assert found.n_words == len(EXPECTED)
 
@@ -43,7 +42,7 @@ def test_an_encoder_that_computes_wrongly_fails(
     model = load_model(tiny_folder, dtype="float32")
     assert callable(fault)
     model.encoder.conv2.weight = fault(model.encoder.conv2.weight)
-    found = at_once(self_testing(WhisperTranscriber(model), to_int16(command_speech)))
+    found = self_test(WhisperTranscriber(model), to_int16(command_speech))
     assert not found.passed
     assert str(found).startswith(f"{found.n_words} of 5 words")
 
@@ -52,7 +51,7 @@ def test_it_leaves_the_transcriber_as_it_was(
     tiny: WhisperModel, command_speech: NDArray[np.float32]
 ) -> None:
     transcriber = WhisperTranscriber(tiny)
-    at_once(self_testing(transcriber, to_int16(command_speech)))
+    self_test(transcriber, to_int16(command_speech))
     transcriber.start(wake_phrase="Hey Jarvis")
     transcriber.feed(to_int16(command_speech))
     assert transcriber.finish().text.lower() == "turn on the kitchen lights."

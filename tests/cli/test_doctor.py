@@ -78,6 +78,7 @@ def test_without_a_daemon_everything_is_looked_at(home: Path) -> None:
         "microphone": {"fail"},
         "wake": {"ok"},
         "model": {"ok"},
+        "recogniser": {"ok"},
         "broker name": {"ok"},
         "broker port": {"ok"},
         "broker tls": {"ok"},

@@ -64,6 +64,7 @@ HEALTH = Health(
     lag_ms=120,
     level_dbfs=float("-inf"),
     memory_mb=512,
+    model_memory_mb=180,
     threads=6,
     mic_problem="permission?",
 )

@@ -24,6 +24,9 @@ from voice_daemon.errors import ModelError
 PROMPT_TOKENS = 64
 """Most tokens of a prompt that are given to the model: longer ones feed loops."""
 
+GPU_CACHE_BYTES = 128 * 2**20
+"""Several times what a step computes with, and little beside any model."""
+
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 
 
@@ -64,12 +67,35 @@ class _Network(nn.Module):
 
 def default_dtype() -> mx.Dtype:
     """float16 on a GPU; float32 on a CPU, where half precision is slower and not faster."""
-    return mx.float16 if mx.default_device() == mx.Device(mx.gpu) else mx.float32
+    return mx.float16 if on_gpu() else mx.float32
 
 
 def free_unused_memory() -> None:
-    """Give back what MLX keeps of models that are gone, for arrays of the same sizes."""
+    """Give back what MLX keeps of arrays that are gone, for arrays of the same sizes."""
     mx.clear_cache()
+
+
+def on_gpu() -> bool:
+    """True where MLX computes on a GPU."""
+    return mx.default_device() == mx.Device(mx.gpu)
+
+
+def limit_unused_memory() -> None:
+    """Keep MLX from hoarding on a GPU; to be called before the first model is loaded.
+
+    There its limit is in effect all memory, and streaming gives an array of another size at every
+    step. On a CPU it is 32 MiB by itself.
+    """
+    if on_gpu():
+        mx.set_cache_limit(GPU_CACHE_BYTES)
+
+
+def held_memory_bytes() -> int:
+    """Return what MLX holds for arrays in use and for later ones; callable from any thread.
+
+    On a Mac it is the GPU's memory, which the system does not count as the process's.
+    """
+    return mx.get_active_memory() + mx.get_cache_memory()
 
 
 def take_peak_memory_bytes() -> int:
@@ -95,6 +121,7 @@ def loading_model(name_or_path: str | Path, dtype: str = "auto") -> Steps[Whispe
             f"dtype {dtype!r} is not known",
             remedy=f"use auto, {', '.join(DTYPES)}",
         )
+    limit_unused_memory()
     data = yield from loading_weights(Path(name_or_path))
     yield
     kind = DTYPES.get(dtype, default_dtype())

@@ -15,7 +15,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from voice_daemon.asr.cooperative import Steps
 from voice_daemon.asr.transcriber import WhisperTranscriber
 from voice_daemon.events import SAMPLE_RATE
 
@@ -24,7 +23,6 @@ EXPECTED: Final = ("turn", "on", "the", "kitchen", "lights")
 """What the bundled recording says after the wake phrase."""
 _MAY_MISS: Final = 1
 """The smallest models mishear a word now and then; a device that computes wrongly gets none."""
-_STEP_SAMPLES: Final = SAMPLE_RATE // 2
 _LANGUAGE: Final = "en"
 
 
@@ -51,17 +49,18 @@ class SelfTest:
         return f"{self.n_words} of {len(EXPECTED)} words of the test recording: {self.text!r}"
 
 
-def self_testing(transcriber: WhisperTranscriber, samples: NDArray[np.int16]) -> Steps[SelfTest]:
-    """Stream the bundled recording, (n,) at 16 kHz, as a session would, in steps.
+def self_test(
+    transcriber: WhisperTranscriber, samples: NDArray[np.int16], *, step_s: float = 0.5
+) -> SelfTest:
+    """Stream the bundled recording, (n,) at 16 kHz, as a session would, in steps of `step_s`.
 
     In English, whatever the transcriber is set to: the recording is. Leaves the transcriber as it
     was. Raises whatever the model raises.
     """
     reader = transcriber.another(language=_LANGUAGE)
     reader.start(wake_phrase=WAKE_PHRASE)
-    for first in range(0, len(samples), _STEP_SAMPLES):
-        reader.feed(samples[first : first + _STEP_SAMPLES])
-        yield
+    n_step = max(1, round(step_s * SAMPLE_RATE))
+    for first in range(0, len(samples), n_step):
+        reader.feed(samples[first : first + n_step])
         reader.step()
-    yield
     return SelfTest(reader.finish().text)

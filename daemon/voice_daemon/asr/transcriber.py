@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voice_daemon.asr.cooperative import Steps, at_once
-from voice_daemon.asr.load import WhisperModel
+from voice_daemon.asr.load import WhisperModel, free_unused_memory, on_gpu
 from voice_daemon.asr.streaming import StreamingConfig, StreamingDecoder, StreamingResult
 from voice_daemon.asr.types import FinalReading
 from voice_daemon.events import SAMPLE_RATE, Hypothesis, Transcript, Word
@@ -191,11 +191,13 @@ class WhisperTranscriber:
         return transcript if found is None else corrected(transcript, found)
 
     def reset(self) -> None:
-        """Forget the utterance."""
+        """Forget the utterance, and on a GPU give back the memory that it was read with."""
         self._final = None
         self._decoder.reset()
         self._wake_phrase = None
         self._with_phrase = []
+        if on_gpu():
+            free_unused_memory()
 
     def _read_with(self, phrase: str) -> Transcript:
         """Read all audio, the wake phrase too, and leave it out of the text."""

@@ -115,6 +115,11 @@ def _configured(settings: Settings, context: Context, sight: Diagnosis) -> Itera
     yield Check("microphone", lambda: hearing.microphone(settings.audio, sight.status), 30.0)
     yield Check("wake", lambda: hearing.wake_words(settings.wake), _SLOW_TIMEOUT_S)
     yield Check("model", lambda: hearing.model(settings.asr, models_dir), _SLOW_TIMEOUT_S)
+    yield Check(
+        "recogniser",
+        lambda: hearing.recogniser(settings.asr, models_dir, sight.status),
+        _SLOW_TIMEOUT_S,
+    )
     broker = BrokerCheck(settings, is_running=_has_a_daemon(sight), born_at=_born_at(context))
     yield Check("broker", broker.look, _BROKER_TIMEOUT_S)
 

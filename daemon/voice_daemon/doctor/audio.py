@@ -1,4 +1,4 @@
-"""Checks of what the daemon hears with: input, microphone, wake words, model.
+"""Checks of what the daemon hears with: input, microphone, wake words, model, recogniser.
 
 A daemon that runs is asked; only without one is the microphone opened, as it has to be shared
 otherwise. Knows nothing of the machine around or of MQTT.
@@ -6,7 +6,10 @@ otherwise. Knows nothing of the machine around or of MQTT.
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +29,24 @@ from voice_daemon.wake.detector import choose_backend, self_test
 
 LISTEN_S: Final = 1.0
 PATIENCE_S: Final = 5.0
+RECOGNISE_TIMEOUT_S: Final = 55.0
+_RECOGNISER_REMEDY: Final = (
+    "`daemonctl models verify`, then another asr.model or asr.dtype; on a new Mac "
+    "`pip install --upgrade mlx`"
+)
+_RECOGNISE: Final = """
+import json, sys
+from voice_daemon.asr import WhisperTranscriber, load_model
+from voice_daemon.asr.load import on_gpu
+from voice_daemon.asr.self_test import self_test
+from voice_daemon.assets import DEMO_CLIP
+from voice_daemon.audio.file import load_audio
+from voice_daemon.audio.resample import to_int16
+transcriber = WhisperTranscriber(load_model(sys.argv[1], dtype=sys.argv[2]))
+tested = self_test(transcriber, to_int16(load_audio(DEMO_CLIP)))
+device = "GPU" if on_gpu() else "CPU"
+print(json.dumps({"passed": tested.passed, "told": str(tested), "device": device}))
+"""
 _UNCHECKED: Final = frozenset({"models.no_manifest"})
 
 
@@ -100,3 +121,38 @@ def model(settings: AsrSettings, models_dir: Path) -> Iterator[Finding]:
         yield fail("model", f"{settings.model} is damaged: {problems}", verification.remedy)
     else:
         yield ok("model", f"{settings.model}: {verification.n_files} files as they should be")
+
+
+def recogniser(
+    settings: AsrSettings,
+    models_dir: Path,
+    status: Status | None,
+    *,
+    python: str = sys.executable,
+    code: str = _RECOGNISE,
+) -> Iterator[Finding]:
+    """Have the recogniser read a recording whose words are known, in a process of its own.
+
+    On a GPU that computes wrongly it writes nonsense with great confidence. A daemon that runs has
+    done it at its start.
+    """
+    if status is not None and status.asr.self_test == "pass":
+        yield ok("recogniser", f"the daemon's {status.asr.model} has passed its self-test")
+        return
+    folder = resolve(settings.model, models_dir=models_dir)
+    command = [python, "-c", code, str(folder), settings.dtype]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=RECOGNISE_TIMEOUT_S, check=False
+        )
+        found = json.loads(done.stdout) if done.returncode == 0 else None
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        yield fail("recogniser", f"{settings.model} does not run: {error}", _RECOGNISER_REMEDY)
+        return
+    if found is None:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        yield fail("recogniser", f"{settings.model} does not run: {last}", _RECOGNISER_REMEDY)
+    elif not found["passed"]:
+        yield fail("recogniser", f"{settings.model} reads {found['told']}", _RECOGNISER_REMEDY)
+    else:
+        yield ok("recogniser", f"{settings.model} reads {found['told']} on the {found['device']}")

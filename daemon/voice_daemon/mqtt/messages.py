@@ -82,6 +82,7 @@ class Health:
     lag_ms: int
     level_dbfs: float | None
     memory_mb: int
+    model_memory_mb: int
     threads: int
     mic_problem: str | None = None
     """What is wrong with the input, for people; None when nothing is."""

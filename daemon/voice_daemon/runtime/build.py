@@ -11,12 +11,17 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import structlog
 
 from voice_daemon.asr import DecodingOptions, StreamingConfig, StreamingDecoder, WhisperTranscriber
 from voice_daemon.asr.incremental_encoder import silent_window
 from voice_daemon.asr.load import load_model
+from voice_daemon.asr.self_test import SelfTest, self_test
+from voice_daemon.assets import DEMO_CLIP
+from voice_daemon.audio.file import load_audio
+from voice_daemon.audio.resample import to_int16
 from voice_daemon.config import AsrSettings, Settings, VocabularySettings
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.errors import ModelError, Problem, VoiceDaemonError
@@ -31,6 +36,9 @@ from voice_daemon.wake.detector import SelfTest as WakeSelfTest
 from voice_daemon.wake.detector import WakeDetector
 
 log = structlog.get_logger()
+
+_READS_ENGLISH: Final = frozenset({"en", "auto"})
+"""Languages of the configuration with which the recording of the self-test must be understood."""
 
 
 def streaming_config(settings: AsrSettings) -> StreamingConfig:
@@ -174,18 +182,39 @@ def load_transcriber(settings: AsrSettings, models_dir: Path) -> WhisperTranscri
     config = streaming_config(settings)
     decoder = StreamingDecoder(model, config, silence=silent_window(model))
     transcriber = WhisperTranscriber(model, config, decoder=decoder)
-    transcriber.warm_up()
+    clip = to_int16(load_audio(DEMO_CLIP))
+    tested = self_test(transcriber, clip, step_s=settings.step_s)
+    _judge(tested, settings)
     log.info(
         "asr.ready",
         model=settings.model,
         alignment_heads=model.alignment_heads_from,
         load_ms=round((loaded_s - started_s) * 1000),
         warm_up_ms=round((time.monotonic() - loaded_s) * 1000),
+        self_test=tested.passed,
     )
     if model.alignment_heads_from == "guess":
         # Neither the model's own files nor the published table say which heads follow the audio.
         log.warning("asr.alignment_guessed", model=settings.model)
     return transcriber
+
+
+def _judge(tested: SelfTest, settings: AsrSettings) -> None:
+    """Refuse a recogniser that does not read what it must be able to; raises `ModelError`.
+
+    A model for another language need not read English: there it is only told.
+    """
+    if tested.passed:
+        return
+    if settings.language not in _READS_ENGLISH:
+        log.warning("asr.self_test_failed", model=settings.model, n_words=tested.n_words)
+        return
+    raise ModelError(
+        "asr.self_test",
+        f"{settings.model} reads {tested}: this machine computes it wrongly, or it is damaged",
+        remedy="`daemonctl models verify`, then another asr.model or asr.dtype; "
+        "on a new Mac `pip install --upgrade mlx`",
+    )
 
 
 def _wake_problem(failed: WakeSelfTest) -> Problem:

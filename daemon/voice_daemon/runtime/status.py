@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 from voice_daemon import __version__
 from voice_daemon._lib.process import resident_mb
+from voice_daemon.asr.load import held_memory_bytes
 from voice_daemon.audio.input import AudioInput
 from voice_daemon.config import Settings
 from voice_daemon.errors import ControlError, Problem
@@ -77,6 +78,8 @@ class AsrStatus:
     no_speech: int = 0
     failed: int = 0
     """Sessions that ended in `overload`, `mic_lost` or `error`."""
+    self_test: str = "pending"
+    """`pass` once it has read a recording here; one that fails is not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +220,7 @@ class StatusCollector:
                 finals=now.totals.finals,
                 no_speech=now.totals.no_speech,
                 failed=now.totals.failed,
+                self_test="pass" if self.worker.engine_ready else "pending",
             ),
             mqtt=_broker(broker),
             session=SessionStatus(
@@ -265,6 +269,7 @@ class StatusCollector:
             lag_ms=now.totals.last_lag_ms,
             level_dbfs=self.audio_input.level_dbfs,
             memory_mb=resident_mb(),
+            model_memory_mb=held_memory_bytes() // 2**20,
             threads=threading.active_count(),
             mic_problem=mic_problems[0] if mic_problems else None,
         )

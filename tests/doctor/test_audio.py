@@ -1,0 +1,43 @@
+"""The doctor has the recogniser read a recording whose words it knows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from support.statuses import RUNNING
+from voice_daemon.config import AsrSettings
+from voice_daemon.doctor.audio import recogniser
+from voice_daemon.doctor.checks import Verdict
+
+
+def test_the_bundled_model_reads_the_recording(tmp_path: Path) -> None:
+    (finding,) = recogniser(AsrSettings(), tmp_path, None)
+    assert finding.verdict is Verdict.OK
+    assert "tiny.en reads 5 of 5 words" in finding.message
+
+
+def test_a_daemon_that_runs_has_done_it_already(tmp_path: Path) -> None:
+    tested = replace(RUNNING, asr=replace(RUNNING.asr, self_test="pass"))
+    (finding,) = recogniser(AsrSettings(), tmp_path, tested, code="raise SystemExit(1)")
+    assert finding.verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ('print(\'{"passed": false, "told": "0 of 5 words", "device": "GPU"}\')', "0 of 5 words"),
+        ("raise SystemExit('no Metal here')", "does not run: no Metal here"),
+        ("import os; os.abort()", "does not run: exit code -6"),
+        ("print('what')", "does not run"),
+    ],
+)
+def test_one_that_reads_nonsense_or_dies_is_a_failure_with_a_remedy(
+    tmp_path: Path, code: str, told: str
+) -> None:
+    (finding,) = recogniser(AsrSettings(), tmp_path, None, code=code)
+    assert finding.verdict is Verdict.FAIL
+    assert told in finding.message
+    assert "asr.dtype" in finding.remedy
