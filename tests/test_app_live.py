@@ -375,3 +375,42 @@ def test_a_storm_of_commands_leaves_the_session_alone(broker: Mosquitto) -> None
     assert len(errors.seen) < STORM // 50
     for client in (finals, errors, states):
         client.close()
+
+
+def test_a_mute_is_on_disk_before_anybody_is_told(
+    broker: Mosquitto, listener: Subscriber, changes: Path
+) -> None:
+    """A power cut right after the confirmation must not open the microphone again."""
+    kept: list[bool] = []
+
+    def script() -> None:
+        listener.wait_for(is_state("state", "idle"))
+        set_(listener, "mute", "ON")
+        listener.wait_for(
+            lambda m: (
+                m.topic in {f"{ROOT}/state", f"{ROOT}/mute/state"}
+                and m.payload in {b"muted", b"ON"}
+            )
+        )
+        kept.append("mute" in read_state(changes).changes)
+
+    app = make_app(broker.port, Input(EndlessRoom), changes_file=changes)
+    # Whatever else writes the file would hide that the mute is not there yet.
+    app.save_due_s = float("inf")
+    assert Running(app, script).run() == 0
+    assert kept == [True]
+
+
+def test_a_mute_that_cannot_be_kept_is_in_force_and_reported(
+    broker: Mosquitto, listener: Subscriber, tmp_path: Path
+) -> None:
+    app = make_app(broker.port, Input(EndlessRoom), changes_file=tmp_path / "state.json")
+    (tmp_path / "state.json").mkdir()
+
+    def script() -> None:
+        listener.wait_for(is_state("state", "idle"))
+        set_(listener, "mute", "ON")
+        listener.wait_for(is_state("mute/state", "ON"))
+
+    assert Running(app, script).run() == 0
+    assert on(listener, "error")[0]["code"] == "settings.not_saved"

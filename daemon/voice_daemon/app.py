@@ -23,7 +23,7 @@ from typing import Final
 import structlog
 
 from voice_daemon import __version__
-from voice_daemon._lib.process import accept_signals
+from voice_daemon._lib.signals import SIGNALS, EarlySignals, accept_signals, in_a_terminal
 from voice_daemon._lib.terminal import print_error
 from voice_daemon.audio import AudioSource
 from voice_daemon.audio.file import FileReplay
@@ -46,6 +46,7 @@ from voice_daemon.runtime.live_view import LiveView
 from voice_daemon.runtime.microphone import MicrophoneWatch
 from voice_daemon.runtime.reload import Configuration, Reloader
 from voice_daemon.runtime.scheduler import RoundRobin
+from voice_daemon.runtime.start import SAFE_MODE, SLOW, Part, StartSupervisor
 from voice_daemon.runtime.status import StatusCollector
 from voice_daemon.runtime.worker import Engine, Outcome, Worker
 from voice_daemon.wyoming.server import WyomingServer
@@ -70,7 +71,6 @@ HEALTH_EVERY_S: Final = 60.0
 LONGEST_PAUSE_S: Final = 1.0
 SAVE_EVERY_S: Final = 1.0
 """At most, however often settings are changed."""
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +109,11 @@ class Daemon:
     """One daemon, from start to stop. `run` may be called once, on the main thread.
 
     `live`: the settings, and what was changed in earlier runs.
-    `build_engine` gets the input's live clock and is called on the worker thread.
+    `build_engine` gets the input's live clock and is called on the worker thread; it tells the
+    supervisor each step.
     `socket_path`: None means no control socket and no lock (a replay).
     `configuration` reads it again; without one SIGHUP is as good as SIGTERM.
+    `early`: the signals that came before.
     `leave` ends the process without waiting for threads that hang.
     """
 
@@ -120,10 +122,11 @@ class Daemon:
         live: LiveSettings,
         audio: Input,
         *,
-        build_engine: Callable[[Callable[[], int]], Engine],
+        build_engine: Callable[[Callable[[], int], StartSupervisor], Engine],
         socket_path: Path | None = None,
         log_file: Path | None = None,
         configuration: Configuration | None = None,
+        early: EarlySignals | None = None,
         leave: Callable[[int], None] = os._exit,
     ) -> None:
         """Build the parts in the order in which they need each other."""
@@ -132,6 +135,7 @@ class Daemon:
         self._topics = Topics(settings.mqtt.base_topic, settings.node_id)
         self._build_engine, self.replay = build_engine, audio.replay
         self._stop_signal: int | None = None
+        self._early = early or EarlySignals()
         self.notices: queue.SimpleQueue[Notice] = queue.SimpleQueue()
         self.broker_met = threading.Event()
         scheduler, live_view = RoundRobin(), LiveView()
@@ -170,7 +174,10 @@ class Daemon:
         self.commands = _build_commands(live, self._topics, daemon=self)
         self.reloader = _build_reloader(configuration, live, self._topics, daemon=self)
         self.control = _build_control(socket_path, self.commands, self.reloader)
-        self._health_due_s = self._save_due_s = 0.0
+        self._start = StartSupervisor(
+            settings, live.store, may_leave_out=tuple(Part) if self.is_live else (Part.WAKE_WORD,)
+        )
+        self._health_due_s = self.save_due_s = 0.0
         self._mic_problems: tuple[str, ...] = ()
         self._save_fault: str | None = None
         self._looked_s = self._awake_since_s = 0.0
@@ -185,10 +192,11 @@ class Daemon:
 
         Raises the `VoiceDaemonError` that ended it, with the exit code that it means.
         """
-        self._take_the_lock()
         before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         accept_signals()
+        self._take_over(self._early)
         try:
+            self._take_the_lock()
             self.startup()
             return self.shutdown(self.main_loop())
         finally:
@@ -227,7 +235,7 @@ class Daemon:
         delivered = self.mqtt.stop(FLUSH_S)
         if delivered:
             self.homeassistant.confirmed()
-        self._save()
+        self.save()
         if self.control is not None:
             self.control.stop(timeout_s=CONTROL_STOP_S)
         if self.wyoming is not None:
@@ -243,12 +251,21 @@ class Daemon:
             raise error
         return code
 
-    def engine_in_service(self) -> Engine:
+    def engine_in_service(self) -> Engine | None:
         """Build the models, and let other clients use them once they are warm.
 
-        Raises the models' error, and `WyomingError` when the server's port is taken.
+        None in safe mode without a recogniser. Raises the models' error, and `WyomingError` when
+        the server's port is taken.
         """
-        engine = self._build_engine(self.audio_input.now_sample)
+        problem = self._start.safe_mode()
+        if problem is not None:
+            self.publisher.raise_problem(SAFE_MODE, problem)
+        if self._start.left_out is Part.RECOGNISER:
+            self._start.ended()
+            return None
+        engine = self._build_engine(self.audio_input.now_sample, self._start)
+        self._start.ended()
+        self.publisher.clear_problem(SLOW)
         if self.settings.arbitration.enabled:
             engine.pipeline.arbitrate(self._topics.node, self.peers)
         if self.wyoming is not None and engine.transcriptions is not None:
@@ -293,6 +310,13 @@ class Daemon:
         if not self.is_live and not self.broker_met.wait(BROKER_WAIT_S):
             log.warning("replay.no_broker", waited_s=BROKER_WAIT_S)
 
+    def _take_over(self, early: EarlySignals) -> None:
+        """Act on the signals that came before there was a daemon."""
+        if early.stop is not None:
+            self._on_signal(early.stop, None)
+        if early.reload:
+            self._on_signal(signal.SIGHUP, None)
+
     def _take_the_lock(self) -> None:
         if self.control is None:
             return
@@ -318,17 +342,18 @@ class Daemon:
                 self._reload()
             case Housekeeping():
                 pass
-        overdue = self._worker_overdue()
-        if overdue is None:
-            self._housekeeping()
-        return overdue
+        overdue = self._overdue()
+        if overdue is not None:
+            return Outcome(overdue)
+        self._housekeeping()
+        return None
 
     def _pause_s(self) -> float:
         """Return the time until the next thing that is known to be due."""
         now_s, due_s = time.monotonic(), self.homeassistant.due_s
         times_s = [LONGEST_PAUSE_S] if due_s is None else [LONGEST_PAUSE_S, due_s - now_s]
         if self._store.is_dirty:
-            times_s.append(self._save_due_s - now_s)
+            times_s.append(self.save_due_s - now_s)
         return max(0.0, min(times_s))
 
     def _housekeeping(self) -> None:
@@ -342,9 +367,9 @@ class Daemon:
         broker = self.mqtt.status()
         if broker.connected and not broker.queued:
             self.homeassistant.confirmed()
-        if self._store.is_dirty and now_s >= self._save_due_s:
-            self._save_due_s = now_s + SAVE_EVERY_S
-            self._save()
+        if self._store.is_dirty and now_s >= self.save_due_s:
+            self.save_due_s = now_s + SAVE_EVERY_S
+            self.save()
 
     def _health(self) -> MqttMessage:
         return health_message(self.collector.health(), topics=self._topics, at=datetime.now(UTC))
@@ -360,7 +385,7 @@ class Daemon:
             self._mic_problems = mic_problems
             self.publish_health()
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Write the changed settings; a fault is reported once, and it is tried again."""
         try:
             if self._store.save():
@@ -383,22 +408,33 @@ class Daemon:
             log.error("config.refused", code=error.code, problem=error.message)  # noqa: TRY400 - an error with a remedy needs no traceback
             self.publisher.error(error_event(error))
 
-    def _worker_overdue(self) -> Outcome | None:
+    def _overdue(self) -> VoiceDaemonError | None:
+        """Give up a start, or a worker, that hangs."""
         now_s = time.monotonic()
         if now_s - self._looked_s > SUSPENDED_S:
             log.warning("daemon.was_stopped", for_s=round(now_s - self._looked_s))
             self._awake_since_s = now_s
         self._looked_s = now_s
+        if not self.worker.engine_ready:
+            return self._start_overdue()
         silent_s = now_s - max(self.worker.beat_s, self._awake_since_s)
-        if not self.worker.engine_ready or silent_s < WORKER_SILENT_S:
+        if silent_s < WORKER_SILENT_S:
             return None
-        return Outcome(
-            VoiceDaemonError(
-                "daemon.worker_hung",
-                f"the recogniser did not answer for {silent_s:.0f} s",
-                remedy="launchd restarts the daemon; if it comes again, try another asr.model",
-            )
+        return VoiceDaemonError(
+            "daemon.worker_hung",
+            f"the recogniser did not answer for {silent_s:.0f} s",
+            remedy="launchd restarts the daemon; if it comes again, try another asr.model",
         )
+
+    def _start_overdue(self) -> VoiceDaemonError | None:
+        lasts_s = self._start.lasts_s(awake_since_s=self._awake_since_s)
+        problem = self._start.problem(lasts_s)
+        if problem is not None:
+            self.publisher.raise_problem(SLOW, problem)
+        error = self._start.overdue(lasts_s)
+        if error is not None:
+            self.save()
+        return error
 
     def _leave_threads_behind(self, code: int, error: VoiceDaemonError | None) -> None:
         """End the process although a thread hangs; an ordinary exit would wait for it."""
@@ -422,7 +458,7 @@ class Daemon:
         )
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGHUP and self.reloader is not None and not _in_a_terminal():
+        if number == signal.SIGHUP and self.reloader is not None and not in_a_terminal():
             self.notices.put(Reload())
             return
         if self._stop_signal is not None:
@@ -501,6 +537,7 @@ def _build_commands(live: LiveSettings, topics: Topics, *, daemon: Daemon) -> Co
         publish=daemon.mqtt.publish,
         publish_health=daemon.publish_health,
         on_change=daemon.nudge,
+        save_now=daemon.save,
     )
 
 
@@ -529,8 +566,3 @@ def _build_control(
     if reloader is not None:
         handlers["reload"] = lambda _arguments: reloader.reload().to_dict()
     return ControlServer(socket_path, handlers)
-
-
-def _in_a_terminal() -> bool:
-    """Tell whether SIGHUP means that a terminal was closed, and the daemon with it."""
-    return os.isatty(sys.__stdin__.fileno()) if sys.__stdin__ is not None else False

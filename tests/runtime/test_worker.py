@@ -138,16 +138,16 @@ class Bench:
         self.built_on.append(threading.current_thread().name)
         if self.build_error is not None:
             raise self.build_error
-        stopwatch = TimedTranscriber(self.transcriber or FakeTranscriber(words=self.scene.words))
+        timed = TimedTranscriber(self.transcriber or FakeTranscriber(words=self.scene.words))
         pipeline = Pipeline(
             wake=FakeWake(self.scene.wakes),
             vad=FakeVad(),
-            transcriber=stopwatch,
+            transcriber=timed,
             options=PipelineOptions(),
             now_sample=self.audio_input.now_sample,
             new_session_id=lambda: f"s{len(self.on('session'))}",
         )
-        return Engine(pipeline, stopwatch, self.wake_problem)
+        return Engine(pipeline, timed, self.wake_problem)
 
     def run(self) -> Outcome:
         self.worker.start()

@@ -23,6 +23,7 @@ from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.events import AudioBlock
 from voice_daemon.runtime.live_settings import LiveSettings
 from voice_daemon.runtime.reload import Configuration
+from voice_daemon.runtime.start import StartStep, StartSupervisor
 from voice_daemon.runtime.worker import Engine
 from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
@@ -82,9 +83,10 @@ def make_app(
     changes_file: Path | None = None,
     settings: Settings | None = None,
     configuration: Configuration | None = None,
+    hang: StartStep | None = None,
     left: Callable[[int], None] = os._exit,
 ) -> Daemon:
-    """`changes_file`: where settings that are changed at run time are kept."""
+    """`changes_file`: settings changed at run time; `hang`: the step that never ends."""
     scene = scene or Scene()
     settings = settings or Settings(node_id=NODE)
     mqtt = settings.mqtt.model_copy(update={"port": port})
@@ -93,9 +95,13 @@ def make_app(
         store=SettingsStore(changes_file),
     )
 
-    def build(now_sample: Callable[[], int]) -> Engine:
+    def build(now_sample: Callable[[], int], start: StartSupervisor) -> Engine:
         if build_error is not None:
             raise build_error
+        start.begin(StartStep.WAKE)
+        if hang is not None and start.left_out is None:
+            start.begin(hang)
+            threading.Event().wait()
         timed = TimedTranscriber(FakeTranscriber(words=scene.words))
         pipeline = Pipeline(
             wake=FakeWake(scene.wakes),

@@ -9,7 +9,6 @@ import ctypes
 import functools
 import os
 import resource
-import signal
 import socket
 import subprocess
 import sys
@@ -19,14 +18,6 @@ from typing import Final
 
 SCUTIL: Final = "/usr/sbin/scutil"
 SCUTIL_TIMEOUT_S: Final = 5.0
-HELD_BACK: Final = (
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
-"""What the app's launcher passes on (launchd/launcher.c)."""
 _STATM = Path("/proc/self/statm")
 
 
@@ -85,11 +76,6 @@ def machine_name(platform: str = sys.platform, scutil: str = SCUTIL) -> str:
             if name := done.stdout.strip():
                 return name
     return socket.gethostname()
-
-
-def accept_signals() -> None:
-    """Let signals through that a launcher held back until this process has its handlers."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
 
 
 def forbid() -> None:

@@ -9,7 +9,7 @@ must be cheap, because `--help` imports all of them: heavy imports go inside `ru
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from voice_daemon.config import Effective, Settings
     from voice_daemon.paths import Paths
+
+from voice_daemon._lib.signals import EarlySignals
 
 SCHEMA = 1
 """Version of every JSON document that a command prints."""
@@ -34,6 +36,8 @@ class Context:
     environ: Mapping[str, str]
     out: TextIO
     err: TextIO
+    signals: EarlySignals = field(default_factory=EarlySignals)
+    """The signals that came before the command's own handlers."""
 
     def settings(self) -> Settings:
         """Read the configuration in force; raises `ConfigError` with every mistake in it."""

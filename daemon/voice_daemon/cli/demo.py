@@ -95,8 +95,8 @@ def _daemon(settings: Settings, models_dir: Path) -> tuple[Daemon, FileReplay]:
     daemon = Daemon(
         LiveSettings(settings),
         audio,
-        build_engine=lambda now_sample: build_engine(
-            settings, models_dir=models_dir, now_sample=now_sample
+        build_engine=lambda now_sample, start: build_engine(
+            settings, models_dir=models_dir, now_sample=now_sample, start=start
         ),
     )
     return daemon, replay

@@ -10,6 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from voice_daemon._lib.signals import EarlySignals
 from voice_daemon._lib.terminal import print_error
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.parser import command_parser, load_command, top_parser
@@ -25,10 +26,13 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the signal's number, as shells have it."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line, without the program's name, and return its exit code."""
+def main(argv: Sequence[str] | None = None, *, early: EarlySignals | None = None) -> int:
+    """Run one command line, without the program's name, and return its exit code.
+
+    `early`: the signals that came before.
+    """
     try:
-        code = _main(sys.argv[1:] if argv is None else argv)
+        code = _main(sys.argv[1:] if argv is None else argv, early or EarlySignals())
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -39,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _main(argv: Sequence[str]) -> int:
+def _main(argv: Sequence[str], early: EarlySignals) -> int:
     try:
         options = top_parser().parse_args(argv)
         name, *arguments = options.command
@@ -47,7 +51,7 @@ def _main(argv: Sequence[str]) -> int:
         parser = command_parser(command)
         parser.set_defaults(config=getattr(options, "config", None))
         args = parser.parse_args(arguments)
-        return _run(command, args)
+        return _run(command, args, early)
     except VoiceDaemonError as error:
         print_error(error, sys.stderr)
         return error.exit_code
@@ -55,9 +59,9 @@ def _main(argv: Sequence[str]) -> int:
         return stop.code if isinstance(stop.code, int) else 0
 
 
-def _run(command: CliCommand, args: argparse.Namespace) -> int:
+def _run(command: CliCommand, args: argparse.Namespace, early: EarlySignals) -> int:
     from voice_daemon.logs import setup as logs  # noqa: PLC0415 - structlog is slow to load, and help needs none
 
     logs.configure_for_command()
-    context = Context(config_path=args.config, environ=os.environ, out=sys.stdout, err=sys.stderr)
+    context = Context(args.config, os.environ, sys.stdout, sys.stderr, signals=early)
     return command.run(args, context)

@@ -150,15 +150,17 @@ def _run(args: argparse.Namespace, context: Context) -> int:
     daemon = Daemon(
         live,
         audio,
-        build_engine=lambda now_sample: build_engine(
+        build_engine=lambda now_sample, start: build_engine(
             live.settings,
             models_dir=paths.models_dir,
             now_sample=now_sample,
+            start=start,
             audio_dir=paths.audio_dir,
         ),
         socket_path=None if is_replay else paths.socket_path,
         log_file=paths.log_file,
         configuration=_configuration(settings, context),
+        early=context.signals,
     )
     return daemon.run()
 

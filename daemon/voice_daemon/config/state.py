@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, Final
@@ -54,6 +54,16 @@ class Announcement:
 
 
 @dataclass(frozen=True, slots=True)
+class HungStart:
+    """Starts in a row that ended at their deadline in one part."""
+
+    part: str
+    in_a_row: int
+    models: str
+    """The models that were configured then."""
+
+
+@dataclass(frozen=True, slots=True)
 class PersistedState:
     """All that is remembered."""
 
@@ -61,6 +71,9 @@ class PersistedState:
     """By the setting's name."""
     announced: tuple[Announcement, ...]
     """Oldest first; more than one until the broker has confirmed that the others are gone."""
+    hung_start: HungStart | None = None
+    node_id: str = ""
+    """The node id of the first start, for as long as none is configured; empty before it."""
 
 
 EMPTY: Final = PersistedState(MappingProxyType({}), ())
@@ -125,12 +138,22 @@ class SettingsStore:
             changes.pop(name, None)
             if change is not None:
                 changes[name] = change
-            self._replace(PersistedState(MappingProxyType(changes), self._state.announced))
+            self._replace(replace(self._state, changes=MappingProxyType(changes)))
 
     def announce(self, announced: tuple[Announcement, ...]) -> None:
         """Remember what was announced."""
         with self._lock:
-            self._replace(PersistedState(self._state.changes, announced))
+            self._replace(replace(self._state, announced=announced))
+
+    def note_hung_start(self, hung_start: HungStart | None) -> None:
+        """Remember in which part starts hang, or with None that one came to its end."""
+        with self._lock:
+            self._replace(replace(self._state, hung_start=hung_start))
+
+    def keep_node_id(self, node_id: str) -> None:
+        """Remember the node id of the first start."""
+        with self._lock:
+            self._replace(replace(self._state, node_id=node_id))
 
     def save(self) -> bool:
         """Write what is new, and tell whether anything is; raises `VoiceDaemonError`."""
@@ -189,9 +212,20 @@ def _write(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
+        _sync_folder(path.parent)
     except OSError:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write the folder's entries: until then a power cut may bring the old file back."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # some file systems cannot
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _document(state: PersistedState) -> dict[str, Any]:
@@ -202,6 +236,8 @@ def _document(state: PersistedState) -> dict[str, Any]:
             {"topic": a.topic, "root": a.root, "components": dict(a.components)}
             for a in state.announced
         ],
+        "hung_start": asdict(state.hung_start) if state.hung_start else None,
+        "node_id": state.node_id,
     }
 
 
@@ -221,7 +257,15 @@ def _parsed(document: dict[str, Any]) -> PersistedState:
         )
         for entry in document["announced"]
     )
-    return PersistedState(MappingProxyType(changes), announced)
+    # Files of earlier versions lack these two.
+    hung = document.get("hung_start")
+    hung_start = (
+        HungStart(_text(hung["part"]), int(hung["in_a_row"]), _text(hung["models"]))
+        if hung
+        else None
+    )
+    node_id = _text(document.get("node_id", ""))
+    return PersistedState(MappingProxyType(changes), announced, hung_start, node_id)
 
 
 def _value(value: object) -> Value:

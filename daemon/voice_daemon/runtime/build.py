@@ -26,6 +26,7 @@ from voice_daemon.config import AsrSettings, Settings, VocabularySettings
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.errors import ModelError, Problem, VoiceDaemonError
 from voice_daemon.models import resolve
+from voice_daemon.runtime.start import NoWakeWord, Part, StartStep, StartSupervisor
 from voice_daemon.runtime.worker import Engine
 from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
@@ -90,17 +91,20 @@ def build_engine(
     *,
     models_dir: Path,
     now_sample: Callable[[], int],
+    start: StartSupervisor | None = None,
     audio_dir: Path | None = None,
 ) -> Engine:
     """Load, test and warm everything; raises `ModelError` when a model cannot be used.
 
     `now_sample`: the sample that the input would be delivering right now. `audio_dir`: where
-    the sound of sessions may be kept, if the settings say so.
+    the sound of sessions may be kept, if the settings say so. `start` is told each step, and
+    may leave the wake word out.
     """
-    wake = WakeDetector.from_settings(settings.wake)
-    self_test = wake.self_test()
-    log.info("wake.self_test", passed=self_test.passed, score=round(self_test.score, 3))
-    transcriber = load_transcriber(settings.asr, models_dir)
+    begin = start.begin if start else _unsupervised
+    begin(StartStep.WAKE)
+    is_deaf = start is not None and start.left_out is Part.WAKE_WORD
+    wake, wake_problem = (NoWakeWord(), None) if is_deaf else _build_wake(settings)
+    transcriber = load_transcriber(settings.asr, models_dir, begin=begin)
     timed = TimedTranscriber(transcriber)
     pipeline = Pipeline(
         wake=wake,
@@ -120,12 +124,19 @@ def build_engine(
     return Engine(
         pipeline,
         timed,
-        wake_problem=None if self_test.passed else _wake_problem(self_test),
+        wake_problem=wake_problem,
         wake_scores=lambda: wake.last_scores,
         transcriptions=transcriptions,
         tune=tune,
         recorder=_recorder(audio_dir, wanted=settings.privacy.save_audio),
     )
+
+
+def _build_wake(settings: Settings) -> tuple[WakeDetector, Problem | None]:
+    wake = WakeDetector.from_settings(settings.wake)
+    self_test = wake.self_test()
+    log.info("wake.self_test", passed=self_test.passed, score=round(self_test.score, 3))
+    return wake, None if self_test.passed else _wake_problem(self_test)
 
 
 def _recorder(folder: Path | None, *, wanted: bool) -> SessionRecorder | None:
@@ -174,11 +185,22 @@ def try_models(settings: Settings, models_dir: Path) -> None:
         ) from error
 
 
-def load_transcriber(settings: AsrSettings, models_dir: Path) -> WhisperTranscriber:
-    """Load the recogniser and run it once; raises `ModelError`."""
+def _unsupervised(_step: StartStep) -> None:
+    """Report a step to nobody."""
+
+
+def load_transcriber(
+    settings: AsrSettings,
+    models_dir: Path,
+    *,
+    begin: Callable[[StartStep], None] = _unsupervised,
+) -> WhisperTranscriber:
+    """Load the recogniser and run it once; raises `ModelError`. `begin` is told each step."""
+    begin(StartStep.MODEL)
     started_s = time.monotonic()
     model = load_model(resolve(settings.model, models_dir=models_dir), settings.dtype)
     loaded_s = time.monotonic()
+    begin(StartStep.WARM_UP)
     config = streaming_config(settings)
     decoder = StreamingDecoder(model, config, silence=silent_window(model))
     transcriber = WhisperTranscriber(model, config, decoder=decoder)

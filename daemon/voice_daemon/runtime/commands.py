@@ -28,7 +28,10 @@ log = structlog.get_logger()
 
 
 class CommandHandler:
-    """Handles each verb and setting. `on_change` is called when a setting has changed."""
+    """Handles each verb and setting. `on_change` is called when a setting has changed.
+
+    `save_now` writes the changed settings before it returns.
+    """
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class CommandHandler:
         publish: Callable[[MqttMessage], None],
         publish_health: Callable[[], None],
         on_change: Callable[[], None],
+        save_now: Callable[[], None],
     ) -> None:
         self._worker = worker
         self._publisher = publisher
@@ -50,6 +54,7 @@ class CommandHandler:
         self._publish = publish
         self._publish_health = publish_health
         self._on_change = on_change
+        self._save_now = save_now
         self._verbs: dict[str, Callable[[Callable[[], None]], None]] = {
             "listen": self._listen,
             "cancel": lambda done: worker.submit(lambda pipeline: pipeline.cancel(), done=done),
@@ -128,10 +133,16 @@ class CommandHandler:
 
         def act(pipeline: Pipeline) -> list[Event]:
             try:
-                return self._live.apply(pipeline, name, value=value)
+                events = self._live.apply(pipeline, name, value=value)
             except VoiceDaemonError as fault:
                 faults.append(fault)
                 return []
+            if name == MUTE and value:
+                # On disk before anybody is told: after a power cut a microphone that was said to be
+                # muted must be so. Unmuting may be late.
+                self._live.keep(name, value)
+                self._save_now()
+            return events
 
         def report() -> None:
             if faults:
@@ -160,6 +171,12 @@ class CommandHandler:
         if now.state is State.STARTING:
             raise ControlError(
                 "session.starting", "the daemon is still starting", remedy="try again in a moment"
+            )
+        if not self._worker.engine_ready:
+            raise ControlError(
+                "daemon.safe_mode",
+                "the daemon runs without its recogniser: its start hung again and again",
+                remedy="`daemonctl status` names the part; try another one, then restart",
             )
         self._worker.submit(lambda pipeline: pipeline.listen(), done=done)
 

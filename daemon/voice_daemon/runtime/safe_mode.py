@@ -21,7 +21,7 @@ from typing import Any, Final
 import structlog
 
 from voice_daemon import __version__
-from voice_daemon._lib.process import accept_signals
+from voice_daemon._lib.signals import accept_signals
 from voice_daemon.control.server import ControlServer
 from voice_daemon.errors import (
     EXIT_CONFIG,

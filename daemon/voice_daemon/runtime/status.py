@@ -292,7 +292,7 @@ class StatusCollector:
         if not self.worker.engine_ready:
             self_test = "pending"
         else:
-            self_test = "fail" if "wake.self_test" in now.problems else "pass"
+            self_test = "fail" if any(p.part == "wake" for p in now.problems.values()) else "pass"
         return WakeStatus(
             wake_words=now.wake_words,
             threshold=now.wake_threshold,

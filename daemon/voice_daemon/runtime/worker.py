@@ -110,13 +110,14 @@ class Worker:
     silent. `before_opening` is called when the models are warm, `on_scores` with the wake words'
     scores after each block, and `on_end` last.
     `scheduler`: others who compute with these models, a step whenever no audio waits to be heard.
-    `microphone` knows what keeps sound away from one.
+    `microphone` knows what keeps sound away from one. Where `build` gives None, in safe mode
+    without a recogniser, the input stays closed and the worker waits to be told to stop.
     """
 
     def __init__(
         self,
         *,
-        build: Callable[[], Engine],
+        build: Callable[[], Engine | None],
         audio_input: AudioInput,
         publisher: Publisher,
         silence_alarm_s: float | None,
@@ -205,6 +206,9 @@ class Worker:
 
     def _work(self) -> None:
         self._engine = engine = self._build()
+        if engine is None:
+            self._idle()
+            return
         self.beat_s = time.monotonic()  # however long that took, it does not hang
         self.engine_ready = True
         if engine.wake_problem is not None:
@@ -218,6 +222,14 @@ class Worker:
                 self._feed(engine)
         finally:
             self._publish(engine, engine.pipeline.shutdown())
+
+    def _idle(self) -> None:
+        """Keep a daemon without a recogniser up: it says so, and does nothing."""
+        self._publisher.ready()
+        while not self._stopping.wait(READ_TIMEOUT_S):
+            self.beat_s = time.monotonic()
+            for request in self._requests.take_all():
+                request.done()
 
     def _open(self, engine: Engine) -> None:
         """Open the input; without one the daemon is up, says so, and waits for it."""
