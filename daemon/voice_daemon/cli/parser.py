@@ -29,6 +29,7 @@ COMMANDS = {
     "status": "status",
     "logs": "logs",
     "doctor": "doctor",
+    "selfcheck": "selfcheck",
     "install": "service",
     "uninstall": "service",
     "start": "service",

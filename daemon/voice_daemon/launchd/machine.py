@@ -17,9 +17,13 @@ from voice_daemon.launchd.app_bundle import LAUNCHER, stable_python
 
 MACOS = "darwin"
 _OTHER_FOLDERS = (
+    "/usr/bin",
+    "/bin",
+    "/usr/sbin",
+    "/sbin",
     "/System/Library/Frameworks/CoreServices.framework/Frameworks/LaunchServices.framework/Support",
 )
-"""Where macOS has programs that are on nobody's PATH: lsregister."""
+"""Where macOS has programs, whatever the PATH: lsregister is on nobody's."""
 _PASSED_ON = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "TMPDIR", "USER")
 """What a program that we run is given of our own environment, beside PATH."""
 

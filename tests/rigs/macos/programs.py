@@ -6,11 +6,13 @@ Run as `python -m rigs.macos.programs STATE NAME ARGUMENT...`; words and exit co
 from __future__ import annotations
 
 import itertools
+import plistlib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.parsers.expat import ExpatError
 
 from rigs.macos.code import AD_HOC, Bundle, RefusedError
 from rigs.macos.state import State
@@ -111,7 +113,43 @@ def scutil(state: State, arguments: Sequence[str]) -> Said:
     return Said(out=f"{name}\n") if name else Said(1, err=f"{arguments[1]}: not set\n")
 
 
-PROGRAMS = {"codesign": codesign, "lsregister": lsregister, "tccutil": tccutil, "scutil": scutil}
+def plutil(_state: State, arguments: Sequence[str]) -> Said:
+    """Check one property list."""
+    verb, path = arguments
+    assert verb == "-lint"
+    try:
+        plistlib.loads(Path(path).read_bytes())
+    except (OSError, ValueError, ExpatError) as error:
+        return Said(1, out=f"{path}: {error}\n")
+    return Said(out=f"{path}: OK\n")
+
+
+def described(_state: State, arguments: Sequence[str]) -> Said:
+    """Say what kind of file it is, as `file -b` does of a Mac's; ELF stands for Mach-O here."""
+    is_code = Path(arguments[-1]).read_bytes().startswith((b"\x7fELF", b"\xcf\xfa\xed\xfe"))
+    return Said(out="Mach-O 64-bit executable arm64\n" if is_code else "ASCII text\n")
+
+
+def constant(key: str, default: str) -> Callable[[State, Sequence[str]], Said]:
+    """Make a program that says what the Mac is like."""
+    return lambda state, _arguments: Said(out=f"{state.get(key, default)}\n")
+
+
+PMSET = "System-wide power settings:\n autorestart          1\n sleep                0\n"
+VMMAP = "Physical footprint:         412.3M\nIOAccelerator               150.2M\n"
+PROGRAMS: dict[str, Callable[[State, Sequence[str]], Said]] = {
+    "codesign": codesign,
+    "lsregister": lsregister,
+    "tccutil": tccutil,
+    "scutil": scutil,
+    "plutil": plutil,
+    "file": described,
+    "sw_vers": constant("sw_vers", "15.7.1"),
+    "uname": constant("uname", "arm64"),
+    "pmset": constant("pmset", PMSET),
+    "vmmap": constant("vmmap", VMMAP),
+    "fdesetup": constant("fdesetup", "FileVault is Off."),
+}
 
 
 def main(folder: str, name: str, *arguments: str) -> int:

@@ -1,0 +1,95 @@
+"""`daemonctl selfcheck`: what only a Mac can show, as a report to paste into an issue.
+
+Exit codes: 0 when everything is as expected, 1 otherwise. What is looked at is
+`voice_daemon.doctor.selfcheck`'s.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Mapping
+
+    from voice_daemon.cli.context import Context
+    from voice_daemon.doctor.selfcheck import MacCheck, SelfCheck
+    from voice_daemon.launchd import Machine
+
+NAME = "selfcheck"
+HELP = "check what only a Mac can show, as a report to paste"
+EXAMPLE = "daemonctl selfcheck"
+
+GOOD: Final = 0
+DIFFERS: Final = 1
+_NAME_WIDTH: Final = 24
+HEAD: Final = (
+    "A report to paste into an issue. It holds no secret, no name and nothing that was said."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(
+    args: argparse.Namespace,
+    context: Context,
+    *,
+    machine_of: Callable[[Mapping[str, str]], Machine] | None = None,
+    compute_options: dict[str, Any] | None = None,
+) -> int:
+    """Look at everything; raises `ServiceError` off macOS. `machine_of`: None: this machine."""
+    from voice_daemon import __version__  # noqa: PLC0415 - only when it is run
+    from voice_daemon.doctor.selfcheck import SelfCheckVerdict  # noqa: PLC0415 - as above
+
+    looked_at = _self_check(context, machine_of, compute_options)
+    if not args.json:
+        context.out.write(f"{HEAD}\nvoice-daemon {__version__}\n\n")
+    found = []
+    for check in looked_at.look():
+        found.append(check)
+        if not args.json:
+            _print(check, context)
+    n_good = sum(check.verdict is SelfCheckVerdict.AS_EXPECTED for check in found)
+    if args.json:
+        checks = [check.to_dict() for check in found]
+        document = {"version": __version__, "as_expected": n_good == len(found)}
+        context.print_json({**document, "checks": checks})
+    else:
+        context.out.write(f"\n{n_good} of {len(found)} as expected\n")
+    return GOOD if n_good == len(found) else DIFFERS
+
+
+def _self_check(
+    context: Context,
+    machine_of: Callable[[Mapping[str, str]], Machine] | None,
+    compute_options: dict[str, Any] | None,
+) -> SelfCheck:
+    from voice_daemon.cli.diagnosis import look  # noqa: PLC0415 - only when it is run
+    from voice_daemon.cli.service import installation_of, machine_here  # noqa: PLC0415 - as above
+    from voice_daemon.config.load import DEFAULT  # noqa: PLC0415 - as above
+    from voice_daemon.doctor.selfcheck import SelfCheck, compute_here  # noqa: PLC0415 - as above
+    from voice_daemon.errors import ConfigError  # noqa: PLC0415 - as above
+
+    machine = (machine_of or machine_here)(context.environ)
+    installation = installation_of(machine, context)
+    try:
+        is_fixed = context.effective().origins["", "node_id"] != DEFAULT
+    except ConfigError:
+        is_fixed = False
+    return SelfCheck(
+        machine,
+        installation.places,
+        look(context, machine_of).status,
+        name_is_fixed=is_fixed,
+        compute_options=compute_options or compute_here(),
+    )
+
+
+def _print(check: MacCheck, context: Context) -> None:
+    context.out.write(f"{check.verdict.value:<12} {check.name:<{_NAME_WIDTH}} {check.how}\n")
+    for name, text in (("expected", check.expected), ("seen", check.seen)):
+        context.out.write(f"{'':<12} {name:>{_NAME_WIDTH}}: {text}\n")
+    context.out.flush()
