@@ -48,6 +48,7 @@ from voice_daemon.runtime.reload import Configuration, Reloader
 from voice_daemon.runtime.scheduler import RoundRobin
 from voice_daemon.runtime.start import SAFE_MODE, SLOW, Part, StartSupervisor
 from voice_daemon.runtime.status import StatusCollector
+from voice_daemon.runtime.vocabulary import VocabularyKeeper, document_topics
 from voice_daemon.runtime.worker import Engine, Outcome, Worker
 from voice_daemon.wyoming.server import WyomingServer
 
@@ -112,6 +113,7 @@ class Daemon:
     `build_engine` gets the input's live clock and is called on the worker thread; it tells the
     supervisor each step.
     `socket_path`: None means no control socket and no lock (a replay).
+    `vocabulary_file` keeps the home's names that came over MQTT.
     `configuration` reads it again; without one SIGHUP is as good as SIGTERM.
     `early`: the signals that came before.
     `leave` ends the process without waiting for threads that hang.
@@ -125,6 +127,7 @@ class Daemon:
         build_engine: Callable[[Callable[[], int], StartSupervisor], Engine],
         socket_path: Path | None = None,
         log_file: Path | None = None,
+        vocabulary_file: Path | None = None,
         configuration: Configuration | None = None,
         early: EarlySignals | None = None,
         leave: Callable[[int], None] = os._exit,
@@ -161,6 +164,16 @@ class Daemon:
         )
         self.wyoming = _build_wyoming(settings, scheduler)
         self.worker = _build_worker(audio, scheduler, on_scores=live_view.on_scores, daemon=self)
+        self.vocabulary = VocabularyKeeper(
+            settings.vocabulary,
+            stored=vocabulary_file,
+            topics=self._topics,
+            learn=self.worker.learn,
+            publish=self.mqtt.publish,
+            raise_problem=self.publisher.raise_problem,
+            clear_problem=self.publisher.clear_problem,
+            changed=self.nudge,
+        )
         self.collector = StatusCollector(
             settings=settings,
             publisher=self.publisher,
@@ -170,6 +183,7 @@ class Daemon:
             started_s=time.monotonic(),
             log_file=log_file,
             live_view=live_view,
+            vocabulary=self.vocabulary,
         )
         self.commands = _build_commands(live, self._topics, daemon=self)
         self.reloader = _build_reloader(configuration, live, self._topics, daemon=self)
@@ -208,6 +222,7 @@ class Daemon:
         log.info("daemon.started", version=__version__, pid=os.getpid())
         self.mqtt.start()
         self.commands.restore()
+        self.vocabulary.restore()
         self.worker.start()
 
     def main_loop(self) -> Outcome:
@@ -236,6 +251,7 @@ class Daemon:
         if delivered:
             self.homeassistant.confirmed()
         self.save()
+        self._save_vocabulary()
         if self.control is not None:
             self.control.stop(timeout_s=CONTROL_STOP_S)
         if self.wyoming is not None:
@@ -283,6 +299,10 @@ class Daemon:
         else:
             self.publisher.raise_problem(code, problem)
 
+    def on_vocabulary(self, topic: str, payload: bytes) -> None:
+        """Pass a document with the home's names on."""
+        self.vocabulary.on_message(topic, payload)
+
     def on_claim(self, topic: str, payload: bytes) -> None:
         """Pass another device's claim to a wake word on."""
         self.peers.on_message(topic, payload)
@@ -295,7 +315,8 @@ class Daemon:
     def retained(self) -> list[MqttMessage]:
         """List what a broker that may have forgotten everything must be told."""
         health = [self._health()] if self.worker.engine_ready else []
-        return [*self.homeassistant.messages(), *self.publisher.retained(), *health]
+        names = self.vocabulary.state_message()
+        return [*self.homeassistant.messages(), *self.publisher.retained(), names, *health]
 
     def publish_health(self) -> None:
         """Publish the daemon's health; callable from any thread."""
@@ -370,6 +391,7 @@ class Daemon:
         if self._store.is_dirty and now_s >= self.save_due_s:
             self.save_due_s = now_s + SAVE_EVERY_S
             self.save()
+        self._save_vocabulary()
 
     def _health(self) -> MqttMessage:
         return health_message(self.collector.health(), topics=self._topics, at=datetime.now(UTC))
@@ -397,6 +419,14 @@ class Daemon:
                 self._save_fault = error.message
                 log.warning("settings.not_saved", reason=error.message, remedy=error.remedy)
                 self.publisher.error(error_event(error))
+
+    def _save_vocabulary(self) -> None:
+        """Write the home's names, if others came; a fault is reported."""
+        try:
+            self.vocabulary.save()
+        except VoiceDaemonError as error:
+            log.warning("vocabulary.not_saved", reason=error.message, remedy=error.remedy)
+            self.publisher.error(error_event(error))
 
     def _reload(self) -> None:
         """Read the configuration again; one that is refused is reported, and changes nothing."""
@@ -470,7 +500,7 @@ class Daemon:
 def _build_mqtt(settings: Settings, topics: Topics, *, daemon: Daemon) -> MqttClient:
     """Build the client; it calls back only once it is started, when all parts are there."""
     home = settings.homeassistant
-    listeners = []
+    listeners = [Listener(topic, daemon.on_vocabulary) for topic in document_topics(topics)]
     if home.discovery:
         listeners.append(Listener(home.status_topic, daemon.homeassistant.on_status))
     if settings.arbitration.enabled:
@@ -553,6 +583,7 @@ def _build_reloader(
         homeassistant=daemon.homeassistant,
         worker=daemon.worker,
         commands=daemon.commands,
+        vocabulary=daemon.vocabulary,
         watches_silence=daemon.is_live,
     )
 

@@ -40,6 +40,8 @@ from voice_daemon.runtime.live_settings import (
     WAKE_THRESHOLD,
     WAKE_WORD,
 )
+from voice_daemon.runtime.vocabulary import VocabularyState, VocabularySummary
+from voice_daemon.vocabulary.document import SCHEMA as DOCUMENT_SCHEMA
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 TOPICS = Topics("voice", "mac-mini")
@@ -90,6 +92,8 @@ EVENTS: dict[str, tuple[Event, str]] = {
             no_speech_prob=0.02,
             timing=Timing(first_draft_ms=410, first_committed_ms=640, finalize_ms=180),
             words=(Word("Turn", 0.12, 0.31),),
+            heard="Turn on the chicken lights.",
+            in_vocabulary=True,
         ),
         "The command; at most one a session, none when nothing was said.",
     ),
@@ -139,7 +143,37 @@ def received() -> tuple[Entry, ...]:
         )
         for name, (schema, example) in SETTINGS.items()
     )
-    return (*calls, *settings, *_claims())
+    return (*calls, *settings, *_vocabulary(), *_claims())
+
+
+def _vocabulary() -> tuple[Entry, ...]:
+    """Give the documents with the home's names."""
+    names = {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "object"}]}}
+    schema: Schema = {
+        "type": "object",
+        "required": ["schema"],
+        "properties": {
+            "schema": {"const": DOCUMENT_SCHEMA},
+            "language": {"type": "string"},
+            "entities": names,
+            "areas": names,
+            "floors": names,
+            "lists": {"type": "object"},
+            "sentences": {"type": "array", "items": {"type": "string"}},
+        },
+    }
+    example = {"schema": DOCUMENT_SCHEMA, "entities": [{"name": "Bed Light", "domain": "light"}]}
+    told = "Names of the home; a state, and so retained. Empty: they are taken back."
+    return (
+        Entry("vocabulary", "{base}/vocabulary", f"{told} For all nodes.", schema, example),
+        Entry(
+            "nodeVocabulary",
+            f"{ROOT}/vocabulary",
+            f"{told} It goes before the other.",
+            schema,
+            example,
+        ),
+    )
 
 
 def _number(lowest: float, highest: float) -> Schema:
@@ -169,6 +203,12 @@ def _picture() -> tuple[Entry, ...]:
         _text("availability", availability, "Also the will.", words("online", "offline")),
         _text("state", state, "What the daemon is doing.", words(*State)),
         _json("info", info, "What this node is.", Info),
+        _json(
+            "vocabularyState",
+            _names_known(),
+            "What is known of the home's names: how many, never which.",
+            VocabularySummary,
+        ),
         _json("health", health, "Counters since the start and gauges of now, every 60 s.", Health),
         *(
             _text(
@@ -250,6 +290,18 @@ def _request() -> Schema:
             "value": {"type": ["string", "number", "boolean", "null"]},
         },
     }
+
+
+def _names_known() -> MqttMessage:
+    told = VocabularySummary(
+        state=VocabularyState.READY,
+        source="mqtt",
+        names=51,
+        language="en",
+        sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        why="-",
+    )
+    return told.message(TOPICS)
 
 
 def _health() -> Health:

@@ -75,6 +75,8 @@ class _NoAliases(yaml.SafeDumper):  # type: ignore[misc] # it carries no types
 def channel_name(topic: str) -> str:
     """`{base}/{node}/transcript/final` -> `transcript_final`."""
     levels = [level for level in topic.split("/") if level not in {"{base}", "{node}"}]
+    if topic == "{base}/vocabulary":
+        levels.append("of_all")  # the only one that a node has in a form of its own
     return re.sub(r"[^A-Za-z0-9_]", "", "_".join(levels))
 
 

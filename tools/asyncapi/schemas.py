@@ -26,6 +26,8 @@ DERIVED: Mapping[str, Schema] = {
 """Keys that the payload's builder makes of something else."""
 CONSTANT = frozenset({"schema", "event_type", "is_final", "status"})
 """Keys whose value tells one message from another."""
+OPTIONAL = frozenset({"heard", "in_vocabulary"})
+"""Keys that a payload may lack."""
 
 
 def object_schema(example: Mapping[str, Any], source: type) -> Schema:
@@ -45,7 +47,8 @@ def object_schema(example: Mapping[str, Any], source: type) -> Schema:
         # What is said of a list of our own values is about the values, not about their payload.
         if key in documented and get_origin(hints.get(key)) is not tuple:
             properties[key]["description"] = documented[key]
-    return {"type": "object", "required": list(example), "properties": properties}
+    required = [key for key in example if key not in OPTIONAL]
+    return {"type": "object", "required": required, "properties": properties}
 
 
 def attribute_docs(source: type) -> dict[str, str]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.asr.load import WhisperModel, free_unused_memory, on_gpu
 from voice_daemon.asr.streaming import StreamingConfig, StreamingDecoder, StreamingResult
+from voice_daemon.asr.tokenizer import WhisperTokenizer
 from voice_daemon.asr.types import FinalReading
 from voice_daemon.events import SAMPLE_RATE, Hypothesis, Transcript, Word
 
@@ -104,6 +105,11 @@ class WhisperTranscriber:
     def corrector(self) -> FinalCorrector | None:
         """What looks for the home's sentences; shared with those beside it."""
         return self._corrector
+
+    @property
+    def tokenizer(self) -> WhisperTokenizer:
+        """The model's."""
+        return self._model.tokenizer
 
     @property
     def languages(self) -> tuple[str, ...]:

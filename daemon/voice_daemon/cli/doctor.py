@@ -106,6 +106,7 @@ def _configured(settings: Settings, context: Context, sight: Diagnosis) -> Itera
     from voice_daemon.cli.service import config_file  # noqa: PLC0415 - as above
     from voice_daemon.doctor import audio as hearing  # noqa: PLC0415 - loads models
     from voice_daemon.doctor import system as surroundings  # noqa: PLC0415 - as above
+    from voice_daemon.doctor import vocabulary as names  # noqa: PLC0415 - as above
     from voice_daemon.doctor.broker import BrokerCheck  # noqa: PLC0415 - loads paho
     from voice_daemon.doctor.checks import Check  # noqa: PLC0415 - as above
 
@@ -114,6 +115,8 @@ def _configured(settings: Settings, context: Context, sight: Diagnosis) -> Itera
     yield Check("device", lambda: hearing.device(settings.audio), 20.0)
     yield Check("microphone", lambda: hearing.microphone(settings.audio, sight.status), 30.0)
     yield Check("wake", lambda: hearing.wake_words(settings.wake), _SLOW_TIMEOUT_S)
+    stored = context.paths().vocabulary_file
+    yield Check("vocabulary", lambda: names.vocabulary(settings, stored), _SLOW_TIMEOUT_S)
     yield Check("model", lambda: hearing.model(settings.asr, models_dir), _SLOW_TIMEOUT_S)
     yield Check(
         "recogniser",

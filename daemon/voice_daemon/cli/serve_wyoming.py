@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     import argparse
     from types import FrameType
 
+    from voice_daemon.asr import WhisperTranscriber
     from voice_daemon.cli.context import Context
+    from voice_daemon.config import Settings
+    from voice_daemon.paths import Paths
 
 NAME = "serve-wyoming"
 HELP = "serve the recogniser to Home Assistant and others by Wyoming"
@@ -64,6 +67,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     scheduler = RoundRobin()
     server = WyomingServer(host, port, schedule=scheduler)
     transcriber = load_transcriber(settings.asr, paths.models_dir)
+    _learn_names(transcriber, settings, paths)
     stop = _StopSignals()
     port = server.start(transcription_service(transcriber, settings))
     context.out.write(f"serving {settings.asr.model} by Wyoming on tcp://{host}:{port}\n")
@@ -73,6 +77,18 @@ def run(args: argparse.Namespace, context: Context) -> int:
             scheduler.wait(LOOK_UP_S)
     server.stop(STOP_S)
     return 128 + stop.number if stop.number == signal.SIGINT else 0
+
+
+def _learn_names(transcriber: WhisperTranscriber, settings: Settings, paths: Paths) -> None:
+    """Use the home's names that the daemon has, or the owner's file."""
+    from voice_daemon.asr.cooperative import at_once  # noqa: PLC0415 - only when it is run
+    from voice_daemon.runtime.build import vocabulary_at_work  # noqa: PLC0415 - MLX
+    from voice_daemon.vocabulary.store import known_document  # noqa: PLC0415 - as above
+
+    wanted = settings.vocabulary
+    known = known_document(paths.vocabulary_file, wanted.file) if wanted.enabled else None
+    if known is not None:
+        at_once(vocabulary_at_work(transcriber, settings).learning(known.document))
 
 
 @dataclass(slots=True)

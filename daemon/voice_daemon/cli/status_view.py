@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from voice_daemon.cli.diagnosis import DownReason, LastError, ServiceView
     from voice_daemon.errors import Problem
     from voice_daemon.runtime.live_view import LiveSnapshot, LiveTranscript
-    from voice_daemon.runtime.status import AsrStatus, BrokerStatus, MicStatus, Status, WakeStatus
+    from voice_daemon.runtime.status import (
+        AsrStatus,
+        BrokerStatus,
+        MicStatus,
+        Status,
+        VocabularyStatus,
+        WakeStatus,
+    )
 
 
 _LABEL_WIDTH: Final = 8
@@ -112,6 +119,7 @@ def part_lines(status: Status, paint: Painter) -> list[str]:
         "mic": _mic_line(status.mic),
         "wake": _wake_line(status.wake),
         "asr": _asr_line(status.asr),
+        **({"names": _names_line(names)} if (names := status.vocabulary).names else {}),
         "mqtt": _mqtt_line(status.mqtt),
         "session": _session_line(status),
     }
@@ -150,6 +158,13 @@ def _asr_line(asr: AsrStatus) -> str:
         f"{asr.model}  {warmth}  rtf p95 {rtf}  sessions {asr.sessions}  "
         f"(finals {asr.finals}, no-speech {asr.no_speech}, failed {asr.failed})"
     )
+
+
+def _names_line(names: VocabularyStatus) -> str:
+    left_out = f"  left out {names.left_out}" if names.left_out else ""
+    why = f"  {names.why}" if names.why else ""
+    language = f" ({names.language})" if names.language else ""
+    return f"{names.names} from {names.source}{language}  {names.state}{left_out}{why}"
 
 
 def _mqtt_line(mqtt: BrokerStatus) -> str:

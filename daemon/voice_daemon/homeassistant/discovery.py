@@ -293,4 +293,14 @@ def _diagnostics(device: Device) -> dict[str, Component]:
             "mqtt_reconnects",
             state_class="total_increasing",
         ),
+        "names_known": {
+            "platform": "sensor",
+            "name": "Names known",
+            "icon": "mdi:tag-text-outline",
+            "entity_category": "diagnostic",
+            "state_class": "measurement",
+            "state_topic": device.topics.path(Leaf.VOCABULARY_STATE),
+            "value_template": "{{ value_json.names }}",
+            "json_attributes_topic": device.topics.path(Leaf.VOCABULARY_STATE),
+        },
     }

@@ -34,6 +34,8 @@ class Leaf(StrEnum):
     PARTIAL = "transcript/partial"
     FINAL = "transcript/final"
     ERROR = "error"
+    VOCABULARY = "vocabulary"
+    VOCABULARY_STATE = "vocabulary/state"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,12 +27,14 @@ from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.errors import ModelError, Problem, VoiceDaemonError
 from voice_daemon.models import resolve
 from voice_daemon.runtime.start import NoWakeWord, Part, StartStep, StartSupervisor
+from voice_daemon.runtime.vocabulary import VocabularyAtWork
 from voice_daemon.runtime.worker import Engine
 from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
 from voice_daemon.session.recorder import SessionRecorder, prune
 from voice_daemon.session.transcription import TranscriptionService
 from voice_daemon.vocabulary.acceptance import AcceptanceRule
+from voice_daemon.vocabulary.correction import Corrector
 from voice_daemon.wake.detector import SelfTest as WakeSelfTest
 from voice_daemon.wake.detector import WakeDetector
 
@@ -105,6 +107,7 @@ def build_engine(
     is_deaf = start is not None and start.left_out is Part.WAKE_WORD
     wake, wake_problem = (NoWakeWord(), None) if is_deaf else _build_wake(settings)
     transcriber = load_transcriber(settings.asr, models_dir, begin=begin)
+    vocabulary = vocabulary_at_work(transcriber, settings)
     timed = TimedTranscriber(transcriber)
     pipeline = Pipeline(
         wake=wake,
@@ -120,6 +123,7 @@ def build_engine(
         transcriptions.options = pipeline_options(changed)
         pipeline.set_options(transcriptions.options)
         wake.tune(changed.wake)
+        vocabulary.tune(changed.vocabulary)
 
     return Engine(
         pipeline,
@@ -129,6 +133,20 @@ def build_engine(
         transcriptions=transcriptions,
         tune=tune,
         recorder=_recorder(audio_dir, wanted=settings.privacy.save_audio),
+        vocabulary=vocabulary,
+    )
+
+
+def vocabulary_at_work(transcriber: WhisperTranscriber, settings: Settings) -> VocabularyAtWork:
+    """Build what makes the home's names ready for a recogniser of `load_transcriber`."""
+    corrector = transcriber.corrector
+    assert isinstance(corrector, Corrector)  # noqa: S101 - `load_transcriber` gave it
+    corrector.rule = acceptance_rule(settings.vocabulary)
+    return VocabularyAtWork(
+        corrector,
+        transcriber.tokenizer,
+        settings=settings.vocabulary,
+        language=settings.asr.language,
     )
 
 
@@ -203,7 +221,8 @@ def load_transcriber(
     begin(StartStep.WARM_UP)
     config = streaming_config(settings)
     decoder = StreamingDecoder(model, config, silence=silent_window(model))
-    transcriber = WhisperTranscriber(model, config, decoder=decoder)
+    corrector = Corrector(model, logprobs=decoder.logprobs)
+    transcriber = WhisperTranscriber(model, config, decoder=decoder, corrector=corrector)
     clip = to_int16(load_audio(DEMO_CLIP))
     tested = self_test(transcriber, clip, step_s=settings.step_s)
     _judge(tested, settings)

@@ -19,6 +19,7 @@ from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
 from voice_daemon.mqtt.topics import Topics
 from voice_daemon.runtime.commands import CommandHandler
 from voice_daemon.runtime.live_settings import LiveSettings, device_of
+from voice_daemon.runtime.vocabulary import VocabularyKeeper
 from voice_daemon.runtime.worker import Worker
 
 log = structlog.get_logger()
@@ -39,6 +40,7 @@ _AT_ONCE: Final[Mapping[str, frozenset[str]]] = {
     "audio": frozenset({"preroll_ms", "silence_alarm_s"}),
     "wake": frozenset({"models", "threshold", "trigger_level", "refractory_s"}),
     "session": frozenset({"silence_ms", "no_speech_timeout_s", "max_s", "speech_start_ms"}),
+    "vocabulary": frozenset({"enabled", "file", "sentences", "margin", "protected"}),
     "privacy": frozenset({"log_transcripts"}),
     "log": frozenset({"level", "max_mb", "backups"}),
 }
@@ -121,6 +123,7 @@ class Reloader:
         homeassistant: DiscoveryAnnouncer,
         worker: Worker,
         commands: CommandHandler,
+        vocabulary: VocabularyKeeper,
         watches_silence: bool,
     ) -> None:
         self._configuration = configuration
@@ -129,6 +132,7 @@ class Reloader:
         self._homeassistant = homeassistant
         self._worker = worker
         self._commands = commands
+        self._vocabulary = vocabulary
         self._watches_silence = watches_silence
         self._lock = threading.Lock()
         self._in_force = configuration.settings
@@ -161,6 +165,7 @@ class Reloader:
         if self._watches_silence:
             self._worker.silence_alarm_s = settings.audio.silence_alarm_s
         self._worker.tune(settings)
+        self._vocabulary.configure(settings.vocabulary)
         due = self._live.reconfigure(settings)
         self._homeassistant.describe(device_of(self._live, self._topics))
         for name, value in due.items():

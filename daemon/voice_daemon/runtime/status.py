@@ -25,6 +25,7 @@ from voice_daemon.mqtt.client import MqttClient, MqttStatus
 from voice_daemon.mqtt.messages import Health
 from voice_daemon.mqtt.publisher import Publisher, Snapshot
 from voice_daemon.runtime.live_view import LiveSnapshot, LiveView
+from voice_daemon.runtime.vocabulary import VocabularyKeeper, VocabularySummary
 from voice_daemon.runtime.worker import Worker
 
 SCHEMA: Final = 1
@@ -100,6 +101,21 @@ class BrokerStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class VocabularyStatus:
+    """The home's names: how many, never which."""
+
+    state: str = "none"
+    """`none`, `loading`, `ready` or `unused`."""
+    names: int = 0
+    sentences: int = 0
+    left_out: int = 0
+    language: str | None = None
+    source: str | None = None
+    why: str | None = None
+    """What keeps them from being used."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionStatus:
     """The session machine."""
 
@@ -126,6 +142,7 @@ class Status:
     log_file: str = ""
     notes: tuple[Problem, ...] = ()
     """What the owner should know of, and that is no fault."""
+    vocabulary: VocabularyStatus = VocabularyStatus()
 
     @property
     def healthy(self) -> bool:
@@ -159,6 +176,7 @@ class Status:
                 "asr": _part(AsrStatus, data["asr"]),
                 "mqtt": _part(BrokerStatus, data["mqtt"]),
                 "session": _part(SessionStatus, data["session"]),
+                "vocabulary": _part(VocabularyStatus, data.get("vocabulary", {})),
                 "problems": tuple(_part(Problem, item) for item in data["problems"]),
                 "notes": tuple(_part(Problem, item) for item in data.get("notes", ())),
             }
@@ -201,6 +219,7 @@ class StatusCollector:
     """On the monotonic clock."""
     log_file: Path | None
     live_view: LiveView
+    vocabulary: VocabularyKeeper
 
     def status(self) -> Status:
         """Take the snapshot that `daemonctl status` shows."""
@@ -232,6 +251,7 @@ class StatusCollector:
             problems=(*now.problems.values(), *_broker_problems(broker)),
             log_file=str(self.log_file or ""),
             notes=(_AUDIO_IS_KEPT,) if self.settings.privacy.save_audio else (),
+            vocabulary=_vocabulary(self.vocabulary.summary),
         )
 
     def live_snapshot(self) -> LiveSnapshot:
@@ -301,6 +321,18 @@ class StatusCollector:
             last_score=now.totals.last_score,
             detections=now.totals.wakes,
         )
+
+
+def _vocabulary(summary: VocabularySummary) -> VocabularyStatus:
+    return VocabularyStatus(
+        state=summary.state.value,
+        names=summary.names,
+        sentences=summary.sentences,
+        left_out=summary.left_out,
+        language=summary.language or None,
+        source=summary.source or None,
+        why=summary.why or None,
+    )
 
 
 def _broker(broker: MqttStatus) -> BrokerStatus:

@@ -25,11 +25,13 @@ from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.runtime.microphone import CODES as MICROPHONE_PROBLEMS
 from voice_daemon.runtime.microphone import MicrophoneWatch
 from voice_daemon.runtime.scheduler import RoundRobin
+from voice_daemon.runtime.vocabulary import Learned, LearningJob, VocabularyAtWork
 from voice_daemon.session.interfaces import TranscriberError
 from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline
 from voice_daemon.session.recorder import SessionRecorder
 from voice_daemon.session.transcription import TranscriptionService
+from voice_daemon.vocabulary.document import Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ class Engine:
     """Take over the numbers that govern sessions and the wake word's gate."""
     recorder: SessionRecorder | None = None
     """Keeps the sound of sessions; None when nothing is to be kept."""
+    vocabulary: VocabularyAtWork | None = None
+    """Makes the home's names ready; None for a recogniser that cannot use them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +153,7 @@ class Worker:
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._engine: Engine | None = None
+        self._learning: LearningJob | None = None
         self._faults_in_a_row = 0
         self._faint_told = False
         self._last_fault: TranscriberError | None = None
@@ -180,6 +185,27 @@ class Worker:
             return []
 
         self.submit(act, instead_of="tune")
+
+    def learn(self, document: Document | None, learned: Learned) -> None:
+        """Have the home's names made ready in idle moments; returns at once.
+
+        Those that are still being made ready are dropped, and their `learned` never called.
+        """
+
+        def act(pipeline: Pipeline) -> list[Event]:
+            if self._learning is not None:
+                self._scheduler.remove(self._learning)
+                self._learning.drop()
+                self._learning = None
+            if self._engine is not None and self._engine.vocabulary is not None:
+                steps = self._engine.vocabulary.learning(document)
+                self._learning = LearningJob(
+                    steps, at_rest=lambda: pipeline.at_rest, learned=learned
+                )
+                self._scheduler.add(self._learning)
+            return []
+
+        self.submit(act, instead_of="learn")
 
     def stop(self, timeout_s: float) -> bool:
         """Ask it to finish, and wait; False when it is still busy then."""
@@ -214,6 +240,10 @@ class Worker:
         if engine.wake_problem is not None:
             self._publisher.raise_problem("wake.self_test", engine.wake_problem)
         self._before_opening()
+        self._handle_requests(engine)
+        while self._learning is not None and self._learning.due:
+            # Nothing is heard yet: names that are known need not wait for idle moments.
+            self._learning.step()
         try:
             self._open(engine)
             while not self._is_over(engine.pipeline):
