@@ -168,7 +168,6 @@ def test_the_relative_form_is_used_nowhere() -> None:
             assert not (isinstance(node, ast.ImportFrom) and node.level), path
 
 
-@pytest.mark.xfail(reason="commands are still loaded to be listed", strict=False)
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["transcribe", "--help"], ["x"]])
 def test_saying_how_it_is_used_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (

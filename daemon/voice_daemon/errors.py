@@ -8,6 +8,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_NOT_RUNNING: Final = 3
+EXIT_NOT_INSTALLED: Final = 4
+EXIT_FAULT: Final = 75
+EXIT_CONFIG: Final = 78
+EXIT_INTERRUPTED: Final = 130
+
+EXIT_CODES: Final = {
+    EXIT_OK: "good",
+    EXIT_FAILED: "degraded or failed",
+    EXIT_USAGE: "a mistake on the command line or in the configuration",
+    EXIT_NOT_RUNNING: "the daemon is not running",
+    EXIT_NOT_INSTALLED: "the agent is not installed",
+    # 75 and 78 are sysexits.h's EX_TEMPFAIL and EX_CONFIG, which launchd shows by name.
+    EXIT_FAULT: "`run`: a fault that a restart may cure",
+    EXIT_CONFIG: "`run`: the configuration cannot be used",
+    # 128 and the signal's number, as shells have it.
+    EXIT_INTERRUPTED: "ended by Ctrl-C",
+}
+"""Every exit code of `daemonctl` and of the daemon, with its meaning for the manual."""
+
 
 class VoiceDaemonError(Exception):
     """A fault with a remedy.
@@ -16,7 +39,7 @@ class VoiceDaemonError(Exception):
     value at fault, `remedy` is what the reader should do next.
     """
 
-    exit_code = 1
+    exit_code = EXIT_FAILED
 
     def __init__(self, code: str, message: str, *, remedy: str) -> None:
         super().__init__(f"{message} ({remedy})" if remedy else message)
@@ -37,13 +60,13 @@ def crash(error: Exception) -> VoiceDaemonError:
 class UsageError(VoiceDaemonError):
     """The command line names something that cannot be used."""
 
-    exit_code = 2
+    exit_code = EXIT_USAGE
 
 
 class ConfigError(VoiceDaemonError):
     """The configuration cannot be used; the daemon maps it to 78, other commands to 2."""
 
-    exit_code = 2
+    exit_code = EXIT_USAGE
 
 
 class AudioFileError(VoiceDaemonError):
@@ -69,13 +92,13 @@ class ControlError(VoiceDaemonError):
 class NotRunningError(ControlError):
     """No daemon answers on the control socket."""
 
-    exit_code = 3
+    exit_code = EXIT_NOT_RUNNING
 
 
 class AlreadyRunningError(ControlError):
     """Another daemon holds the lock. Not a failure: what was asked for is already so."""
 
-    exit_code = 0
+    exit_code = EXIT_OK
 
     def __init__(self, pid: int, *, lock_file: str) -> None:
         """`pid` of the holder; 0 while it is not known yet."""
@@ -99,16 +122,7 @@ class ServiceError(VoiceDaemonError):
 class NotInstalledError(ServiceError):
     """There is no agent to act on."""
 
-    exit_code = 4
-
-
-EXIT_OK: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
-EXIT_FAULT: Final = 75
-"""A restart may cure it."""
-EXIT_CONFIG: Final = 78
-EXIT_INTERRUPTED: Final = 130
+    exit_code = EXIT_NOT_INSTALLED
 
 
 _SIGINT: Final = 2

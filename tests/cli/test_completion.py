@@ -1,4 +1,4 @@
-"""`daemonctl completion`, in the shells themselves, and the manual page that is made beside it."""
+"""`daemonctl completion`, in the shells themselves."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from voice_daemon import __version__
-from voice_daemon.cli.completion import SHELLS, manual, program, walk
 from voice_daemon.cli.main import main
-from voice_daemon.cli.parser import COMMANDS
+from voice_daemon.cli.parser import SHELLS
 
-MAN_PAGE = Path(__file__).parents[2] / "docs" / "daemonctl.1"
 PATIENCE_S = 30
 
 BASH = """
@@ -21,15 +18,16 @@ source "$1"
 shift
 COMP_WORDS=("$@")
 COMP_CWORD=$(($# - 1))
-_daemonctl
+_shtab_daemonctl
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 # Typed-ahead input keeps zsh from listing: nothing is sent until it says that it has listed.
 ZSH = """
 zmodload zsh/zpty
 zpty shell zsh -f -i
-zpty -w shell "PS1='' PROMPT_EOL_MARK=''; stty -echo; autoload -Uz compinit; compinit -u -d $2.dump"
-zpty -w shell "setopt NO_LIST_BEEP; LISTMAX=9999; source $1"
+zpty -w shell "PS1='' PROMPT_EOL_MARK=''; stty -echo; fpath+=($2)"
+zpty -w shell "autoload -Uz compinit; compinit -u -d $2/dump"
+zpty -w shell "setopt NO_LIST_BEEP; LISTMAX=9999"
 zpty -w shell "offer() { zle list-choices; zle -R; print -rn -- ' LIS''TED ' }"
 zpty -w shell "zle -N offer; bindkey '^I' offer; print REA''DY"
 zpty -r shell line '*READY*'
@@ -50,7 +48,8 @@ def shell(request: pytest.FixtureRequest) -> str:
 
 def script(shell: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     assert main(["completion", shell]) == 0
-    file = folder / f"completion.{shell}"
+    file = folder / "scripts" / "_daemonctl"  # zsh finds it by this name
+    file.parent.mkdir()
     file.write_text(capsys.readouterr().out)
     return file
 
@@ -62,10 +61,10 @@ def offered(shell: str, line: str, file: Path) -> str:
     elif shell == "fish":
         command = ["fish", "--no-config", "-c", f"source {file}; complete -C '{line}'"]
     else:
-        command = ["zsh", "-f", "-c", ZSH, "zsh", str(file), str(file.with_suffix("")), line]
+        command = ["zsh", "-f", "-c", ZSH, "zsh", str(file), str(file.parent), line]
     done = subprocess.run(
         command,
-        cwd=file.parent,
+        cwd=file.parents[1],
         env={"PATH": "/usr/bin:/bin", "HOME": str(file.parent), "TERM": "dumb"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -111,25 +110,3 @@ def test_the_scripts_are_in_the_shells_language(
 
 def test_no_other_shell_is_promised() -> None:
     assert main(["completion", "tcsh"]) == 2
-
-
-def test_every_command_has_a_page() -> None:
-    top = program()
-    assert [page.name for page in top.actions] == list(COMMANDS)
-    assert all(page.help for page in walk(top))
-
-
-def test_the_committed_manual_page_is_the_one_that_the_code_makes() -> None:
-    made = manual(program(), version=__version__)
-    assert MAN_PAGE.read_text(encoding="utf-8") == made, "run scripts/make-man-page"
-
-
-@pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")
-def test_the_manual_page_is_good_roff() -> None:
-    done = subprocess.run(
-        [str(shutil.which("mandoc")), "-T", "lint", "-W", "error", str(MAN_PAGE)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (0, "")

@@ -15,7 +15,7 @@ import pytest
 from support.daemon_process import daemon_environment, run_daemonctl
 from voice_daemon.cli import logs
 from voice_daemon.cli.context import Context
-from voice_daemon.cli.parser import command_parser, load_command
+from voice_daemon.cli.parser import parse
 from voice_daemon.errors import UsageError
 
 SID = "3f9a01c2d4e5"
@@ -66,7 +66,7 @@ def log_file(folder: Path) -> Path:
 def call(home: Path, *arguments: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     context = Context(None, {"VOICE_DAEMON_HOME": str(home)}, out, err)
-    args = command_parser(load_command("logs")).parse_args(arguments)
+    args = parse(["logs", *arguments])
     return logs.run(args, context), out.getvalue(), err.getvalue()
 
 

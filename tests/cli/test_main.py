@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pytest
 from voice_daemon import __version__
 from voice_daemon._lib.terminal import print_error
 from voice_daemon.cli.main import main
-from voice_daemon.cli.parser import COMMANDS, load_command
+from voice_daemon.cli.parser import COMMANDS, parse
 from voice_daemon.errors import VoiceDaemonError
 
 MODULE = (sys.executable, "-m", "voice_daemon")
@@ -28,30 +30,27 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    listed = [
-        line.split()[0]
-        for line in capsys.readouterr().out.split("commands:\n")[1].split("\n")
-        if line.startswith("  ")
-    ]
+    shown = capsys.readouterr().out.split("commands:\n")[1]
+    listed = re.findall(r"^ {4}(\S+)", shown, flags=re.MULTILINE)
     assert listed == list(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    command = load_command(name)
-    assert name == command.NAME
+    command = COMMANDS[name]
     assert main([name, "--help"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"usage: daemonctl {name} ")
-    assert command.HELP in shown
+    assert command.help in shown
     assert "--config PATH" in shown
-    assert f"example:\n  {command.EXAMPLE}\n" in shown
+    assert f"example:\n  {command.example}\n" in shown
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_commands_example_is_a_good_command_line(name: str) -> None:
-    program, command, *_ = load_command(name).EXAMPLE.split()
-    assert (program, command) == ("daemonctl", name)
+    program, *arguments = shlex.split(COMMANDS[name].example)
+    assert program == "daemonctl"
+    assert parse(arguments).command == name
 
 
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:

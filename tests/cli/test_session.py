@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from voice_daemon.cli.main import main
-from voice_daemon.cli.session import COMMANDS
+from voice_daemon.cli.parser import COMMANDS
 from voice_daemon.control.server import ControlServer
 from voice_daemon.errors import ControlError
 
@@ -42,7 +42,7 @@ def asked(home: Path) -> Iterator[list[str]]:
 
 
 def test_the_four_commands_are_the_four_verbs() -> None:
-    assert tuple(command.NAME for command in COMMANDS) == VERBS
+    assert tuple(c.name for c in COMMANDS.values() if c.module == "session") == VERBS
 
 
 @pytest.mark.parametrize(

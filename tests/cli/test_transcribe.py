@@ -17,7 +17,8 @@ import pytest
 import soundfile
 
 from support.daemon_process import PATIENCE_S
-from voice_daemon.cli.main import INTERRUPTED, main
+from voice_daemon.cli.main import main
+from voice_daemon.errors import EXIT_INTERRUPTED
 
 COMMAND = "turn on the kitchen lights"
 
@@ -191,6 +192,6 @@ def test_waiting_for_a_pipe_can_be_interrupted(command_clip: Path, tmp_path: Pat
             writing.write(command_clip.read_bytes()[:1000])
             writing.flush()
             process.send_signal(signal.SIGINT)
-            assert process.wait(PATIENCE_S) == INTERRUPTED
+            assert process.wait(PATIENCE_S) == EXIT_INTERRUPTED
         assert process.stderr is not None
         assert process.stderr.read() == b""

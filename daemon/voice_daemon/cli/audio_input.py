@@ -7,18 +7,18 @@ either is said. What the audio is for is the commands' own.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
+from voice_daemon.audio import AudioSource
+from voice_daemon.audio.file import FileSource
+from voice_daemon.audio.microphone import MicrophoneCapture
+from voice_daemon.cli.context import Context
+from voice_daemon.control.client import ask
 from voice_daemon.errors import AudioDeviceError, AudioFileError, UsageError, VoiceDaemonError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from voice_daemon.audio import AudioSource
-    from voice_daemon.cli.context import Context
-    from voice_daemon.events import AudioBlock
+from voice_daemon.events import AudioBlock
 
 MAX_S: Final = 3600.0
 _READ_TIMEOUT_S: Final = 0.2
@@ -36,8 +36,6 @@ def check_seconds(seconds: float | None) -> None:
 
 def open_file(path: Path) -> AudioSource:
     """Open a file to be read as fast as it goes; raises `UsageError` where it is no audio."""
-    from voice_daemon.audio.file import FileSource  # noqa: PLC0415 - loads the sound libraries
-
     source = FileSource(path, realtime=False)
     try:
         source.start()
@@ -51,8 +49,6 @@ def open_microphone(context: Context) -> AudioSource:
 
     Raises `AudioDeviceError`.
     """
-    from voice_daemon.audio.microphone import MicrophoneCapture  # noqa: PLC0415 - loads PortAudio
-
     settings = context.settings().audio
     beside = daemon_runs(context)
     if beside:
@@ -92,8 +88,6 @@ def blocks(source: AudioSource, seconds: float | None) -> Iterator[AudioBlock | 
 
 def daemon_runs(context: Context) -> bool:
     """Tell whether a daemon answers."""
-    from voice_daemon.control.client import ask  # noqa: PLC0415 - only when it is run
-
     try:
         ask(context.paths().socket_path, "status", err=None)
     except VoiceDaemonError:

@@ -1,19 +1,16 @@
-"""What a `daemonctl` command is, and what it is given.
+"""The surroundings of a `daemonctl` command: configuration, folders, output.
 
-A command is a module of this package, or an object in one, that satisfies `CliCommand`;
-`voice_daemon.cli.parser` lists them. It knows neither argparse's top level nor how errors
-are shown: a command raises a `VoiceDaemonError` and the caller prints it. Importing a command
-must be cheap, because `--help` imports all of them: heavy imports go inside `run`.
+`voice_daemon.cli.parser` lists the commands; each names a module here with
+`run(args, context) -> int`. A command raises a `VoiceDaemonError`, and `cli.main` prints it.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Mapping
     from pathlib import Path
     from typing import TextIO
@@ -70,25 +67,3 @@ class Context:
         line = json.dumps({"schema": SCHEMA, **document}, ensure_ascii=False)
         self.out.write(line + "\n")
         self.out.flush()
-
-
-class CliCommand(Protocol):
-    """A subcommand of `daemonctl`; a module satisfies it with these names at its top level."""
-
-    @property
-    def NAME(self) -> str:  # noqa: N802 - a module's constant satisfies it
-        """What is typed: `transcribe`."""
-
-    @property
-    def HELP(self) -> str:  # noqa: N802 - a module's constant satisfies it
-        """One line, for the list of commands."""
-
-    @property
-    def EXAMPLE(self) -> str:  # noqa: N802 - a module's constant satisfies it
-        """One command line to copy, shown below the command's own help."""
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the arguments."""
-
-    def run(self, args: argparse.Namespace, context: Context) -> int:
-        """Do it and return the exit code; raises `VoiceDaemonError`."""

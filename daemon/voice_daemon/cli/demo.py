@@ -6,37 +6,30 @@ a file, and the user's configuration is not read.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
+from pathlib import Path
 
-if TYPE_CHECKING:
-    import argparse
-    from pathlib import Path
+from rich.console import Console
 
-    from voice_daemon.app import Daemon
-    from voice_daemon.audio.file import FileReplay
-    from voice_daemon.cli.context import Context
-    from voice_daemon.config import Settings
-    from voice_daemon.demo.report import ReceivedMessage
-    from voice_daemon.demo.screen import Screen
-
-NAME = "demo"
-HELP = "show the daemon at work on a bundled clip, with a broker of its own"
-EXAMPLE = "daemonctl demo"
+from voice_daemon.app import Daemon
+from voice_daemon.assets import DEMO_CLIP
+from voice_daemon.audio.file import FileReplay
+from voice_daemon.cli.context import Context
+from voice_daemon.cli.run import file_input
+from voice_daemon.config import LogSettings, Settings
+from voice_daemon.demo.report import ReceivedMessage, Report
+from voice_daemon.demo.screen import JsonScreen, Screen, TerminalScreen
+from voice_daemon.demo.subscriber import DemoSubscriber
+from voice_daemon.errors import EXIT_FAILED, EXIT_OK
+from voice_daemon.logs import setup as logs
+from voice_daemon.runtime.build import build_engine
+from voice_daemon.runtime.live_settings import LiveSettings
 
 NODE = "demo"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-    parser.add_argument("--json", action="store_true", help="print JSON lines")
-    parser.add_argument("--port", type=int, help="the broker's port (default: any free one)")
-
-
 def run(args: argparse.Namespace, context: Context) -> int:
     """Show it; 0 when the final arrived and reads as it was spoken."""
-    from voice_daemon.config import LogSettings  # noqa: PLC0415 - as above
-    from voice_daemon.logs import setup as logs  # noqa: PLC0415 - only when it is run
-
     logs.configure(LogSettings(level="error"), log_file=None, console=True)
     screen = _screen(context, as_json=args.json)
     return play(screen, port=args.port, models_dir=context.paths().models_dir)
@@ -48,8 +41,6 @@ def play(screen: Screen, *, port: int | None, models_dir: Path) -> int:
     `port`: the broker's; None means any free one.
     """
     from voice_daemon.demo.broker import demo_broker  # noqa: PLC0415 - only when it is run
-    from voice_daemon.demo.report import Report  # noqa: PLC0415 - as above
-    from voice_daemon.demo.subscriber import DemoSubscriber  # noqa: PLC0415 - as above
 
     report = Report()
 
@@ -72,25 +63,17 @@ def play(screen: Screen, *, port: int | None, models_dir: Path) -> int:
         return code
     verdict = report.verdict()
     screen.closing(verdict)
-    return 0 if verdict.ok else 1
+    return EXIT_OK if verdict.ok else EXIT_FAILED
 
 
 def demo_settings(port: int) -> Settings:
     """Give the defaults, with the demo's broker and name."""
-    from voice_daemon.config import Settings  # noqa: PLC0415 - only when it is run
-
     defaults = Settings()
     mqtt = defaults.mqtt.model_copy(update={"port": port})
     return defaults.model_copy(update={"node_id": NODE, "mqtt": mqtt})
 
 
 def _daemon(settings: Settings, models_dir: Path) -> tuple[Daemon, FileReplay]:
-    from voice_daemon.app import Daemon  # noqa: PLC0415 - only when it is run
-    from voice_daemon.assets import DEMO_CLIP  # noqa: PLC0415 - as above
-    from voice_daemon.cli.run import file_input  # noqa: PLC0415 - as above
-    from voice_daemon.runtime.build import build_engine  # noqa: PLC0415 - as above
-    from voice_daemon.runtime.live_settings import LiveSettings  # noqa: PLC0415 - as above
-
     audio, replay = file_input(DEMO_CLIP, settings, realtime=True)
     daemon = Daemon(
         LiveSettings(settings),
@@ -103,10 +86,6 @@ def _daemon(settings: Settings, models_dir: Path) -> tuple[Daemon, FileReplay]:
 
 
 def _screen(context: Context, *, as_json: bool) -> Screen:
-    from rich.console import Console  # noqa: PLC0415 - only when it is run
-
-    from voice_daemon.demo.screen import JsonScreen, TerminalScreen  # noqa: PLC0415 - as above
-
     if as_json:
         return JsonScreen(context.out)
     return TerminalScreen(Console(file=context.out, highlight=False))

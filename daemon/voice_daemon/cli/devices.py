@@ -5,39 +5,18 @@ What an input is, and which one a name means, belongs to `voice_daemon.audio`.
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from voice_daemon._lib.terminal import print_error
-from voice_daemon.errors import AudioDeviceError
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterator, Sequence
-
-    from voice_daemon.audio.portaudio import InputDevice
-    from voice_daemon.cli.context import Context
-
-NAME = "devices"
-HELP = "list the audio inputs"
-EXAMPLE = "daemonctl devices"
-
-USABLE = 0
-UNUSABLE = 1
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+from voice_daemon.audio.portaudio import InputDevice, find_device, list_devices
+from voice_daemon.cli.context import Context
+from voice_daemon.errors import EXIT_FAILED, EXIT_OK, AudioDeviceError
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """List the inputs; 1 when the configured one is not among them."""
-    from voice_daemon.audio.portaudio import (  # noqa: PLC0415 - loads PortAudio
-        find_device,
-        list_devices,
-    )
-
     wanted = context.settings().audio.device
     devices = list_devices()
     chosen: InputDevice | None = None
@@ -50,7 +29,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
         context.print_json({"configured": wanted, "devices": rows})
     else:
         context.out.writelines(f"{line}\n" for line in table(devices, chosen))
-    return UNUSABLE if chosen is None else USABLE
+    return EXIT_FAILED if chosen is None else EXIT_OK
 
 
 def table(devices: Sequence[InputDevice], chosen: InputDevice | None) -> Iterator[str]:

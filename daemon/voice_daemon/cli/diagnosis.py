@@ -6,26 +6,34 @@ behind. What that means is `voice_daemon.cli.diagnosis`'s.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from voice_daemon import __version__
-from voice_daemon.errors import Problem
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from voice_daemon.cli.context import Context
-    from voice_daemon.errors import ControlError
-    from voice_daemon.launchd import Machine
-    from voice_daemon.runtime.status import Status
-
-
-NOT_RUNNING: Final = 3
-NOT_INSTALLED: Final = 4
-FAILED: Final = 1
+from voice_daemon.cli.context import Context
+from voice_daemon.cli.service import crash_files, installation_of, machine_here
+from voice_daemon.control.client import ControlClient
+from voice_daemon.control.socket import holder_pid, lock_path
+from voice_daemon.errors import (
+    EXIT_FAILED,
+    EXIT_NOT_INSTALLED,
+    EXIT_NOT_RUNNING,
+    EXIT_OK,
+    ControlError,
+    NotRunningError,
+    Problem,
+    ServiceError,
+)
+from voice_daemon.launchd import Machine
+from voice_daemon.launchd.launchctl import NoSessionError
+from voice_daemon.logs.crashes import CrashKind, read_crashes
+from voice_daemon.logs.format import printable
+from voice_daemon.logs.reader import tail
+from voice_daemon.logs.records import read_record
+from voice_daemon.runtime.status import Status
 
 CRASHES_IN_A_ROW: Final = 3
 """Starts after which a program that ends with an error is said to crash again and again."""
@@ -118,7 +126,7 @@ def explain(found: ProbeResult) -> DownReason:
             "control.starting",
             f"the daemon{who} is starting or stopping: nothing listens on {found.socket_path}",
             "try again in a moment",
-            FAILED,
+            EXIT_FAILED,
         )
     absence = _without_service(found) if found.service is None else _of_service(found.service)
     if found.service is not None and found.socket_left and absence.condition is Condition.STOPPED:
@@ -134,7 +142,7 @@ def _without_service(found: ProbeResult) -> DownReason:
         "control.not_running",
         f"the daemon is not running: no control socket at {found.socket_path}",
         "start it with `daemonctl run`",
-        NOT_RUNNING,
+        EXIT_NOT_RUNNING,
     )
 
 
@@ -144,7 +152,7 @@ def _stale(found: ProbeResult, start: str) -> DownReason:
         "control.stale_socket",
         f"the daemon is not running: it was killed or crashed, and left {found.socket_path}",
         f"start it with `{start}`, which clears that away; `daemonctl logs` may say why it ended",
-        NOT_RUNNING,
+        EXIT_NOT_RUNNING,
     )
 
 
@@ -155,7 +163,7 @@ def _of_service(service: ServiceView) -> DownReason:
             "service.not_installed",
             "the launchd agent is not installed, and no daemon runs",
             "run `daemonctl install`, or `daemonctl run` for one in the foreground",
-            NOT_INSTALLED,
+            EXIT_NOT_INSTALLED,
         )
     if not service.loaded:
         return _not_loaded(service)
@@ -169,14 +177,14 @@ def _of_service(service: ServiceView) -> DownReason:
             "control.starting",
             "launchd is starting the daemon",
             "try again in a moment",
-            FAILED,
+            EXIT_FAILED,
         )
     return DownReason(
         Condition.STOPPED,
         "control.not_running",
         "the daemon ended by itself, as it was asked to",
         "start it with `daemonctl start`",
-        NOT_RUNNING,
+        EXIT_NOT_RUNNING,
     )
 
 
@@ -193,7 +201,7 @@ def _not_loaded(service: ServiceView) -> DownReason:
         "service.not_loaded",
         f"the agent is installed, but {message}",
         remedy,
-        NOT_RUNNING,
+        EXIT_NOT_RUNNING,
     )
 
 
@@ -205,11 +213,10 @@ def _crashing(service: ServiceView) -> DownReason:
         f"the daemon ends as soon as it is started{runs}; its last end: {service.last_exit}. "
         "launchd tries again every 10 s",
         "cure the last error; `daemonctl doctor` looks for causes, `daemonctl logs` shows more",
-        NOT_RUNNING,
+        EXIT_NOT_RUNNING,
     )
 
 
-GOOD: Final = 0
 _FAULTS: Final = frozenset({"worker.failed", "worker.crashed", "daemon.parked", "problem.raised"})
 """Log events that say why a daemon ended or cannot work."""
 
@@ -282,7 +289,7 @@ class Diagnosis:
         if self.absence is not None:
             return self.absence.exit_code
         good = self.condition in {Condition.RUNNING, Condition.STARTING}
-        return GOOD if good else FAILED
+        return EXIT_OK if good else EXIT_FAILED
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; the schema's version is added by whoever prints them."""
@@ -311,10 +318,6 @@ def look(
 
     `always_service`: also when the daemon answers.
     """
-    from voice_daemon.control.client import ControlClient  # noqa: PLC0415 - only when it is run
-    from voice_daemon.errors import ControlError, NotRunningError  # noqa: PLC0415 - as above
-    from voice_daemon.runtime.status import Status  # noqa: PLC0415 - as above
-
     try:
         reply = ControlClient(context.paths().socket_path).exchange("status")
         status = Status.from_dict(reply.result)
@@ -332,10 +335,6 @@ def service_view(
     context: Context, machine_of: Callable[[Mapping[str, str]], Machine] | None = None
 ) -> ServiceView | None:
     """Look at the launchd agent; None where there is no launchd, or none for this user."""
-    from voice_daemon.cli.service import installation_of, machine_here  # noqa: PLC0415 - only when it is run
-    from voice_daemon.errors import ServiceError  # noqa: PLC0415 - as above
-    from voice_daemon.launchd.launchctl import NoSessionError  # noqa: PLC0415 - as above
-
     try:
         machine = (machine_of or machine_here)(context.environ)
         installation = installation_of(machine, context)
@@ -355,8 +354,6 @@ def service_view(
 
 def last_error(context: Context) -> LastError | None:
     """Find the newest error that a daemon left: in launchd's file, or in the log."""
-    from voice_daemon.logs.format import printable  # noqa: PLC0415 - only when it is run
-
     found = [error for error in (_last_crash(context), _last_fault(context)) if error is not None]
     newest = max(found, key=lambda error: error.at, default=None)
     if newest is None:
@@ -365,8 +362,6 @@ def last_error(context: Context) -> LastError | None:
 
 
 def _absent(context: Context, service: ServiceView | None) -> Diagnosis:
-    from voice_daemon.control.socket import holder_pid, lock_path  # noqa: PLC0415 - as above
-
     socket_path = context.paths().socket_path
     found = ProbeResult(
         str(socket_path),
@@ -387,9 +382,6 @@ def _unanswered(error: ControlError) -> DownReason:
 
 
 def _last_crash(context: Context) -> LastError | None:
-    from voice_daemon.cli.service import crash_files  # noqa: PLC0415 - as above
-    from voice_daemon.logs.crashes import CrashKind, read_crashes  # noqa: PLC0415 - as above
-
     path, _ = crash_files(context)
     crashes = [crash for crash in read_crashes(path) if crash.kind is not CrashKind.TEXT]
     if not crashes:
@@ -400,9 +392,6 @@ def _last_crash(context: Context) -> LastError | None:
 
 
 def _last_fault(context: Context) -> LastError | None:
-    from voice_daemon.logs.reader import tail  # noqa: PLC0415 - only when it is run
-    from voice_daemon.logs.records import read_record  # noqa: PLC0415 - as above
-
     records = [read_record(line) for line in tail(context.paths().log_file)]
     faults = [record for record in records if record is not None and record.event in _FAULTS]
     if not faults or faults[-1].at is None:

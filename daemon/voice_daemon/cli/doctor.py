@@ -6,37 +6,33 @@ nothing failed, 1 otherwise. What is looked at is `voice_daemon.doctor`'s.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
 
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Iterator, Mapping
+from voice_daemon.cli.context import Context
+from voice_daemon.cli.diagnosis import Condition, Diagnosis, look
+from voice_daemon.cli.service import config_file
+from voice_daemon.cli.status_view import Painter
+from voice_daemon.config import Settings
+from voice_daemon.doctor import audio as hearing
+from voice_daemon.doctor import system as surroundings
+from voice_daemon.doctor import vocabulary as names
+from voice_daemon.doctor.broker import BrokerCheck
+from voice_daemon.doctor.checks import Check, Finding, examine, fail, ok, skip, warn
+from voice_daemon.errors import EXIT_FAILED, EXIT_OK, ConfigError
+from voice_daemon.launchd import Machine
+from voice_daemon.logs.reader import tail
+from voice_daemon.logs.records import read_record
 
-    from voice_daemon.cli.context import Context
-    from voice_daemon.cli.diagnosis import Diagnosis
-    from voice_daemon.config import Settings
-    from voice_daemon.doctor.checks import Check, Finding
-    from voice_daemon.launchd import Machine
-
-NAME = "doctor"
-HELP = "look for what is wrong, and say what to do"
-EXAMPLE = "daemonctl doctor"
-
-GOOD: Final = 0
-FAILED: Final = 1
 _COLOURS: Final = {"ok": "32", "warn": "33", "fail": "31", "skip": "2"}
 _NAME_WIDTH: Final = 16
 _BROKER_TIMEOUT_S: Final = 45.0
 _SLOW_TIMEOUT_S: Final = 60.0
 """For what computes: loading the wake models, hashing the recogniser's files."""
 _BORN: Final = "homeassistant.started"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(
@@ -46,9 +42,6 @@ def run(
     machine_of: Callable[[Mapping[str, str]], Machine] | None = None,
 ) -> int:
     """Look at everything. `machine_of`: where launchd is looked for; None: on this machine."""
-    from voice_daemon.cli.diagnosis import look  # noqa: PLC0415 - only when it is run
-    from voice_daemon.doctor.checks import examine  # noqa: PLC0415 - as above
-
     found: list[Finding] = []
     for finding in examine(_checks(context, look(context, machine_of))):
         found.append(finding)
@@ -61,12 +54,10 @@ def run(
     else:
         told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _COLOURS if counts[verdict])
         context.out.write(f"\n{told}\n")
-    return FAILED if counts["fail"] else GOOD
+    return EXIT_FAILED if counts["fail"] else EXIT_OK
 
 
 def _print(finding: Finding, context: Context) -> None:
-    from voice_daemon.cli.status_view import Painter  # noqa: PLC0415 - only when it is run
-
     paint = Painter(colour=context.wants_colour)
     verdict = paint(finding.verdict.value.ljust(4), _COLOURS[finding.verdict.value])
     first, *more = finding.message.splitlines()
@@ -78,10 +69,6 @@ def _print(finding: Finding, context: Context) -> None:
 
 def _checks(context: Context, sight: Diagnosis) -> Iterator[Check]:
     """List what there is to look at; without a readable configuration, what needs none."""
-    from voice_daemon.doctor import system as surroundings  # noqa: PLC0415 - only when it is run
-    from voice_daemon.doctor.checks import Check, fail, skip  # noqa: PLC0415 - as above
-    from voice_daemon.errors import ConfigError  # noqa: PLC0415 - as above
-
     paths = context.paths()
     yield Check("daemon", lambda: _daemon(sight))
     try:
@@ -103,13 +90,6 @@ def _checks(context: Context, sight: Diagnosis) -> Iterator[Check]:
 
 
 def _configured(settings: Settings, context: Context, sight: Diagnosis) -> Iterator[Check]:
-    from voice_daemon.cli.service import config_file  # noqa: PLC0415 - as above
-    from voice_daemon.doctor import audio as hearing  # noqa: PLC0415 - loads models
-    from voice_daemon.doctor import system as surroundings  # noqa: PLC0415 - as above
-    from voice_daemon.doctor import vocabulary as names  # noqa: PLC0415 - as above
-    from voice_daemon.doctor.broker import BrokerCheck  # noqa: PLC0415 - loads paho
-    from voice_daemon.doctor.checks import Check  # noqa: PLC0415 - as above
-
     models_dir = context.paths().models_dir
     yield Check("files", lambda: surroundings.files(config_file(context), settings.mqtt))
     yield Check("device", lambda: hearing.device(settings.audio), 20.0)
@@ -128,9 +108,6 @@ def _configured(settings: Settings, context: Context, sight: Diagnosis) -> Itera
 
 
 def _daemon(sight: Diagnosis) -> Iterator[Finding]:
-    from voice_daemon.cli.diagnosis import Condition  # noqa: PLC0415 - only when it is run
-    from voice_daemon.doctor.checks import fail, ok, warn  # noqa: PLC0415 - as above
-
     if sight.status is None:
         absence = sight.absence_or_raise
         worst = {Condition.CRASH_LOOPING, Condition.NOT_ANSWERING}
@@ -152,8 +129,6 @@ def _daemon(sight: Diagnosis) -> Iterator[Finding]:
 
 def _has_a_daemon(sight: Diagnosis) -> bool:
     """Tell whether a daemon may be on the broker, and not only one that cannot start."""
-    from voice_daemon.cli.diagnosis import Condition  # noqa: PLC0415 - only when it is run
-
     return sight.condition in {
         Condition.RUNNING,
         Condition.DEGRADED,
@@ -164,9 +139,6 @@ def _has_a_daemon(sight: Diagnosis) -> bool:
 
 def _born_at(context: Context) -> str | None:
     """Find when Home Assistant last said that it starts."""
-    from voice_daemon.logs.reader import tail  # noqa: PLC0415 - only when it is run
-    from voice_daemon.logs.records import read_record  # noqa: PLC0415 - as above
-
     for line in reversed(tail(context.paths().log_file)):
         record = read_record(line) if _BORN in line else None
         if record is not None and record.event == _BORN and record.at is not None:

@@ -6,61 +6,31 @@ record looks like is `logs.format`'s, and which are wanted `logs.log_choice`'s.
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from pathlib import Path
+from typing import Final
 
-from voice_daemon.logs.records import LEVELS, read_record
+from voice_daemon.cli.context import Context
+from voice_daemon.cli.parser import DEFAULT_LOG_LINES
+from voice_daemon.cli.service import crash_files
+from voice_daemon.errors import EXIT_OK, UsageError
+from voice_daemon.logs.crashes import Crash, entries_of, read_crashes
+from voice_daemon.logs.format import SessionTimeline, printable, record_lines
+from voice_daemon.logs.reader import LogFiles
+from voice_daemon.logs.records import LogFilter, Record, find_session, read_record
 
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
-
-    from voice_daemon.cli.context import Context
-    from voice_daemon.logs.crashes import Crash
-    from voice_daemon.logs.reader import LogFiles
-    from voice_daemon.logs.records import LogFilter, Record
-
-NAME = "logs"
-HELP = "show the log, or one session as a story"
-EXAMPLE = "daemonctl logs --session last"
-
-GOOD: Final = 0
-DEFAULT_LINES: Final = 200
 CRASHES_SHOWN: Final = 5
 FOLLOW_INTERVAL_S: Final = 0.25
 _BOLD, _RED, _DIM = "1", "31", "2"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-    parser.add_argument(
-        "-f", "--follow", action="store_true", help="go on with what is added, until Ctrl-C"
-    )
-    parser.add_argument(
-        "--session",
-        metavar="ID",
-        help="tell one session: its id or the beginning of it, or `last` for the newest",
-    )
-    parser.add_argument(
-        "--level", choices=LEVELS[:-1], default="debug", help="the least important level shown"
-    )
-    parser.add_argument(
-        "-n",
-        "--lines",
-        type=int,
-        metavar="N",
-        help=f"the newest N records (default {DEFAULT_LINES}; all with --json or --session)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON, a line for each record")
-
-
 def run(args: argparse.Namespace, context: Context) -> int:
     """Show what is wanted; raises `UsageError` for a session that is not there."""
-    from voice_daemon.logs.reader import LogFiles  # noqa: PLC0415 - only when it is run
-
     _refuse_odd_numbers(args)
     files = LogFiles(context.paths().log_file)
     printer = _Printer(args, context)
@@ -73,12 +43,10 @@ def run(args: argparse.Namespace, context: Context) -> int:
             _follow(choice, show, files, () if args.session else printer.crash_followers())
     finally:
         files.close()
-    return GOOD
+    return EXIT_OK
 
 
 def _refuse_odd_numbers(args: argparse.Namespace) -> None:
-    from voice_daemon.errors import UsageError  # noqa: PLC0415 - only when it is run
-
     if args.lines is not None and args.lines < 0:
         raise UsageError(
             "usage.arguments", f"--lines {args.lines} is less than none", remedy="give 0 or more"
@@ -88,12 +56,10 @@ def _refuse_odd_numbers(args: argparse.Namespace) -> None:
 def _show_newest(
     args: argparse.Namespace, context: Context, printer: _Printer, files: LogFiles
 ) -> tuple[LogFilter, Callable[[Record], None]]:
-    from voice_daemon.logs.records import LogFilter  # noqa: PLC0415 - only when it is run
-
     choice = LogFilter(args.level)
     most = None if args.json and args.lines is None else args.lines
     if most is None and not args.json:
-        most = DEFAULT_LINES
+        most = DEFAULT_LOG_LINES
     shown = deque((r for r in _records(files.history()) if choice.takes(r)), maxlen=most)
     for record in shown:
         printer.show(record)
@@ -106,10 +72,6 @@ def _show_newest(
 def _tell_session(
     args: argparse.Namespace, context: Context, printer: _Printer, files: LogFiles
 ) -> tuple[LogFilter, Callable[[Record], None]]:
-    from voice_daemon.errors import UsageError  # noqa: PLC0415 - only when it is run
-    from voice_daemon.logs.format import SessionTimeline  # noqa: PLC0415 - as above
-    from voice_daemon.logs.records import LogFilter, find_session  # noqa: PLC0415 - as above
-
     found = find_session(_records(files.history()), args.session)
     if found is None:
         raise UsageError(
@@ -171,8 +133,6 @@ class _Printer:
 
     def show(self, record: Record) -> None:
         """Write a record."""
-        from voice_daemon.logs.format import record_lines  # noqa: PLC0415 - only when it is run
-
         if self.args.json:
             self.context.print_json(record.to_dict())
         else:
@@ -180,8 +140,6 @@ class _Printer:
 
     def show_crashes(self) -> int:
         """Write the newest entries of launchd's files, and give how many there were."""
-        from voice_daemon.logs.crashes import read_crashes  # noqa: PLC0415 - only when it is run
-
         n_shown = 0
         for path in self._crash_files():
             crashes = read_crashes(path)[-CRASHES_SHOWN:]
@@ -194,8 +152,6 @@ class _Printer:
 
     def crash_followers(self) -> list[Callable[[], None]]:
         """Give, for each of launchd's files, what writes the news of it."""
-        from voice_daemon.logs.crashes import entries_of  # noqa: PLC0415 - only when it is run
-        from voice_daemon.logs.reader import LogFiles  # noqa: PLC0415 - as above
 
         def follower(path: Path) -> Callable[[], None]:
             files = LogFiles(path)
@@ -210,8 +166,6 @@ class _Printer:
         return [follower(path) for path in self._crash_files()]
 
     def _show_crash(self, path: Path, crash: Crash) -> None:
-        from voice_daemon.logs.format import printable  # noqa: PLC0415 - only when it is run
-
         if self.args.json:
             told = {"file": str(path), "kind": crash.kind.value, "text": "\n".join(crash.lines)}
             level = "info" if crash.kind.value == "text" else "error"
@@ -221,14 +175,10 @@ class _Printer:
         self.print((f"  {self.paint(first, _RED)}", *(f"  {line}" for line in more)))
 
     def _crash_files(self) -> tuple[Path, ...]:
-        from voice_daemon.cli.service import crash_files  # noqa: PLC0415 - as above
-
         return crash_files(self.context)
 
 
 def _heading(path: Path) -> str:
-    from datetime import datetime  # noqa: PLC0415 - only when it is run
-
     try:
         at = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
     except OSError:

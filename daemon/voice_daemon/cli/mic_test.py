@@ -5,51 +5,27 @@ What is measured, and what is wrong with it, is `voice_daemon.doctor.microphone`
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from voice_daemon.audio import AudioSource
 from voice_daemon.cli import audio_input as hearing
+from voice_daemon.cli.context import Context
+from voice_daemon.cli.parser import DEFAULT_MICROPHONE_TEST_S
+from voice_daemon.doctor.microphone import MicReport, MicrophoneFinding, MicrophoneTest, findings
+from voice_daemon.endpoint.vad import SileroVad
+from voice_daemon.errors import EXIT_FAILED, EXIT_OK
+from voice_daemon.events import SAMPLE_RATE
 
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterator, Sequence
-
-    from voice_daemon.audio import AudioSource
-    from voice_daemon.cli.context import Context
-    from voice_daemon.doctor.microphone import MicReport, MicrophoneFinding, MicrophoneTest
-
-NAME = "test-mic"
-HELP = "measure the microphone: level, clipping, noise, speech"
-EXAMPLE = "daemonctl test-mic --seconds 5"
-
-GOOD: Final = 0
-FAULTY: Final = 1
-DEFAULT_S: Final = 5.0
 _METER_BLOCKS: Final = 10
 _METER_CELLS: Final = 30
 _METER_FLOOR_DBFS: Final = -60.0
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-    parser.add_argument(
-        "--seconds",
-        type=float,
-        metavar="N",
-        help=f"how long to listen (default: {DEFAULT_S:g}; a file: all of it)",
-    )
-    parser.add_argument(
-        "--input", type=Path, metavar="FILE", help="measure a sound file in its place"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-
-
 def run(args: argparse.Namespace, context: Context) -> int:
     """Listen and judge; 1 when something is wrong, raises `AudioDeviceError` without an input."""
-    from voice_daemon.doctor.microphone import MicrophoneTest, findings  # noqa: PLC0415 - numpy
-    from voice_daemon.endpoint.vad import SileroVad  # noqa: PLC0415 - loads the voice detector
-
     hearing.check_seconds(args.seconds)
     is_file = args.input is not None
     gain_db = 0.0 if is_file else context.settings().audio.gain_db
@@ -61,7 +37,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
         if is_file:
             _measure_file(trial, source, args.seconds)
         else:
-            _measure_live(trial, source, args.seconds or DEFAULT_S, context)
+            _measure_live(trial, source, args.seconds or DEFAULT_MICROPHONE_TEST_S, context)
         report = trial.report(lost_samples=source.dropped_samples)
         name = source.description
     found = findings(report, gain_db=gain_db)
@@ -69,13 +45,11 @@ def run(args: argparse.Namespace, context: Context) -> int:
         context.print_json(_document(name, report, found))
     else:
         context.out.writelines(f"{line}\n" for line in lines(name, report, found))
-    return FAULTY if found else GOOD
+    return EXIT_FAILED if found else EXIT_OK
 
 
 def _measure_file(trial: MicrophoneTest, source: AudioSource, seconds: float | None) -> None:
     """Measure a file's first seconds: its own time, as it is read far faster."""
-    from voice_daemon.events import SAMPLE_RATE  # noqa: PLC0415 - with numpy
-
     end_sample = None if seconds is None else round(seconds * SAMPLE_RATE)
     for block in hearing.blocks(source, None):
         if block is not None:

@@ -5,50 +5,34 @@ Shows what `voice_daemon.models` finds and does; decides nothing about models it
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
 
 from voice_daemon._lib.terminal import print_error
-from voice_daemon.errors import ModelError
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from voice_daemon.cli.context import Context
-    from voice_daemon.models import CatalogueEntry, InstalledModel
-    from voice_daemon.models.benchmark import Measurement
-
-NAME = "models"
-HELP = "list, measure, download or verify recogniser models"
-EXAMPLE = "daemonctl models pull small.en"
-
-GOOD: Final = 0
-DAMAGED: Final = 1
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the four actions."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listed = actions.add_parser("list", help="show the models on this disk and those to download")
-    measured = actions.add_parser(
-        "measure", help="measure how fast a model is on this machine, and what memory it takes"
-    )
-    listed.add_argument(
-        "--measure", action="store_true", help="measure those that were not measured yet"
-    )
-    pulled = actions.add_parser("pull", help="download a model from the Hugging Face hub")
-    verified = actions.add_parser("verify", help="compare a model's files with their checksums")
-    pulled.add_argument("--force", action="store_true", help="fetch it even if it is there")
-    for action in (pulled, verified, measured):
-        action.add_argument(
-            "name",
-            metavar="NAME",
-            help="a short name (see `models list`) or a repository id, owner/name",
-        )
-    for action in (listed, measured, pulled, verified):
-        action.add_argument("--json", action="store_true", help="print one JSON document")
+from voice_daemon.cli.context import Context
+from voice_daemon.errors import EXIT_FAILED, EXIT_OK, ModelError
+from voice_daemon.models import (
+    CATALOGUE,
+    CatalogueEntry,
+    InstalledModel,
+    list_models,
+    locate,
+    resolve,
+    verify,
+)
+from voice_daemon.models.benchmark import (
+    Measurement,
+    machine_memory_mb,
+    measure,
+    read_measurements,
+    recommended,
+    remember,
+)
+from voice_daemon.models.progress import progress_to
+from voice_daemon.models.pull import pull
+from voice_daemon.runtime.build import streaming_config
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
@@ -63,8 +47,6 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
 
 def _measure(context: Context, name: str, *, as_json: bool) -> int:
-    from voice_daemon.models import resolve  # noqa: PLC0415 - only when it is run
-
     folder = resolve(name, models_dir=context.paths().models_dir)
     result = _measure_folder(context, folder)
     if as_json:
@@ -74,14 +56,11 @@ def _measure(context: Context, name: str, *, as_json: bool) -> int:
             f"{name}: RTF {result.rtf:.3f}, {result.memory_mb:.0f} MB of memory, "
             f"warm after {result.load_s:.1f} s\n"
         )
-    return GOOD
+    return EXIT_OK
 
 
 def _measure_folder(context: Context, folder: Path) -> Measurement:
     """Measure a model and keep the result; raises `ModelError`."""
-    from voice_daemon.models.benchmark import measure, remember  # noqa: PLC0415 - loads MLX
-    from voice_daemon.runtime.build import streaming_config  # noqa: PLC0415 - as above
-
     # The configured language may not be one of this model's; a clip in English is heard.
     settings = context.settings().asr.model_copy(update={"language": "en", "task": "transcribe"})
     config = streaming_config(settings)
@@ -97,8 +76,6 @@ def _measurements(
     context: Context, models: Sequence[InstalledModel], *, measure: bool
 ) -> dict[Path, Measurement]:
     """Give what is known of installed models; with `measure` the rest is found out."""
-    from voice_daemon.models.benchmark import read_measurements  # noqa: PLC0415 - as above
-
     known = read_measurements(context.paths().state_dir)
     found: dict[Path, Measurement] = {}
     for model in models:
@@ -115,9 +92,6 @@ def _measurements(
 
 
 def _pull(context: Context, name: str, *, force: bool, as_json: bool) -> int:
-    from voice_daemon.models.progress import progress_to  # noqa: PLC0415 - loads rich
-    from voice_daemon.models.pull import pull  # noqa: PLC0415 - only when it is run
-
     result = pull(
         name,
         models_dir=context.paths().models_dir,
@@ -134,16 +108,14 @@ def _pull(context: Context, name: str, *, force: bool, as_json: bool) -> int:
                 "already_installed": result.already_installed,
             }
         )
-        return GOOD
+        return EXIT_OK
     what = "is already here and intact" if result.already_installed else "installed and verified"
     context.out.write(f"{result.name}: {what} ({size_text(result.size_bytes)})\n")
     context.out.write(f'use it with: asr.model = "{name}"\n')
-    return GOOD
+    return EXIT_OK
 
 
 def _verify(context: Context, name: str, *, as_json: bool) -> int:
-    from voice_daemon.models import verify  # noqa: PLC0415 - only when it is run
-
     result = verify(name, models_dir=context.paths().models_dir)
     if as_json:
         context.print_json(
@@ -160,12 +132,10 @@ def _verify(context: Context, name: str, *, as_json: bool) -> int:
         context.err.write(f"  -> {result.remedy}\n")
     else:
         context.out.write(f"{result.name}: intact, {result.n_files} files\n")
-    return DAMAGED if result.problems else GOOD
+    return EXIT_FAILED if result.problems else EXIT_OK
 
 
 def _list(context: Context, *, measure: bool, as_json: bool) -> int:
-    from voice_daemon.models import list_models, locate  # noqa: PLC0415 - only when it is run
-
     models_dir = context.paths().models_dir
     configured = context.settings().asr.model
     in_use = locate(configured, models_dir=models_dir)
@@ -173,13 +143,11 @@ def _list(context: Context, *, measure: bool, as_json: bool) -> int:
     models = list_models(models_dir=models_dir)
     measured = _measurements(context, models, measure=measure)
     show(context, models, measured, configured=configured, in_use=in_use)
-    return GOOD
+    return EXIT_OK
 
 
 def _suited(context: Context) -> CatalogueEntry | None:
     """Give the download that suits this machine's memory and the configured language."""
-    from voice_daemon.models.benchmark import machine_memory_mb, recommended  # noqa: PLC0415 - only when it is run
-
     language = context.settings().asr.language
     return recommended(machine_memory_mb(), multilingual=language != "en")
 
@@ -192,8 +160,6 @@ def _list_as_json(
     configured: str,
     in_use: Path | None,
 ) -> None:
-    from voice_daemon.models import CATALOGUE  # noqa: PLC0415 - only when it is run
-
     suited = _suited(context)
     context.print_json(
         {
@@ -222,8 +188,6 @@ def _list_as_text(
     configured: str,
     in_use: Path | None,
 ) -> None:
-    from voice_daemon.models import CATALOGUE  # noqa: PLC0415 - only when it is run
-
     rows = [
         (
             "*" if model.folder == in_use else "",

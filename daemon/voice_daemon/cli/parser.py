@@ -1,123 +1,457 @@
-"""Which commands `daemonctl` has, and how its command lines are read.
+"""The command line of `daemonctl`: every command with its arguments, its help and an example.
 
-Knows the commands by name only; each is a module of this package, imported when it is needed.
-Loads nothing heavy, and runs nothing: that is `voice_daemon.cli.main`'s.
+The one place that declares arguments. Loads nothing heavy and runs nothing: a command's module
+is imported by `voice_daemon.cli.main` once the line has been read, so that `--help`, completion
+and a mistyped word cost only this file.
 """
 
 from __future__ import annotations
 
 import argparse
 import difflib
-import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import Final, NoReturn
 
 from voice_daemon import __version__
 from voice_daemon.errors import UsageError
+from voice_daemon.logs.records import LEVELS
 
-if TYPE_CHECKING:
-    from voice_daemon.cli.context import CliCommand
+PROG: Final = "daemonctl"
+ABOUT: Final = "Controls voice-daemon: wake word, streaming transcripts, MQTT."
+MICROPHONE: Final = "mic"
+"""What `run --input` says for the microphone."""
+DEFAULT_LOG_LINES: Final = 200
+DEFAULT_MICROPHONE_TEST_S: Final = 5.0
+SHELLS: Final = ("bash", "zsh", "fish")
+_HELP_COLUMN: Final = 18
 
-PROG = "daemonctl"
-ABOUT = "Controls voice-daemon: wake word, streaming transcripts, MQTT."
 
-COMMANDS = {
-    "run": "run",
-    "demo": "demo",
-    "transcribe": "transcribe",
-    "serve-wyoming": "serve_wyoming",
-    "status": "status",
-    "logs": "logs",
-    "doctor": "doctor",
-    "selfcheck": "selfcheck",
-    "install": "service",
-    "uninstall": "service",
-    "start": "service",
-    "stop": "service",
-    "restart": "service",
-    "reload": "reload",
-    "listen": "session",
-    "cancel": "session",
-    "mute": "session",
-    "unmute": "session",
-    "devices": "devices",
-    "test-mic": "mic_test",
-    "test-wake": "wake_test",
-    "models": "models",
-    "vocabulary": "vocabulary",
-    "config": "config",
-    "completion": "completion",
-}
-"""Command -> module of `voice_daemon.cli` that holds it, in the order of the help."""
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A subcommand: how it is typed, and the module whose `run` does it."""
 
-SHARED_MODULES = frozenset({"session", "service"})
-"""Modules that hold several commands, in a tuple `COMMANDS`."""
+    name: str
+    help: str
+    declare: Callable[[argparse.ArgumentParser], None]
+    arguments: str = ""
+    """An example to copy, without the program's and the command's name."""
+    module: str = ""
+    """In `voice_daemon.cli`; the name where empty. One module may serve several commands."""
+
+    @property
+    def example(self) -> str:
+        """A command line to copy."""
+        return f"{PROG} {self.name} {self.arguments}".rstrip()
+
+    @property
+    def module_path(self) -> str:
+        """The module whose `run(args, context)` does it."""
+        return f"voice_daemon.cli.{self.module or self.name}"
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read a command line, without the program's name; raises `UsageError`.
+
+    The namespace holds `command`, `config` (None where it was not given), and the command's own.
+    """
+    return build_parser().parse_args(arguments)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the whole tree; completion scripts and the manual page are made of it too."""
+    parser = _Parser(
+        prog=PROG,
+        usage=f"{PROG} [--config PATH] COMMAND ...",
+        description=ABOUT,
+        epilog=f"`{PROG} COMMAND --help` tells more of each.",
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"voice-daemon {__version__}")
+    _add_config(parser, default=None)
+    commands = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", required=True, parser_class=_Parser
+    )
+    for command in COMMANDS.values():
+        own = commands.add_parser(
+            command.name,
+            prog=f"{PROG} {command.name}",
+            help=command.help,
+            description=command.help,
+            epilog=f"example:\n  {command.example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.declare(own)
+        # Suppressed, so that it keeps what was given before the command.
+        _add_config(own, default=argparse.SUPPRESS)
+    return parser
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Lists the commands in one column, without argparse's line `COMMAND` above them."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=_HELP_COLUMN)
+
+    def _format_action(self, action: argparse.Action) -> str:
+        text = super()._format_action(action)
+        return text.split("\n", 1)[1] if action.nargs == argparse.PARSER else text
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose mistakes are told like all others."""
+    """An argument parser whose mistakes are told as all other errors are."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError("usage.arguments", message, remedy=f"see `{self.prog} --help`")
 
+    def parse_known_args(  # type: ignore[override] # argparse overloads it
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Refuse an unknown argument here: argparse would blame the program for the command."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
 
-class _TopParser(_Parser):
-    """The parser of what stands before the command; its help lists the commands."""
-
-    def format_help(self) -> str:
-        rows = [f"  {name:<15}{load_command(name).HELP}" for name in COMMANDS]
-        more = f"`{PROG} COMMAND --help` tells more of each."
-        return "\n".join((super().format_help(), "commands:", *rows, "", more, ""))
-
-
-def load_command(name: str) -> CliCommand:
-    """Import a command; raises `UsageError` for a name that is none."""
-    if name not in COMMANDS:
-        guess = difflib.get_close_matches(name, COMMANDS, n=1)
-        remedy = f"did you mean `{PROG} {guess[0]}`?" if guess else f"see `{PROG} --help`"
-        raise UsageError("usage.unknown_command", f"there is no command {name!r}", remedy=remedy)
-    module = importlib.import_module(f"voice_daemon.cli.{COMMANDS[name]}")
-    if COMMANDS[name] not in SHARED_MODULES:
-        return cast("CliCommand", module)
-    commands: tuple[CliCommand, ...] = module.COMMANDS
-    return next(command for command in commands if name == command.NAME)
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.dest == "command" and value not in COMMANDS:
+            guess = difflib.get_close_matches(str(value), COMMANDS, n=1)
+            remedy = f"did you mean `{PROG} {guess[0]}`?" if guess else f"see `{PROG} --help`"
+            raise UsageError(
+                "usage.unknown_command", f"there is no command {value!r}", remedy=remedy
+            )
+        super()._check_value(action, value)
 
 
-def top_parser() -> argparse.ArgumentParser:
-    """Read what stands before the command, and the command."""
-    parser = _TopParser(
-        prog=PROG,
-        usage=f"{PROG} [--config PATH] COMMAND ...",
-        description=ABOUT,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"voice-daemon {__version__}")
-    _add_config(parser)
-    # argparse.PARSER: the command's name, and everything after it untouched.
-    parser.add_argument("command", nargs=argparse.PARSER, metavar="COMMAND", help=argparse.SUPPRESS)
-    return parser
-
-
-def command_parser(command: CliCommand) -> argparse.ArgumentParser:
-    """Read what stands after the command."""
-    parser = _Parser(
-        prog=f"{PROG} {command.NAME}",
-        description=command.HELP,
-        epilog=f"example:\n  {command.EXAMPLE}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    command.add_arguments(parser)
-    _add_config(parser)
-    return parser
-
-
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    # Suppressed, so that the command's own parser keeps what was given before the command.
+def _add_config(parser: argparse.ArgumentParser, *, default: str | None) -> None:
     parser.add_argument(
         "--config",
         type=Path,
         metavar="PATH",
-        default=argparse.SUPPRESS,
+        default=default,
         help="configuration file (default: $VOICE_DAEMON_CONFIG, else the platform's)",
     )
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--input",
+        default=MICROPHONE,
+        metavar="mic|FILE",
+        help="a sound file to hear instead of the microphone; the daemon ends with it",
+    )
+    parser.add_argument("--fast", action="store_true", help="replay as fast as possible")
+    parser.add_argument(
+        "--supervised",
+        action="store_true",
+        help="used by launchd: on a configuration error, wait for a fix instead of exiting",
+    )
+    parser.add_argument(
+        "--parent-pipe",
+        type=int,
+        metavar="FD",
+        help="used by the app's launcher: end when this pipe is closed",
+    )
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON lines")
+    parser.add_argument("--port", type=int, help="the broker's port (default: any free one)")
+
+
+def _add_transcribe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="a sound file of any rate"
+    )
+    parser.add_argument("--model", metavar="M", help="a name, a repository id or a folder")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--step-s", type=float, metavar="S", help="seconds of audio between steps")
+    how.add_argument(
+        "--offline", action="store_true", help="decode each whole file at once, as a reference"
+    )
+    home = parser.add_mutually_exclusive_group()
+    home.add_argument(
+        "--vocabulary", type=Path, metavar="FILE", help="a document with the home's names"
+    )
+    home.add_argument(
+        "--no-vocabulary", action="store_true", help="use no names, not even the daemon's own"
+    )
+    parser.add_argument(
+        "--why", action="store_true", help="say why a text was taken for the home's, or was not"
+    )
+    parser.add_argument("--json", action="store_true", help="print a line of JSON for every step")
+
+
+def _add_serve_wyoming(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", metavar="H", help="address to listen on (wyoming.host)")
+    parser.add_argument(
+        "--port", type=int, metavar="P", help="port to listen on, 0 for any (wyoming.port)"
+    )
+
+
+def _add_status(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="show level, wake score and words live until Ctrl-C; in a pipe, a line for each "
+        "change",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON (with --watch, a line for each change)"
+    )
+
+
+def _add_logs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="go on with new records until Ctrl-C"
+    )
+    parser.add_argument(
+        "--session",
+        metavar="ID",
+        help="show one session: its id, the beginning of its id, or `last` for the newest",
+    )
+    parser.add_argument(
+        "--level", choices=LEVELS[:-1], default="debug", help="the least important level shown"
+    )
+    parser.add_argument(
+        "-n",
+        "--lines",
+        type=int,
+        metavar="N",
+        help=f"the newest N records (default {DEFAULT_LOG_LINES}; all with --json or --session)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, a line for each record")
+
+
+def _add_service(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show every file and command, and do nothing"
+    )
+    _add_json(parser)
+
+
+def _add_install(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sign",
+        metavar="IDENTITY",
+        help="sign the app with this identity of your keychain (default: an ad-hoc signature, "
+        "which is as good for a Mac of your own)",
+    )
+    _add_service(parser)
+
+
+def _add_uninstall(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--purge",
+        action="store_true",
+        help="remove downloaded models, sound, state, measurements and logs as well",
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask before a purge")
+    _add_service(parser)
+
+
+def _add_answer_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+
+
+def _add_mic_test(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        metavar="N",
+        help=f"how long to listen (default: {DEFAULT_MICROPHONE_TEST_S:g}; a file: all of it)",
+    )
+    parser.add_argument("--input", type=Path, metavar="FILE", help="measure a sound file instead")
+    _add_json(parser)
+
+
+def _add_wake_test(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="recordings of the wake word, or folders of them; without any: live",
+    )
+    parser.add_argument(
+        "--not",
+        dest="others",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="recordings, or folders, in which nobody says the wake word",
+    )
+    parser.add_argument(
+        "--wake-word", metavar="NAME", help="a bundled name or a model's path (default: configured)"
+    )
+    parser.add_argument(
+        "--picture", type=Path, metavar="OUT.png", help="draw misses against false accepts"
+    )
+    parser.add_argument("--seconds", type=float, metavar="N", help="how long to listen, live")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document (live: a line each 0.4 s)"
+    )
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listed = actions.add_parser("list", help="show the models on this disk and those to download")
+    measured = actions.add_parser(
+        "measure", help="measure how fast a model is on this machine, and its memory"
+    )
+    listed.add_argument(
+        "--measure", action="store_true", help="measure those that were not measured yet"
+    )
+    pulled = actions.add_parser("pull", help="download a model from the Hugging Face hub")
+    verified = actions.add_parser("verify", help="compare a model's files with their checksums")
+    pulled.add_argument("--force", action="store_true", help="download it even if it is there")
+    for action in (pulled, verified, measured):
+        action.add_argument(
+            "name",
+            metavar="NAME",
+            help="a short name (see `models list`) or a repository id, owner/name",
+        )
+    for action in (listed, measured, pulled, verified):
+        _add_json(action)
+
+
+def _add_vocabulary(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    show = actions.add_parser("show", help="print what is known of the home")
+    check = actions.add_parser("check", help="report every mistake of a document")
+    check.add_argument("file", type=Path, metavar="FILE", help="in JSON, or TOML (.toml)")
+    pull = actions.add_parser("pull", help="ask Home Assistant for the names, once")
+    pull.add_argument("--url", required=True, help="such as http://homeassistant.local:8123")
+    pull.add_argument(
+        "--token-file", required=True, type=Path, help="holds an administrator's long-lived token"
+    )
+    pull.add_argument("--out", type=Path, metavar="FILE", help="write there (default: print)")
+    say = actions.add_parser("say", help="explain why a sentence is understood, or is not")
+    say.add_argument("text", metavar="TEXT", help="the sentence, in quotes")
+    say.add_argument(
+        "--vocabulary", type=Path, metavar="FILE", help="a document to use instead of the home's"
+    )
+    for action in (show, check, pull, say):
+        _add_json(action)
+
+
+def _add_config_actions(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    check = actions.add_parser("check", help="report every mistake in the file and the environment")
+    check.add_argument(
+        "--load", action="store_true", help="load and run the models as well; takes some seconds"
+    )
+    show = actions.add_parser("show", help="print the values in force and where each comes from")
+    actions.add_parser("example", help="print a file with every key, its default and its bounds")
+    reset = actions.add_parser("reset", help="undo what was changed while the daemon ran")
+    for action in (check, show, reset):
+        _add_json(action)
+
+
+def _add_completion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
+
+
+_ALL: Final = (
+    Command("run", "run the daemon in the foreground", _add_run, "--input command.wav"),
+    Command(
+        "demo", "show the daemon at work on a bundled clip, with a broker of its own", _add_demo
+    ),
+    Command(
+        "transcribe",
+        "stream sound files through the recogniser",
+        _add_transcribe,
+        "--json command.wav",
+    ),
+    Command(
+        "serve-wyoming",
+        "serve the recogniser to Home Assistant and others by Wyoming",
+        _add_serve_wyoming,
+        "--host 0.0.0.0 --port 10300",
+        module="serve_wyoming",
+    ),
+    Command("status", "show the health of the running daemon", _add_status, "--watch"),
+    Command("logs", "show the log, or one session as a story", _add_logs, "--session last"),
+    Command("doctor", "look for what is wrong, and say what to do", _add_json),
+    Command("selfcheck", "check what only a Mac can show, as a report to paste", _add_json),
+    Command(
+        "install",
+        "install the launchd agent and its app, and start it",
+        _add_install,
+        "--dry-run",
+        module="service",
+    ),
+    Command(
+        "uninstall",
+        "stop and remove the agent and its app",
+        _add_uninstall,
+        "--purge",
+        module="service",
+    ),
+    Command("start", "start the installed agent", _add_service, module="service"),
+    Command(
+        "stop",
+        "stop the agent until the next login or `daemonctl start`",
+        _add_service,
+        module="service",
+    ),
+    Command("restart", "stop the agent cleanly and start it again", _add_service, module="service"),
+    Command("reload", "apply a changed configuration to the running daemon", _add_answer_json),
+    Command(
+        "listen", "open a session now, without the wake word", _add_answer_json, module="session"
+    ),
+    Command("cancel", "end the session without a transcript", _add_answer_json, module="session"),
+    Command("mute", "stop listening until `daemonctl unmute`", _add_answer_json, module="session"),
+    Command("unmute", "listen again", _add_answer_json, module="session"),
+    Command("devices", "list the audio inputs", _add_json),
+    Command(
+        "test-mic",
+        "measure the microphone: level, clipping, noise, speech",
+        _add_mic_test,
+        "--seconds 5",
+        module="mic_test",
+    ),
+    Command(
+        "test-wake",
+        "show live wake word scores, or find a threshold from recordings",
+        _add_wake_test,
+        "said/ --not television.wav --picture wake.png",
+        module="wake_test",
+    ),
+    Command(
+        "models",
+        "list, measure, download or verify recogniser models",
+        _add_models,
+        "pull small.en",
+    ),
+    Command(
+        "vocabulary",
+        "show the home's names, check a document, fetch them, explain a sentence",
+        _add_vocabulary,
+        'say "turn on the bed light"',
+    ),
+    Command(
+        "config",
+        "check or show the configuration, undo changes, or print an example",
+        _add_config_actions,
+        "check",
+    ),
+    Command(
+        "completion",
+        "print a script that completes command lines in your shell",
+        _add_completion,
+        "zsh",
+    ),
+)
+
+COMMANDS: Final = {command.name: command for command in _ALL}
+"""Every command by its name, in the order of the help. A new one is a row above."""

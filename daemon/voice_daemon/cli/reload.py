@@ -7,38 +7,24 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
-from voice_daemon.errors import ConfigError, ControlError, VoiceDaemonError
-
-if TYPE_CHECKING:
-    from voice_daemon.cli.context import Context
-
-NAME = "reload"
-HELP = "have the running daemon take over a changed configuration"
-EXAMPLE = "daemonctl reload"
-
-GOOD: Final = 0
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+from voice_daemon.cli.context import Context
+from voice_daemon.control.client import ask
+from voice_daemon.errors import EXIT_OK, ConfigError, ControlError, VoiceDaemonError
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Reload; raises `ConfigError` for a wrong configuration."""
-    from voice_daemon.control.client import ask  # noqa: PLC0415 - only when it is run
-
     try:
-        answer = ask(context.paths().socket_path, NAME, err=context.err)
+        answer = ask(context.paths().socket_path, "reload", err=context.err)
     except ControlError as error:
         raise _as_configuration(error) from error
     if args.json:
         context.print_json(answer)
     else:
         context.out.writelines(f"{line}\n" for line in lines(answer))
-    return GOOD
+    return EXIT_OK
 
 
 def _as_configuration(error: ControlError) -> VoiceDaemonError:

@@ -5,65 +5,47 @@ Reads the configuration, sets up the log and hands over to `voice_daemon.app`.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import argparse
+import structlog
 
-    from voice_daemon.app import Input
-    from voice_daemon.audio import AudioSource
-    from voice_daemon.audio.file import FileReplay
-    from voice_daemon.cli.context import Context
-    from voice_daemon.config import Effective, Settings
-    from voice_daemon.errors import VoiceDaemonError
-    from voice_daemon.runtime.reload import Configuration
+from voice_daemon._lib import process as core_dumps
+from voice_daemon._lib.terminal import print_error
+from voice_daemon.app import Daemon, Input
+from voice_daemon.audio import AudioSource
+from voice_daemon.audio.authorization import microphone_permission
+from voice_daemon.audio.file import FileReplay, FileSource
+from voice_daemon.audio.microphone import MicrophoneCapture
+from voice_daemon.cli.context import Context
+from voice_daemon.cli.parser import MICROPHONE
+from voice_daemon.cli.service import config_file
+from voice_daemon.config import Effective, LogSettings, Settings
+from voice_daemon.config.state import SettingsStore
+from voice_daemon.errors import (
+    EXIT_CONFIG,
+    AudioFileError,
+    ConfigError,
+    UsageError,
+    VoiceDaemonError,
+)
+from voice_daemon.launchd.parent import end_with_parent
+from voice_daemon.logs import setup as logs
+from voice_daemon.runtime import safe_mode as parked
+from voice_daemon.runtime.build import build_engine
+from voice_daemon.runtime.live_settings import LiveSettings
+from voice_daemon.runtime.microphone import MicrophoneWatch
+from voice_daemon.runtime.reload import Configuration
+from voice_daemon.runtime.safe_mode import empty_full_crash_files, files_fingerprint
+from voice_daemon.wake.detector import check_models
 
-NAME = "run"
-HELP = "run the daemon in the foreground"
-EXAMPLE = "daemonctl run --input command.wav"
-
-MICROPHONE = "mic"
 CLOSE_MARGIN_S = 5.0
 """Added to the longest session, for the silence that follows a replayed file."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-    parser.add_argument(
-        "--input",
-        default=MICROPHONE,
-        metavar="mic|FILE",
-        help="a sound file to hear in the place of the microphone; ends with it",
-    )
-    parser.add_argument(
-        "--fast", action="store_true", help="do not replay in real time, but as fast as it goes"
-    )
-    parser.add_argument(
-        "--supervised",
-        action="store_true",
-        help="what the launchd agent says: a wrong configuration is waited out instead of ending "
-        "with 78 every ten seconds",
-    )
-    parser.add_argument(
-        "--parent-pipe",
-        type=int,
-        metavar="FD",
-        help="what the app's launcher says: end when this pipe does, because its other end has",
-    )
-
-
 def run(args: argparse.Namespace, context: Context) -> int:
     """Run until stopped, or until the file is over; raises `VoiceDaemonError` for a fault."""
-    from voice_daemon.errors import (  # noqa: PLC0415 - only when it is run
-        EXIT_CONFIG,
-        ConfigError,
-        UsageError,
-        VoiceDaemonError,
-    )
-    from voice_daemon.launchd.parent import end_with_parent  # noqa: PLC0415 - as above
-
     if args.fast and args.input == MICROPHONE:
         raise UsageError(
             "run.fast_microphone",
@@ -85,12 +67,6 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
 def _park(error: VoiceDaemonError, context: Context, before: object) -> int:
     """Wait until the configuration, or a model that it may name, is another."""
-    from voice_daemon._lib.terminal import print_error  # noqa: PLC0415 - as above
-    from voice_daemon.config import LogSettings  # noqa: PLC0415 - as above
-    from voice_daemon.errors import ConfigError  # noqa: PLC0415 - as above
-    from voice_daemon.logs import setup as logs  # noqa: PLC0415 - only when it is run
-    from voice_daemon.runtime import safe_mode as parked  # noqa: PLC0415 - only when it is run
-
     print_error(error, context.err)
     paths = context.paths()
     with contextlib.suppress(ConfigError):  # a log that cannot be written may be the error
@@ -106,17 +82,12 @@ def _park(error: VoiceDaemonError, context: Context, before: object) -> int:
 
 def _fingerprint(context: Context) -> object:
     """Give what tells whether the configuration, or a model that it may name, is another."""
-    from voice_daemon.cli.service import config_file  # noqa: PLC0415 - loads pydantic
-    from voice_daemon.runtime.safe_mode import files_fingerprint  # noqa: PLC0415 - only when it is run
-
     files = (config_file(context), context.paths().models_dir)
     return files_fingerprint(files), _mistakes(context)
 
 
 def _mistakes(context: Context) -> str:
     """Say what is wrong with the configuration now, files that it names included."""
-    from voice_daemon.errors import ConfigError  # noqa: PLC0415 - only when it is run
-
     try:
         context.settings()
     except ConfigError as error:
@@ -127,15 +98,8 @@ def _mistakes(context: Context) -> str:
 def _run(args: argparse.Namespace, context: Context) -> int:
     effective, paths = context.effective(), context.paths()
     settings = effective.settings
-    from voice_daemon._lib import process as core_dumps  # noqa: PLC0415 - only when it is run
-    from voice_daemon.app import Daemon  # noqa: PLC0415 - as above
-    from voice_daemon.config.state import SettingsStore  # noqa: PLC0415 - as above
-    from voice_daemon.runtime.build import build_engine  # noqa: PLC0415 - loads the recogniser
-    from voice_daemon.runtime.live_settings import LiveSettings  # noqa: PLC0415 - only when it is run
 
     if args.supervised:
-        from voice_daemon.runtime.safe_mode import empty_full_crash_files  # noqa: PLC0415 - only under launchd
-
         empty_full_crash_files()
     core_dumps.forbid()
     is_replay = args.input != MICROPHONE
@@ -168,9 +132,6 @@ def _run(args: argparse.Namespace, context: Context) -> int:
 
 def _configuration(settings: Settings, context: Context) -> Configuration:
     """Give what it takes to read the configuration again while the daemon runs."""
-    from voice_daemon.runtime.reload import Configuration  # noqa: PLC0415 - as above
-    from voice_daemon.wake.detector import check_models  # noqa: PLC0415 - with numpy
-
     return Configuration(
         settings=settings,
         read=context.settings,
@@ -180,8 +141,6 @@ def _configuration(settings: Settings, context: Context) -> Configuration:
 
 
 def _set_up_log(settings: Settings, context: Context) -> None:
-    from voice_daemon.logs import setup as logs  # noqa: PLC0415 - only when it is run
-
     logs.configure(
         settings.log,
         log_file=context.paths().log_file,
@@ -192,8 +151,6 @@ def _set_up_log(settings: Settings, context: Context) -> None:
 
 def _log_warnings(effective: Effective) -> None:
     """Say in the log what `config check` warns of."""
-    import structlog  # noqa: PLC0415 - only when it is run
-
     for warning in effective.warnings:
         structlog.get_logger().warning(
             "config.warning",
@@ -206,10 +163,6 @@ def _log_warnings(effective: Effective) -> None:
 
 def microphone_input(settings: Settings, *, is_app: bool) -> Input:
     """Give the configured microphone, unopened. `is_app`: the app's launcher is our parent."""
-    from voice_daemon.app import Input  # noqa: PLC0415 - only when it is run
-    from voice_daemon.audio.authorization import microphone_permission  # noqa: PLC0415 - as above
-    from voice_daemon.audio.microphone import MicrophoneCapture  # noqa: PLC0415 - loads PortAudio
-    from voice_daemon.runtime.microphone import MicrophoneWatch  # noqa: PLC0415 - as above
 
     def name_of(source: AudioSource) -> str:
         return source.device_name if isinstance(source, MicrophoneCapture) else source.description
@@ -223,10 +176,6 @@ def file_input(path: Path, settings: Settings, *, realtime: bool) -> tuple[Input
 
     Raises `UsageError` for one that cannot be read as audio: it is an argument.
     """
-    from voice_daemon.app import Input  # noqa: PLC0415 - only when it is run
-    from voice_daemon.audio.file import FileReplay, FileSource  # noqa: PLC0415 - only when it is run
-    from voice_daemon.errors import AudioFileError, UsageError  # noqa: PLC0415 - as above
-
     try:
         probe = FileSource(path, realtime=False)
         probe.start()  # long before the models are loaded

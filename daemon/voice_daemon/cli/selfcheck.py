@@ -6,31 +6,23 @@ Exit codes: 0 when everything is as expected, 1 otherwise. What is looked at is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Mapping
+from voice_daemon import __version__
+from voice_daemon.cli.context import Context
+from voice_daemon.cli.diagnosis import look
+from voice_daemon.cli.service import installation_of, machine_here
+from voice_daemon.config.load import DEFAULT
+from voice_daemon.doctor.selfcheck import MacCheck, SelfCheck, SelfCheckVerdict, compute_here
+from voice_daemon.errors import EXIT_FAILED, EXIT_OK, ConfigError
+from voice_daemon.launchd import Machine
 
-    from voice_daemon.cli.context import Context
-    from voice_daemon.doctor.selfcheck import MacCheck, SelfCheck
-    from voice_daemon.launchd import Machine
-
-NAME = "selfcheck"
-HELP = "check what only a Mac can show, as a report to paste"
-EXAMPLE = "daemonctl selfcheck"
-
-GOOD: Final = 0
-DIFFERS: Final = 1
 _NAME_WIDTH: Final = 24
 HEAD: Final = (
     "A report to paste into an issue. It holds no secret, no name and nothing that was said."
 )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(
@@ -41,9 +33,6 @@ def run(
     compute_options: dict[str, Any] | None = None,
 ) -> int:
     """Look at everything; raises `ServiceError` off macOS. `machine_of`: None: this machine."""
-    from voice_daemon import __version__  # noqa: PLC0415 - only when it is run
-    from voice_daemon.doctor.selfcheck import SelfCheckVerdict  # noqa: PLC0415 - as above
-
     looked_at = _self_check(context, machine_of, compute_options)
     if not args.json:
         context.out.write(f"{HEAD}\nvoice-daemon {__version__}\n\n")
@@ -59,7 +48,7 @@ def run(
         context.print_json({**document, "checks": checks})
     else:
         context.out.write(f"\n{n_good} of {len(found)} as expected\n")
-    return GOOD if n_good == len(found) else DIFFERS
+    return EXIT_OK if n_good == len(found) else EXIT_FAILED
 
 
 def _self_check(
@@ -67,12 +56,6 @@ def _self_check(
     machine_of: Callable[[Mapping[str, str]], Machine] | None,
     compute_options: dict[str, Any] | None,
 ) -> SelfCheck:
-    from voice_daemon.cli.diagnosis import look  # noqa: PLC0415 - only when it is run
-    from voice_daemon.cli.service import installation_of, machine_here  # noqa: PLC0415 - as above
-    from voice_daemon.config.load import DEFAULT  # noqa: PLC0415 - as above
-    from voice_daemon.doctor.selfcheck import SelfCheck, compute_here  # noqa: PLC0415 - as above
-    from voice_daemon.errors import ConfigError  # noqa: PLC0415 - as above
-
     machine = (machine_of or machine_here)(context.environ)
     installation = installation_of(machine, context)
     try:

@@ -6,25 +6,25 @@ clients' steps in turn until a signal comes.
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from types import FrameType
+from typing import Final
 
-from voice_daemon.errors import UsageError
-
-if TYPE_CHECKING:
-    import argparse
-    from types import FrameType
-
-    from voice_daemon.asr import WhisperTranscriber
-    from voice_daemon.cli.context import Context
-    from voice_daemon.config import Settings
-    from voice_daemon.paths import Paths
-
-NAME = "serve-wyoming"
-HELP = "serve the recogniser to Home Assistant and others by Wyoming"
-EXAMPLE = "daemonctl serve-wyoming --host 0.0.0.0 --port 10300"
+from voice_daemon._lib import process as core_dumps
+from voice_daemon.asr import WhisperTranscriber
+from voice_daemon.asr.cooperative import at_once
+from voice_daemon.cli.context import Context
+from voice_daemon.config import Settings
+from voice_daemon.errors import EXIT_INTERRUPTED, EXIT_OK, UsageError
+from voice_daemon.logs import setup as logs
+from voice_daemon.paths import Paths
+from voice_daemon.runtime.build import load_transcriber, transcription_service, vocabulary_at_work
+from voice_daemon.runtime.scheduler import RoundRobin
+from voice_daemon.vocabulary.store import known_document
+from voice_daemon.wyoming.server import WyomingServer
 
 LOOK_UP_S: Final = 0.2
 """How often the wait for clients looks whether a signal came."""
@@ -32,22 +32,8 @@ STOP_S: Final = 2.0
 PORTS: Final = range(65_536)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-    parser.add_argument("--host", metavar="H", help="address to listen on (wyoming.host)")
-    parser.add_argument(
-        "--port", type=int, metavar="P", help="port to listen on, 0 for any (wyoming.port)"
-    )
-
-
 def run(args: argparse.Namespace, context: Context) -> int:
     """Serve until SIGINT or SIGTERM; raises `VoiceDaemonError` for a port or a model."""
-    from voice_daemon._lib import process as core_dumps  # noqa: PLC0415 - only when it is run
-    from voice_daemon.logs import setup as logs  # noqa: PLC0415 - only when it is run
-    from voice_daemon.runtime.build import load_transcriber, transcription_service  # noqa: PLC0415 - MLX
-    from voice_daemon.runtime.scheduler import RoundRobin  # noqa: PLC0415 - only when it is run
-    from voice_daemon.wyoming.server import WyomingServer  # noqa: PLC0415 - as above
-
     settings, paths = context.settings(), context.paths()
     host = settings.wyoming.host if args.host is None else args.host
     port = settings.wyoming.port if args.port is None else args.port
@@ -76,15 +62,11 @@ def run(args: argparse.Namespace, context: Context) -> int:
         if scheduler.step() is None:
             scheduler.wait(LOOK_UP_S)
     server.stop(STOP_S)
-    return 128 + stop.number if stop.number == signal.SIGINT else 0
+    return EXIT_INTERRUPTED if stop.number == signal.SIGINT else EXIT_OK
 
 
 def _learn_names(transcriber: WhisperTranscriber, settings: Settings, paths: Paths) -> None:
     """Use the home's names that the daemon has, or the owner's file."""
-    from voice_daemon.asr.cooperative import at_once  # noqa: PLC0415 - only when it is run
-    from voice_daemon.runtime.build import vocabulary_at_work  # noqa: PLC0415 - MLX
-    from voice_daemon.vocabulary.store import known_document  # noqa: PLC0415 - as above
-
     wanted = settings.vocabulary
     known = known_document(paths.vocabulary_file, wanted.file) if wanted.enabled else None
     if known is not None:

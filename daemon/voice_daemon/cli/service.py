@@ -6,30 +6,39 @@ read, and the running daemon's own answer. What is written where is `voice_daemo
 
 from __future__ import annotations
 
+import argparse
 import stat
 import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final, TextIO
 
-from voice_daemon.paths import APP_NAME
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import TextIO
-
-    from voice_daemon.cli.context import Context
-    from voice_daemon.config import Effective
-    from voice_daemon.errors import Problem
-    from voice_daemon.launchd import Installation, Machine, Step
-    from voice_daemon.runtime.status import Status
+from voice_daemon import __version__
+from voice_daemon.cli.context import Context
+from voice_daemon.config import Effective
+from voice_daemon.config.load import CONFIG_VARIABLE, DEFAULT
+from voice_daemon.control.client import ControlClient
+from voice_daemon.errors import (
+    EXIT_FAILED,
+    EXIT_OK,
+    ControlError,
+    NotRunningError,
+    Problem,
+    ServiceError,
+    UsageError,
+)
+from voice_daemon.launchd import AgentPaths, Installation, Machine
+from voice_daemon.launchd.agent import Agent
+from voice_daemon.launchd.app_bundle import AD_HOC, Bundle, command_of
+from voice_daemon.launchd.steps import Step, remove, write_file
+from voice_daemon.paths import APP_NAME, HOME_VARIABLE, expand
+from voice_daemon.runtime.status import Status
 
 
 def ask_before_removing(paths: Sequence[Path], context: Context) -> None:
     """Raise `UsageError` unless somebody at a terminal says yes."""
-    from voice_daemon.errors import UsageError  # noqa: PLC0415 - only when it is asked
-
     context.err.writelines(f"  {path}\n" for path in paths)
     if sys.stdin.isatty():
         context.err.write("remove all of these for good? [y/N] ")
@@ -49,7 +58,8 @@ def belongings(context: Context, installation: Installation) -> list[Path]:
     Models, sound, state, measurements and logs; with their rotations, and with what a crash left
     of a file that was being replaced.
     """
-    from voice_daemon.models.benchmark import FILE as MEASURED  # noqa: PLC0415 - only when it is asked
+    # With MLX, which `status` and `logs` must not wait for.
+    from voice_daemon.models.benchmark import FILE as MEASURED  # noqa: PLC0415 - see above
 
     paths, places = context.paths(), installation.places
     kept = (paths.changes_file.name, MEASURED)
@@ -67,8 +77,6 @@ def belongings(context: Context, installation: Installation) -> list[Path]:
 
 def crash_files(context: Context) -> tuple[Path, Path]:
     """Give launchd's two files, with the one that holds crashes first."""
-    from voice_daemon.launchd import AgentPaths  # noqa: PLC0415 - only when it is asked
-
     places = AgentPaths(home=Path.home(), log_folder=context.paths().log_file.parent)
     return places.err_log, places.out_log
 
@@ -83,9 +91,6 @@ def drop_empty_folders(context: Context) -> None:
 
 def config_file(context: Context) -> Path:
     """Give the file that the agent is to read, whether it is there or not."""
-    from voice_daemon.config.load import CONFIG_VARIABLE  # noqa: PLC0415 - loads pydantic
-    from voice_daemon.paths import expand  # noqa: PLC0415 - as above
-
     named = context.environ.get(CONFIG_VARIABLE)
     file = context.config_path or (expand(named) if named else context.paths().config_file)
     return Path(file).absolute()
@@ -93,9 +98,6 @@ def config_file(context: Context) -> Path:
 
 def variables(context: Context) -> dict[str, str]:
     """Give what the agent must be told of this environment; say what it is not told."""
-    from voice_daemon.config.load import CONFIG_VARIABLE  # noqa: PLC0415 - loads pydantic
-    from voice_daemon.paths import HOME_VARIABLE  # noqa: PLC0415 - as above
-
     left = [
         name
         for name in sorted(context.environ)
@@ -110,8 +112,6 @@ def variables(context: Context) -> dict[str, str]:
     return {HOME_VARIABLE: str(context.paths().state_dir)} if home else {}
 
 
-GOOD: Final = 0
-FAILED: Final = 1
 READY_S: Final = 60.0
 _PAUSE_S: Final = 0.2
 NEW_CONFIGURATION: Final = (
@@ -122,89 +122,72 @@ NEW_CONFIGURATION: Final = (
 
 def machine_here(environ: Mapping[str, str]) -> Machine:
     """Describe the machine that this process runs on."""
-    from voice_daemon.launchd import Machine  # noqa: PLC0415 - only when it is run
-
     return Machine.here(environ)
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceCommand:
-    """A command about the agent: `plan` says what is to be done, and `done` that it was."""
+Plan = Callable[[argparse.Namespace, Context, Installation], list[Step]]
+MachineOf = Callable[[Mapping[str, str]], Machine]
 
-    NAME: str
-    HELP: str
-    EXAMPLE: str
-    plan: Callable[[argparse.Namespace, Context, Installation], list[Step]]
+
+@dataclass(frozen=True, slots=True)
+class _ServiceCommand:
+    """A command about the agent: `plan` lists the steps, `done` says that they were taken."""
+
+    plan: Plan
     done: str
     starts: bool = False
-    """Whether a daemon runs afterwards, which is then waited for."""
-    declare: Callable[[argparse.ArgumentParser], None] = lambda _parser: None
-    afterwards: Callable[[argparse.Namespace, Context, Installation], None] = (
-        lambda _args, _context, _installation: None
-    )
-    machine: Callable[[Mapping[str, str]], Machine] = machine_here
-    ready_s: float = READY_S
-    """How long a started daemon may take to load its models and answer."""
+    """True where a daemon runs afterwards, which is then waited for."""
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare what all five know, and the command's own."""
-        self.declare(parser)
-        parser.add_argument(
-            "--dry-run", action="store_true", help="show every file and command, and do nothing"
+
+def run(
+    args: argparse.Namespace,
+    context: Context,
+    *,
+    machine_of: MachineOf = machine_here,
+    ready_s: float = READY_S,
+) -> int:
+    """Do the command step by step; raises `ServiceError` with a remedy where a step fails.
+
+    `ready_s`: how long a started daemon may take to load its models and answer.
+    """
+    command = _COMMANDS[args.command]
+    installation = installation_of(machine_of(context.environ), context)
+    steps = command.plan(args, context, installation)
+    _take(steps, args, context)
+    status = None
+    if not args.dry_run:
+        status = _await_daemon(context, ready_s) if command.starts else None
+        if args.command == "uninstall":
+            _tell_what_stays(args, context, installation)
+    is_up = status is not None and status.session.state != "starting"
+    failed = command.starts and not args.dry_run and not is_up
+    if args.json:
+        document = {"command": args.command, "dry_run": args.dry_run}
+        document |= {"steps": [step.text for step in steps]}
+        context.print_json(document | {"pid": status.pid if status else None})
+    elif args.dry_run:
+        context.out.write("nothing was changed\n")
+    elif status is not None and is_up:
+        _show(status, context)
+    elif failed:
+        how = "does not answer" if status is None else "is not ready"
+        context.err.write(
+            f"daemonctl: it was started, and {how} after {ready_s:g} s\n"
+            "  -> `daemonctl status` and `daemonctl logs` say why\n"
         )
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
-
-    def run(self, args: argparse.Namespace, context: Context) -> int:
-        """Do it step by step; raises `ServiceError` with a remedy where a step fails."""
-        installation = installation_of(self.machine(context.environ), context)
-        steps = self.plan(args, context, installation)
-        _take(steps, args, context)
-        status = None
-        if not args.dry_run:
-            status = _await_daemon(context, self.ready_s) if self.starts else None
-            self.afterwards(args, context, installation)
-        return self._report(args, context, steps, status)
-
-    def _report(
-        self,
-        args: argparse.Namespace,
-        context: Context,
-        steps: Sequence[Step],
-        status: Status | None,
-    ) -> int:
-        is_up = status is not None and status.session.state != "starting"
-        code = FAILED if self.starts and not args.dry_run and not is_up else GOOD
-        if args.json:
-            document = {"command": self.NAME, "dry_run": args.dry_run}
-            document |= {"steps": [step.text for step in steps]}
-            context.print_json(document | {"pid": status.pid if status else None})
-        elif args.dry_run:
-            context.out.write("nothing was changed\n")
-        elif status is not None and is_up:
-            _show(status, context)
-        elif self.starts:
-            how = "does not answer" if status is None else "is not ready"
-            context.err.write(
-                f"daemonctl: it was started, and {how} after {self.ready_s:g} s\n"
-                "  -> `daemonctl status` and `daemonctl logs` say why\n"
-            )
-            _show_problems(status.problems if status is not None else (), context.err)
-        else:
-            context.out.write(f"{self.done}\n")
-        return code
+        _show_problems(status.problems if status is not None else (), context.err)
+    else:
+        context.out.write(f"{command.done}\n")
+    return EXIT_FAILED if failed else EXIT_OK
 
 
 def installation_of(machine: Machine, context: Context) -> Installation:
     """Give the service of this user; raises `ServiceError` off macOS and for root."""
-    from voice_daemon.launchd import AgentPaths, Installation  # noqa: PLC0415 - only when it is run
-
     log_folder = context.paths().log_file.parent
     return Installation(machine, AgentPaths(home=machine.home, log_folder=log_folder))
 
 
 def _take(steps: Sequence[Step], args: argparse.Namespace, context: Context) -> None:
-    from voice_daemon.errors import ServiceError  # noqa: PLC0415 - only when it is run
-
     for step in steps:
         if not args.json:
             context.out.write(f"{'would ' if args.dry_run else ''}{step.text}\n")
@@ -220,13 +203,6 @@ def _take(steps: Sequence[Step], args: argparse.Namespace, context: Context) -> 
 
 
 def _install(args: argparse.Namespace, context: Context, installation: Installation) -> list[Step]:
-    from voice_daemon.launchd.agent import Agent  # noqa: PLC0415 - only when it is run
-    from voice_daemon.launchd.app_bundle import (  # noqa: PLC0415 - as above
-        AD_HOC,
-        Bundle,
-        command_of,
-    )
-
     effective = context.effective()  # a mistake in it is better told now than by a log
     _refuse_a_second(context, installation)
     file, places = config_file(context), installation.places
@@ -253,9 +229,6 @@ def _configuration_steps(file: Path, effective: Effective) -> list[Step]:
     A name that is not written down follows the network: the topics would change with it, and Home
     Assistant would see another device.
     """
-    from voice_daemon.config.load import DEFAULT  # noqa: PLC0415 - only when it is run
-    from voice_daemon.launchd.steps import write_file  # noqa: PLC0415 - as above
-
     there = file.exists()
     content = file.read_bytes() if there else NEW_CONFIGURATION.encode()
     name = f'node_id = "{effective.settings.node_id}"\n'.encode()
@@ -284,10 +257,6 @@ def _restart(_args: argparse.Namespace, context: Context, installation: Installa
 
 def _is_warm(context: Context) -> bool:
     """Ask the running daemon whether its models are loaded; one that waits has nothing to lose."""
-    from voice_daemon.control.client import ControlClient  # noqa: PLC0415 - only when it is run
-    from voice_daemon.errors import ControlError  # noqa: PLC0415 - as above
-    from voice_daemon.runtime.status import Status  # noqa: PLC0415 - as above
-
     try:
         return Status.from_dict(
             ControlClient(context.paths().socket_path).request("status")
@@ -297,8 +266,6 @@ def _is_warm(context: Context) -> bool:
 
 
 def _try_models_step(context: Context) -> Step:
-    from voice_daemon.launchd.steps import Step  # noqa: PLC0415 - only when it is run
-
     settings, models_dir = context.settings(), context.paths().models_dir
 
     def try_them() -> None:
@@ -309,29 +276,9 @@ def _try_models_step(context: Context) -> Step:
     return Step(f"load and run {settings.asr.model} once, beside the running daemon", try_them)
 
 
-def _install_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--sign",
-        metavar="IDENTITY",
-        help="sign the app with this identity of your keychain (default: an ad-hoc signature, "
-        "which is as good for a Mac of your own)",
-    )
-
-
-def _uninstall_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--purge",
-        action="store_true",
-        help="remove downloaded models, sound, state, measurements and logs as well",
-    )
-    parser.add_argument("--yes", action="store_true", help="do not ask before a purge")
-
-
 def _uninstall(
     args: argparse.Namespace, context: Context, installation: Installation
 ) -> list[Step]:
-    from voice_daemon.launchd.steps import remove  # noqa: PLC0415 - only when it is run
-
     steps = installation.uninstall_steps()
     if not args.purge:
         return steps
@@ -357,16 +304,11 @@ def _tell_what_stays(
 
 
 def _own_version() -> str:
-    from voice_daemon import __version__  # noqa: PLC0415 - beside its only use
-
     return __version__
 
 
 def _answering(context: Context) -> str | None:
     """Give the version of the daemon that answers now; None when none does."""
-    from voice_daemon.control.client import ControlClient  # noqa: PLC0415 - only when it is run
-    from voice_daemon.errors import ControlError, NotRunningError  # noqa: PLC0415 - as above
-
     try:
         return ControlClient(context.paths().socket_path).exchange("status").version
     except NotRunningError:
@@ -380,8 +322,6 @@ def _refuse_a_second(context: Context, installation: Installation) -> None:
 
     The agent's would leave at once beside it, and a purge would take its files away.
     """
-    from voice_daemon.errors import ServiceError  # noqa: PLC0415 - only when it is run
-
     if not installation.loaded and _answering(context) is not None:
         raise ServiceError(
             "service.already_running",
@@ -392,12 +332,6 @@ def _refuse_a_second(context: Context, installation: Installation) -> None:
 
 def _await_daemon(context: Context, ready_s: float) -> Status | None:
     """Wait until the daemon has its models; give what it says then, None where it says nothing."""
-    import time  # noqa: PLC0415 - only when it is run
-
-    from voice_daemon.control.client import ControlClient  # noqa: PLC0415 - as above
-    from voice_daemon.errors import ControlError  # noqa: PLC0415 - as above
-    from voice_daemon.runtime.status import Status  # noqa: PLC0415 - as above
-
     client, give_up_s = ControlClient(context.paths().socket_path), time.monotonic() + ready_s
     status = None
     while time.monotonic() < give_up_s:
@@ -423,47 +357,13 @@ def _show_problems(problems: Sequence[Problem], out: TextIO) -> None:
     )
 
 
-COMMANDS: Final = (
-    ServiceCommand(
-        NAME="install",
-        HELP="install the launchd agent and its app, and start it",
-        EXAMPLE="daemonctl install --dry-run",
-        plan=_install,
-        done="installed",
-        starts=True,
-        declare=_install_arguments,
-    ),
-    ServiceCommand(
-        NAME="uninstall",
-        HELP="stop and remove the agent and its app",
-        EXAMPLE="daemonctl uninstall --purge",
-        plan=_uninstall,
-        done="uninstalled",
-        declare=_uninstall_arguments,
-        afterwards=_tell_what_stays,
-    ),
-    ServiceCommand(
-        NAME="start",
-        HELP="start the installed agent",
-        EXAMPLE="daemonctl start",
-        plan=_start,
-        done="started",
-        starts=True,
-    ),
-    ServiceCommand(
-        NAME="stop",
-        HELP="stop the agent until the next login or `daemonctl start`",
-        EXAMPLE="daemonctl stop",
-        plan=lambda _args, _context, installation: installation.stop_steps(),
+_COMMANDS: Final = {
+    "install": _ServiceCommand(_install, done="installed", starts=True),
+    "uninstall": _ServiceCommand(_uninstall, done="uninstalled"),
+    "start": _ServiceCommand(_start, done="started", starts=True),
+    "stop": _ServiceCommand(
+        lambda _args, _context, installation: installation.stop_steps(),
         done="stopped until the next login, or `daemonctl start`",
     ),
-    ServiceCommand(
-        NAME="restart",
-        HELP="stop the agent in its own time and start it again",
-        EXAMPLE="daemonctl restart",
-        plan=_restart,
-        done="restarted",
-        starts=True,
-    ),
-)
-"""All five, for the registry."""
+    "restart": _ServiceCommand(_restart, done="restarted", starts=True),
+}

@@ -5,65 +5,28 @@ Each sends its verb and says what the daemon answered; what a session is, is the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+import argparse
+from typing import Final
 
-if TYPE_CHECKING:
-    import argparse
+from voice_daemon.cli.context import Context
+from voice_daemon.control.client import ask
+from voice_daemon.errors import EXIT_OK
 
-    from voice_daemon.cli.context import Context
-
-
-@dataclass(frozen=True, slots=True)
-class SessionCommand:
-    """A command without arguments that is one verb on the control socket."""
-
-    NAME: str
-    HELP: str
-    EXAMPLE: str
-    done: str
-    """What to say when the daemon accepted it without a message of its own."""
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare `--json`."""
-        parser.add_argument("--json", action="store_true", help="print the answer as JSON")
-
-    def run(self, args: argparse.Namespace, context: Context) -> int:
-        """Send the verb; raises `NotRunningError`, or the daemon's refusal."""
-        from voice_daemon.control.client import ask  # noqa: PLC0415 - only when it is run
-
-        result = ask(context.paths().socket_path, self.NAME, err=context.err)
-        if args.json:
-            context.print_json({"verb": self.NAME, **result})
-        else:
-            context.out.write(f"{result.get('message', self.done)}\n")
-        return 0
+_DONE: Final = {
+    "listen": "listening: speak now",
+    "cancel": "cancelled",
+    "mute": "muted",
+    "unmute": "listening for the wake word again",
+}
+"""What to say of a verb that the daemon accepted without a message of its own."""
 
 
-COMMANDS: Final = (
-    SessionCommand(
-        NAME="listen",
-        HELP="open a session now, without the wake word",
-        EXAMPLE="daemonctl listen",
-        done="listening: speak now",
-    ),
-    SessionCommand(
-        NAME="cancel",
-        HELP="end the session without a transcript",
-        EXAMPLE="daemonctl cancel",
-        done="cancelled",
-    ),
-    SessionCommand(
-        NAME="mute",
-        HELP="stop listening until `daemonctl unmute`",
-        EXAMPLE="daemonctl mute",
-        done="muted",
-    ),
-    SessionCommand(
-        NAME="unmute",
-        HELP="listen again",
-        EXAMPLE="daemonctl unmute",
-        done="listening for the wake word again",
-    ),
-)
-"""All four, for the registry."""
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Send the verb; raises `NotRunningError`, or the daemon's refusal."""
+    verb = args.command
+    result = ask(context.paths().socket_path, verb, err=context.err)
+    if args.json:
+        context.print_json({"verb": verb, **result})
+    else:
+        context.out.write(f"{result.get('message', _DONE[verb])}\n")
+    return EXIT_OK

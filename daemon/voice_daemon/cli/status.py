@@ -6,23 +6,31 @@ What is seen is `cli.diagnosis`'s, and how it is written `cli.status_view`'s.
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, NoReturn
 
-from voice_daemon.cli.diagnosis import look
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Iterator, Mapping
-    from typing import NoReturn
-
-    from voice_daemon.cli.context import Context
-    from voice_daemon.cli.diagnosis import Diagnosis
-    from voice_daemon.launchd import Machine
-    from voice_daemon.runtime.live_view import LiveSnapshot
-
+from voice_daemon.cli.context import Context
+from voice_daemon.cli.diagnosis import Diagnosis, look
+from voice_daemon.cli.status_view import (
+    Painter,
+    absence_lines,
+    change_text,
+    headlines,
+    moment_lines,
+    part_lines,
+)
+from voice_daemon.control.client import ControlClient
+from voice_daemon.errors import ControlError
+from voice_daemon.launchd import Machine
+from voice_daemon.runtime.live_view import LiveSnapshot
 
 MOMENT_EVERY_S: Final = 0.1
 STATUS_EVERY_S: Final = 1.0
@@ -68,10 +76,6 @@ def _pictures(
 
 def moment_of(context: Context) -> LiveSnapshot | None:
     """Ask for the moment; None from a daemon that gives none: it waits, is older, or is gone."""
-    from voice_daemon.control.client import ControlClient  # noqa: PLC0415 - only when it is run
-    from voice_daemon.errors import ControlError  # noqa: PLC0415 - as above
-    from voice_daemon.runtime.live_view import LiveSnapshot  # noqa: PLC0415 - as above
-
     client = ControlClient(context.paths().socket_path, timeout_s=MOMENT_TIMEOUT_S)
     try:
         return LiveSnapshot.from_dict(client.request("watch"))
@@ -80,10 +84,6 @@ def moment_of(context: Context) -> LiveSnapshot | None:
 
 
 def _draw(context: Context, pictures: Iterator[tuple[Diagnosis, LiveSnapshot | None]]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - only on a terminal
-    from rich.live import Live  # noqa: PLC0415 - only on a terminal
-    from rich.text import Text  # noqa: PLC0415 - only on a terminal
-
     with Live(console=Console(file=context.out), auto_refresh=False) as live:
         for sight, moment in pictures:
             shown = screen_text(sight, moment, context, colour=context.wants_colour)
@@ -94,14 +94,6 @@ def screen_text(
     sight: Diagnosis, moment: LiveSnapshot | None, context: Context, *, colour: bool
 ) -> str:
     """Write one screen; without a moment it is that of `daemonctl status`."""
-    from voice_daemon.cli.status_view import (  # noqa: PLC0415 - only when it is run
-        Painter,
-        absence_lines,
-        headlines,
-        moment_lines,
-        part_lines,
-    )
-
     paint = Painter(colour=colour)
     if sight.status is None:
         return "\n".join(
@@ -132,8 +124,6 @@ def _print_changes(
 
 
 def _line(sight: Diagnosis, moment: LiveSnapshot | None) -> str:
-    from voice_daemon.cli.status_view import change_text  # noqa: PLC0415 - only when it is run
-
     if sight.status is None:
         absence = sight.absence_or_raise
         return f"{absence.condition}: {absence.message} — {absence.remedy}"
@@ -170,24 +160,6 @@ def _utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-NAME = "status"
-HELP = "show the health of the running daemon"
-EXAMPLE = "daemonctl status --watch"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-    parser.add_argument(
-        "--watch",
-        action="store_true",
-        help="show level, wake score and words as they are, until Ctrl-C; in a pipe a line "
-        "for each change",
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="print JSON (with --watch, a line for each change)"
-    )
-
-
 def run(
     args: argparse.Namespace,
     context: Context,
@@ -195,9 +167,6 @@ def run(
     machine_of: Callable[[Mapping[str, str]], Machine] | None = None,
 ) -> int:
     """Show the status. `machine_of`: where launchd is looked for; None: on this machine."""
-    from voice_daemon.cli.diagnosis import look  # noqa: PLC0415 - only when it is run
-    from voice_daemon.cli.status import screen_text, watch  # noqa: PLC0415 - as above
-
     if args.watch:
         watch(context, machine_of, as_json=args.json)
     sight = look(context, machine_of)

@@ -6,26 +6,21 @@ Pure. Knows nothing of where the status is from or of terminals beyond colour.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from voice_daemon.cli.diagnosis import Condition
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from voice_daemon.cli.diagnosis import DownReason, LastError, ServiceView
-    from voice_daemon.errors import Problem
-    from voice_daemon.runtime.live_view import LiveSnapshot, LiveTranscript
-    from voice_daemon.runtime.status import (
-        AsrStatus,
-        BrokerStatus,
-        MicStatus,
-        Status,
-        VocabularyStatus,
-        WakeStatus,
-    )
-
+from voice_daemon.cli.diagnosis import Condition, DownReason, LastError, ServiceView
+from voice_daemon.errors import Problem
+from voice_daemon.runtime.live_view import LiveSnapshot, LiveTranscript
+from voice_daemon.runtime.status import (
+    AsrStatus,
+    BrokerStatus,
+    MicStatus,
+    Status,
+    VocabularyStatus,
+    WakeStatus,
+)
 
 _LABEL_WIDTH: Final = 8
 _BOLD, _RED, _YELLOW, _GREEN, _DIM = "1", "31", "33", "32", "2"

@@ -6,47 +6,53 @@ warmed once; there is no wake word and no session here.
 
 from __future__ import annotations
 
+import argparse
 import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon._lib.terminal import print_error
-from voice_daemon.asr import StreamingDecoder, WhisperTranscriber
+from voice_daemon.asr import (
+    DecodingResult,
+    StreamingDecoder,
+    WhisperModel,
+    WhisperTranscriber,
+    load_model,
+)
 from voice_daemon.asr.cooperative import at_once
 from voice_daemon.asr.offline import decode_windows
 from voice_daemon.asr.types import text_of, word_times
 from voice_daemon.audio import BLOCK_SAMPLES
+from voice_daemon.audio.file import load_audio
 from voice_daemon.audio.resample import to_int16
+from voice_daemon.cli.context import Context
+from voice_daemon.config import STEP_S_MAX, STEP_S_MIN, AsrSettings, Settings, VocabularySettings
 from voice_daemon.endpoint.hallucination import is_hallucination
 from voice_daemon.endpoint.segmenter import in_recording
 from voice_daemon.endpoint.vad import SileroVad
-from voice_daemon.errors import AudioFileError, UsageError
+from voice_daemon.errors import EXIT_FAILED, AudioFileError, UsageError
 from voice_daemon.events import SAMPLE_RATE, Word
-from voice_daemon.runtime.build import acceptance_rule, decoding_options, streaming_config
+from voice_daemon.models import resolve
+from voice_daemon.runtime.build import (
+    acceptance_rule,
+    decoding_options,
+    pipeline_options,
+    streaming_config,
+)
+from voice_daemon.session.options import PipelineOptions
 from voice_daemon.session.transcription import Transcription
-from voice_daemon.vocabulary.acceptance import explained, explanation
+from voice_daemon.vocabulary.acceptance import Verdict, explained, explanation
 from voice_daemon.vocabulary.correction import Corrector
+from voice_daemon.vocabulary.document import Document
 from voice_daemon.vocabulary.home import building_vocabulary
+from voice_daemon.vocabulary.store import known_document, read_file
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr import DecodingResult, WhisperModel
-    from voice_daemon.config import AsrSettings, VocabularySettings
-    from voice_daemon.session.options import PipelineOptions
-    from voice_daemon.vocabulary.acceptance import Verdict
-    from voice_daemon.vocabulary.document import Document
-
-    Samples = NDArray[np.float32]
-    import argparse
-
-    from voice_daemon.cli.context import Context
-    from voice_daemon.config import Settings
+Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,40 +251,11 @@ def _tone() -> Samples:
     return tone
 
 
-NAME = "transcribe"
-HELP = "stream sound files through the recogniser"
-EXAMPLE = "daemonctl transcribe --json command.wav"
-
-FAILED = 1
 MODEL_VARIABLE = "VOICE_DAEMON_ASR__MODEL"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-    parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="a sound file of any rate"
-    )
-    parser.add_argument("--model", metavar="M", help="a name, a repository id or a folder")
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--step-s", type=float, metavar="S", help="seconds of audio between steps")
-    how.add_argument(
-        "--offline", action="store_true", help="one decode of the whole file, as a reference"
-    )
-    home = parser.add_mutually_exclusive_group()
-    home.add_argument(
-        "--vocabulary", type=Path, metavar="FILE", help="a document with the home's names"
-    )
-    home.add_argument("--no-vocabulary", action="store_true", help="not even the daemon's own")
-    parser.add_argument(
-        "--why", action="store_true", help="say why a text was taken for the home's, or was not"
-    )
-    parser.add_argument("--json", action="store_true", help="print a line of JSON for every step")
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Recognise each file; one that cannot be read is told, and the others are still done."""
-    from voice_daemon.audio.file import load_audio  # noqa: PLC0415 - loads the sound libraries
-
     settings = _settings(context, model=args.model, step_s=args.step_s)
     recogniser: FileRecogniser | None = None
     code = 0
@@ -287,7 +264,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
             samples = load_audio(file)
         except AudioFileError as error:
             print_error(error, context.err)
-            code = FAILED
+            code = EXIT_FAILED
             continue
         if recogniser is None:
             document = None if args.no_vocabulary else _document(args.vocabulary, settings, context)
@@ -305,8 +282,6 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
 def _document(file: Path | None, settings: Settings, context: Context) -> Document | None:
     """The names of the home: a file's, or those that the daemon has."""
-    from voice_daemon.vocabulary.store import known_document, read_file  # noqa: PLC0415 - when run
-
     if file is not None:
         return read_file(file)
     wanted = settings.vocabulary
@@ -318,8 +293,6 @@ def _document(file: Path | None, settings: Settings, context: Context) -> Docume
 
 def _settings(context: Context, *, model: str | None, step_s: float | None) -> Settings:
     """Read the configuration with what the command line says in its place, checked alike."""
-    from voice_daemon.config import STEP_S_MAX, STEP_S_MIN  # noqa: PLC0415 - pydantic is slow
-
     if step_s is not None and not STEP_S_MIN <= step_s <= STEP_S_MAX:
         raise UsageError(
             "transcribe.step",
@@ -341,11 +314,6 @@ def _load(
     settings: Settings, context: Context, *, offline: bool, document: Document | None
 ) -> FileRecogniser:
     """Load the model and run it once, so that the first file is not the slow one."""
-    from voice_daemon.asr import load_model  # noqa: PLC0415 - MLX
-    from voice_daemon.cli.transcribe import Offline, Streaming  # noqa: PLC0415 - with MLX
-    from voice_daemon.models import resolve  # noqa: PLC0415 - with MLX, only when it is run
-    from voice_daemon.runtime.build import pipeline_options  # noqa: PLC0415 - with MLX
-
     folder = resolve(settings.asr.model, models_dir=context.paths().models_dir)
     model = load_model(folder, settings.asr.dtype)
     options = pipeline_options(settings)

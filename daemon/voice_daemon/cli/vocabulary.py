@@ -5,50 +5,24 @@ Names are shown here and nowhere else: whoever runs this owns them.
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from voice_daemon.errors import UsageError
+from voice_daemon.asr.cooperative import at_once
+from voice_daemon.cli.context import Context
+from voice_daemon.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError
+from voice_daemon.vocabulary.document import Document, Name, VocabularyError, read_document
+from voice_daemon.vocabulary.home import HomeVocabulary, reading_vocabulary
+from voice_daemon.vocabulary.pull import pull
+from voice_daemon.vocabulary.reading import Reading
+from voice_daemon.vocabulary.spoken import fold, sound_distance
+from voice_daemon.vocabulary.store import KnownDocument, known_document, read_file, store
 
-if TYPE_CHECKING:
-    import argparse
-
-    from voice_daemon.cli.context import Context
-    from voice_daemon.vocabulary.document import Document, Name
-    from voice_daemon.vocabulary.home import HomeVocabulary
-    from voice_daemon.vocabulary.reading import Reading
-    from voice_daemon.vocabulary.store import KnownDocument
-
-NAME = "vocabulary"
-HELP = "the home's names: show, check a document, fetch them, explain a sentence"
-EXAMPLE = 'daemonctl vocabulary say "turn on the bed light"'
-
-_GOOD: Final = 0
-_DEGRADED: Final = 1
-_REFUSED: Final = 2
 MAX_SHOWN: Final = 12
 MAX_TOKEN_BYTES: Final = 4096
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the four actions."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    show = actions.add_parser("show", help="print what is known of the home")
-    check = actions.add_parser("check", help="report every mistake of a document")
-    check.add_argument("file", type=Path, metavar="FILE", help="in JSON, or TOML (.toml)")
-    pull = actions.add_parser("pull", help="ask Home Assistant for the names, once")
-    pull.add_argument("--url", required=True, help="such as http://homeassistant.local:8123")
-    pull.add_argument(
-        "--token-file", required=True, type=Path, help="holds an administrator's long-lived token"
-    )
-    pull.add_argument("--out", type=Path, metavar="FILE", help="write there (default: print)")
-    say = actions.add_parser("say", help="why a sentence is understood, or how far it is")
-    say.add_argument("text", metavar="TEXT")
-    say.add_argument("--vocabulary", type=Path, metavar="FILE", help="a document's, not the home's")
-    for parsed in (show, check, pull, say):
-        parsed.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
@@ -58,8 +32,6 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
 
 def _known(context: Context) -> KnownDocument | None:
-    from voice_daemon.vocabulary.store import known_document  # noqa: PLC0415 - only when it is run
-
     wanted = context.settings().vocabulary
     return known_document(context.paths().vocabulary_file, wanted.file)
 
@@ -70,10 +42,10 @@ def _show(args: argparse.Namespace, context: Context) -> int:
         found = {"source": known.source, **_summary(known.document)} if known else {"source": None}
         listed = _names(known.document) if known else {}
         context.print_json({**found, **listed})
-        return _GOOD
+        return EXIT_OK
     if known is None:
         context.out.write("no names are known\n  -> docs/vocabulary.md says where they come from\n")
-        return _GOOD
+        return EXIT_OK
     document = known.document
     context.out.write(f"{_counts(document)}, from {known.source}; sha256 {document.sha256[:12]}\n")
     for kind, names in (("areas", document.areas), ("floors", document.floors)):
@@ -86,7 +58,7 @@ def _show(args: argparse.Namespace, context: Context) -> int:
         context.out.write(f"{{{name}}}: {', '.join(values)}\n")
     for sentence in document.sentences:
         context.out.write(f"sentence: {sentence}\n")
-    return _GOOD
+    return EXIT_OK
 
 
 def _told(name: Name) -> str:
@@ -127,9 +99,6 @@ def _names(document: Document) -> dict[str, object]:
 
 
 def _check(args: argparse.Namespace, context: Context) -> int:
-    from voice_daemon.vocabulary.document import VocabularyError  # noqa: PLC0415 - only when run
-    from voice_daemon.vocabulary.store import read_file  # noqa: PLC0415 - as above
-
     try:
         document = read_file(args.file)
     except VocabularyError as error:
@@ -138,7 +107,7 @@ def _check(args: argparse.Namespace, context: Context) -> int:
             context.print_json({"ok": False, "problems": [whole]})
         else:
             context.err.write(f"daemonctl: {args.file}: {error.message}\n  -> {error.remedy}\n")
-        return _REFUSED
+        return EXIT_USAGE
     faults = [asdict(fault) for fault in document.faults]
     if args.json:
         context.print_json({"ok": not faults, **_summary(document), "problems": faults})
@@ -148,14 +117,10 @@ def _check(args: argparse.Namespace, context: Context) -> int:
             context.err.write(f"daemonctl: left out: {fault}\n")
         if document.n_left_out > len(faults):
             context.err.write(f"daemonctl: {document.n_left_out} entries in all\n")
-    return _DEGRADED if faults else _GOOD
+    return EXIT_FAILED if faults else EXIT_OK
 
 
 def _pull(args: argparse.Namespace, context: Context) -> int:
-    from voice_daemon.vocabulary.document import read_document  # noqa: PLC0415 - only when run
-    from voice_daemon.vocabulary.pull import pull  # noqa: PLC0415 - as above
-    from voice_daemon.vocabulary.store import store  # noqa: PLC0415 - as above
-
     pulled = pull(args.url, _token(args.token_file))
     payload = json.dumps(pulled, ensure_ascii=False, indent=1).encode()
     document = read_document(payload)
@@ -168,7 +133,7 @@ def _pull(args: argparse.Namespace, context: Context) -> int:
     context.err.write(f"daemonctl: {_counts(document)}\n")
     if args.out is not None and not args.json:
         context.err.write(f'  -> set file = "{args.out.absolute()}" in [vocabulary]\n')
-    return _DEGRADED if document.faults else _GOOD
+    return EXIT_FAILED if document.faults else EXIT_OK
 
 
 def _token(path: Path) -> str:
@@ -212,25 +177,22 @@ def _say(args: argparse.Namespace, context: Context) -> int:
                 "sounds_like": nearest,
             }
         )
-        return _GOOD if readings else _DEGRADED
+        return EXIT_OK if readings else EXIT_FAILED
     if readings:
         context.out.write(f"understood: {args.text}\n")
         for reading in readings[:MAX_SHOWN]:
             context.out.write(f"  {_reading_text(reading)}\n")
-        return _GOOD
+        return EXIT_OK
     context.out.write(f"no sentence of the home: {args.text}\n")
     context.out.write(f'  understood as far as: "{begun}"\n')
     if following:
         context.out.write(f"  there may follow: {', '.join(following[:MAX_SHOWN])}\n")
     for name, distance in nearest.items():
         context.out.write(f"  sounds like a name: {name} ({distance:.2f})\n")
-    return _DEGRADED
+    return EXIT_FAILED
 
 
 def _document_to_say(file: Path | None, context: Context) -> Document:
-    from voice_daemon.vocabulary.document import VocabularyError  # noqa: PLC0415 - only when run
-    from voice_daemon.vocabulary.store import read_file  # noqa: PLC0415 - as above
-
     if file is not None:
         return read_file(file)
     known = _known(context)
@@ -244,9 +206,6 @@ def _document_to_say(file: Path | None, context: Context) -> Document:
 
 
 def _home(document: Document, context: Context) -> HomeVocabulary:
-    from voice_daemon.asr.cooperative import at_once  # noqa: PLC0415 - only when it is run
-    from voice_daemon.vocabulary.home import reading_vocabulary  # noqa: PLC0415 - as above
-
     settings = context.settings()
     language = "en" if settings.asr.language == "auto" else settings.asr.language
     wanted = settings.vocabulary.sentences
@@ -270,8 +229,6 @@ def _reading_text(reading: Reading) -> str:
 
 def _nearest(text: str, home: HomeVocabulary) -> dict[str, float]:
     """Names that sound like a part of the text, the nearest first."""
-    from voice_daemon.vocabulary.spoken import fold, sound_distance  # noqa: PLC0415 - when run
-
     words = fold(text)
     found: dict[str, float] = {}
     for name in (*home.document.entities, *home.document.areas, *home.document.floors):

@@ -5,26 +5,30 @@ What the scores say about a threshold is `voice_daemon.wake.threshold`'s.
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from voice_daemon._lib.terminal import print_error
+from voice_daemon.audio import AudioSource
+from voice_daemon.audio.file import decode
+from voice_daemon.audio.resample import to_int16
 from voice_daemon.cli import audio_input as hearing
-from voice_daemon.errors import AudioFileError, UsageError
-from voice_daemon.wake.threshold import TOLERABLE_PER_HOUR, Point, Scored, ThresholdSweep
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from voice_daemon.audio import AudioSource
-    from voice_daemon.cli.context import Context
-    from voice_daemon.config import WakeSettings
-    from voice_daemon.events import WakeDetection
-    from voice_daemon.wake.detector import OpenWakeWord, WakeDetector
-    from voice_daemon.wake.threshold import Scored
-
+from voice_daemon.cli.context import Context
+from voice_daemon.config import WakeSettings
+from voice_daemon.errors import EXIT_FAILED, EXIT_OK, AudioFileError, UsageError
+from voice_daemon.events import SAMPLE_RATE, WakeDetection
+from voice_daemon.wake import threshold as wake_trial
+from voice_daemon.wake.detector import OpenWakeWord, WakeDetector, choose_backend
+from voice_daemon.wake.threshold import (
+    TOLERABLE_PER_HOUR,
+    Point,
+    Scored,
+    ThresholdSweep,
+    score_recording,
+)
 
 SHOWN: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Thresholds in the table for a person; all are in the JSON document and the picture."""
@@ -164,47 +168,10 @@ def _draw_accepts(accepts: Any, trial: ThresholdSweep, thresholds: Sequence[floa
     accepts.set_ylim(0, max(1.0, max(rates) * 1.05))
 
 
-NAME = "test-wake"
-HELP = "show live wake word scores, or find a threshold from recordings"
-EXAMPLE = "daemonctl test-wake said/ --not television.wav --picture wake.png"
-
-GOOD: Final = 0
-UNREADABLE: Final = 1
 SOUND_SUFFIXES: Final = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff"})
 """What is taken from a folder; a file that is named may have any."""
 SHOW_EVERY_S: Final = 0.4
 _METER_CELLS: Final = 30
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-    parser.add_argument(
-        "files",
-        nargs="*",
-        type=Path,
-        metavar="FILE",
-        help="recordings of the wake word, or folders of them; without any: live",
-    )
-    parser.add_argument(
-        "--not",
-        dest="others",
-        nargs="+",
-        action="extend",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="recordings, or folders, in which nobody says the wake word",
-    )
-    parser.add_argument(
-        "--wake-word", metavar="NAME", help="a bundled name or a model's path (default: configured)"
-    )
-    parser.add_argument(
-        "--picture", type=Path, metavar="OUT.png", help="draw misses against false accepts"
-    )
-    parser.add_argument("--seconds", type=float, metavar="N", help="how long to listen, live")
-    parser.add_argument(
-        "--json", action="store_true", help="print one JSON document (live: a line each 0.4 s)"
-    )
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
@@ -225,9 +192,6 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
 
 def _score_files(args: argparse.Namespace, context: Context, settings: WakeSettings) -> int:
-    from voice_daemon.events import SAMPLE_RATE  # noqa: PLC0415 - numpy
-    from voice_daemon.wake import threshold as wake_trial  # noqa: PLC0415 - numpy
-
     if args.picture is not None:
         check_picture(args.picture)
     scorer = _scorer(settings)
@@ -258,12 +222,10 @@ def _score_files(args: argparse.Namespace, context: Context, settings: WakeSetti
     if args.picture is not None:
         title = f"Wake word {', '.join(scorer.wake_words)}"
         draw(trial, args.picture, title=title, now=now, suggested=suggested)
-    return UNREADABLE if faults else GOOD
+    return EXIT_FAILED if faults else EXIT_OK
 
 
 def _scorer(settings: WakeSettings) -> OpenWakeWord:
-    from voice_daemon.wake.detector import OpenWakeWord, choose_backend  # noqa: PLC0415 - numpy
-
     return OpenWakeWord(
         settings.models,
         backend=choose_backend(settings.backend, settings.models),
@@ -275,10 +237,6 @@ def _score(
     places: Iterable[Path], scorer: OpenWakeWord, faults: list[AudioFileError]
 ) -> Iterator[Scored]:
     """Score every recording in these places; those that cannot be read become `faults`."""
-    from voice_daemon.audio.file import decode  # noqa: PLC0415 - as above
-    from voice_daemon.audio.resample import to_int16  # noqa: PLC0415 - loads the sound libraries
-    from voice_daemon.wake.threshold import score_recording  # noqa: PLC0415 - numpy
-
     for file in _sound_files(places):
         try:
             yield score_recording(str(file), (to_int16(piece) for piece in decode(file)), scorer)
@@ -325,8 +283,6 @@ class ScoreSample:
 
 def _listen(args: argparse.Namespace, context: Context, settings: WakeSettings) -> int:
     """Show scores until the time is over, or until Ctrl-C, which the caller turns into 130."""
-    from voice_daemon.wake.detector import WakeDetector  # noqa: PLC0415 - numpy
-
     detector = WakeDetector.from_settings(settings)
     with hearing.listening(hearing.open_microphone(context)) as source:
         words = " or ".join(f'"{detector.phrase(word)}"' for word in detector.wake_words)
@@ -335,15 +291,13 @@ def _listen(args: argparse.Namespace, context: Context, settings: WakeSettings) 
             _show(moment, context, settings.threshold, as_json=args.json)
     if not args.json and context.out.isatty():
         context.out.write("\n")
-    return GOOD
+    return EXIT_OK
 
 
 def _moments(
     source: AudioSource, detector: WakeDetector, seconds: float | None
 ) -> Iterator[ScoreSample]:
     """Follow the scores; a wake is told at once, everything else a few times a second."""
-    from voice_daemon.events import SAMPLE_RATE  # noqa: PLC0415 - numpy
-
     peaks: dict[str, float] = {}
     shown_s = 0.0
     for block in hearing.blocks(source, seconds):

@@ -7,7 +7,7 @@ import io
 import shlex
 import sys
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rigs.fake_launchd.harness import PATIENCE_S, TESTS, UID, FakeLaunchd
@@ -17,9 +17,9 @@ from rigs.macos.programs import LOG, PROGRAMS
 from rigs.macos.state import State
 from rigs.macos.tcc import Tcc
 from voice_daemon._lib.terminal import print_error
+from voice_daemon.cli import service
 from voice_daemon.cli.context import Context
-from voice_daemon.cli.parser import command_parser
-from voice_daemon.cli.service import COMMANDS
+from voice_daemon.cli.parser import parse
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.launchd import AgentPaths, Installation, Launchctl, Machine
 from voice_daemon.launchd.app_bundle import stable_python
@@ -97,16 +97,13 @@ class Mac:
 
     def daemonctl(self, name: str, *arguments: str, ready_s: float = PATIENCE_S) -> Said:
         """Type one of the service's commands. `ready_s`: how long it waits for the daemon."""
-        command = replace(
-            next(command for command in COMMANDS if name == command.NAME),
-            machine=lambda _environ: self.machine,
-            ready_s=ready_s,
-        )
-        args = command_parser(command).parse_args(arguments)
+        args = parse([name, *arguments])
         out, err = io.StringIO(), io.StringIO()
-        context = Context(getattr(args, "config", None), self.environ, out, err)
+        context = Context(args.config, self.environ, out, err)
         try:
-            code = command.run(args, context)
+            code = service.run(
+                args, context, machine_of=lambda _environ: self.machine, ready_s=ready_s
+            )
         except VoiceDaemonError as error:
             print_error(error, err)
             code = error.exit_code
