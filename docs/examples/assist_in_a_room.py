@@ -16,6 +16,7 @@ import argparse
 import json
 import logging
 import queue
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -92,6 +93,29 @@ class Assist:
         return answer["result"]
 
 
+@dataclass(frozen=True)
+class Final:
+    """A finished command; `key` tells one that comes twice."""
+
+    node: str
+    text: str
+    key: tuple[str, int]
+
+
+def read_final(topic: str, payload: bytes) -> Final | None:
+    """Read a message; None for one that is no final, whoever sent it."""
+    try:
+        message = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(message, dict):
+        return None
+    session, seq, text = (message.get(key) for key in ("session_id", "seq", "text"))
+    if not (isinstance(session, str) and isinstance(text, str) and type(seq) is int):
+        return None
+    return Final(topic.split("/")[-3], text, (session, seq))
+
+
 def main() -> None:
     """Run until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -118,19 +142,17 @@ def main() -> None:
     done: dict[tuple[str, int], None] = {}
     while True:
         message = finals.get()
-        final = json.loads(message.payload)
-        key = (final["session_id"], final["seq"])
-        if message.retain or key in done:
+        final = read_final(message.topic, message.payload)
+        if final is None or message.retain or final.key in done:
             continue
-        done[key] = None
+        done[final.key] = None
         if len(done) > REMEMBERED:
             done.pop(next(iter(done)))
-        node = message.topic.split("/")[-3]
         try:
             with Assist(options.url, token) as assist:
-                log.info("%s: %s", node, assist.run(final["text"], assist.device_id(node)))
+                log.info("%s: %s", final.node, assist.run(final.text, assist.device_id(final.node)))
         except (OSError, WebSocketException) as error:
-            log.warning("%s: the command is lost, Home Assistant is away (%s)", node, error)
+            log.warning("%s: the command is lost, Home Assistant is away (%s)", final.node, error)
 
 
 if __name__ == "__main__":

@@ -47,13 +47,19 @@ def test_the_languages_are_those_of_the_recogniser() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "127.0.0.1", "::1", "fe80::1%en0", "[::1]", "ha.local", "my_broker"]
+    "host", ["localhost", "127.0.0.1", "::1", "fe80::1%en0", "ha.local", "my_broker"]
 )
 def test_names_and_addresses_are_hosts(host: str) -> None:
     assert TypeAdapter(Host).validate_python(host) == host
 
 
-@pytest.mark.parametrize("host", ["", "a b", "mqtt://x", "x:1883", "me@x", "x/y", "a\n"])
+def test_the_brackets_of_a_url_are_no_part_of_an_address() -> None:
+    assert TypeAdapter(Host).validate_python("[::1]") == "::1"
+
+
+@pytest.mark.parametrize(
+    "host", ["", "a b", "[::1", "[]", "mqtt://x", "x:1883", "me@x", "x/y", "a\n"]
+)
 def test_anything_else_is_no_host(host: str) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Host).validate_python(host)

@@ -29,7 +29,7 @@ LANGUAGES = tuple(
 """What Whisper's tokenizer can be told to expect."""
 
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
-_HOST = re.compile(r"[A-Za-z0-9_.-]+|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.%a-z]*\]?")
+_HOST = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.%a-z]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +79,11 @@ def _one_line(value: str) -> str:
 
 
 def _host(value: str) -> str:
-    if not _HOST.fullmatch(value):
+    # In an address of version 6 the brackets belong to URLs, and are often copied along.
+    bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    if not _HOST.fullmatch(bare):
         raise _refuse("is not a host name or an address")
-    return value
+    return bare
 
 
 def _topic(value: str) -> str:

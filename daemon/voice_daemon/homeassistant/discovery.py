@@ -27,6 +27,17 @@ THRESHOLD_STEP: Final = 0.01
 Component = dict[str, Any]
 
 
+ONCE: Final = (
+    "{% set last = this.attributes %}"
+    "{% set ahead_s = as_timestamp(last.get('at'), 0) - as_timestamp(value_json.at, 0) %}"
+    "{% set known = last.get('session_id') == value_json.session_id"
+    " and last.get('seq') == value_json.seq %}"
+    "{{ '' if known or 0 < ahead_s < 60 else value }}"
+)
+"""Leaves a final out that is sent again: the last one, or one said before it. Home Assistant
+takes an empty value for no event, and keeps the last one's attributes over its own restart."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """What is announced."""
@@ -106,6 +117,7 @@ def _events(device: Device) -> dict[str, Component]:
             "icon": "mdi:message-text",
             "event_types": ["final"],
             "state_topic": final,
+            "value_template": ONCE,
         },
         "wake": {
             "platform": "event",
