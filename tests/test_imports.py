@@ -18,9 +18,10 @@ ROOT = Path(voice_daemon.__file__).parent
 ORDER = (
     ("", "events", "errors", "assets", "_lib"),
     ("paths", "config"),
+    ("models",),
     ("audio", "endpoint", "asr", "control", "launchd", "logs", "demo"),
     ("wake", "vocabulary"),
-    ("session", "wyoming", "models"),
+    ("session", "wyoming"),
     ("mqtt",),
     ("homeassistant",),
     ("runtime",),

@@ -73,6 +73,10 @@ class AudioFileError(VoiceDaemonError):
     """A file could not be read as audio."""
 
 
+class AudioFormatError(VoiceDaemonError, ValueError):
+    """An array is not what a recogniser takes: its shape, type, rate or range is another."""
+
+
 class AudioDeviceError(VoiceDaemonError):
     """The audio input could not be found, opened or kept open."""
 

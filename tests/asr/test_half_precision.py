@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from support.silence import silence_as
 from voice_daemon.asr import StreamingDecoder, WhisperModel, load_model
 from voice_daemon.asr.incremental_encoder import SilenceCache
-from voice_daemon.asr.sampler import MlxPicker, Picked, token_picker
+from voice_daemon.asr.sampler import MlxSampler, Sampled, token_sampler
 
 STEP_SAMPLES = 8000
 
@@ -40,24 +40,24 @@ def test_streaming_in_float16_reads_what_float32_reads_with_one_synchronisation_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     half = load_model(tiny_folder, dtype="float16")
-    assert isinstance(token_picker(half), MlxPicker)
+    assert isinstance(token_sampler(half), MlxSampler)
     partials, text, confidence = streamed(StreamingDecoder(tiny), command_speech)
     decoder = StreamingDecoder(half, silence=silence_as(half, silence))
     waits, choices, tokens = [0], [0], [0]
-    evaluate, pick = mx.eval, MlxPicker.pick
+    evaluate, sample = mx.eval, MlxSampler.sample
 
     def counted_eval(*arrays: mx.array) -> None:
         waits[0] += 1
         evaluate(*arrays)
 
-    def counted_pick(self: MlxPicker, *args: object, **options: object) -> Picked:
-        picked: Picked = pick(self, *args, **options)  # type: ignore[arg-type]
+    def counted_sample(self: MlxSampler, *args: object, **options: object) -> Sampled:
+        sampled: Sampled = sample(self, *args, **options)  # type: ignore[arg-type]
         choices[0] += 1
-        tokens[0] += len(picked.tokens)
-        return picked
+        tokens[0] += len(sampled.tokens)
+        return sampled
 
     with monkeypatch.context() as patch:
-        patch.setattr(MlxPicker, "pick", counted_pick)
+        patch.setattr(MlxSampler, "sample", counted_sample)
         patch.setattr(mx, "eval", counted_eval)
         read = streamed(decoder, command_speech)
     assert read[:2] == (partials, text)

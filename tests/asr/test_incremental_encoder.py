@@ -15,7 +15,6 @@ from voice_daemon.asr.incremental_encoder import (
     FRAME_SAMPLES,
     IncrementalEncoder,
     SilenceCache,
-    encoding_silence,
 )
 from voice_daemon.asr.offline import N_SAMPLES
 
@@ -106,22 +105,6 @@ def test_encoding_in_steps_ends_near_encoding_at_once(
     steps.encode(everything=True, padding_frames=10)
     for (k, _), (same_k, _) in zip(whole.cross.layers, steps.cross.layers, strict=True):
         np.testing.assert_allclose(same_k[:, :, :n_frames], k[:, :, :n_frames], atol=5e-2)
-
-
-def test_silence_is_encoded_a_layer_at_a_time_for_whoever_has_to_listen_meanwhile(
-    tiny: WhisperModel, silence: SilenceCache
-) -> None:
-    steps = encoding_silence(tiny)
-    n_steps = 0
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found = end.value
-            break
-        n_steps += 1
-    assert n_steps > tiny.dims.n_audio_layer
-    np.testing.assert_allclose(found.cross[0][0], silence.cross[0][0], atol=1e-4)
 
 
 def test_a_step_takes_the_silence_in_less_detail(silence: SilenceCache) -> None:

@@ -30,7 +30,7 @@ from voice_daemon.asr import (
     load_model,
     window,
 )
-from voice_daemon.asr.decoding import LanguageGuess, Task
+from voice_daemon.asr.decoding import DetectedLanguage, Task
 from voice_daemon.asr.load import PROMPT_TOKENS
 from voice_daemon.errors import ModelError
 
@@ -48,33 +48,35 @@ def multilingual(tmp_path_factory: pytest.TempPathFactory) -> WhisperModel:
     return load_model(folder, dtype="float32")
 
 
-class Guesses:
-    """Stands for the model's own guess, which random weights cannot make: a list, in order."""
+class Detections:
+    """Stands for the model's own detection, which random weights cannot make: a list, in order."""
 
-    def __init__(self, *guesses: LanguageGuess) -> None:
-        self._guesses = guesses
+    def __init__(self, *detections: DetectedLanguage) -> None:
+        self._detections = detections
         self.asked = 0
 
-    def __call__(self, model: WhisperModel, cross: object) -> LanguageGuess:
+    def __call__(self, model: WhisperModel, cross: object) -> DetectedLanguage:
         assert model.tokenizer.is_multilingual
         assert cross is not None
         self.asked += 1
-        return self._guesses[min(self.asked, len(self._guesses)) - 1]
+        return self._detections[min(self.asked, len(self._detections)) - 1]
 
 
-def guess(language: str, *, probability: float = 0.9, no_speech: float = 0.1) -> LanguageGuess:
-    return LanguageGuess(language, probability, no_speech)
+def detected(
+    language: str, *, probability: float = 0.9, no_speech: float = 0.1
+) -> DetectedLanguage:
+    return DetectedLanguage(language, probability, no_speech)
 
 
 def streamed(
     model: WhisperModel,
     monkeypatch: pytest.MonkeyPatch,
-    guesses: Guesses,
+    detections: Detections,
     *,
     seconds: float,
     config: StreamingConfig = AUTO,
 ) -> list[StreamingResult]:
-    monkeypatch.setattr(window, "guess_language", guesses)
+    monkeypatch.setattr(window, "detect_language", detections)
     noise = np.random.default_rng(3).normal(0, 0.05, round(seconds * RATE)).astype(np.float32)
     return list(generate_streaming(model, noise, config))
 
@@ -82,13 +84,13 @@ def streamed(
 def test_a_language_is_decided_on_two_seconds_of_speech_and_kept(
     multilingual: WhisperModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guesses = Guesses(*map(guess, ["en", "nl", "de", "de", "fr"]))
-    results = streamed(multilingual, monkeypatch, guesses, seconds=5)
+    detections = Detections(*map(detected, ["en", "nl", "de", "de", "fr"]))
+    results = streamed(multilingual, monkeypatch, detections, seconds=5)
     at_s = {result.audio_position: result.language for result in results}
     assert [at_s[0.5], at_s[1.0]] == ["en", "nl"]
     assert {language for second, language in at_s.items() if second > 2.5} == {results[-1].language}
     assert results[-1].is_final
-    asked = guesses.asked
+    asked = detections.asked
     assert 3 <= asked <= 5
     assert results[-1].language == ["en", "nl", "de", "de", "fr"][asked - 1]
 
@@ -96,20 +98,20 @@ def test_a_language_is_decided_on_two_seconds_of_speech_and_kept(
 def test_silence_before_the_speech_does_not_count(
     multilingual: WhisperModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    silent = [guess("en", probability=0.5, no_speech=0.8)] * 6
-    guesses = Guesses(*silent, *[guess("de")] * 9)
-    results = streamed(multilingual, monkeypatch, guesses, seconds=6)
+    silent = [detected("en", probability=0.5, no_speech=0.8)] * 6
+    detections = Detections(*silent, *[detected("de")] * 9)
+    results = streamed(multilingual, monkeypatch, detections, seconds=6)
     languages = [result.language for result in results]
     assert languages[:6] == ["en"] * 6
     assert set(languages[6:]) == {"de"}
-    assert len(silent) + 3 <= guesses.asked <= len(silent) + 5
+    assert len(silent) + 3 <= detections.asked <= len(silent) + 5
 
 
 def test_nothing_is_committed_before_the_language_is_decided(
     multilingual: WhisperModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guesses = Guesses(guess("en", probability=0.4, no_speech=0.9))
-    *partials, final = streamed(multilingual, monkeypatch, guesses, seconds=4)
+    detections = Detections(detected("en", probability=0.4, no_speech=0.9))
+    *partials, final = streamed(multilingual, monkeypatch, detections, seconds=4)
     assert {partial.text for partial in partials} == {""}
     assert final.language == "en"
 
@@ -117,19 +119,19 @@ def test_nothing_is_committed_before_the_language_is_decided(
 def test_a_short_command_has_its_language_from_the_final(
     multilingual: WhisperModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guesses = Guesses(guess("en"), guess("en"), guess("es"))
-    results = streamed(multilingual, monkeypatch, guesses, seconds=1.2)
+    detections = Detections(detected("en"), detected("en"), detected("es"))
+    results = streamed(multilingual, monkeypatch, detections, seconds=1.2)
     assert results[-1].language == "es"
 
 
-def test_a_configured_language_is_never_guessed(
+def test_a_configured_language_is_never_detected(
     multilingual: WhisperModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guesses = Guesses(guess("en"))
+    detections = Detections(detected("en"))
     french = StreamingConfig(language="fr", task="translate")
-    results = streamed(multilingual, monkeypatch, guesses, seconds=3, config=french)
+    results = streamed(multilingual, monkeypatch, detections, seconds=3, config=french)
     assert {result.language for result in results} == {"fr"}
-    assert guesses.asked == 0
+    assert detections.asked == 0
 
 
 def test_an_english_only_model_has_nothing_to_detect(

@@ -19,7 +19,7 @@ from voice_daemon.asr import StreamingDecoder, WhisperModel, WhisperTranscriber,
 from voice_daemon.asr.incremental_encoder import SilenceCache
 from voice_daemon.asr.load import default_dtype
 from voice_daemon.asr.model import AudioEncoder
-from voice_daemon.asr.sampler import MlxPicker, NumpyPicker, token_picker
+from voice_daemon.asr.sampler import MlxSampler, NumpySampler, token_sampler
 from voice_daemon.errors import ModelError
 
 
@@ -81,13 +81,13 @@ def test_an_unknown_precision_is_named(tiny_folder: Path) -> None:
 
 def test_both_pickers_choose_alike(tiny: WhisperModel) -> None:
     hidden = mx.random.normal((1, 6, tiny.dims.n_text_state), key=mx.random.key(3))
-    on_cpu = token_picker(tiny)
-    assert isinstance(on_cpu, NumpyPicker)
-    on_device = MlxPicker(tiny, on_cpu.never, on_cpu.at_start)
+    on_cpu = token_sampler(tiny)
+    assert isinstance(on_cpu, NumpySampler)
+    on_device = MlxSampler(tiny, on_cpu.never, on_cpu.at_start)
     for at_start in (True, False):
         watched = ((4, tiny.tokenizer.no_speech), (1, 7))
-        picked = on_cpu.pick(hidden, [1, 2, 5], at_start=at_start, watched=watched)
-        same = on_device.pick(hidden, [1, 2, 5], at_start=at_start, watched=watched)
+        picked = on_cpu.sample(hidden, [1, 2, 5], at_start=at_start, watched=watched)
+        same = on_device.sample(hidden, [1, 2, 5], at_start=at_start, watched=watched)
         assert picked.tokens == same.tokens
         np.testing.assert_allclose(picked.logprobs, same.logprobs, atol=1e-3)
         np.testing.assert_allclose(picked.watched, same.watched, rtol=1e-3)
@@ -95,7 +95,7 @@ def test_both_pickers_choose_alike(tiny: WhisperModel) -> None:
 
 def test_suppressed_tokens_are_never_chosen(tiny: WhisperModel) -> None:
     hidden = mx.random.normal((1, 40, tiny.dims.n_text_state), key=mx.random.key(1)) * 5
-    tokens = token_picker(tiny).pick(hidden, list(range(40)), at_start=False).tokens
+    tokens = token_sampler(tiny).sample(hidden, list(range(40)), at_start=False).tokens
     assert not set(tokens) & set(tiny.suppress_tokens) - {tiny.tokenizer.eot}
     assert max(tokens) <= tiny.tokenizer.eot
 

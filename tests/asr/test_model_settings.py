@@ -18,13 +18,12 @@ def generation_config(folder: Path, **settings: object) -> None:
 
 
 def test_generation_config_comes_before_config(tmp_path: Path) -> None:
-    old = {"suppress_tokens": [5], "begin_suppress_tokens": [6]}
+    old = {"suppress_tokens": [5]}
     write_mlx(tmp_path, small_tensors(), SMALL, config=old)
     generation_config(tmp_path, alignment_heads=[[1, 1], [0, 1]], suppress_tokens=[3, 4, 99_999])
     data = load_weights(tmp_path)
     assert (data.alignment_heads, data.alignment_heads_from) == (((1, 1), (0, 1)), "model")
     assert data.suppress_tokens == (3, 4)
-    assert data.begin_suppress_tokens == (6,)
 
 
 def test_heads_among_the_weights_are_taken(tmp_path: Path) -> None:
@@ -56,7 +55,7 @@ def test_heads_of_a_deeper_model_are_not_used(tmp_path: Path) -> None:
         {"alignment_heads": "all"},
         {"suppress_tokens": ["a"]},
         {"suppress_tokens": 7},
-        {"begin_suppress_tokens": [1.5]},
+        {"suppress_tokens": [1.5]},
     ],
 )
 def test_unusable_settings_are_named(tmp_path: Path, settings: dict[str, object]) -> None:
@@ -67,9 +66,9 @@ def test_unusable_settings_are_named(tmp_path: Path, settings: dict[str, object]
 
 def test_empty_suppression_says_nothing(tmp_path: Path) -> None:
     write_mlx(tmp_path, small_tensors(), SMALL)
-    generation_config(tmp_path, suppress_tokens=[], begin_suppress_tokens=[-1])
+    generation_config(tmp_path, suppress_tokens=[])
     data = load_weights(tmp_path)
-    assert (data.suppress_tokens, data.begin_suppress_tokens) == (None, None)
+    assert data.suppress_tokens is None
 
 
 @pytest.mark.parametrize(

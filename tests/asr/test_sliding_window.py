@@ -1,4 +1,4 @@
-"""Settling the older part of a long utterance in turns, while the window goes on."""
+"""Finalising the older part of a long utterance in turns, while the window goes on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.asr.decoding import GreedyDecoder
 from voice_daemon.asr.incremental_encoder import FRAME_SAMPLES, SilenceCache
 from voice_daemon.asr.types import text_of
-from voice_daemon.asr.window import ENCODING_TURNS, Settled, Streamed, Window, settling
+from voice_daemon.asr.window import ENCODING_TURNS, FinalisedPrefix, Streamed, Window, slide_steps
 
 NOTHING_STREAMED = Streamed(spoken=(), committed=(), draft=())
 
@@ -30,7 +30,9 @@ def window(
     return window
 
 
-def turns(steps: Steps[Settled], between: Callable[[], object]) -> tuple[Settled, int]:
+def turns(
+    steps: Steps[FinalisedPrefix], between: Callable[[], object]
+) -> tuple[FinalisedPrefix, int]:
     """Do all steps and something between them; also their number."""
     n_turns = 0
     while True:
@@ -42,37 +44,37 @@ def turns(steps: Steps[Settled], between: Callable[[], object]) -> tuple[Settled
         between()
 
 
-def test_what_is_fed_meanwhile_changes_nothing_of_what_is_settled(
+def test_what_is_fed_meanwhile_changes_nothing_of_the_finalised_prefix(
     tiny: WhisperModel, window: Window, command_speech: NDArray[np.float32]
 ) -> None:
     n_layers = tiny.dims.n_audio_layer
-    alone = at_once(settling(window, NOTHING_STREAMED, n_layers=n_layers))
+    alone = at_once(slide_steps(window, NOTHING_STREAMED, n_layers=n_layers))
 
     turns_between = itertools.count()
 
     def go_on() -> None:
         window.feed(command_speech[:2000])
         window.encode()
-        if next(turns_between) % 4 == 0:  # a reading costs more than all the rest
-            assert window.read().words
+        if next(turns_between) % 4 == 0:  # a decode costs more than all the rest
+            assert window.decode().words
 
-    with_context, n_turns = turns(settling(window, NOTHING_STREAMED, n_layers=n_layers), go_on)
+    with_context, n_turns = turns(slide_steps(window, NOTHING_STREAMED, n_layers=n_layers), go_on)
     assert n_turns >= 2 * ENCODING_TURNS
     assert (with_context.words, with_context.frame) == (alone.words, alone.frame)
     assert 1 <= text_of(alone.words).lower().count("kitchen") <= 2
 
 
-def test_the_new_window_holds_all_that_was_not_settled(
+def test_the_new_window_holds_all_that_was_not_finalised(
     tiny: WhisperModel, window: Window, command_speech: NDArray[np.float32]
 ) -> None:
-    settled = at_once(settling(window, NOTHING_STREAMED, n_layers=tiny.dims.n_audio_layer))
-    n_kitchens = text_of(settled.words).lower().count("kitchen")
-    window.move(settled.frame, settled.acoustic)
-    assert window.first_frame == settled.frame
-    assert window.n_samples == 3 * len(command_speech) - settled.frame * FRAME_SAMPLES
+    prefix = at_once(slide_steps(window, NOTHING_STREAMED, n_layers=tiny.dims.n_audio_layer))
+    n_kitchens = text_of(prefix.words).lower().count("kitchen")
+    window.slide(prefix.frame, prefix.encoder)
+    assert window.first_frame == prefix.frame
+    assert window.n_samples == 3 * len(command_speech) - prefix.frame * FRAME_SAMPLES
     window.feed(command_speech)
     end_frame = window.encode()
-    reading = window.read()
+    decoded = window.decode()
     assert end_frame == 4 * len(command_speech) // FRAME_SAMPLES - 1
-    assert text_of(reading.words).lower().count("kitchen") == 4 - n_kitchens
-    assert all(settled.frame <= word.frame < end_frame for word in reading.words)
+    assert text_of(decoded.words).lower().count("kitchen") == 4 - n_kitchens
+    assert all(prefix.frame <= word.frame < end_frame for word in decoded.words)

@@ -1,4 +1,4 @@
-"""Streaming an utterance: what is committed, drafted, settled and final."""
+"""Streaming an utterance: what is committed, drafted, finalised and final."""
 
 from __future__ import annotations
 
@@ -152,10 +152,10 @@ def test_finishing_early_does_not_disturb_what_follows(
     assert "kitchen lights" in decoder.finish().text.lower()
 
 
-def test_long_speech_is_settled_window_by_window(
+def test_long_speech_is_finalised_window_by_window(
     tiny: WhisperModel, silence: SilenceCache, command_speech: NDArray[np.float32]
 ) -> None:
-    decoder = StreamingDecoder(tiny, replace(CONFIG, settle_s=6.0, window_s=9.0), silence=silence)
+    decoder = StreamingDecoder(tiny, replace(CONFIG, slide_s=6.0, window_s=9.0), silence=silence)
     text = ""
     for _ in range(4):
         for first in range(0, len(command_speech), 16_000):
@@ -174,7 +174,7 @@ def test_long_speech_is_settled_window_by_window(
 def test_more_than_a_window_at_once_loses_nothing(
     tiny: WhisperModel, silence: SilenceCache, command_speech: NDArray[np.float32]
 ) -> None:
-    decoder = StreamingDecoder(tiny, replace(CONFIG, settle_s=6.0, window_s=9.0), silence=silence)
+    decoder = StreamingDecoder(tiny, replace(CONFIG, slide_s=6.0, window_s=9.0), silence=silence)
     decoder.feed(np.tile(command_speech, 4))
     assert len(decoder.step()) > 1
     assert words_of(decoder.finish().text).count("lights") == 4

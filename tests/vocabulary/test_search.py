@@ -36,7 +36,7 @@ class Audio:
         decoder = StreamingDecoder(model, StreamingConfig(emit_partial=False))
         decoder.feed(samples)
         self.heard = decoder.finish().tokens
-        self.cross: CrossKeys = decoder._window._acoustic.cross
+        self.cross: CrossKeys = decoder._window._encoder.cross
         self.opening = model.initial_tokens("en", "transcribe")
 
 

@@ -1,36 +1,27 @@
 """Streaming Whisper on MLX, usable as a library: no microphone, broker or configuration.
 
-model = load_model("path/to/model")
+model = load_model("tiny.en")
 for result in generate_streaming(model, samples):
     print(result.text, result.draft)
 """
 
-from voice_daemon.asr.openblas import preload_openblas
+import voice_daemon.asr.openblas  # noqa: F401 - has to precede the first import of MLX
 
-preload_openblas()  # has to precede the first import of MLX, below
-
-from voice_daemon.asr.alignatt import get_most_attended_frame, should_emit  # noqa: E402
-from voice_daemon.asr.decoding import GreedyDecoder  # noqa: E402
-from voice_daemon.asr.features import log_mel_spectrogram  # noqa: E402
-from voice_daemon.asr.load import WhisperModel, load_model  # noqa: E402
-from voice_daemon.asr.model import (  # noqa: E402
-    AudioEncoder,
-    MultiHeadAttention,
-    TextDecoder,
-)
-from voice_daemon.asr.offline import (  # noqa: E402
-    DecodingOptions,
-    DecodingResult,
-    DecodingTask,
-)
-from voice_daemon.asr.streaming import (  # noqa: E402
+# isort: split
+from voice_daemon.asr.alignatt import get_most_attended_frame, should_emit
+from voice_daemon.asr.decoding import GreedyDecoder
+from voice_daemon.asr.features import log_mel_spectrogram
+from voice_daemon.asr.load import WhisperModel, load_model
+from voice_daemon.asr.model import AudioEncoder, MultiHeadAttention, TextDecoder
+from voice_daemon.asr.offline import DecodingOptions, DecodingResult, DecodingTask
+from voice_daemon.asr.streaming import (
     StreamingConfig,
     StreamingDecoder,
     StreamingResult,
     generate_streaming,
 )
-from voice_daemon.asr.tokenizer import WhisperTokenizer  # noqa: E402
-from voice_daemon.asr.transcriber import WhisperTranscriber  # noqa: E402
+from voice_daemon.asr.tokenizer import WhisperTokenizer
+from voice_daemon.asr.transcriber import WhisperTranscriber
 
 __all__ = [
     "AudioEncoder",

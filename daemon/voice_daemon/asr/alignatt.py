@@ -1,9 +1,9 @@
-"""AlignAtt as pure functions of arrays: which frames a token attends, and what is safe.
+"""AlignAtt as pure functions of arrays: attended frames, and the words that are safe to commit.
 
 The policy is that of Papi, Turchi and Negri, "AlignAtt: Using Attention-based Audio-Translation
 Alignments as a Guide for Simultaneous Speech Translation" (Interspeech 2023, arXiv 2305.11408):
 a token is emitted once the audio frame it attends to most lies safely before the end of the
-audio heard so far. Knows nothing of MLX, models or tokenizers.
+audio heard so far. Imports neither MLX nor a model.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ def median_filter(values: NDArray[np.float32], width: int) -> NDArray[np.float32
 
 
 CUT_MARGIN_FRAMES = 150
-"""Frames at a window's end whose words may still change, and are never settled."""
+"""Frames at a window's end whose words may still change, and are never finalised."""
 SENTENCE_FRAMES = 15
 """The end of a sentence is worth this much of a pause."""
 LEAST_PROBABILITY = 1e-6
 MANY_WORDS = 12
 KEPT_SHARE = 0.8
-"""A reading with fewer than so many of the streamed words has lost some."""
+"""A free decode with fewer than this share of the streamed words has lost some."""
 REPLACEMENT = "�"
 """What incomplete UTF-8 decodes to."""
 
@@ -105,11 +105,11 @@ class DraftWord:
     frame: int
     """The latest encoder frame that one of its tokens attends to."""
     probability: float
-    """Of its least probable token."""
+    """Probability of its least probable token."""
 
     @property
     def surprisal(self) -> float:
-        """In bits: 0 for a word that the model is sure of, 1 for one that it gives a half."""
+        """-log2 of the probability, in bits: 0 for a sure word, 1 for one of probability 0.5."""
         return -math.log2(max(self.probability, LEAST_PROBABILITY))
 
     @property
@@ -123,13 +123,13 @@ class CommitRules:
     """The policy's numbers, in encoder frames of 20 ms between a word and the audio's end."""
 
     frame_threshold: int = 25
-    """For each bit of doubt about a word: the less sure the model is, the more it has to hear."""
+    """For each bit of a word's surprisal: the less sure the model is, the more it has to hear."""
     least_frames: int = 4
-    """For a word without any doubt."""
+    """For a word of no surprisal."""
     most_frames: int = 90
     """For any word: it was heard out."""
     next_share: float = 0.25
-    """How much of the doubt about the next word counts too: it may take over this one's end."""
+    """Share of the next word's surprisal that counts too: it may take over this one's end."""
     ended_frames: int = 40
     """For the last word, when end-of-text follows it: no next word shows that it is whole."""
     rewind_frames: int = 40
@@ -144,7 +144,7 @@ def committable(
     ended: bool,
     rules: CommitRules,
 ) -> int:
-    """How many of `words` may be committed now.
+    """Count the words that may be committed now.
 
     `content_frames` is the audio's length in encoder frames, `last_frame` the frame of the last
     committed word (0 at the start), `ended` whether end-of-text followed the last word. Only
@@ -175,10 +175,10 @@ def _threshold(word: DraftWord, following: DraftWord | None, rules: CommitRules)
 
 
 def leaves_out(words: Sequence[DraftWord], streamed: Sequence[DraftWord]) -> bool:
-    """Tell whether a free reading lost a sentence that was heard while it was spoken.
+    """Tell whether a free decode lost a sentence that was heard while it was spoken.
 
     Over many seconds of audio Whisper sometimes jumps; step by step it cannot. A few words less
-    are a better reading, and short texts are not judged by their number of words.
+    are a better text, and short texts are not judged by their number of words.
     """
     n_streamed = sum(not word.is_punctuation for word in streamed)
     n_words = sum(not word.is_punctuation for word in words)
@@ -186,7 +186,7 @@ def leaves_out(words: Sequence[DraftWord], streamed: Sequence[DraftWord]) -> boo
 
 
 def cut_point(words: Sequence[DraftWord], *, first_frame: int, end_frame: int) -> tuple[int, int]:
-    """Where to cut a full window [first_frame, end_frame): (words before the cut, its frame).
+    """Cut a full window [first_frame, end_frame) in two: (words before the cut, its frame).
 
     The cut lies in the longest pause between two words, after the window's first third and
     well before its end, where words may still change; the end of a sentence counts as a pause.

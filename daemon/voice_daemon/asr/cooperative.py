@@ -1,16 +1,14 @@
 """Long work in steps: a generator that yields wherever something else may be done meanwhile.
 
-Knows nothing of the work. MLX's streams belong to a thread, so that a thread which has to load
-a model and to listen as well can only do both by turns.
+MLX's streams belong to a thread, so that the thread which finalises the older part of long
+speech and listens as well can only do both by turns. What needs no turns is a plain function.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Generator
-from typing import ParamSpec, TypeVar
+from collections.abc import Generator
+from typing import TypeVar
 
-P = ParamSpec("P")
 T = TypeVar("T")
 Steps = Generator[None, None, T]
 """Work that gives its result at its end."""
@@ -36,13 +34,3 @@ def at_once(steps: Steps[T]) -> T:
         except StopIteration as end:
             result: T = end.value
             return result
-
-
-def eager(stepwise: Callable[P, Steps[T]]) -> Callable[P, T]:
-    """Make the function that does all of a stepwise one's work in one call."""
-
-    @functools.wraps(stepwise)
-    def in_one_call(*args: P.args, **kwargs: P.kwargs) -> T:
-        return at_once(stepwise(*args, **kwargs))
-
-    return in_one_call

@@ -1,7 +1,7 @@
-"""Greedy decoding of one window: which token comes next, under Whisper's own rules.
+"""Greedy decoding of one window with verified draft tokens, and language detection.
 
-Owns the greedy loop with verification of a guess, and the guess of a language. Knows neither
-offline decoding nor streaming, which both use it.
+Offline decoding and streaming both use it. Draft tokens are speculative decoding without a
+second model (Leviathan et al., arXiv 2211.17192): the last step's text is the draft.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from voice_daemon.asr.cooperative import Steps, eager
+from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.asr.load import WhisperModel
 from voice_daemon.asr.model import CrossKeys, DecoderOutput, KeyValue
-from voice_daemon.asr.sampler import Picked, Watched, token_picker
+from voice_daemon.asr.sampler import Sampled, Watched, token_sampler
 
 RESUME_WITHIN = 8
-"""How far ahead in a guess the newest token is looked for after a difference."""
+"""How far ahead in a draft the newest token is looked for after a difference."""
 VERIFIED_AT_ONCE = 12
-"""Tokens of a guess that are read in one pass after a difference; most differ again sooner."""
+"""Draft tokens that are verified in one pass after a difference; most differ again sooner."""
 
 
 class DraftTail:
-    """What is left of a guess once a token came that it did not foresee.
+    """Draft tokens that are left once decoding differed from them.
 
-    Two readings of the same audio differ in a word and then agree again: where the newest token
-    stands a little further on in the guess, what follows it there is worth verifying.
+    Two decodes of the same audio differ in a word and then agree again: where the newest token
+    stands a little further on in the draft, the tokens behind it are worth verifying.
     """
 
     def __init__(self, tokens: Sequence[int]) -> None:
         self._tokens = list(tokens)
 
     def after(self, token: int) -> list[int]:
-        """Tokens that may follow `token`; [] where the guess does not have it nearby."""
+        """Tokens that may follow `token`; [] where the draft does not have it nearby."""
         nearby = self._tokens[:RESUME_WITHIN]
         if token not in nearby:
             return []
@@ -44,7 +44,7 @@ class DraftTail:
         return self._tokens[:VERIFIED_AT_ONCE]
 
     def drop(self, n_tokens: int) -> None:
-        """Forget the first, which were verified."""
+        """Forget the first `n_tokens`, which were verified."""
         self._tokens = self._tokens[n_tokens:]
 
 
@@ -66,7 +66,7 @@ MAX_REPEATS = 3
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What the greedy loop found after its prefix."""
+    """Tokens that the greedy loop added after its prefix, and their alignment."""
 
     tokens: tuple[int, ...]
     """New tokens, end-of-text excluded."""
@@ -75,7 +75,7 @@ class Decoded:
     """True when the model said end-of-text, False when a limit or a loop stopped it."""
     looped: bool
     no_speech_prob: float
-    """Of <|nospeech|> after <|sot|>, where it was asked for."""
+    """Probability of <|nospeech|> after <|sot|>; 0 where it was not asked for."""
     scores: NDArray[np.float32]
     """(n_heads, n_text + n_new, n_frames) alignment scores of every text token, the prefix's
     own text first; n_frames as asked for. (0, ..) without alignment heads."""
@@ -86,43 +86,68 @@ class GreedyDecoder:
 
     def __init__(self, model: WhisperModel, *, suppress_blank: bool = True) -> None:
         self._model = model
-        self._picker = token_picker(model, suppress_blank=suppress_blank)
+        self._sampler = token_sampler(model, suppress_blank=suppress_blank)
         self._full_stop = model.tokenizer.encode(".")[0]
 
     def logprobs(self, hidden: mx.array) -> NDArray[np.float32]:
         """(n, C) hidden states -> (n, n_vocab) log-probabilities, before any rule."""
-        return self._picker.logprobs(hidden)
+        return self._sampler.logprobs(hidden)
 
-    def decoding(
+    def decode(
         self,
         cross: CrossKeys,
         initial_tokens: Sequence[int],
         text: Sequence[int] = (),
         *,
-        guess: Sequence[int] = (),
+        draft: Sequence[int] = (),
+        max_tokens: int,
+        n_frames: int,
+        want_no_speech: bool = False,
+    ) -> Decoded:
+        """Continue `initial_tokens + text` greedily over encoded audio.
+
+        `initial_tokens` is everything up to the first text token (its last element predicts it)
+        and `text` the forced prefix. `draft` is verified in the same parallel pass: its longest
+        prefix that greedy decoding agrees with costs one pass instead of one a token, and the
+        result does not depend on it. Alignment scores are cut to `n_frames` encoder frames.
+        """
+        return at_once(
+            self.decode_steps(
+                cross,
+                initial_tokens,
+                text,
+                draft=draft,
+                max_tokens=max_tokens,
+                n_frames=n_frames,
+                want_no_speech=want_no_speech,
+            )
+        )
+
+    def decode_steps(
+        self,
+        cross: CrossKeys,
+        initial_tokens: Sequence[int],
+        text: Sequence[int] = (),
+        *,
+        draft: Sequence[int] = (),
         max_tokens: int,
         n_frames: int,
         want_no_speech: bool = False,
     ) -> Steps[Decoded]:
-        """Continue `opening + text` greedily over encoded audio, a decoder call in each step.
-
-        `initial_tokens` is everything up to the first text token (its last element predicts it) and
-        `text` the forced prefix. `guess` is verified in the same parallel pass: its longest
-        prefix that greedy decoding agrees with costs one pass instead of one a token, and the
-        result does not depend on it. Alignment scores are cut to `n_frames` frames.
-        """
+        """`decode`, a step for each call of the decoder."""
         decoder = self._model.decoder
-        guess = list(guess)[:max_tokens]
+        draft = list(draft)[:max_tokens]
         start = len(initial_tokens) + len(text)
-        out = decoder(mx.array([*initial_tokens, *text, *guess]), cross)
-        rows = range(start - 1, start + len(guess))
+        out = decoder(mx.array([*initial_tokens, *text, *draft]), cross)
+        # Row i predicts token i + 1: the last forced token's row gives the first new one.
+        rows = range(start - 1, start + len(draft))
         watched = self._no_speech(initial_tokens) if want_no_speech else ()
-        first = self._picker.pick(out.hidden, rows, at_start=not text, watched=watched)
-        agreed = common_prefix(first.tokens, guess)
+        first = self._sampler.sample(out.hidden, rows, at_start=not text, watched=watched)
+        agreed = common_prefix(first.tokens, draft)
         run = _Run(first, agreed + 1, eot=self._model.tokenizer.eot)
         scores = [_rows(out, len(initial_tokens) - 1, start + agreed, n_frames)]
         cache = _trimmed(out.cache, start + agreed)
-        rest = DraftTail(guess[agreed:])
+        rest = DraftTail(draft[agreed:])
         while not run.stopped(max_tokens):
             yield
             tail = rest.after(run.tokens[-1])[: max_tokens - len(run.tokens) - 1]
@@ -140,8 +165,6 @@ class GreedyDecoder:
             scores=_stack(scores, len(text) + len(found), n_frames),
         )
 
-    decode = eager(decoding)
-
     def _continue(
         self, run: _Run, tail: Sequence[int], cache: Sequence[KeyValue], cross: CrossKeys
     ) -> tuple[DecoderOutput, int]:
@@ -154,27 +177,27 @@ class GreedyDecoder:
         ahead = list(tail) or [self._full_stop]
         out = decoder(mx.array([run.tokens[-1], *ahead]), cross, cache=cache)
         if tail:
-            picked = self._picker.pick(out.hidden, range(len(ahead) + 1), at_start=False)
-            n_read = common_prefix(picked.tokens, ahead) + 1
-            run.add(Picked(picked.tokens[:n_read], picked.logprobs[:n_read], []))
+            sampled = self._sampler.sample(out.hidden, range(len(ahead) + 1), at_start=False)
+            n_read = common_prefix(sampled.tokens, ahead) + 1
+            run.add(Sampled(sampled.tokens[:n_read], sampled.logprobs[:n_read], []))
             return out, n_read
-        run.add(self._picker.pick(out.hidden, [0], at_start=False))
+        run.add(self._sampler.sample(out.hidden, [0], at_start=False))
         if run.tokens[-1] != self._full_stop:
             return out, 1
-        run.add(self._picker.pick(out.hidden, [1], at_start=False))
+        run.add(self._sampler.sample(out.hidden, [1], at_start=False))
         return out, 2
 
     def _no_speech(self, initial_tokens: Sequence[int]) -> Watched:
-        """Where the model says that nobody speaks: after <|sot|>."""
+        """The row and token of <|nospeech|>: the model predicts it right after <|sot|>."""
         tokenizer = self._model.tokenizer
         return ((list(initial_tokens).index(tokenizer.sot), tokenizer.no_speech),)
 
 
 class _Run:
-    """Tokens as they come, and why to stop."""
+    """Tokens as they are sampled, and the reasons to stop."""
 
-    def __init__(self, picked: Picked, n_tokens: int, *, eot: int) -> None:
-        self.tokens, self.logprobs = picked.tokens[:n_tokens], picked.logprobs[:n_tokens]
+    def __init__(self, sampled: Sampled, n_tokens: int, *, eot: int) -> None:
+        self.tokens, self.logprobs = sampled.tokens[:n_tokens], sampled.logprobs[:n_tokens]
         self._eot = eot
 
     @property
@@ -185,9 +208,9 @@ class _Run:
     def looped(self) -> bool:
         return is_loop(self.tokens)
 
-    def add(self, picked: Picked) -> None:
-        self.tokens += picked.tokens
-        self.logprobs += picked.logprobs
+    def add(self, sampled: Sampled) -> None:
+        self.tokens += sampled.tokens
+        self.logprobs += sampled.logprobs
 
     def stopped(self, max_tokens: int) -> bool:
         return self.ended or len(self.tokens) >= max_tokens or self.looped
@@ -229,27 +252,27 @@ def _stack(rows: Sequence[mx.array | None], n_tokens: int, n_frames: int) -> NDA
 
 
 @dataclass(frozen=True, slots=True)
-class LanguageGuess:
-    """What language some audio is in."""
+class DetectedLanguage:
+    """The most probable language of some audio."""
 
     language: str
     """A Whisper language code."""
     probability: float
     """Among the languages that the model knows."""
     no_speech_prob: float
-    """That nobody speaks in the audio, and the guess is worth nothing."""
+    """Probability that nobody speaks in the audio, where the language is worth nothing."""
 
 
-def guess_language(model: WhisperModel, cross: CrossKeys) -> LanguageGuess:
-    """The most probable language, from one decoder call on <|sot|>."""
+def detect_language(model: WhisperModel, cross: CrossKeys) -> DetectedLanguage:
+    """Detect the language of encoded audio by one decoder call on <|sot|>."""
     tokenizer = model.tokenizer
     out = model.decoder(mx.array([tokenizer.sot]), cross)
-    chances = np.array(mx.softmax(model.decoder.logits(out.hidden)[0]))
+    probabilities = np.array(mx.softmax(model.decoder.logits(out.hidden)[0]))
     codes = list(tokenizer.languages)
-    known = chances[[tokenizer.languages[code] for code in codes]]
+    known = probabilities[[tokenizer.languages[code] for code in codes]]
     best = int(known.argmax())
-    return LanguageGuess(
+    return DetectedLanguage(
         language=codes[best],
         probability=float(known[best] / known.sum()),
-        no_speech_prob=float(chances[tokenizer.no_speech]),
+        no_speech_prob=float(probabilities[tokenizer.no_speech]),
     )

@@ -1,7 +1,7 @@
 """Whisper's log-mel spectrogram, for a whole buffer and fed piece by piece.
 
-Owns the framing, the mel filters and the dynamic-range floor. Knows nothing of microphones,
-of the encoder or of the 30 s window: frames go in and out by index, 10 ms apart.
+Owns the framing, the mel filters, the dynamic-range floor, and the check of every array that
+comes in as audio. Frames go in and out by index, 10 ms apart.
 
 The maths is Whisper's front end (Radford et al. 2022, "Robust Speech Recognition via
 Large-Scale Weak Supervision", section 2.2): 25 ms Hann windows every 10 ms, Slaney's mel scale
@@ -11,13 +11,15 @@ with area-normalised triangles, log10, a floor 8 below the loudest value, (x + 4
 from __future__ import annotations
 
 from functools import cache
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-SAMPLE_RATE: Final = 16_000
+from voice_daemon.errors import AudioFormatError
+from voice_daemon.events import SAMPLE_RATE
+
 N_FFT: Final = 400
 """Samples in one analysis window, 25 ms."""
 HOP_SAMPLES: Final = 160
@@ -28,6 +30,9 @@ SILENCE_LOG10: Final = float(np.log10(_MIN_ENERGY))
 DYNAMIC_RANGE_LOG10: Final = 8.0
 """Raw log10 energies further than this below the loudest are lifted to that floor."""
 
+_LOUDEST: Final = 4.0
+"""Filters overshoot 1 a little; int16 that was cast and not scaled is hundreds of times louder."""
+_MEL_BANDS: Final = frozenset({80, 128})
 _HALF = N_FFT // 2
 _BLOCK_FRAMES = 512  # bounds the working memory, and keeps it inside the processor's cache
 
@@ -109,14 +114,18 @@ def normalise(raw: NDArray[np.float32], *, loudest: float) -> NDArray[np.float32
 
 
 def log_mel_spectrogram(
-    samples: NDArray[np.float32], n_mels: int, *, padding_samples: int = 0
+    samples: NDArray[np.float32],
+    n_mels: int,
+    *,
+    padding_samples: int = 0,
+    rate_hz: int = SAMPLE_RATE,
 ) -> NDArray[np.float32]:
     """(n_samples,) float32 in [-1, 1] at 16 kHz -> (n_frames, n_mels) float32.
 
     `padding_samples` zeros are appended first, as Whisper does up to its 30 s window. There is
-    one frame for each whole 10 ms of what results. Raises ValueError for another shape.
+    one frame for each whole 10 ms of what results. Raises `AudioFormatError` for anything else.
     """
-    audio = _as_audio(samples)
+    audio = checked_samples(samples, rate_hz=rate_hz)
     if padding_samples:
         audio = np.concatenate((audio, np.zeros(padding_samples, dtype=np.float32)))
     n_frames = len(audio) // HOP_SAMPLES
@@ -126,12 +135,64 @@ def log_mel_spectrogram(
     return normalise(raw, loudest=float(raw.max()))
 
 
-def _as_audio(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    if samples.ndim != 1 or samples.dtype != np.float32:
-        raise ValueError(
-            f"audio must be (n_samples,) float32 in [-1, 1], not {samples.shape} {samples.dtype}"
+def checked_samples(
+    samples: NDArray[np.float32], *, rate_hz: int = SAMPLE_RATE
+) -> NDArray[np.float32]:
+    """Return `samples` if they are (n_samples,) float32 in [-1, 1] at 16 kHz.
+
+    Raises `AudioFormatError` for anything else. A recogniser reads nonsense from audio of another
+    rate or scale without any other sign of it.
+    """
+    wanted = "audio must be (n_samples,) float32 in [-1, 1] at 16 kHz"
+    if not isinstance(samples, np.ndarray):
+        raise AudioFormatError(
+            "audio.not_samples",
+            f"{wanted}, not a {type(samples).__name__}",
+            remedy="pass a NumPy array of samples; `voice_daemon.audio.file.load_audio` makes "
+            "one of any audio file",
+        )
+    if rate_hz != SAMPLE_RATE:
+        raise AudioFormatError(
+            "audio.rate",
+            f"{wanted}, not at {rate_hz} Hz",
+            remedy=f"resample it, as with soxr.resample(samples, {rate_hz}, {SAMPLE_RATE})",
+        )
+    if samples.ndim != 1:
+        raise AudioFormatError(
+            "audio.shape",
+            f"{wanted}, not of shape {samples.shape}",
+            remedy=_shape_remedy(samples.shape),
+        )
+    if samples.dtype != np.float32:
+        raise AudioFormatError(
+            "audio.dtype",
+            f"{wanted}, not {samples.dtype}",
+            remedy="convert it: samples.astype(np.float32)"
+            + (" / 32768" if samples.dtype == np.int16 else ""),
+        )
+    # Negated, so that NaN, which compares with nothing, is refused too.
+    if samples.size and not (samples.max() <= _LOUDEST and samples.min() >= -_LOUDEST):
+        raise AudioFormatError(
+            "audio.range",
+            f"{wanted}, and these reach from {samples.min():g} to {samples.max():g}",
+            remedy="divide integers by their full scale (int16: 32768); NaN is no sound",
         )
     return samples
+
+
+def float_samples(
+    samples: NDArray[np.float32] | NDArray[np.int16], *, rate_hz: int = SAMPLE_RATE
+) -> NDArray[np.float32]:
+    """(n_samples,) int16 or float32 at 16 kHz -> float32 in [-1, 1]; see `checked_samples`."""
+    if isinstance(samples, np.ndarray) and samples.dtype == np.int16:
+        samples = samples.astype(np.float32) / 32768.0
+    return checked_samples(cast("NDArray[np.float32]", samples), rate_hz=rate_hz)
+
+
+def _shape_remedy(shape: tuple[int, ...]) -> str:
+    if _MEL_BANDS & set(shape):
+        return "this looks like a log-mel spectrogram: pass the samples that it was made from"
+    return "mix channels to one first: samples.mean(axis=1) of (n_samples, n_channels)"
 
 
 def _reflect_start(audio: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -143,7 +204,7 @@ class IncrementalLogMel:
     """Log-mel frames of a growing buffer; each frame is computed once.
 
     Raw log10 energies are kept, because the floor depends on the loudest frame of whatever the
-    caller encodes: apply it with `mel`. Frame i is centred on sample i * HOP_SAMPLES of what
+    caller encodes: apply it with `normalise`. Frame i is centred on sample i * HOP_SAMPLES of what
     was fed, and is bit-identical however the feeding was split.
     """
 
@@ -170,7 +231,7 @@ class IncrementalLogMel:
 
     def feed(self, samples: NDArray[np.float32]) -> None:
         """Append (n,) float32 samples in [-1, 1]; any n."""
-        self._pending = np.concatenate((self._pending, _as_audio(samples)))
+        self._pending = np.concatenate((self._pending, checked_samples(samples)))
         self.n_samples += len(samples)
         if not self._reflected:
             if self.n_samples <= _HALF:
@@ -198,14 +259,6 @@ class IncrementalLogMel:
             tail = self._tail()[first_partial - self.n_frames : end - self.n_frames]
             frames[n_held : n_held + len(tail)] = tail
         return frames
-
-    def mel(self, first: int, end: int, *, floor_from: float) -> NDArray[np.float32]:
-        """Frames [first, end) -> (end - first, n_mels), ready for the encoder.
-
-        `floor_from` is the loudest raw value of what is being encoded, such as
-        `raw(...).max()`; the floor lies 8 below it.
-        """
-        return normalise(self.raw(first, end), loudest=floor_from)
 
     def trim(self, first_frame: int) -> None:
         """Forget the frames before `first_frame`; later indices keep their meaning."""

@@ -1,4 +1,4 @@
-"""Encoding audio as it grows, at a cost proportional to the audio.
+"""Encodes audio as it grows, at a cost proportional to the audio.
 
 Whisper needs its 30 s window, but the padding is always the same silence. So one window of
 silence is encoded and its keys and values kept, layer by layer, for the encoder and for the
@@ -7,7 +7,7 @@ attend to each other and to the silence's keys from their end on. Frames older t
 seconds keep the keys they had (the frozen prefix), so that a step's cost does not grow with
 the audio.
 
-Owns those caches. Knows nothing of tokens, decoding or sessions.
+Owns those caches, for one utterance (`IncrementalEncoder`) and for all (`SilenceCache`).
 """
 
 from __future__ import annotations
@@ -75,17 +75,11 @@ def silent_window(model: WhisperModel, *, pool: int = POOL_FRAMES) -> SilenceCac
     Silence's value in the log-mel spectrogram hangs 8 below the loudest frame of the audio, so
     the keys depend on it, but little: `SILENCE_LEVEL` stands for all speech.
     """
-    return at_once(encoding_silence(model, pool=pool))
-
-
-def encoding_silence(model: WhisperModel, *, pool: int = POOL_FRAMES) -> Steps[SilenceCache]:
-    """Do as `silent_window` does, in steps: with a large model it takes seconds."""
     dims = model.dims
     shape = (MEL_PER_FRAME * dims.n_audio_ctx, dims.n_mels)
     silence = np.full(shape, features.SILENCE_LOG10, dtype=np.float32)
     mel = mx.array(features.normalise(silence, loudest=SILENCE_LEVEL)).astype(model.dtype)
-    audio, keys = yield from model.encoder.encoding(mel[None])
-    yield
+    audio, keys = model.encoder.with_keys(mel[None])
     window = SilenceCache(
         pool, _pooled(keys, pool), _pooled(model.decoder.cross_keys(audio).layers, pool)
     )
@@ -145,7 +139,7 @@ class IncrementalEncoder:
 
     @property
     def cross(self) -> CrossKeys:
-        """What the decoder attends to after `encode`: the audio's frames, then silence."""
+        """Keys that the decoder attends to after `encode`: the audio's frames, then silence."""
         if self._cross is None:
             raise ValueError("encode() comes before cross")
         return self._cross
@@ -160,12 +154,12 @@ class IncrementalEncoder:
         Only frames newer than the refresh span are computed anew; all, and beside silence in more
         detail, with `everything`.
         """
-        return at_once(self.encoding(everything=everything, padding_frames=padding_frames))
+        return at_once(self.encode_steps(everything=everything, padding_frames=padding_frames))
 
-    def encoding(
+    def encode_steps(
         self, *, everything: bool = False, padding_frames: int | None = None
     ) -> Steps[int]:
-        """Do as `encode` does, in a step for each layer; the context is as it was until the end."""
+        """`encode`, a step for each layer; until the last one the context stays as it was."""
         # The newest mel frame still misses samples; at the end, silence stands for them.
         n_mel = self._mel.n_samples // features.HOP_SAMPLES if everything else self._mel.n_frames
         n_frames = min((n_mel - self._first_mel) // MEL_PER_FRAME, self._model.dims.n_audio_ctx)
@@ -194,6 +188,7 @@ class IncrementalEncoder:
 
         Both hear what is fed to either.
         """
+        # A shallow copy: the spectrogram is shared, so that what is fed to one is heard by both.
         context = copy(self)
         context.move(n_frames)
         return context

@@ -6,6 +6,7 @@ shared between sessions and never change; sessions keep their own caches.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,13 @@ import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten
 
-from voice_daemon.asr.checkpoints.load import CheckpointData, ModelDimensions, loading_weights
-from voice_daemon.asr.checkpoints.validate import HeadsFrom, batched_by_size
-from voice_daemon.asr.cooperative import Steps, at_once
+from voice_daemon.asr.checkpoints.load import CheckpointData, ModelDimensions, load_weights
+from voice_daemon.asr.checkpoints.validate import HeadsFrom
 from voice_daemon.asr.model import AudioEncoder, TextDecoder
 from voice_daemon.asr.tokenizer import WhisperTokenizer
 from voice_daemon.errors import ModelError
+from voice_daemon.models.store import locate
+from voice_daemon.paths import default_paths
 
 PROMPT_TOKENS = 64
 """Most tokens of a prompt that are given to the model: longer ones feed loops."""
@@ -106,15 +108,12 @@ def take_peak_memory_bytes() -> int:
 
 
 def load_model(name_or_path: str | Path, dtype: str = "auto") -> WhisperModel:
-    """Load a model folder (or whisper.cpp file) of any supported layout.
+    """Load a model by its name, from its folder or from a whisper.cpp file, in any known layout.
 
-    Raises ModelError when it is missing, incomplete, damaged or not a Whisper model.
+    A name is a short one ("tiny.en") or a repository's ("mlx-community/whisper-small.en-mlx") of
+    a model on this disk: nothing is downloaded. Raises ModelError when it is missing, incomplete,
+    damaged or not a Whisper model.
     """
-    return at_once(loading_model(name_or_path, dtype))
-
-
-def loading_model(name_or_path: str | Path, dtype: str = "auto") -> Steps[WhisperModel]:
-    """Do as `load_model` does, in steps."""
     if dtype != "auto" and dtype not in DTYPES:
         raise ModelError(
             "model.dtype",
@@ -122,13 +121,20 @@ def loading_model(name_or_path: str | Path, dtype: str = "auto") -> Steps[Whispe
             remedy=f"use auto, {', '.join(DTYPES)}",
         )
     limit_unused_memory()
-    data = yield from loading_weights(Path(name_or_path))
-    yield
+    data = load_weights(_path_of(name_or_path))
     kind = DTYPES.get(dtype, default_dtype())
-    return (yield from _building_model(data, dtype=kind, name=str(name_or_path)))
+    return _build_model(data, dtype=kind, name=str(name_or_path))
 
 
-def _building_model(data: CheckpointData, *, dtype: mx.Dtype, name: str) -> Steps[WhisperModel]:
+def _path_of(name_or_path: str | Path) -> Path:
+    """Find a named model; what is neither a name nor there is reported by the reader."""
+    if isinstance(name_or_path, Path):
+        return name_or_path
+    found = locate(name_or_path, models_dir=default_paths(os.environ).models_dir)
+    return found or Path(name_or_path)
+
+
+def _build_model(data: CheckpointData, *, dtype: mx.Dtype, name: str) -> WhisperModel:
     """Assemble the network from checked arrays, cast to `dtype` (quantised ones kept)."""
     network = _Network(data.dims, data.alignment_heads)
     if data.quantization is not None:
@@ -145,10 +151,8 @@ def _building_model(data: CheckpointData, *, dtype: mx.Dtype, name: str) -> Step
         if key in expected
     ]
     network.load_weights(floating, strict=True)
-    parameters = dict(tree_flatten(network.parameters()))
-    for names in batched_by_size(parameters):
-        yield
-        mx.eval([parameters[key] for key in names])
+    # MLX is lazy: what is not computed here would be in the first command's time.
+    mx.eval(network.parameters())
     tokenizer = WhisperTokenizer.from_vocabulary(data.vocabulary, n_vocab=data.dims.n_vocab)
     suppress = data.suppress_tokens
     return WhisperModel(

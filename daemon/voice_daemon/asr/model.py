@@ -1,7 +1,7 @@
-"""Whisper's audio encoder as an MLX module, whole or beside a window of cached silence.
+"""Whisper's network as MLX modules: audio encoder and text decoder, with explicit caches.
 
-Owns its arithmetic and nothing else: caches are passed in and returned. Knows nothing of the
-decoder, of files or of streaming.
+Caches are passed in and returned, so that sessions share the weights and nothing else. The
+encoder also runs on a part of the audio between cached keys of what lies before and after it.
 
 The maths is that of Radford et al., "Robust Speech Recognition via Large-Scale Weak
 Supervision" (arXiv 2212.04356): a two-layer convolutional stem on the log-mel spectrogram,
@@ -19,8 +19,9 @@ import numpy as np
 from mlx import nn
 
 from voice_daemon.asr.checkpoints.load import ModelDimensions
-from voice_daemon.asr.cooperative import Steps, at_once
+from voice_daemon.asr.cooperative import Steps
 from voice_daemon.asr.cpu_kernels import attention, gelu
+from voice_daemon.errors import AudioFormatError
 
 KeyValue = tuple[mx.array, mx.array]
 """Keys and values, each (B, H, T, D)."""
@@ -102,6 +103,7 @@ class DecoderBlock(nn.Module):
         if past is not None:
             k = mx.concatenate([past[0], k], axis=2)
             v = mx.concatenate([past[1], v], axis=2)
+        # One token may attend to all that came before it: there is nothing to hide from it.
         mask = "causal" if x.shape[1] > 1 else None
         x = x + self.attn.attend(self.attn.split(self.attn.query(h)), (k, v), mask=mask)
         q = self.cross_attn.split(self.cross_attn.query(self.cross_attn_ln(x)))
@@ -123,7 +125,7 @@ class CrossKeys:
 
 @dataclass(frozen=True, slots=True)
 class DecoderOutput:
-    """What one decoder call returns."""
+    """Result of one decoder call over L tokens."""
 
     hidden: mx.array
     """(1, L, C) after the last layer norm; `TextDecoder.logits` turns it into logits."""
@@ -188,6 +190,7 @@ class TextDecoder(nn.Module):
 
     def logits(self, hidden: mx.array) -> mx.array:
         """(1, L, C) -> (L, n_vocab) float32: the vocabulary projection is the embedding."""
+        # float32 whatever the weights: probabilities of half precision tie and reorder tokens.
         logits: mx.array = self.token_embedding.as_linear(hidden)[0]
         return logits.astype(mx.float32)
 
@@ -228,6 +231,7 @@ class EncoderBlock(nn.Module):
         return self._perceptron(x + self.attn.attend(q, everything, mask=mask)), (k, v)
 
     def _perceptron(self, x: mx.array) -> mx.array:
+        """(B, T, C) -> (B, T, C): the second, residual half of the block."""
         return x + self.mlp2(gelu(self.mlp1(self.mlp_ln(x))))
 
 
@@ -241,27 +245,32 @@ class AudioEncoder(nn.Module):
         self.conv2 = nn.Conv1d(width, width, kernel_size=3, stride=2, padding=1)
         self.blocks = [EncoderBlock(width, dims.n_audio_head) for _ in range(dims.n_audio_layer)]
         self.ln_post = nn.LayerNorm(width)
+        self._n_mels = dims.n_mels
         self._positions = mx.array(sinusoids(dims.n_audio_ctx, width))
 
     def __call__(self, mel: mx.array) -> mx.array:
         """(B, n_frames, n_mels) -> (B, ceil(n_frames / 2), C): the reference path.
 
-        Whisper was trained on 3000 mel frames (30 s, zero-padded): pass that many.
+        Whisper was trained on 3000 mel frames (30 s, zero-padded): pass that many. Raises
+        `AudioFormatError` for another shape.
         """
+        if mel.ndim != 3 or mel.shape[2] != self._n_mels:
+            raise AudioFormatError(
+                "audio.not_mel",
+                f"the encoder takes log-mel frames (batch, n_frames, {self._n_mels}), "
+                f"not {mel.shape}",
+                remedy="make them of samples: log_mel_spectrogram(samples, n_mels)[None]",
+            )
         return self.with_keys(mel)[0]
 
     def with_keys(self, mel: mx.array) -> tuple[mx.array, tuple[KeyValue, ...]]:
-        """As `__call__`, with every layer's keys and values."""
-        return at_once(self.encoding(mel))
-
-    def encoding(self, mel: mx.array) -> Steps[tuple[mx.array, tuple[KeyValue, ...]]]:
-        """Do as `with_keys` does, in a step for each layer."""
+        """Encode as `__call__` does, and give every layer's keys and values too."""
         x = gelu(self.conv2(gelu(self.conv1(mel))))
         x = x + self._positions[: x.shape[1]].astype(x.dtype)
         keys_values = []
         for block in self.blocks:
-            yield
             x, layer = block(x)
+            # A layer at a time: the graph of all of them would hold every layer's activations.
             mx.eval(x, layer)
             keys_values.append(layer)
         return self.ln_post(x), tuple(keys_values)
@@ -282,6 +291,7 @@ class AudioEncoder(nn.Module):
         (1, 1, 1, n_keys) is added to all scores. A step for each layer; the result is the frames
         (1, T, C) after the last layer norm and every layer's keys and values of [0, first + T).
         """
+        # The stem's kernels reach one frame to either side: neighbours are computed and cut off.
         margin = 1 if first else 0
         x = gelu(self.conv2(gelu(self.conv1(mel))))[:, margin:-1]
         x = x + self._positions[first : first + x.shape[1]].astype(x.dtype)
@@ -289,6 +299,7 @@ class AudioEncoder(nn.Module):
         for index, block in enumerate(self.blocks):
             earlier = None if past is None else past[index]
             x, layer = block.with_context(x, earlier, silence[index], mask)
+            # Started, not waited for: the next layer's graph is built meanwhile.
             mx.async_eval(x, layer)
             keys_values.append(layer)
             yield

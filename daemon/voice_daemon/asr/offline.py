@@ -6,7 +6,6 @@ is read window by window, each beginning where the last one was cut between two 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -16,10 +15,12 @@ from numpy.typing import NDArray
 
 from voice_daemon.asr import alignatt
 from voice_daemon.asr.alignatt import DraftWord, cut_point
-from voice_daemon.asr.decoding import Decoded, GreedyDecoder, Task, guess_language
-from voice_daemon.asr.features import log_mel_spectrogram
+from voice_daemon.asr.decoding import Decoded, GreedyDecoder, Task, detect_language
+from voice_daemon.asr.features import checked_samples, log_mel_spectrogram
 from voice_daemon.asr.incremental_encoder import FRAME_SAMPLES
 from voice_daemon.asr.load import WhisperModel
+from voice_daemon.errors import AudioFormatError
+from voice_daemon.events import SAMPLE_RATE
 
 N_SAMPLES = 480_000
 """Samples in Whisper's window of 30 s at 16 kHz."""
@@ -48,7 +49,6 @@ class DecodingResult:
     language: str
     avg_logprob: float
     no_speech_prob: float
-    compression_ratio: float
     frames: tuple[int, ...] = field(default=())
     """The encoder frame (20 ms) that each token attends to most; empty without heads."""
 
@@ -61,19 +61,26 @@ class DecodingTask:
         self._options = options or DecodingOptions()
         self._decoder = GreedyDecoder(model, suppress_blank=self._options.suppress_blank)
 
-    def run(self, samples: NDArray[np.float32]) -> DecodingResult:
-        """Decode (n_samples,) float32 in [-1, 1], zero-padded to 30 s; longer is an error."""
-        if len(samples) > N_SAMPLES:
-            raise ValueError(f"{len(samples)} samples exceed the window of {N_SAMPLES}")
+    def run(self, samples: NDArray[np.float32], *, rate_hz: int = SAMPLE_RATE) -> DecodingResult:
+        """Decode (n_samples,) float32 in [-1, 1] at 16 kHz, zero-padded to 30 s.
+
+        Raises `AudioFormatError` for anything else, longer audio included.
+        """
+        if len(checked_samples(samples, rate_hz=rate_hz)) > N_SAMPLES:
+            raise AudioFormatError(
+                "audio.too_long",
+                f"{len(samples)} samples exceed the window of {N_SAMPLES} (30 s)",
+                remedy="decode longer audio with `decode_windows`",
+            )
         model, options = self._model, self._options
         padded = np.zeros(N_SAMPLES, dtype=np.float32)
         padded[: len(samples)] = samples
         mel = log_mel_spectrogram(padded, model.dims.n_mels)
         audio = model.encoder(mx.array(mel).astype(model.dtype)[None])
         cross = model.decoder.cross_keys(audio)
-        language = options.language or guess_language(model, cross).language
+        language = options.language or detect_language(model, cross).language
         initial_tokens = model.initial_tokens(language, options.task, options.prompt)
-        n_frames = max(1, min(len(samples) // 320, model.dims.n_audio_ctx))
+        n_frames = max(1, min(len(samples) // FRAME_SAMPLES, model.dims.n_audio_ctx))
         max_tokens = options.sample_len or model.dims.n_text_ctx // 2
         decoded = self._decoder.decode(
             cross,
@@ -94,15 +101,8 @@ class DecodingTask:
             language=language,
             avg_logprob=float(np.mean(decoded.logprobs)) if decoded.logprobs else 0.0,
             no_speech_prob=decoded.no_speech_prob,
-            compression_ratio=compression_ratio(text),
             frames=tuple(frames),
         )
-
-
-def compression_ratio(text: str) -> float:
-    """Length over zlib length; above about 2.4 the text repeats itself (Whisper's measure)."""
-    data = text.encode()
-    return len(data) / len(zlib.compress(data)) if data else 0.0
 
 
 def decode_windows(

@@ -1,7 +1,7 @@
 """Loads OpenBLAS ahead of MLX on Linux, where MLX's own wheel links a slow reference BLAS.
 
-Owns the one decision of which BLAS the process uses. Does not import MLX: it must run first.
-On macOS MLX uses Accelerate and Metal, and nothing is done here.
+Importing it does so, and has to come before the first import of MLX. On macOS MLX uses Accelerate
+and Metal, and nothing is done here.
 """
 
 from __future__ import annotations
@@ -38,3 +38,6 @@ def _already_loaded() -> bool:
             return any("openblas" in line for line in maps)
     except OSError:
         return False
+
+
+preload_openblas()

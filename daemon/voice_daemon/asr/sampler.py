@@ -1,7 +1,7 @@
-"""From hidden states to the next token: the vocabulary projection under Whisper's rules.
+"""Samples the next token from hidden states, under Whisper's suppression rules.
 
-Owns the suppression rules and the choice of how the largest matrix of the model is read. Knows
-nothing of audio or of when decoding stops.
+Owns those rules and the choice of how the largest matrix of the model, the vocabulary
+projection, is read.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Watched = tuple[tuple[int, int], ...]
 """Rows of the hidden states, and a token at each."""
 
 
-class Picked(NamedTuple):
-    """What was chosen, a row each."""
+class Sampled(NamedTuple):
+    """The chosen tokens, one for each row asked for."""
 
     tokens: list[int]
     logprobs: list[float]
@@ -32,9 +32,9 @@ class Picked(NamedTuple):
 class TokenSampler(Protocol):
     """Chooses greedily from hidden states."""
 
-    def pick(
+    def sample(
         self, hidden: mx.array, rows: Sequence[int], *, at_start: bool, watched: Watched = ()
-    ) -> Picked:
+    ) -> Sampled:
         """Choose at some rows of (1, L, C).
 
         `at_start` says that the first of the rows chooses the first token of the text. The
@@ -45,13 +45,13 @@ class TokenSampler(Protocol):
         """(n, C) hidden states -> (n, n_vocab) log-probabilities, before any rule."""
 
 
-def token_picker(model: WhisperModel, *, suppress_blank: bool = True) -> TokenSampler:
-    """The picker that suits the device and the weights."""
+def token_sampler(model: WhisperModel, *, suppress_blank: bool = True) -> TokenSampler:
+    """The sampler that suits the device and the weights."""
     never, at_start = _masks(model, suppress_blank=suppress_blank)
     plain = isinstance(model.decoder.token_embedding, nn.Embedding)
     if plain and model.dtype == mx.float32 and mx.default_device() == mx.Device(mx.cpu):
-        return NumpyPicker(model.decoder.token_embedding.weight, never, at_start)
-    return MlxPicker(model, never, at_start)
+        return NumpySampler(model.decoder.token_embedding.weight, never, at_start)
+    return MlxSampler(model, never, at_start)
 
 
 def _masks(
@@ -69,7 +69,7 @@ def _masks(
     return never, at_start
 
 
-class MlxPicker:
+class MlxSampler:
     """Everything on the device, one synchronisation a call."""
 
     def __init__(
@@ -79,9 +79,9 @@ class MlxPicker:
         self._never = mx.array(never)
         self._at_start = mx.array(at_start)
 
-    def pick(
+    def sample(
         self, hidden: mx.array, rows: Sequence[int], *, at_start: bool, watched: Watched = ()
-    ) -> Picked:
+    ) -> Sampled:
         """See `TokenSampler`."""
         read = [*rows, *(row for row, _ in watched)]
         all_logits = self._decoder.logits(hidden[:, mx.array(read)])
@@ -95,17 +95,17 @@ class MlxPicker:
         logprobs = mx.take_along_axis(all_logits, seen[:, None], axis=-1)[:, 0] - totals
         mx.eval(best, logprobs)
         found: list[float] = np.array(logprobs).tolist()
-        return Picked(
+        return Sampled(
             np.array(best).tolist(), found[: len(rows)], np.exp(found[len(rows) :]).tolist()
         )
 
     def logprobs(self, hidden: mx.array) -> NDArray[np.float32]:
-        """See `TokenPicker`."""
+        """See `TokenSampler`."""
         logits = self._decoder.logits(hidden[None])
         return np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
 
 
-class NumpyPicker:
+class NumpySampler:
     """The projection by numpy's BLAS on a transposed copy of the embedding.
 
     On a CPU a token costs what reading this matrix costs: MLX reads it three times as slowly
@@ -121,24 +121,24 @@ class NumpyPicker:
         self._table = np.ascontiguousarray(np.array(embedding, copy=False).T)
         self.never, self.at_start = never, at_start
 
-    def pick(
+    def sample(
         self, hidden: mx.array, rows: Sequence[int], *, at_start: bool, watched: Watched = ()
-    ) -> Picked:
+    ) -> Sampled:
         """See `TokenSampler`."""
         read = [*rows, *(row for row, _ in watched)]
         logits = self._logits(np.array(hidden[0])[read])
-        picked = Picked([], [], [])
+        sampled = Sampled([], [], [])
         for index, row in enumerate(logits[: len(rows)]):
             mask = self.at_start if at_start and index == 0 else self.never
             best = int((row + mask).argmax())
-            picked.tokens.append(best)
-            picked.logprobs.append(float(row[best]) - _total(row))
+            sampled.tokens.append(best)
+            sampled.logprobs.append(float(row[best]) - _total(row))
         for (_, token), row in zip(watched, logits[len(rows) :], strict=True):
-            picked.watched.append(float(np.exp(row[token] - _total(row))))
-        return picked
+            sampled.watched.append(float(np.exp(row[token] - _total(row))))
+        return sampled
 
     def logprobs(self, hidden: mx.array) -> NDArray[np.float32]:
-        """See `TokenPicker`."""
+        """See `TokenSampler`."""
         logits = self._logits(np.array(hidden, copy=False))
         logits -= logits.max(axis=-1, keepdims=True)
         logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))

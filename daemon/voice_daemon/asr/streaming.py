@@ -1,9 +1,9 @@
 """Streaming recognition of one utterance: audio in, committed words and a draft out.
 
-Owns what is committed, what is draft and what is settled. `text` only grows until the final,
+Owns the committed words, the draft and the finalised ones. `text` only grows until the final,
 which is a free decode of the whole utterance (of the newest window, in long speech: what lies
-before it was settled by a free decode of its own). One thread uses a decoder; the model is
-shared. Knows nothing of microphones, sessions or MQTT.
+before it was finalised by a free decode of its own as the window slid on). One thread uses a
+decoder; the model is shared.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from voice_daemon.asr.alignatt import DraftWord, committable
 from voice_daemon.asr.cooperative import Steps
 from voice_daemon.asr.decoding import GreedyDecoder
+from voice_daemon.asr.features import float_samples
 from voice_daemon.asr.incremental_encoder import SilenceCache, silent_window
 from voice_daemon.asr.load import WhisperModel
 from voice_daemon.asr.types import (
@@ -31,11 +32,11 @@ from voice_daemon.asr.types import (
     tokens_of,
     word_times,
 )
-from voice_daemon.asr.window import Settled, Streamed, Window, WindowDecode, settling
+from voice_daemon.asr.window import FinalisedPrefix, Streamed, Window, WindowDecode, slide_steps
 from voice_daemon.events import SAMPLE_RATE
 
-SETTLING_TURN_S = 0.5
-"""Audio for each turn of settling."""
+SLIDING_TURN_S = 0.5
+"""Seconds of audio for each turn of sliding the window."""
 
 __all__ = ["StreamingConfig", "StreamingDecoder", "StreamingResult", "generate_streaming"]
 
@@ -59,8 +60,8 @@ class StreamingDecoder:
         self._greedy = greedy or GreedyDecoder(model)
         self._window = Window(model, self._config, silence=self._silence, greedy=self._greedy)
         self._window_samples = round(self._config.window_s * SAMPLE_RATE)
-        self._settle_samples = round(self._config.settle_s * SAMPLE_RATE)
-        self._turn_samples = round(SETTLING_TURN_S * SAMPLE_RATE)
+        self._slide_samples = round(self._config.slide_s * SAMPLE_RATE)
+        self._turn_samples = round(SLIDING_TURN_S * SAMPLE_RATE)
         self.reset()
 
     def reset(self, *, spoken_prefix: str = "") -> None:
@@ -72,10 +73,10 @@ class StreamingDecoder:
         prefix = spoken_prefix.strip()
         self._window.reset()
         self._spoken = tuple(self._model.tokenizer.encode(f" {prefix}")) if prefix else ()
-        self._settled: tuple[DraftWord, ...] = ()
+        self._finalised: tuple[DraftWord, ...] = ()
         self._committed: list[DraftWord] = []
         self._n_behind = 0
-        self._settling: Steps[Settled] | None = None
+        self._sliding: Steps[FinalisedPrefix] | None = None
         self._untaken_turns = 0.0
         self._draft: tuple[DraftWord, ...] = ()
         self._newest: WindowDecode | None = None
@@ -97,12 +98,16 @@ class StreamingDecoder:
         """The committed text."""
         return text_of(self._committed)
 
-    def feed(self, samples: NDArray[np.float32] | NDArray[np.int16]) -> None:
-        """Append (n,) samples at 16 kHz: float32 in [-1, 1] or int16; any n."""
-        if samples.dtype == np.int16:
-            samples = samples.astype(np.float32) / 32768.0
-        self._waiting.append(samples.astype(np.float32, copy=False))
-        self._fed_samples += len(samples)
+    def feed(
+        self, samples: NDArray[np.float32] | NDArray[np.int16], *, rate_hz: int = SAMPLE_RATE
+    ) -> None:
+        """Append (n,) samples at 16 kHz: float32 in [-1, 1] or int16; any n.
+
+        Raises `AudioFormatError` for anything else.
+        """
+        audio = float_samples(samples, rate_hz=rate_hz)
+        self._waiting.append(audio)
+        self._fed_samples += len(audio)
 
     def step(self) -> list[StreamingResult]:
         """One step over what was fed: [] until `min_chunk_duration` of new audio is there.
@@ -124,7 +129,7 @@ class StreamingDecoder:
         return results
 
     def snapshot(self) -> StreamingResult:
-        """What the last step left, without computing anything."""
+        """The state after the last step, without computing anything."""
         draft = "".join(word.text for word in self._draft)
         return replace(
             self._result(self._committed),
@@ -141,17 +146,19 @@ class StreamingDecoder:
         while self._waiting:
             self._take_audio()
         if self._window.encode(everything=True) == self._window.first_frame:
-            return replace(self._result(self._settled), is_final=True)
+            return replace(self._result(self._finalised), is_final=True)
         streamed = self._streamed()
-        free = self._window.read(self._spoken, guess=tokens_of(streamed.words), want_no_speech=True)
-        reading = streamed.or_instead(free)
-        words = (*self._settled, *reading.words)
+        free = self._window.decode(
+            self._spoken, draft=tokens_of(streamed.words), want_no_speech=True
+        )
+        verified = streamed.verify(free)
+        words = (*self._finalised, *verified.words)
         return replace(
             self._result(words),
             is_final=True,
             revised=not text_of(words).startswith(self.text),
             completeness=completeness(words),
-            **_trust(reading),
+            **_trust(verified),
         )
 
     def final_reading(self, final: StreamingResult) -> FinalReading | None:
@@ -171,72 +178,74 @@ class StreamingDecoder:
         )
 
     def _take_audio(self) -> None:
-        """Move audio into the window, settling its older part as it fills."""
+        """Move audio into the window, sliding it on as it fills."""
         room = self._window_samples - self._window.n_samples
         if room <= 0:
-            self._settle()
+            self._slide()
             room = self._window_samples - self._window.n_samples
         audio = np.concatenate(self._waiting)
         self._window.feed(audio[:room])
         self._waiting = [audio[room:]] if len(audio) > room else []
-        if self._settling or self._window.n_samples >= self._settle_samples:
+        if self._sliding or self._window.n_samples >= self._slide_samples:
             self._untaken_turns += min(room, len(audio)) / self._turn_samples
-            self._settle(int(self._untaken_turns))
+            self._slide(int(self._untaken_turns))
             self._untaken_turns %= 1
 
     def _advance(self) -> None:
         """Decode on from the committed text, commit what is safe, draft the rest."""
         forced = self._forced()
-        reading = self._window.read(
+        decoded = self._window.decode(
             forced,
-            guess=tokens_of(self._draft),
+            draft=tokens_of(self._draft),
             # Once something is committed, somebody has spoken.
             want_no_speech=not self._committed,
         )
         n_safe = 0
         # Whisper reads "you" in silence; asked whether anybody speaks, it knows better.
-        somebody_speaks = reading.no_speech_prob <= self._config.no_speech_threshold
-        if somebody_speaks and not reading.looped and self._window.language_decided:
+        somebody_speaks = decoded.no_speech_prob <= self._config.no_speech_threshold
+        if somebody_speaks and not decoded.looped and self._window.language_decided:
             n_safe = committable(
-                reading.words,
+                decoded.words,
                 content_frames=self._window.end_frame,
                 last_frame=self._committed[-1].frame if self._committed else 0,
-                ended=reading.ended,
+                ended=decoded.ended,
                 rules=self._rules,
             )
-        self._committed.extend(reading.words[:n_safe])
-        self._draft = reading.words[n_safe:]
-        self._newest = reading
+        self._committed.extend(decoded.words[:n_safe])
+        self._draft = decoded.words[n_safe:]
+        self._newest = decoded
 
-    def _settle(self, n_turns: float = math.inf) -> None:
-        """Take `n_turns` at dropping the older part of the window; all that are left by default."""
-        if self._settling is None:
-            self._settling = settling(
+    def _slide(self, n_turns: float = math.inf) -> None:
+        """Take `n_turns` of sliding the window; all that are left by default."""
+        if self._sliding is None:
+            self._sliding = slide_steps(
                 self._window, self._streamed(), n_layers=self._model.dims.n_audio_layer
             )
         done = 0
         while done < n_turns:
             try:
-                next(self._settling)
+                next(self._sliding)
             except StopIteration as end:
-                self._settling = None
-                self._drop(end.value)
+                self._sliding = None
+                self._move_on(end.value)
                 return
             done += 1
 
-    def _drop(self, settled: Settled) -> None:
-        """Let go of what was settled, and go on in the window behind it."""
-        self._settled += settled.words
-        self._n_behind = sum(word.frame < settled.frame for word in self._committed)
-        self._draft = tuple(word for word in self._draft if word.frame >= settled.frame)
+    def _move_on(self, prefix: FinalisedPrefix) -> None:
+        """Let go of the finalised part, and go on in the window behind it."""
+        self._finalised += prefix.words
+        # What was committed stays in `text`, though the finalised words may say it better.
+        self._n_behind = sum(word.frame < prefix.frame for word in self._committed)
+        self._draft = tuple(word for word in self._draft if word.frame >= prefix.frame)
         self._spoken = ()
-        self._window.move(settled.frame, settled.acoustic)
+        self._window.slide(prefix.frame, prefix.encoder)
 
     def _streamed(self) -> Streamed:
-        """Collect what the window said so far."""
+        """Collect the words that streaming over this window produced so far."""
         return Streamed(self._spoken, tuple(self._committed[self._n_behind :]), self._draft)
 
     def _forced(self) -> tuple[int, ...]:
+        """Text tokens that every step decodes on from: what is committed never changes."""
         return (*self._spoken, *tokens_of(self._committed[self._n_behind :]))
 
     def _result(self, words: Sequence[DraftWord]) -> StreamingResult:
@@ -257,33 +266,45 @@ class StreamingDecoder:
         )
 
 
-def _trust(reading: WindowDecode | None) -> dict[str, Any]:
-    """Give what a reading says about itself, as fields of a result."""
-    if reading is None:
+def _trust(decoded: WindowDecode | None) -> dict[str, Any]:
+    """Fields of a result that say how far to trust it."""
+    if decoded is None:
         return {}
     return {
-        "ended": reading.ended,
-        "confidence": reading.confidence,
-        "no_speech_prob": reading.no_speech_prob,
+        "ended": decoded.ended,
+        "confidence": decoded.confidence,
+        "no_speech_prob": decoded.no_speech_prob,
     }
 
 
 def generate_streaming(
     model: WhisperModel,
-    audio: NDArray[np.float32] | Iterable[NDArray[np.float32]],
+    audio: NDArray[np.float32]
+    | NDArray[np.int16]
+    | Iterable[NDArray[np.float32]]
+    | Iterable[NDArray[np.int16]],
     config: StreamingConfig | None = None,
+    *,
+    rate_hz: int = SAMPLE_RATE,
 ) -> Iterator[StreamingResult]:
-    """Stream a whole (n_samples,) array, or blocks as they come; the last result is final."""
+    """Stream a whole (n_samples,) array, or blocks as they come; the last result is final.
+
+    float32 in [-1, 1] or int16, at 16 kHz; raises `AudioFormatError` for anything else.
+    """
     config = config or StreamingConfig()
+    blocks = audio
+    if not isinstance(audio, Iterable) or isinstance(audio, (np.ndarray, str, bytes)):
+        # Refused before the decoder is made, which takes as long as a step of 30 s.
+        whole = float_samples(cast("NDArray[np.float32]", audio), rate_hz=rate_hz)
+        blocks = _blocks(whole, round(config.min_chunk_duration * SAMPLE_RATE))
     decoder = StreamingDecoder(model, config)
-    size = round(config.min_chunk_duration * SAMPLE_RATE)
-    blocks = _blocks(audio, size) if isinstance(audio, np.ndarray) else audio
     for block in blocks:
-        decoder.feed(block)
+        decoder.feed(block, rate_hz=rate_hz)
         yield from decoder.step()
     yield decoder.finish()
 
 
 def _blocks(audio: NDArray[np.float32], size: int) -> Iterator[NDArray[np.float32]]:
+    """Part (n_samples,) into blocks of `size` samples."""
     for first in range(0, len(audio), size):
         yield audio[first : first + size]

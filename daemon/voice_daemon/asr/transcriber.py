@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from voice_daemon.asr.cooperative import Steps, at_once
+from voice_daemon.asr.cooperative import Steps
 from voice_daemon.asr.load import WhisperModel, free_unused_memory, on_gpu
 from voice_daemon.asr.streaming import StreamingConfig, StreamingDecoder, StreamingResult
 from voice_daemon.asr.tokenizer import WhisperTokenizer
@@ -130,17 +130,12 @@ class WhisperTranscriber:
 
         Raises whatever the model raises: a recogniser that cannot warm up must not be used.
         """
-        at_once(self.warming_up())
-
-    def warming_up(self) -> Steps[None]:
-        """Do as `warm_up` does, in steps."""
+        # Sound, not silence: decoding ends at once where nobody seems to speak.
         tone = np.sin(np.arange(2 * SAMPLE_RATE) * 0.05).astype(np.float32) * 0.1
         self._decoder.reset()
         for first in range(0, len(tone), SAMPLE_RATE // 2):
             self._decoder.feed(tone[first : first + SAMPLE_RATE // 2])
-            yield
             self._decoder.step()
-        yield
         self._decoder.finish()
         self._decoder.reset()
 

@@ -1,4 +1,4 @@
-"""What streaming is configured with and what it returns.
+"""Configuration and results of streaming.
 
 Values only: no model, no audio. Times are seconds from the first sample fed.
 """
@@ -21,10 +21,10 @@ SENTENCE_ENDS = frozenset(".?!。？！")  # noqa: RUF001 - Chinese and Japanese
 
 @dataclass(frozen=True, slots=True)
 class StreamingConfig:
-    """How to stream. Durations are seconds of audio, thresholds encoder frames of 20 ms."""
+    """Settings of streaming: durations in seconds of audio, thresholds in frames of 20 ms."""
 
     frame_threshold: int = 25
-    """Frames between a committed word and the end of the audio, for each bit of doubt about it."""
+    """Frames between a committed word and the end of the audio, for each bit of its surprisal."""
     min_chunk_duration: float = 0.5
     """Audio between two steps."""
     emit_partial: bool = True
@@ -44,16 +44,16 @@ class StreamingConfig:
     """Silence encoded behind the audio at every step."""
     final_padding_s: float = 2.0
     """The same for the final."""
-    settle_s: float = 14.0
-    """Audio from which on the older part is settled, a little in every step, and dropped."""
+    slide_s: float = 14.0
+    """Audio from which on the window slides: its older part is finalised, a little a step."""
     window_s: float = 26.0
-    """Longest audio that is held: settling is done by then, whatever it costs."""
+    """Longest audio that is held: the window has slid on by then, whatever it costs."""
     rules: CommitRules = field(default_factory=CommitRules)
 
 
 @dataclass(frozen=True, slots=True)
 class StreamingResult:
-    """What is known after a step, or the final."""
+    """The text after a step, or the final."""
 
     text: str
     """Committed so far, without a leading space; append-only until the final replaces it."""

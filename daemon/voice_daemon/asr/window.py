@@ -1,8 +1,7 @@
-"""The audio that is being recognised, and decoding over it.
+"""The newest audio of one utterance, decoding over it, and sliding it along long speech.
 
-Owns one utterance's acoustic context, its language and the place of its window in the
-utterance: all frames that leave here count from the utterance's first sample, also after the
-window was trimmed. Knows nothing of what is committed.
+Owns the utterance's encoding, its language and the place of its window in the utterance: all
+frames that leave here count from the utterance's first sample, also after the window slid on.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from voice_daemon.asr.alignatt import DraftWord, attended_frames, cut_point, leaves_out
 from voice_daemon.asr.cooperative import Steps, at_once, grouped
-from voice_daemon.asr.decoding import Decoded, GreedyDecoder, guess_language
+from voice_daemon.asr.decoding import Decoded, GreedyDecoder, detect_language
 from voice_daemon.asr.incremental_encoder import FRAMES_PER_SECOND, IncrementalEncoder, SilenceCache
 from voice_daemon.asr.load import WhisperModel
 from voice_daemon.asr.model import CrossKeys
@@ -34,7 +33,7 @@ SURE = 0.8
 
 @dataclass(frozen=True, slots=True)
 class WindowDecode:
-    """One decode of the window."""
+    """Result of decoding the window once."""
 
     words: tuple[DraftWord, ...]
     """The words after the forced ones."""
@@ -46,11 +45,11 @@ class WindowDecode:
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
-    """What is asked of an encoded window."""
+class _Request:
+    """Parameters of one decode of an encoded window."""
 
     forced: tuple[int, ...]
-    guess: tuple[int, ...]
+    draft: tuple[int, ...]
     want_no_speech: bool
 
 
@@ -68,7 +67,7 @@ class Window:
         self._model = model
         self._config = config
         self._greedy = greedy
-        self._acoustic = IncrementalEncoder(
+        self._encoder = IncrementalEncoder(
             model,
             silence,
             refresh_frames=round(config.refresh_s * FRAMES_PER_SECOND),
@@ -78,7 +77,7 @@ class Window:
 
     def reset(self) -> None:
         """Forget the utterance."""
-        self._acoustic.reset()
+        self._encoder.reset()
         self._prompt = self._config.prompt
         self._detected = ""
         self._silent_frames = 0
@@ -90,16 +89,16 @@ class Window:
     @property
     def n_samples(self) -> int:
         """Samples in the window."""
-        return self._acoustic.n_samples
+        return self._encoder.n_samples
 
     @property
     def cross(self) -> CrossKeys:
         """The encoded audio, as the decoder attends to it."""
-        return self._acoustic.cross
+        return self._encoder.cross
 
     @property
     def language(self) -> str:
-        """The configured language, or what was detected so far; "" before."""
+        """The configured language, else the one detected so far; "" before."""
         return self._fixed_language or self._detected
 
     @property
@@ -122,91 +121,91 @@ class Window:
 
     def feed(self, samples: NDArray[np.float32]) -> None:
         """Append (n,) float32 samples in [-1, 1]."""
-        self._acoustic.feed(samples)
+        self._encoder.feed(samples)
 
     def encode(self, *, everything: bool = False) -> int:
         """Encode what is new, or all of it for a final; returns `end_frame`."""
         padding = self._final_padding_frames if everything else None
         undecided = not self.language_decided or not self.language
-        n_frames = self._acoustic.encode(everything=everything, padding_frames=padding)
+        n_frames = self._encoder.encode(everything=everything, padding_frames=padding)
         self.end_frame = self.first_frame + n_frames
         if undecided and n_frames:
-            self._guess_language()
+            self._detect_language()
         return self.end_frame
 
-    def read(
+    def decode(
         self,
         forced: Sequence[int] = (),
         *,
-        guess: Sequence[int] = (),
+        draft: Sequence[int] = (),
         want_no_speech: bool = False,
     ) -> WindowDecode:
         """Decode greedily after the `forced` text tokens.
 
-        `guess` only saves time. A prompt is left out where it does harm: for the rest of the
+        `draft` only saves time. A prompt is left out where it does harm: for the rest of the
         utterance once it has bred a loop, and where nobody seems to speak, which is where its
         own words come back as text.
         """
         return at_once(
-            self.reading(self._acoustic, forced, guess=guess, want_no_speech=want_no_speech)
+            self.decode_steps(self._encoder, forced, draft=draft, want_no_speech=want_no_speech)
         )
 
-    def reading(
+    def decode_steps(
         self,
-        acoustic: IncrementalEncoder,
+        encoder: IncrementalEncoder,
         forced: Sequence[int] = (),
         *,
-        guess: Sequence[int] = (),
+        draft: Sequence[int] = (),
         want_no_speech: bool = True,
     ) -> Steps[WindowDecode]:
-        """Do as `read` does, in a step for each call of the decoder, over any encoding."""
-        question = _Question(tuple(forced), tuple(guess), want_no_speech=want_no_speech)
+        """`decode` over any encoding, a step for each call of the decoder."""
+        request = _Request(tuple(forced), tuple(draft), want_no_speech=want_no_speech)
         if self._prompt:
-            reading = yield from self._answer(acoustic, question, self._prompt)
-            if reading.looped:
+            prompted = yield from self._decode_after(self._prompt, encoder, request)
+            if prompted.looped:
                 self._prompt = ""
-            elif reading.no_speech_prob <= NO_SPEECH:
-                return reading
-        return (yield from self._answer(acoustic, question, ""))
+            elif prompted.no_speech_prob <= NO_SPEECH:
+                return prompted
+        return (yield from self._decode_after("", encoder, request))
 
-    def encoding_anew(self) -> Steps[IncrementalEncoder]:
-        """Encode all audio so far as for a final, in a step for each layer.
+    def encode_anew_steps(self) -> Steps[IncrementalEncoder]:
+        """Encode all audio so far as for a final, a step for each layer.
 
-        Meanwhile the window may be fed, encoded and read as ever.
+        Meanwhile the window may be fed, encoded and decoded as ever.
         """
-        acoustic = self._acoustic.behind(0)
-        yield from acoustic.encoding(everything=True, padding_frames=self._final_padding_frames)
-        return acoustic
+        encoder = self._encoder.behind(0)
+        yield from encoder.encode_steps(everything=True, padding_frames=self._final_padding_frames)
+        return encoder
 
-    def moving(self, frame: int) -> Steps[IncrementalEncoder]:
-        """Encode the audio from `frame` on at its new place, in such steps too: see `move`."""
-        acoustic = self._acoustic.behind(frame - self.first_frame)
-        yield from acoustic.encoding()
-        return acoustic
+    def encode_from_steps(self, frame: int) -> Steps[IncrementalEncoder]:
+        """Encode the audio from `frame` on at its new place, a step for each layer: see `slide`."""
+        encoder = self._encoder.behind(frame - self.first_frame)
+        yield from encoder.encode_steps()
+        return encoder
 
-    def move(self, frame: int, acoustic: IncrementalEncoder) -> None:
-        """Forget the audio before `frame`, where `acoustic`, which `moving` made, begins."""
-        self._acoustic = acoustic
+    def slide(self, frame: int, encoder: IncrementalEncoder) -> None:
+        """Forget the audio before `frame`, where `encoder` begins: `encode_from_steps` made it."""
+        self._encoder = encoder
         self.first_frame = frame
-        acoustic.drop_older()
+        encoder.drop_older()
 
-    def _answer(
-        self, acoustic: IncrementalEncoder, question: _Question, prompt: str
+    def _decode_after(
+        self, prompt: str, encoder: IncrementalEncoder, request: _Request
     ) -> Steps[WindowDecode]:
-        forced = question.forced
-        n_frames = max(1, acoustic.n_frames)
-        first_frame = self.first_frame
+        forced = request.forced
+        n_frames = max(1, encoder.n_frames)
+        first_frame = self.first_frame  # the window may slide on between two steps
         initial_tokens = self._model.initial_tokens(self.language, self._config.task, prompt)
         room = self._model.dims.n_text_ctx - len(initial_tokens) - len(forced) - 1
         by_rate = 8 + TOKENS_PER_SECOND * n_frames // FRAMES_PER_SECOND - len(forced)
-        decoded = yield from self._greedy.decoding(
-            acoustic.cross,
+        decoded = yield from self._greedy.decode_steps(
+            encoder.cross,
             initial_tokens,
             forced,
-            guess=question.guess,
+            draft=request.draft,
             max_tokens=max(1, min(room, by_rate)),
             n_frames=n_frames,
-            want_no_speech=question.want_no_speech,
+            want_no_speech=request.want_no_speech,
         )
         return WindowDecode(
             words=self._words(decoded, n_frames, first_frame=first_frame, n_forced=len(forced)),
@@ -216,10 +215,10 @@ class Window:
             no_speech_prob=decoded.no_speech_prob,
         )
 
-    def _guess_language(self) -> None:
-        guess = guess_language(self._model, self._acoustic.cross)
-        self._detected = guess.language
-        if guess.no_speech_prob > NO_SPEECH and guess.probability < SURE:
+    def _detect_language(self) -> None:
+        detected = detect_language(self._model, self._encoder.cross)
+        self._detected = detected.language
+        if detected.no_speech_prob > NO_SPEECH and detected.probability < SURE:
             self._silent_frames = self.end_frame
 
     def _words(
@@ -230,6 +229,7 @@ class Window:
             frames = attended_frames(decoded.scores, smoothing=self._config.smoothing)[n_forced:]
             frames += first_frame
         else:
+            # Without alignment heads nothing is known to be safe: all lies at the audio's end.
             frames = np.full(len(decoded.tokens), first_frame + n_frames)
         words: list[DraftWord] = []
         at = 0
@@ -257,19 +257,20 @@ CALLS_A_TURN = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """A part that is done with, and what goes on."""
+class FinalisedPrefix:
+    """The older part of a window, finalised, and the encoding of the rest."""
 
     words: tuple[DraftWord, ...]
+    """Words of the part, which are final."""
     frame: int
-    """Where the new window begins."""
-    acoustic: IncrementalEncoder
+    """The frame of the utterance that the new window begins with."""
+    encoder: IncrementalEncoder
     """The new window's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """What a window said while it was spoken."""
+    """Words that streaming over a window produced while it was spoken."""
 
     spoken: tuple[int, ...]
     """Tokens of a phrase that the audio begins with and that is no part of the text."""
@@ -278,28 +279,28 @@ class Streamed:
 
     @property
     def words(self) -> tuple[DraftWord, ...]:
-        """All of them."""
+        """Committed and draft words."""
         return (*self.committed, *self.draft)
 
-    def or_instead(self, reading: WindowDecode) -> WindowDecode:
-        """Take a free reading, unless it loops or jumps over a sentence that was streamed."""
-        if self.committed and (reading.looped or leaves_out(reading.words, self.words)):
-            return replace(reading, words=self.words)
-        return reading
+    def verify(self, free: WindowDecode) -> WindowDecode:
+        """Take a free decode, unless it loops or skips a sentence that was streamed."""
+        if self.committed and (free.looped or leaves_out(free.words, self.words)):
+            return replace(free, words=self.words)
+        return free
 
 
-def settling(window: Window, streamed: Streamed, *, n_layers: int) -> Steps[Settled]:
-    """Settle the older part of `window`, which goes on meanwhile; a step is a turn's work."""
+def slide_steps(window: Window, streamed: Streamed, *, n_layers: int) -> Steps[FinalisedPrefix]:
+    """Finalise the older part of `window`, which goes on meanwhile; a step is a turn's work."""
     layers_a_turn = -(-n_layers // ENCODING_TURNS)
     first_frame = window.first_frame
-    anew = yield from grouped(window.encoding_anew(), layers_a_turn)
+    anew = yield from grouped(window.encode_anew_steps(), layers_a_turn)
     end_frame = first_frame + anew.n_frames
     yield
-    reading = yield from grouped(
-        window.reading(anew, streamed.spoken, guess=tokens_of(streamed.words)), CALLS_A_TURN
+    free = yield from grouped(
+        window.decode_steps(anew, streamed.spoken, draft=tokens_of(streamed.words)), CALLS_A_TURN
     )
-    words = streamed.or_instead(reading).words
+    words = streamed.verify(free).words
     n_words, frame = cut_point(words, first_frame=first_frame, end_frame=end_frame)
     yield
-    acoustic = yield from grouped(window.moving(frame), layers_a_turn)
-    return Settled(words[:n_words], frame, acoustic)
+    encoder = yield from grouped(window.encode_from_steps(frame), layers_a_turn)
+    return FinalisedPrefix(words[:n_words], frame, encoder)

@@ -1,16 +1,30 @@
-"""Audio capture: the interface that a microphone and a file have in common.
+"""Audio inputs: what a microphone and a file have in common, and the live microphone by name.
 
-Declarations only, so that an importer of one part does not load the others.
+Whoever needs one part of the package does not load the others: `MicrophoneCapture` is imported
+when it is first asked for.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
 
 from voice_daemon.events import AudioBlock
 
+if TYPE_CHECKING:  # numpy, soxr and PortAudio's bindings come with it
+    from voice_daemon.audio.microphone import MicrophoneCapture
+
+__all__ = ["BLOCK_SAMPLES", "AudioSource", "MicrophoneCapture", "SampleClock"]
+
 BLOCK_SAMPLES = 320
 """Samples in a block where a source may choose: 20 ms."""
+
+
+def __getattr__(name: str) -> object:
+    """Import the microphone's module when the class is first named (PEP 562)."""
+    if name == "MicrophoneCapture":
+        return import_module("voice_daemon.audio.microphone").MicrophoneCapture
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class SampleClock(Protocol):

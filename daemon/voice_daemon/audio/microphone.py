@@ -105,10 +105,15 @@ class _Opened:
 
 
 class MicrophoneCapture:
-    """An audio input as an `AudioSource`. `driver`: tests bring their own."""
+    """An audio input as an `AudioSource`: by default the system's own, with the default settings.
 
-    def __init__(self, settings: AudioSettings, *, driver: AudioDriver | None = None) -> None:
-        self._settings = settings
+    `driver`: tests bring their own.
+    """
+
+    def __init__(
+        self, settings: AudioSettings | None = None, *, driver: AudioDriver | None = None
+    ) -> None:
+        self._settings = settings or AudioSettings()
         self._driver = driver or process_driver()
         self._opened: _Opened | None = None
         self._callbacks = CallbackQueue(1)

@@ -11,6 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from voice_daemon._lib.terminal import print_error
+from voice_daemon.asr.benchmark import measure
+from voice_daemon.assets import DEMO_CLIP
+from voice_daemon.audio.file import load_audio
+from voice_daemon.audio.resample import to_int16
 from voice_daemon.cli.context import Context
 from voice_daemon.errors import EXIT_FAILED, EXIT_OK, ModelError
 from voice_daemon.models import (
@@ -25,7 +29,6 @@ from voice_daemon.models import (
 from voice_daemon.models.benchmark import (
     Measurement,
     machine_memory_mb,
-    measure,
     read_measurements,
     recommended,
     remember,
@@ -64,7 +67,8 @@ def _measure_folder(context: Context, folder: Path) -> Measurement:
     # The configured language may not be one of this model's; a clip in English is heard.
     settings = context.settings().asr.model_copy(update={"language": "en", "task": "transcribe"})
     config = streaming_config(settings)
-    result = measure(folder, config, dtype=settings.dtype, step_s=settings.step_s)
+    clip = to_int16(load_audio(DEMO_CLIP))
+    result = measure(folder, config, clip, dtype=settings.dtype, step_s=settings.step_s)
     try:
         remember(context.paths().state_dir, folder, result)
     except OSError as error:

@@ -1,28 +1,18 @@
-"""What models were measured to cost on this machine, and which one suits its memory.
+"""Figures of what models cost on this machine, and the model that suits its memory.
 
-One small JSON file in the state folder. Measuring itself needs the recogniser, and is done
-elsewhere.
+One small JSON file in the state folder. `asr.benchmark` measures.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from voice_daemon.asr import WhisperTranscriber
-from voice_daemon.asr.load import free_unused_memory, load_model, take_peak_memory_bytes
-from voice_daemon.asr.streaming import StreamingConfig
-from voice_daemon.assets import DEMO_CLIP
-from voice_daemon.audio.file import load_audio
-from voice_daemon.audio.resample import to_int16
-from voice_daemon.events import SAMPLE_RATE
 from voice_daemon.models.catalogue import CATALOGUE, CatalogueEntry
-from voice_daemon.models.store import size_of
 
 FILE: Final = "measured.json"
 SCHEMA: Final = 1
@@ -101,33 +91,3 @@ def recommended(
     roomy = [entry for entry in fitting if entry.approx_mb <= allowed_mb]
     chosen = roomy[-1:] or fitting[:1]
     return chosen[0] if chosen else None
-
-
-ROUNDS: Final = 3
-
-
-def measure(folder: Path, config: StreamingConfig, *, dtype: str, step_s: float) -> Measurement:
-    """Load the model in `folder`, warm it and stream the clip; raises `ModelError`."""
-    free_unused_memory()
-    take_peak_memory_bytes()
-    begun_s = time.perf_counter()
-    transcriber = WhisperTranscriber(load_model(folder, dtype), config)
-    transcriber.warm_up()
-    load_s = time.perf_counter() - begun_s
-    clip = to_int16(load_audio(DEMO_CLIP))
-    step = round(step_s * SAMPLE_RATE)
-    best_s = float("inf")
-    for _ in range(ROUNDS):
-        begun_s = time.perf_counter()
-        transcriber.start(wake_phrase=None)
-        for first in range(0, len(clip), step):
-            transcriber.feed(clip[first : first + step])
-            transcriber.step()
-        transcriber.finish()
-        best_s = min(best_s, time.perf_counter() - begun_s)
-    return Measurement(
-        rtf=round(best_s / (len(clip) / SAMPLE_RATE), 4),
-        load_s=round(load_s, 2),
-        memory_mb=round(take_peak_memory_bytes() / 1e6, 1),
-        size_bytes=size_of(folder) if folder.is_dir() else folder.stat().st_size,
-    )

@@ -16,7 +16,6 @@ from typing import Final
 import structlog
 
 from voice_daemon.asr import DecodingOptions, StreamingConfig, StreamingDecoder, WhisperTranscriber
-from voice_daemon.asr.incremental_encoder import silent_window
 from voice_daemon.asr.load import load_model
 from voice_daemon.asr.self_test import SelfTest, self_test
 from voice_daemon.assets import DEMO_CLIP
@@ -220,7 +219,7 @@ def load_transcriber(
     loaded_s = time.monotonic()
     begin(StartStep.WARM_UP)
     config = streaming_config(settings)
-    decoder = StreamingDecoder(model, config, silence=silent_window(model))
+    decoder = StreamingDecoder(model, config)
     corrector = Corrector(model, logprobs=decoder.logprobs)
     transcriber = WhisperTranscriber(model, config, decoder=decoder, corrector=corrector)
     clip = to_int16(load_audio(DEMO_CLIP))

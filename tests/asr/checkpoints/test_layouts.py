@@ -43,7 +43,6 @@ def test_bundled_model_is_whole() -> None:
     assert {array.dtype for array in data.arrays.values()} == {mx.float16}
     assert data.alignment_heads == TINY_EN_HEADS
     assert data.alignment_heads_from == "model"
-    assert data.begin_suppress_tokens == (220, 50_256)
     assert data.quantization is None
 
 

@@ -98,7 +98,6 @@ def read_ctranslate2(path: Path, settings: dict[str, object]) -> RawCheckpoint:
         settings={
             "alignment_heads": settings.get("alignment_heads"),
             "suppress_tokens": settings.get("suppress_ids"),
-            "begin_suppress_tokens": settings.get("suppress_ids_begin"),
         },
     )
 

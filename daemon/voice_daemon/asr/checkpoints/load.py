@@ -19,14 +19,13 @@ from voice_daemon.asr.checkpoints.validate import (
     HeadsFrom,
     ModelDimensions,
     RawCheckpoint,
+    check_arrays,
     check_dimensions,
-    checking_arrays,
 )
 from voice_daemon.asr.checkpoints.vocabulary import read_vocabulary
-from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.errors import ModelError
 
-__all__ = ["CheckpointData", "ModelDimensions", "load_weights", "loading_weights"]
+__all__ = ["CheckpointData", "ModelDimensions", "load_weights"]
 
 
 def load_weights(path: Path) -> CheckpointData:
@@ -35,11 +34,6 @@ def load_weights(path: Path) -> CheckpointData:
     Raises ModelError when there is no model, when its layout is not supported, and when a
     tensor is missing, misshapen or not finite.
     """
-    return at_once(loading_weights(path))
-
-
-def loading_weights(path: Path) -> Steps[CheckpointData]:
-    """Do as `load_weights` does, in steps."""
     try:
         raw = _read(path)
     except OSError as error:
@@ -49,7 +43,7 @@ def loading_weights(path: Path) -> Steps[CheckpointData]:
             remedy="check its permissions, or fetch the model again",
         ) from error
     check_dimensions(raw.dims, raw.source)
-    arrays = yield from checking_arrays(raw)
+    arrays = check_arrays(raw)
     heads, heads_from = _alignment_heads(raw)
     return CheckpointData(
         layout=raw.layout,
@@ -60,7 +54,6 @@ def loading_weights(path: Path) -> Steps[CheckpointData]:
         alignment_heads=heads,
         alignment_heads_from=heads_from,
         suppress_tokens=_token_list(raw, "suppress_tokens"),
-        begin_suppress_tokens=_token_list(raw, "begin_suppress_tokens"),
         quantization=raw.quantization,
     )
 

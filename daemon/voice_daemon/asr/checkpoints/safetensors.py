@@ -260,7 +260,7 @@ def _settings(folder: Path, config: Mapping[str, Any], arrays: Arrays) -> dict[s
     """
     path = folder / "generation_config.json"
     generation = read_json_object(path) if path.is_file() else {}
-    keys = ("alignment_heads", "suppress_tokens", "begin_suppress_tokens")
+    keys = ("alignment_heads", "suppress_tokens")
     settings: dict[str, object] = {key: generation.get(key, config.get(key)) for key in keys}
     stored = arrays.get("alignment_heads")
     if settings["alignment_heads"] is None and stored is not None and stored.size:

@@ -6,7 +6,7 @@ Owns the checks that every loaded checkpoint passes. Knows no file format: `layo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final, Literal
@@ -15,7 +15,6 @@ import mlx.core as mx
 import numpy as np
 
 from voice_daemon.asr.checkpoints.vocabulary import Vocabulary
-from voice_daemon.asr.cooperative import Steps
 from voice_daemon.errors import ModelError
 
 Layout = Literal["mlx", "transformers", "ctranslate2", "ggml"]
@@ -23,8 +22,6 @@ HeadsFrom = Literal["model", "published", "guess"]
 Arrays = dict[str, mx.array]
 
 _LIMITS = {"n_mels": 256, "n_vocab": 60_000, "n_audio_ctx": 1500, "n_text_ctx": 4096}
-STEP_BYTES: Final = 64_000_000
-"""Of tensors that are checked or converted in one step: some 50 ms of work."""
 _STATE_LIMIT = 4096
 _COUNT_LIMIT = 64  # heads or layers
 
@@ -76,8 +73,6 @@ class CheckpointData:
     """Where they come from; "guess" is all heads of the upper layers."""
     suppress_tokens: tuple[int, ...] | None = None
     """Tokens never to sample; None where the model says nothing."""
-    begin_suppress_tokens: tuple[int, ...] | None = None
-    """Tokens not to sample first; None where the model says nothing."""
     quantization: Mapping[str, int] | None = None
     """`group_size` and `bits` of MLX's affine quantisation."""
 
@@ -163,7 +158,7 @@ def _attention(name: str, n_state: int) -> dict[str, tuple[int, ...]]:
     return shapes | _norm(f"{name}_ln", n_state)
 
 
-def checking_arrays(raw: RawCheckpoint) -> Steps[Arrays]:
+def check_arrays(raw: RawCheckpoint) -> Arrays:
     """Return the tensors of a complete checkpoint; ModelError names the first that is at fault.
 
     Missing, misshapen and non-finite tensors are faults, and so are encoder or decoder tensors
@@ -176,23 +171,8 @@ def checking_arrays(raw: RawCheckpoint) -> Steps[Arrays]:
     for name in raw.arrays:
         if name not in checked and name.startswith(("encoder.", "decoder.")):
             raise _bad_tensor(raw, name, "is not part of a model of the configured size")
-    for names in batched_by_size(checked):
-        yield
-        _check_finite(raw, {name: checked[name] for name in names})
+    _check_finite(raw, checked)
     return checked
-
-
-def batched_by_size(arrays: Mapping[str, mx.array]) -> Iterator[list[str]]:
-    """Part tensors into steps of about the same work, by name."""
-    names: list[str] = []
-    n_bytes = 0
-    for name, array in arrays.items():
-        names.append(name)
-        n_bytes += array.nbytes
-        if n_bytes >= STEP_BYTES:
-            yield names
-            names, n_bytes = [], 0
-    yield names
 
 
 def _take(raw: RawCheckpoint, name: str, shape: tuple[int, ...]) -> Arrays:
