@@ -30,7 +30,7 @@ def test_the_variable_for_the_password_is_no_setting_and_needs_a_user(file: Path
     file.write_text("")
     (line,) = problems_of(file, environ)
     assert line == (
-        f"environment: {PASSWORD_VARIABLE} = ***: there is no username to the password; "
+        f"environment: {PASSWORD_VARIABLE} = ***: a password is set without a username; "
         "set [mqtt] username too, or unset it"
     )
 
@@ -111,7 +111,7 @@ def test_a_file_that_this_user_may_not_read_is_told(file: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        (("password_file",), "there is no username to the password"),
+        (("password_file",), "a password is set without a username"),
         (("tls", "key_file"), "there is no certificate to the key"),
         (("ca_file",), "has no effect while tls is false"),
         (("cert_file",), "has no effect while tls is false"),

@@ -11,8 +11,9 @@ from rigs.brokers import DEADLINE_S, eventually
 from support.apps import EndlessRoom, Running, command, make_app
 from support.manual_clock import ManualClock
 from support.transcripts import final_of
+from voice_daemon._lib.terminal import Painter
 from voice_daemon.app import Input
-from voice_daemon.cli.status_view import METER_CELLS, Painter, change_text, moment_lines
+from voice_daemon.cli.status_view import METER_CELLS, change_text, moment_lines
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import ControlError
 from voice_daemon.events import SessionStarted, TranscriptPartial

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_daemon.cli.status_view import duration_text, render
+from voice_daemon._lib.terminal import duration_text
+from voice_daemon.cli.status_view import render
 from voice_daemon.errors import ControlError, Problem
 from voice_daemon.runtime.status import (
     AsrStatus,

@@ -1,4 +1,4 @@
-"""Who else could change a file, or put another in its place.
+"""Files: replaced as a whole, read within bounds, and who else could change them.
 
 A file is as trustworthy as the people who may write it and the folders on its way. Reads owners
 and modes, and changes nothing; whether to refuse or to warn is its callers' decision.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -88,19 +90,45 @@ MAX_BYTES: Final = 64 * 2**20
 """The largest tokenizer.json has 4 MB."""
 
 
-def read_small(path: Path) -> bytes:
+def read_bounded(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """Read a file whole; ValueError for one that is too long to be what it should."""
     with path.open("rb") as file:
         # A read claims as much memory as it asks for, whatever there is.
-        content = file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"it is longer than {MAX_BYTES >> 20} MiB")
+        content = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f"it is longer than {max_bytes >> 20} MiB")
     return content
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - callers check what they take from it
     """Read a JSON document; ValueError for what is none."""
     try:
-        return json.loads(read_small(path).decode("utf-8"))
+        return json.loads(read_bounded(path).decode("utf-8"))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file, so that whoever reads it finds the old one or the new one, and 0600."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600 from birth
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+        _sync_folder(path.parent)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write the folder's entries: until then a power cut may bring the old file back."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # some file systems cannot
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,17 +1,69 @@
-"""Words on a terminal: how an error is shown."""
+"""Text on a terminal: colour, errors, durations and times, and characters that it cannot take."""
 
 from __future__ import annotations
 
-from typing import TextIO
+import io
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, TextIO
 
 from voice_daemon.errors import VoiceDaemonError
 
+# What stands in an ANSI escape sequence.
+BOLD: Final = "1"
+DIM: Final = "2"
+RED: Final = "31"
+GREEN: Final = "32"
+YELLOW: Final = "33"
+
+
+@dataclass(frozen=True, slots=True)
+class Painter:
+    """Wraps text in ANSI colour, or leaves it as it is."""
+
+    colour: bool
+
+    def __call__(self, text: str, code: str) -> str:
+        """Colour text; `code` is what stands in the escape sequence."""
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
+
+
+def printable(text: str) -> str:
+    """Escape what could steer the reader's terminal: others choose some of what is shown."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def replace_unencodable(stream: TextIO) -> None:
+    """Have a stream write `?` for what its encoding lacks (LC_ALL=C), instead of raising."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
+
+
+def is_unicode(stream: TextIO) -> bool:
+    """True where every character can be written."""
+    return (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")
+
 
 def print_error(error: VoiceDaemonError, err: TextIO) -> None:
-    """Tell a person of an error: `daemonctl: what`, then `  -> remedy`.
+    """Print an error for a person: `daemonctl: what`, then `  -> remedy`.
 
     The message of a wrong configuration has a line for each mistake.
     """
-    err.writelines(f"daemonctl: {line}\n" for line in error.message.splitlines())
+    err.writelines(f"daemonctl: {printable(line)}\n" for line in error.message.splitlines())
     if error.remedy:
-        err.write(f"  -> {error.remedy}\n")
+        err.write(f"  -> {printable(error.remedy)}\n")
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as the two largest of days, hours, minutes and seconds: `1d 2h`, `4m 9s`."""
+    minutes, whole_seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = ((days, "d"), (hours, "h"), (minutes, "m"), (whole_seconds, "s"))
+    first = next((at for at, (value, _) in enumerate(units) if value), len(units) - 1)
+    return " ".join(f"{value}{unit}" for value, unit in units[first : first + 2])
+
+
+def rfc3339(at: datetime, timespec: str = "seconds") -> str:
+    """A time in UTC as RFC 3339 with a Z: `2026-03-01T12:00:00Z`."""
+    return at.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")

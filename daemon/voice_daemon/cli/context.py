@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from voice_daemon._lib.terminal import is_unicode
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -64,6 +66,6 @@ class Context:
 
     def print_json(self, document: Mapping[str, object]) -> None:
         """Print one JSON document on one line, with its schema version first."""
-        line = json.dumps({"schema": SCHEMA, **document}, ensure_ascii=False)
+        line = json.dumps({"schema": SCHEMA, **document}, ensure_ascii=not is_unicode(self.out))
         self.out.write(line + "\n")
         self.out.flush()

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from voice_daemon import __version__
+from voice_daemon._lib.terminal import printable, rfc3339
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.service import crash_files, installation_of, machine_here
 from voice_daemon.control.client import ControlClient
@@ -30,7 +31,6 @@ from voice_daemon.errors import (
 from voice_daemon.launchd import Machine
 from voice_daemon.launchd.launchctl import NoSessionError
 from voice_daemon.logs.crashes import CrashKind, read_crashes
-from voice_daemon.logs.format import printable
 from voice_daemon.logs.reader import tail
 from voice_daemon.logs.records import read_record
 from voice_daemon.runtime.status import Status
@@ -388,7 +388,7 @@ def _last_crash(context: Context) -> LastError | None:
         return None
     written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     remedy = crashes[-1].remedy or "`daemonctl logs` shows it in full; please report it"
-    return LastError(_rfc3339(written), crashes[-1].summary, remedy)
+    return LastError(rfc3339(written), crashes[-1].summary, remedy)
 
 
 def _last_fault(context: Context) -> LastError | None:
@@ -399,8 +399,4 @@ def _last_fault(context: Context) -> LastError | None:
     fields = faults[-1].fields
     message = fields.get("problem") or fields.get("message") or faults[-1].event
     remedy = fields.get("remedy") or "`daemonctl logs` shows what was before it"
-    return LastError(_rfc3339(faults[-1].at), str(message), str(remedy))
-
-
-def _rfc3339(at: datetime) -> str:
-    return at.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return LastError(rfc3339(faults[-1].at), str(message), str(remedy))

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+from voice_daemon._lib.terminal import Painter, printable, rfc3339
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.diagnosis import Condition, Diagnosis, look
 from voice_daemon.cli.service import config_file
-from voice_daemon.cli.status_view import Painter
 from voice_daemon.config import Settings
 from voice_daemon.doctor import audio as hearing
 from voice_daemon.doctor import system as surroundings
@@ -60,8 +60,8 @@ def run(
 def _print(finding: Finding, context: Context) -> None:
     paint = Painter(colour=context.wants_colour)
     verdict = paint(finding.verdict.value.ljust(4), _COLOURS[finding.verdict.value])
-    first, *more = finding.message.splitlines()
-    remedy = [f"-> {finding.remedy}"] if finding.remedy else []
+    first, *more = map(printable, finding.message.splitlines())
+    remedy = [f"-> {printable(finding.remedy)}"] if finding.remedy else []
     context.out.write(f"{verdict}  {finding.check:{_NAME_WIDTH}}{first}\n")
     context.out.writelines(f"      {'':{_NAME_WIDTH}}{line}\n" for line in (*more, *remedy))
     context.out.flush()
@@ -142,5 +142,5 @@ def _born_at(context: Context) -> str | None:
     for line in reversed(tail(context.paths().log_file)):
         record = read_record(line) if _BORN in line else None
         if record is not None and record.event == _BORN and record.at is not None:
-            return record.at.isoformat(timespec="seconds").replace("+00:00", "Z")
+            return rfc3339(record.at)
     return None

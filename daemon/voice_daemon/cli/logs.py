@@ -15,18 +15,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from voice_daemon._lib.terminal import BOLD, RED, Painter, printable
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.parser import DEFAULT_LOG_LINES
 from voice_daemon.cli.service import crash_files
 from voice_daemon.errors import EXIT_OK, UsageError
 from voice_daemon.logs.crashes import Crash, entries_of, read_crashes
-from voice_daemon.logs.format import SessionTimeline, printable, record_lines
+from voice_daemon.logs.format import SessionTimeline, record_lines
 from voice_daemon.logs.reader import LogFiles
 from voice_daemon.logs.records import LogFilter, Record, find_session, read_record
 
 CRASHES_SHOWN: Final = 5
 FOLLOW_INTERVAL_S: Final = 0.25
-_BOLD, _RED, _DIM = "1", "31", "2"
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
 def _refuse_odd_numbers(args: argparse.Namespace) -> None:
     if args.lines is not None and args.lines < 0:
         raise UsageError(
-            "usage.arguments", f"--lines {args.lines} is less than none", remedy="give 0 or more"
+            "usage.arguments", "--lines must be 0 or more", remedy="leave it out for the newest 200"
         )
 
 
@@ -124,7 +124,7 @@ class _Printer:
 
     def paint(self, text: str, code: str) -> str:
         """Colour text on a terminal."""
-        return f"\x1b[{code}m{text}\x1b[0m" if self.context.wants_colour else text
+        return Painter(colour=self.context.wants_colour)(text, code)
 
     def print(self, lines: Iterable[str]) -> None:
         """Write lines now."""
@@ -144,7 +144,7 @@ class _Printer:
         for path in self._crash_files():
             crashes = read_crashes(path)[-CRASHES_SHOWN:]
             if crashes and not self.args.json:
-                self.print(("", self.paint(_heading(path), _BOLD)))
+                self.print(("", self.paint(_heading(path), BOLD)))
             for crash in crashes:
                 self._show_crash(path, crash)
             n_shown += len(crashes)
@@ -172,7 +172,7 @@ class _Printer:
             self.context.print_json({"at": None, "level": level, "event": "launchd.entry", **told})
             return
         first, *more = map(printable, crash.lines)
-        self.print((f"  {self.paint(first, _RED)}", *(f"  {line}" for line in more)))
+        self.print((f"  {self.paint(first, RED)}", *(f"  {line}" for line in more)))
 
     def _crash_files(self) -> tuple[Path, ...]:
         return crash_files(self.context)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from voice_daemon._lib.signals import EarlySignals
-from voice_daemon._lib.terminal import print_error
+from voice_daemon._lib.terminal import print_error, replace_unencodable
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.parser import COMMANDS, parse
 from voice_daemon.errors import EXIT_INTERRUPTED, EXIT_OK, VoiceDaemonError
@@ -24,6 +24,8 @@ def main(argv: Sequence[str] | None = None, *, early: EarlySignals | None = None
 
     `early`: the signals that came before.
     """
+    for stream in (sys.stdout, sys.stderr):
+        replace_unencodable(stream)
     try:
         code = _main(sys.argv[1:] if argv is None else argv, early or EarlySignals())
         sys.stdout.flush()

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     if port not in PORTS:
         raise UsageError(
             "wyoming.port",
-            f"--port {port} is none",
+            f"--port {port} is not a port number",
             remedy=f"give a number from {PORTS[0]} to {PORTS[-1]}; 0 takes any that is free",
         )
     core_dumps.forbid()

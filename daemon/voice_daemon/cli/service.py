@@ -33,6 +33,7 @@ from voice_daemon.launchd import AgentPaths, Installation, Machine
 from voice_daemon.launchd.agent import Agent
 from voice_daemon.launchd.app_bundle import AD_HOC, Bundle, command_of
 from voice_daemon.launchd.steps import Step, remove, write_file
+from voice_daemon.models.benchmark import FILE as MEASURED
 from voice_daemon.paths import APP_NAME, HOME_VARIABLE, expand
 from voice_daemon.runtime.status import Status
 
@@ -58,9 +59,6 @@ def belongings(context: Context, installation: Installation) -> list[Path]:
     Models, sound, state, measurements and logs; with their rotations, and with what a crash left
     of a file that was being replaced.
     """
-    # With MLX, which `status` and `logs` must not wait for.
-    from voice_daemon.models.benchmark import FILE as MEASURED  # noqa: PLC0415 - see above
-
     paths, places = context.paths(), installation.places
     kept = (paths.changes_file.name, MEASURED)
     state = [f"{APP_NAME}.sock*", *(f"{name}*" for name in kept), *(f".{name}.*" for name in kept)]

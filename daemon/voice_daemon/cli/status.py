@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from voice_daemon._lib.terminal import Painter, rfc3339
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.diagnosis import Diagnosis, look
 from voice_daemon.cli.status_view import (
-    Painter,
     absence_lines,
     change_text,
     headlines,
@@ -140,7 +140,7 @@ def _print_documents(
     before = ""
     for sight, moment in pictures:
         now = None if moment is None else moment.to_dict()
-        document = {**sight.to_dict(), "now": now, "at": _utc_now()}
+        document = {**sight.to_dict(), "now": now, "at": rfc3339(datetime.now(UTC), "milliseconds")}
         unmoved = json.dumps(_without_moving(document))
         if unmoved != before:
             before = unmoved
@@ -154,10 +154,6 @@ def _without_moving(document: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(inner, dict):
             kept[part] = {k: v for k, v in inner.items() if k not in _MOVING[part]}
     return kept
-
-
-def _utc_now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def run(

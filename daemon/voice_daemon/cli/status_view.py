@@ -7,9 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from voice_daemon._lib.terminal import (
+    BOLD,
+    DIM,
+    GREEN,
+    RED,
+    YELLOW,
+    Painter,
+    duration_text,
+    printable,
+)
 from voice_daemon.cli.diagnosis import Condition, DownReason, LastError, ServiceView
 from voice_daemon.errors import Problem
 from voice_daemon.runtime.live_view import LiveSnapshot, LiveTranscript
@@ -23,29 +32,17 @@ from voice_daemon.runtime.status import (
 )
 
 _LABEL_WIDTH: Final = 8
-_BOLD, _RED, _YELLOW, _GREEN, _DIM = "1", "31", "33", "32", "2"
 _LIGHTS: Final = {
-    Condition.RUNNING: ("healthy", _GREEN),
-    Condition.STARTING: ("starting", _YELLOW),
-    Condition.DEGRADED: ("degraded", _RED),
-    Condition.CRASH_LOOPING: ("crash-looping", _RED),
-    Condition.NOT_ANSWERING: ("not answering", _RED),
-    Condition.STALE_SOCKET: ("not running", _RED),
-    Condition.STOPPED: ("not running", _RED),
-    Condition.NOT_LOADED: ("not loaded", _RED),
-    Condition.NOT_INSTALLED: ("not installed", _RED),
+    Condition.RUNNING: ("healthy", GREEN),
+    Condition.STARTING: ("starting", YELLOW),
+    Condition.DEGRADED: ("degraded", RED),
+    Condition.CRASH_LOOPING: ("crash-looping", RED),
+    Condition.NOT_ANSWERING: ("not answering", RED),
+    Condition.STALE_SOCKET: ("not running", RED),
+    Condition.STOPPED: ("not running", RED),
+    Condition.NOT_LOADED: ("not loaded", RED),
+    Condition.NOT_INSTALLED: ("not installed", RED),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Painter:
-    """Wraps text in ANSI colour, or leaves it as it is."""
-
-    colour: bool
-
-    def __call__(self, text: str, code: str) -> str:
-        """Colour text; `code` is what stands in the escape sequence."""
-        return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
 
 
 def render(status: Status, *, colour: bool) -> str:
@@ -68,7 +65,7 @@ def headlines(
 ) -> list[str]:
     """Write what comes first: who it is, how it is, and what is wrong. `notes`: more of that."""
     word, colour = _LIGHTS[condition]
-    name = paint(f"voice-daemon {status.version}", _BOLD)
+    name = paint(f"voice-daemon {status.version}", BOLD)
     about = [f"pid {status.pid}", f"up {duration_text(status.uptime_s)}"]
     if service is not None and (service.runs or 0) > 1:
         about.append(f"started {service.runs} times, last end {service.last_exit}")
@@ -80,7 +77,8 @@ def headlines(
 
 def problem_line(problem: Problem, paint: Painter) -> str:
     """Write a problem and its remedy."""
-    return f"  {paint('!', _YELLOW)} {problem.part}: {problem.message} — {problem.remedy}"
+    told = printable(f"{problem.part}: {problem.message} — {problem.remedy}")
+    return f"  {paint('!', YELLOW)} {told}"
 
 
 def absence_lines(
@@ -93,10 +91,10 @@ def absence_lines(
 ) -> list[str]:
     """Write why no daemon answers, and the last that was heard of it."""
     word, colour = _LIGHTS[absence.condition]
-    mark = paint("!", _YELLOW)
+    mark = paint("!", YELLOW)
     lines = [
-        f"{paint(f'voice-daemon {version}', _BOLD)}  {paint(f'● {word}', colour)}",
-        f"  {mark} {absence.message} — {absence.remedy}",
+        f"{paint(f'voice-daemon {version}', BOLD)}  {paint(f'● {word}', colour)}",
+        f"  {mark} {printable(f'{absence.message} — {absence.remedy}')}",
     ]
     if last_error is not None:
         told = (
@@ -118,12 +116,12 @@ def part_lines(status: Status, paint: Painter) -> list[str]:
         "mqtt": _mqtt_line(status.mqtt),
         "session": _session_line(status),
     }
-    return [label(name, paint) + text for name, text in parts.items()]
+    return [label(name, paint) + printable(text) for name, text in parts.items()]
 
 
 def label(name: str, paint: Painter) -> str:
     """Write what stands before a part's line."""
-    return paint(name.ljust(_LABEL_WIDTH), _DIM)
+    return paint(name.ljust(_LABEL_WIDTH), DIM)
 
 
 def _mic_line(mic: MicStatus) -> str:
@@ -180,22 +178,11 @@ def _session_line(status: Status) -> str:
     return f"{session.state}{current}  muted {'yes' if session.muted else 'no'}{last}{logs}"
 
 
-def duration_text(seconds: float) -> str:
-    """Seconds as the two largest of days, hours, minutes and seconds: `1d 2h`, `4m 9s`."""
-    minutes, whole_seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    units = ((days, "d"), (hours, "h"), (minutes, "m"), (whole_seconds, "s"))
-    first = next((at for at, (value, _) in enumerate(units) if value), len(units) - 1)
-    return " ".join(f"{value}{unit}" for value, unit in units[first : first + 2])
-
-
 METER_CELLS: Final = 40
 QUIETEST_DBFS: Final = -80.0
 CLIPPING_DBFS: Final = -3.0
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
-_RED, _YELLOW, _GREEN, _BOLD, _DIM = "31", "33", "32", "1", "2"
-_STATE_COLOURS: Final = {"listening": _GREEN, "transcribing": _GREEN, "degraded": _RED}
+_STATE_COLOURS: Final = {"listening": GREEN, "transcribing": GREEN, "degraded": RED}
 
 
 def moment_lines(moment: LiveSnapshot, paint: Painter) -> Iterator[str]:
@@ -203,7 +190,7 @@ def moment_lines(moment: LiveSnapshot, paint: Painter) -> Iterator[str]:
     yield f"{label('level', paint)}{_level_meter(moment.level_dbfs, paint)}"
     for word, score in moment.wake_scores.items():
         yield f"{label('score', paint)}{_score_meter(score, moment.wake_threshold, paint)}  {word}"
-    state = paint(moment.state, _STATE_COLOURS.get(moment.state, _BOLD))
+    state = paint(moment.state, _STATE_COLOURS.get(moment.state, BOLD))
     session = f"  session {moment.session_id}" if moment.session_id else ""
     yield f"{label('state', paint)}{state}{session}{_lag(moment.words)}"
     yield f"{label('words', paint)}{_words(moment.words, paint)}"
@@ -226,15 +213,15 @@ def change_text(moment: LiveSnapshot) -> str:
 
 def _level_meter(level_dbfs: float, paint: Painter) -> str:
     if not math.isfinite(level_dbfs):
-        return f"{_meter(0.0, _RED, paint)}  digital silence"
+        return f"{_meter(0.0, RED, paint)}  digital silence"
     share = 1 - level_dbfs / QUIETEST_DBFS
-    colour = _RED if level_dbfs > CLIPPING_DBFS else _GREEN
+    colour = RED if level_dbfs > CLIPPING_DBFS else GREEN
     return f"{_meter(share, colour, paint)}  {level_dbfs:.0f} dBFS"
 
 
 def _score_meter(score: float, threshold: float, paint: Painter) -> str:
     woken = score >= threshold
-    return f"{_meter(score, _GREEN if woken else _YELLOW, paint)}  {score:.2f} of {threshold:.2f}"
+    return f"{_meter(score, GREEN if woken else YELLOW, paint)}  {score:.2f} of {threshold:.2f}"
 
 
 def _meter(share: float, colour: str, paint: Painter) -> str:
@@ -250,7 +237,7 @@ def _lag(words: LiveTranscript | None) -> str:
 
 def _words(words: LiveTranscript | None, paint: Painter) -> str:
     if words is None:
-        return paint("say the wake word", _DIM)
+        return paint("say the wake word", DIM)
     if words.is_final:
-        return paint(words.text, _BOLD)
-    return f"{words.text}{paint(words.draft, _DIM)}"
+        return paint(printable(words.text), BOLD)
+    return f"{printable(words.text)}{paint(printable(words.draft), DIM)}"

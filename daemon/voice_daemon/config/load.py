@@ -312,7 +312,7 @@ def load_effective(path: Path | None, environ: Mapping[str, str]) -> Effective:
     problems += _broken_rules(settings, leaves)
     problems += _bad_files(leaves)
     if environ.get(PASSWORD_VARIABLE) and not settings.mqtt.username:
-        said = "there is no username to the password"
+        said = "a password is set without a username"
         remedy = "set [mqtt] username too, or unset it"
         problems.append(Mistake(ENVIRONMENT, PASSWORD_VARIABLE, text.MASK, said, remedy))
     if problems:

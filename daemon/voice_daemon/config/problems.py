@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args, get_origin
 from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 
+from voice_daemon._lib.terminal import printable
 from voice_daemon.config.values import Accepts
 from voice_daemon.errors import ConfigError
 
@@ -129,7 +130,7 @@ class Mistake:
         value = f" = {self.value}" if self.value else ""
         line = f"{place}{value}: {self.message}; {self.remedy}"
         # What was written may hold line breaks and worse; a terminal gets their escapes.
-        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+        return printable(line)
 
 
 class ConfigProblems(ConfigError):  # noqa: N818 - it carries many errors, as its name says

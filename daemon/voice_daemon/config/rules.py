@@ -54,7 +54,7 @@ RULES = (
     Rule(
         (("mqtt", "password_file"), ("mqtt", "username")),
         _mqtt(lambda m: m.password_file and not m.username),
-        "there is no username to the password",
+        "a password is set without a username",
         "set username too, or remove password_file",
     ),
     Rule(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import tempfile
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,6 +20,7 @@ from typing import Any, BinaryIO, Final
 
 import structlog
 
+from voice_daemon._lib.files import write_atomically
 from voice_daemon.errors import VoiceDaemonError
 
 log = structlog.get_logger()
@@ -164,7 +164,7 @@ class SettingsStore:
             if path is None or not is_dirty:
                 return False
             try:
-                _write(path, json.dumps(_document(state), indent=1).encode())
+                write_atomically(path, json.dumps(_document(state), indent=1).encode())
             except OSError as error:
                 self._is_dirty = True
                 raise VoiceDaemonError(
@@ -200,32 +200,6 @@ def _refuse_a_file_of_others(file: BinaryIO) -> None:
         raise ValueError(f"it belongs to user {found.st_uid}")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ValueError(f"others may write it (mode {stat.S_IMODE(found.st_mode):04o})")
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file, so that whoever reads it finds the old one or the new one, and 0600."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600 from birth
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-        _sync_folder(path.parent)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Write the folder's entries: until then a power cut may bring the old file back."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with suppress(OSError):  # some file systems cannot
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _document(state: PersistedState) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def device(settings: AudioSettings) -> Iterator[Finding]:
 
 
 def microphone(settings: AudioSettings, status: Status | None) -> Iterator[Finding]:
-    """Listen whether there is sound: macOS gives perfect zeros to whom it gives no permission."""
+    """Listen whether there is sound: without permission macOS delivers silence."""
     if status is not None and status.mic.last_block_age_ms is not None:
         yield from _of_the_daemon(status)
         return
@@ -92,7 +92,7 @@ def _of_the_daemon(status: Status) -> Iterator[Finding]:
     if not problems:
         level = status.mic.level_dbfs
         said = f"{level:.0f} dBFS" if math.isfinite(level) else "silent just now"
-        yield ok("microphone", f'the daemon hears by "{status.mic.device}"; level {said}')
+        yield ok("microphone", f'the daemon is using "{status.mic.device}"; level {said}')
 
 
 def wake_words(settings: WakeSettings) -> Iterator[Finding]:

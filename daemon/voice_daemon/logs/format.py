@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from voice_daemon._lib.terminal import BOLD, DIM, printable
 from voice_daemon.logs.records import UNREADABLE, Record
 
 Paint = Callable[[str, str], str]
@@ -17,7 +18,6 @@ Paint = Callable[[str, str], str]
 
 MASKED: Final = "***"
 _COLOURS: Final = {"debug": "2", "warning": "33", "error": "31", "critical": "31"}
-_DIM, _BOLD = "2", "1"
 _LEVEL_WIDTH: Final = 8
 _NAME_WIDTH: Final = 10
 _HIDDEN_WORDS: Final = "words are not logged: privacy.log_transcripts"
@@ -27,13 +27,13 @@ def record_lines(record: Record, paint: Paint) -> Iterator[str]:
     """Write a record; an exception's traceback follows it, indented."""
     if record.event == UNREADABLE:
         line = printable(str(record.fields["line"]))
-        yield paint(f"{'?':23}  {'?':{_LEVEL_WIDTH}}{line}", _DIM)
+        yield paint(f"{'?':23}  {'?':{_LEVEL_WIDTH}}{line}", DIM)
         return
     fields = {k: v for k, v in record.fields.items() if k != "exception" and v is not None}
     level = printable(record.level)
     level = paint(level.ljust(_LEVEL_WIDTH), _COLOURS.get(record.level, "0"))
-    at = paint(_local(record.at), _DIM)
-    yield f"{at}  {level}{paint(printable(record.event), _BOLD)}{_pairs(fields, lead='  ')}"
+    at = paint(_local(record.at), DIM)
+    yield f"{at}  {level}{paint(printable(record.event), BOLD)}{_pairs(fields, lead='  ')}"
     exception = str(record.fields.get("exception", ""))
     yield from (f"    {printable(line)}" for line in exception.splitlines())
 
@@ -53,11 +53,11 @@ class SessionTimeline:
         self._start = self._start or record.at
         if not self._begun:
             self._begun = True
-            yield paint(f"session {self._session_id}  {_local(self._start)}", _BOLD)
+            yield paint(f"session {self._session_id}  {_local(self._start)}", BOLD)
         after = "" if record.at is None or self._start is None else _after(record.at, self._start)
         name, text = map(printable, _told(record))
         colour = _COLOURS.get(record.level, "0") if record.level != "debug" else "0"
-        yield f"  {paint(after.rjust(9), _DIM)}  {paint(name.ljust(_NAME_WIDTH), colour)}{text}"
+        yield f"  {paint(after.rjust(9), DIM)}  {paint(name.ljust(_NAME_WIDTH), colour)}{text}"
         exception = str(record.fields.get("exception", ""))
         yield from (f"{'':13}{printable(line)}" for line in exception.splitlines())
 
@@ -155,11 +155,6 @@ def _pairs(fields: Mapping[str, Any], *, lead: str) -> str:
 def _value(value: object) -> str:
     text = str(value)
     return repr(text) if not text or any(c.isspace() or not c.isprintable() for c in text) else text
-
-
-def printable(text: str) -> str:
-    """Escape what could steer the reader's terminal: others choose some of what is logged."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _local(at: datetime | None) -> str:

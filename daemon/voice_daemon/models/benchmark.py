@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from voice_daemon._lib.files import write_atomically
 from voice_daemon.models.catalogue import CATALOGUE, CatalogueEntry
 
 FILE: Final = "measured.json"
@@ -54,10 +55,7 @@ def remember(state_dir: Path, folder: Path, measurement: Measurement) -> None:
         str(folder): measurement,
     }
     document = {"schema": SCHEMA, "models": {name: asdict(m) for name, m in known.items()}}
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    aside = state_dir / f".{FILE}.{os.getpid()}"
-    aside.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    aside.replace(state_dir / FILE)
+    write_atomically(state_dir / FILE, json.dumps(document, indent=1).encode())
 
 
 def machine_memory_mb() -> float | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from voice_daemon._lib.files import read_json, read_small
+from voice_daemon._lib.files import read_bounded, read_json
 from voice_daemon.errors import ModelError
 
 _FIRST_MULTILINGUAL_VOCABULARY: Final = 51_865
@@ -67,7 +67,7 @@ def _count_vocabulary(folder: Path) -> int | None:
     """CTranslate2's config has no sizes; its vocabulary has one line or list item a token."""
     text = folder / "vocabulary.txt"
     if text.is_file():
-        return read_small(text).count(b"\n")
+        return read_bounded(text).count(b"\n")
     listed = folder / "vocabulary.json"
     return len(read_json(listed)) if listed.is_file() else None
 

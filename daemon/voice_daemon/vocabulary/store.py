@@ -6,13 +6,12 @@ forget it.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voice_daemon._lib.files import write_atomically
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.vocabulary.document import MAX_BYTES, VocabularyError, read_document
 
@@ -70,7 +69,7 @@ def store(path: Path, payload: bytes) -> None:
     """Keep a document; an empty one is forgotten. Raises VoiceDaemonError."""
     try:
         if payload:
-            _replace(path, payload)
+            write_atomically(path, payload)
         else:
             path.unlink(missing_ok=True)
     except OSError as error:
@@ -79,17 +78,3 @@ def store(path: Path, payload: bytes) -> None:
             f"{path} cannot be written: {error.strerror or error}",
             remedy="the names are in force until the next start; check disk and folder",
         ) from error
-
-
-def _replace(path: Path, payload: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600 from birth
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise

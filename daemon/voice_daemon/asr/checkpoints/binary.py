@@ -7,20 +7,17 @@ Knows no format.
 from __future__ import annotations
 
 import math
-import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from voice_daemon._lib.files import read_bounded
 from voice_daemon.errors import ModelError
-
-MAX_TEXT_BYTES: Final = 64 * 2**20
-"""Of a configuration or a vocabulary; the largest tokenizer.json has 4 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +101,7 @@ class BinaryReader:
 
 def read_text(path: Path) -> str:
     """Read a small file of a model's whole; ValueError for one that is too long to be it."""
-    with path.open("rb") as file:
-        # A read claims as much memory as it asks for, whatever there is.
-        content = file.read(min(os.fstat(file.fileno()).st_size, MAX_TEXT_BYTES) + 1)
-    if len(content) > MAX_TEXT_BYTES:
-        raise ValueError(f"it is longer than {MAX_TEXT_BYTES >> 20} MiB")
-    return content.decode("utf-8")
+    return read_bounded(path).decode("utf-8")
 
 
 def damaged(path: Path, fault: str) -> ModelError:

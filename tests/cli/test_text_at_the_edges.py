@@ -1,0 +1,54 @@
+"""Output that a terminal cannot take is replaced, never a traceback."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from voice_daemon._lib.terminal import print_error
+from voice_daemon.cli.context import Context
+from voice_daemon.errors import VoiceDaemonError
+
+
+def daemonctl(home: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("VOICE_DAEMON_")}
+    return subprocess.run(
+        [sys.executable, "-m", "voice_daemon", *arguments],
+        env={**kept, "VOICE_DAEMON_HOME": str(home), **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+)
+def test_status_is_readable_on_a_terminal_that_has_only_ascii(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    done = daemonctl(tmp_path, "status", **environ)
+    assert done.returncode == 3
+    assert "not running" in done.stdout
+    assert done.stdout.isascii()
+    assert done.stderr == ""
+
+
+def test_json_keeps_every_character_where_the_encoding_has_only_ascii() -> None:
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding="ascii")
+    Context(None, {}, out, io.StringIO()).print_json({"device": "Küche 🎤"})
+    assert json.loads(raw.getvalue()) == {"schema": 1, "device": "Küche 🎤"}
+
+
+def test_an_error_cannot_steer_the_terminal() -> None:
+    err = io.StringIO()
+    print_error(VoiceDaemonError("x.y", "no file \x1b[2Ja", remedy="see \x07"), err)
+    assert err.getvalue() == "daemonctl: no file \\x1b[2Ja\n  -> see \\x07\n"
