@@ -66,7 +66,7 @@ class Corrector:
         if readings := home.reader.read(heard.text):
             return as_heard(heard.text, readings)
         automaton = home.automaton
-        if automaton is None or not self._is_worth_a_search(heard):
+        if automaton is None or not self._is_worth_a_search(heard, home):
             return _kept(heard)
         automaton.tidy()
         yield
@@ -75,10 +75,12 @@ class Corrector:
         )
         return decide(found, home.reader.read, self.rule, language=home.language)
 
-    def _is_worth_a_search(self, heard: FinalReading) -> bool:
-        """One word alone is hardly ever a command that was heard as another."""
-        short = len(heard.tokens) <= MAX_TOKENS
-        return short and len(fold(heard.text)) > 1 and self.rule.margin > 0
+    def _is_worth_a_search(self, heard: FinalReading, home: HomeVocabulary) -> bool:
+        """One word alone is a command only where one begins nearly so."""
+        if len(heard.tokens) > MAX_TOKENS or not self.rule.margin:
+            return False
+        words = fold(heard.text)
+        return len(words) > 1 or any(home.reader.begins_like(word) for word in words)
 
 
 def _kept(heard: FinalReading) -> Verdict:

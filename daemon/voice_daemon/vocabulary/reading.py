@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from voice_daemon.vocabulary.grammar import START
-from voice_daemon.vocabulary.spoken import fold
+from voice_daemon.vocabulary.spoken import edit_share, fold
 from voice_daemon.vocabulary.templates import OWN
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MAX_READINGS = 48
 MAX_VISITS = 20_000
 MAX_WORDS = 40
+ALIKE = 0.3
+"""Letters that may differ, of all."""
 
 _RAW_WORD = re.compile(r"\S+")
 _EDGES = re.compile(r"^(\W*)(.*?)([^\w%\u00b0]*)$", re.DOTALL)
@@ -108,6 +110,10 @@ class Reader:
             if len(found) >= MAX_READINGS:
                 break
         return tuple(found.values())
+
+    def begins_like(self, word: str) -> bool:
+        """True when a sentence begins with a word that is written nearly so."""
+        return any(edit_share(word, first) <= ALIKE for first in self._starts)
 
     def understood(self, text: str) -> tuple[str, tuple[str, ...]]:
         """The longest beginning that a sentence may have, and words that may come next."""
