@@ -103,3 +103,25 @@ def test_another_kind_of_model_is_refused_before_its_weights(rig: PullRig, confi
     with pytest.raises(ModelError, match="o/other"):
         rig.pull("o/other")
     assert rig.hub.ranges_asked("model.safetensors") == []
+
+
+@pytest.fixture
+def stale_token(rig: PullRig, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A token in the environment that the hub refuses; the name of its variable."""
+    rig.hub.faults.refuses_tokens = True
+    monkeypatch.setenv("HF_TOKEN", "hf_expired")
+    return "HF_TOKEN"
+
+
+@pytest.mark.usefixtures("stale_token")
+def test_a_public_model_is_pulled_without_a_token_that_has_expired(rig: PullRig) -> None:
+    assert (rig.pull().folder / WEIGHTS).is_file()
+
+
+def test_a_model_that_needs_the_expired_token_names_where_it_is_from(
+    rig: PullRig, stale_token: str
+) -> None:
+    rig.hub.repos.pop(REPO)
+    error = refused(rig, "models.token_refused")
+    assert stale_token in error.message
+    assert "hf auth login" in error.remedy

@@ -6,9 +6,9 @@ from voice_daemon.errors import ModelError
 from voice_daemon.models.repo_files import (
     VocabularySource,
     check_config,
-    companion_of,
-    select_companion_files,
     select_files,
+    select_vocabulary_files,
+    vocabulary_source_of,
 )
 
 MLX = {"n_mels": 80, "n_audio_state": 384, "n_audio_layer": 4, "n_text_layer": 4}
@@ -126,9 +126,9 @@ def test_the_vocabulary_comes_from_the_very_model_by_its_dimensions(
     repo_id: str, layers: tuple[int, int], n_vocab: int, expected: str
 ) -> None:
     config = {"n_audio_layer": layers[0], "n_text_layer": layers[1], "n_vocab": n_vocab}
-    assert companion_of(repo_id, config, ["config.json", "weights.npz"]) == VocabularySource(
-        expected, same_model=True
-    )
+    assert vocabulary_source_of(
+        repo_id, config, ["config.json", "weights.npz"]
+    ) == VocabularySource(expected, same_model=True)
 
 
 @pytest.mark.parametrize(
@@ -143,27 +143,31 @@ def test_the_vocabulary_comes_from_the_very_model_by_its_dimensions(
 def test_an_unpublished_shape_borrows_a_vocabulary_but_no_alignment_heads(
     config: dict[str, object], expected: str
 ) -> None:
-    companion = companion_of("o/distilled", config, ["weights.npz"])
-    assert companion == VocabularySource(expected, same_model=False)
-    assert companion is not None
+    source = vocabulary_source_of("o/distilled", config, ["weights.npz"])
+    assert source == VocabularySource(expected, same_model=False)
+    assert source is not None
     names = ["tokenizer.json", "vocab.json", "generation_config.json", "model.safetensors"]
-    assert select_companion_files(companion, names) == ("tokenizer.json", "vocab.json")
+    assert select_vocabulary_files(source, names) == ("tokenizer.json", "vocab.json")
 
 
-def test_a_model_with_its_own_vocabulary_needs_no_companion() -> None:
-    assert companion_of("o/n", MLX, ["config.json", "vocab.json", "model.safetensors"]) is None
+def test_a_model_with_its_own_vocabulary_needs_no_other_source() -> None:
+    assert (
+        vocabulary_source_of("o/n", MLX, ["config.json", "vocab.json", "model.safetensors"]) is None
+    )
 
 
 def test_the_same_model_lends_its_alignment_heads_too() -> None:
-    companion = VocabularySource("openai/whisper-tiny", same_model=True)
+    source = VocabularySource("openai/whisper-tiny", same_model=True)
     names = ["generation_config.json", "added_tokens.json", "vocab.json", "merges.txt"]
-    assert select_companion_files(companion, names) == (
+    assert select_vocabulary_files(source, names) == (
         "vocab.json",
         "added_tokens.json",
         "generation_config.json",
     )
 
 
-def test_a_companion_without_vocabulary_is_an_error() -> None:
+def test_a_source_without_vocabulary_is_an_error() -> None:
     with pytest.raises(ModelError, match="no vocabulary"):
-        select_companion_files(VocabularySource("o/n", same_model=True), ["generation_config.json"])
+        select_vocabulary_files(
+            VocabularySource("o/n", same_model=True), ["generation_config.json"]
+        )

@@ -43,6 +43,8 @@ class Faults:
     """Served with more bytes than promised, and no Content-Length."""
     ignores_range: bool = False
     gated: set[str] = field(default_factory=set)
+    refuses_tokens: bool = False
+    """Every token has expired: 401 to whoever sends one, for public files too."""
     without_checksums: bool = False
     login_page: bool = False
     stall_after_bytes: dict[str, int] = field(default_factory=dict)
@@ -152,7 +154,10 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.server.hub
         path = unquote(urlsplit(self.path).path)
         hub.asked.append(Asked(self.command, path, self.headers.get("Range")))
-        if hub.faults.login_page:
+        if hub.faults.refuses_tokens and self.headers.get("Authorization"):
+            error = {"X-Error-Message": "Invalid credentials in Authorization header"}
+            self._send(401, b"", error)
+        elif hub.faults.login_page:
             self._send(200, b"<html>please log in</html>", {"Content-Type": "text/html"})
         elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/[^/]+", path):
             self._describe(found[1])

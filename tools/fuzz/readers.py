@@ -30,7 +30,7 @@ from voice_daemon.logs.crashes import entries_of
 from voice_daemon.logs.format import SessionTimeline, record_lines
 from voice_daemon.logs.records import read_record
 from voice_daemon.models.catalogue import describe
-from voice_daemon.models.repo_files import check_config, companion_of
+from voice_daemon.models.repo_files import check_config, vocabulary_source_of
 from voice_daemon.mqtt.arbitration import parse_claim
 from voice_daemon.mqtt.commands import Command, Kind
 from voice_daemon.mqtt.router import CommandRouter
@@ -183,7 +183,7 @@ def _model_document(content: bytes) -> None:
         return
     if isinstance(document, dict):
         check_config("them/model", document, ("weights.safetensors",))
-        companion_of("them/model", document, ("weights.safetensors",))
+        vocabulary_source_of("them/model", document, ("weights.safetensors",))
 
 
 def generation_config(content: bytes, folder: Path) -> None:

@@ -90,7 +90,7 @@ MANY_WORDS = 12
 KEPT_SHARE = 0.8
 """A free decode with fewer than this share of the streamed words has lost some."""
 REPLACEMENT = "�"
-"""What incomplete UTF-8 decodes to."""
+"""Stands in decoded text for incomplete UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 MLX's CPU back end evaluates erf and the softmax one element at a time: together they are half
 of an encoder layer there. numpy has both in SIMD. On Metal and CUDA, in float16 and for small
-arrays MLX's own operations are used, lazily. Knows nothing of layers or weights.
+arrays MLX's own operations are used, lazily.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from voice_daemon.asr.model import CrossKeys, DecoderOutput, KeyValue
 from voice_daemon.asr.sampler import Sampled, Watched, token_sampler
 
 RESUME_WITHIN = 8
-"""How far ahead in a draft the newest token is looked for after a difference."""
+"""Tokens ahead in a draft among which the newest one is looked for after a difference."""
 VERIFIED_AT_ONCE = 12
 """Draft tokens that are verified in one pass after a difference; most differ again sooner."""
 

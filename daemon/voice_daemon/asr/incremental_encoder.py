@@ -32,7 +32,7 @@ MEL_PER_FRAME = 2
 POOL_FRAMES = 4
 """Frames of silence that one pooled key stands for, in a final."""
 STEP_POOL = 4
-"""How many of those keys are pooled again for a step."""
+"""Number of those keys that are pooled again for a step."""
 SILENCE_LEVEL = 1.5
 """The loudest raw log10 energy that the silence's floor hangs below: speech at a usual level.
 

@@ -28,7 +28,7 @@ N_SAMPLES = 480_000
 
 @dataclass(frozen=True, slots=True)
 class DecodingOptions:
-    """How to decode; the defaults are Whisper's greedy ones without timestamps."""
+    """Settings of offline decoding; the defaults are Whisper's greedy ones without timestamps."""
 
     task: Task = "transcribe"
     language: str | None = "en"

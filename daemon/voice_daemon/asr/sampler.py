@@ -70,7 +70,7 @@ def _masks(
 
 
 class MlxSampler:
-    """Everything on the device, one synchronisation a call."""
+    """Samples on the device, with one synchronisation a call."""
 
     def __init__(
         self, model: WhisperModel, never: NDArray[np.float32], at_start: NDArray[np.float32]

@@ -20,7 +20,7 @@ from voice_daemon.events import SAMPLE_RATE
 
 WAKE_PHRASE: Final = "Hey Jarvis"
 EXPECTED: Final = ("turn", "on", "the", "kitchen", "lights")
-"""What the bundled recording says after the wake phrase."""
+"""Words of the bundled recording after the wake phrase."""
 _MAY_MISS: Final = 1
 """The smallest models mishear a word now and then; a device that computes wrongly gets none."""
 _LANGUAGE: Final = "en"
@@ -28,13 +28,13 @@ _LANGUAGE: Final = "en"
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """What the recogniser read of the recording."""
+    """The recogniser's text of the recording, judged by its words."""
 
     text: str
 
     @property
     def n_words(self) -> int:
-        """How many of the expected words it read, in their order."""
+        """Number of expected words that it read, in their order."""
         read = re.findall(r"\w+", self.text.casefold())
         blocks = SequenceMatcher(None, EXPECTED, read, autojunk=False).get_matching_blocks()
         return sum(block.size for block in blocks)

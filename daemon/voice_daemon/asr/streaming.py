@@ -162,7 +162,7 @@ class StreamingDecoder:
         )
 
     def final_reading(self, final: StreamingResult) -> FinalReading | None:
-        """What `final`, the result of `finish`, was read from; fed or stepped on, it is stale.
+        """Give the encoded audio of `final`, the result of `finish`; stale once more is fed.
 
         None where older audio was dropped, or where the text is a translation.
         """

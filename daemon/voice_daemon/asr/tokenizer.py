@@ -1,7 +1,7 @@
 """Whisper's tokenizer on tiktoken, built from the vocabulary of the model at hand.
 
-Owns the numbering of the special tokens, the languages, and how tokens group into words. Knows
-nothing of file formats (`vocabulary`), of the weights or of decoding.
+Owns the numbering of the special tokens, the languages, and how tokens group into words;
+`checkpoints.vocabulary` reads the files.
 
 The order of the special tokens and the word rules are those of OpenAI's Whisper: end of text,
 start of transcript, one token a language, six task tokens, then 1501 timestamps 20 ms apart.
@@ -153,7 +153,7 @@ class WhisperTokenizer:
 
     @cached_property
     def default_suppress_tokens(self) -> tuple[int, ...]:
-        """What OpenAI never samples: `non_speech_tokens` and the task tokens."""
+        """Tokens that OpenAI never samples: `non_speech_tokens` and the task tokens."""
         tasks = (self.sot, self.translate, self.transcribe, self.sot_lm, self.sot_prev)
         return tuple(sorted({*self.non_speech_tokens, *tasks, self.no_speech}))
 

@@ -70,11 +70,11 @@ class FinalCorrector(Protocol):
 
 
 class Correction(Protocol):
-    """What was said, as far as a corrector can tell."""
+    """A sentence that a corrector found in the audio."""
 
     @property
     def text(self) -> str:
-        """What to write."""
+        """The text to write."""
 
     @property
     def in_vocabulary(self) -> bool:
@@ -103,7 +103,7 @@ class WhisperTranscriber:
 
     @property
     def corrector(self) -> FinalCorrector | None:
-        """What looks for the home's sentences; shared with those beside it."""
+        """The search for the home's sentences; shared with the transcribers beside this one."""
         return self._corrector
 
     @property

@@ -88,18 +88,18 @@ class StreamingResult:
 
 @dataclass(frozen=True, slots=True)
 class FinalReading:
-    """A final, and what it was read from: for a second look at the same encoded audio."""
+    """A final with the encoded audio that it was decoded from, for a second look at it."""
 
     text: str
     tokens: tuple[int, ...]
     opening: tuple[int, ...]
-    """What stands before the text: start, language, task, and a phrase that was spoken first."""
+    """Tokens before the text: start, language, task, and a phrase that was spoken first."""
     cross: CrossKeys
     language: str
 
 
 def completeness(words: Sequence[DraftWord]) -> float:
-    """How sure the model is that a sentence ends here: the probability of the sign for it.
+    """Probability that a sentence ends here: that of the sign for it.
 
     0 when the text ends without one. Whisper hears it: after "Can I have a" it writes a question
     mark with 0.4, after the whole question with 0.95.

@@ -18,7 +18,7 @@ from voice_daemon.models.catalogue import CATALOGUE, CatalogueEntry
 FILE: Final = "measured.json"
 SCHEMA: Final = 1
 MEMORY_SHARE: Final = 0.25
-"""Of the machine's memory: what a recogniser may take of a machine that does other things too."""
+"""Share of the machine's memory that a recogniser may take: the machine does other things too."""
 MEMORY_PER_DOWNLOAD: Final = 2.0
 """Memory at work by the size of the download: weights, vocabulary table, caches. Measured."""
 
@@ -34,7 +34,7 @@ class Measurement:
     memory_mb: float
     """At its peak, in units of 10^6 bytes."""
     size_bytes: int
-    """Of the model then: of another one nothing is known."""
+    """Size of the model then: a folder of another size holds another model."""
 
 
 def read_measurements(state_dir: Path) -> dict[str, Measurement]:

@@ -1,7 +1,7 @@
-"""What a recogniser model may be called, and the folder name that follows from it.
+"""Names of recogniser models, the folder name that follows from each, and a folder's description.
 
 Owns the short names, the downloads that we recommend, and the check that keeps a name from
-becoming a path. Knows nothing of disks or networks.
+becoming a path.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any, Final
 from voice_daemon._lib.files import read_bounded, read_json
 from voice_daemon.errors import ModelError
 
-_FIRST_MULTILINGUAL_VOCABULARY: Final = 51_865
+FIRST_MULTILINGUAL_VOCABULARY: Final = 51_865
+"""Tokens of a multilingual model; an English-only one has fewer, large-v3 has one language more."""
 _GGML_HEAD: Final = struct.Struct("<4si")
 """whisper.cpp's file begins with a magic number and the vocabulary's size."""
 
@@ -40,7 +41,7 @@ def describe(folder: Path) -> Description:
         return Description("unknown", "unknown")
     if n_vocab is None:
         return Description(layout, "unknown")
-    multilingual = n_vocab >= _FIRST_MULTILINGUAL_VOCABULARY
+    multilingual = n_vocab >= FIRST_MULTILINGUAL_VOCABULARY
     return Description(layout, "multilingual" if multilingual else "en")
 
 
@@ -87,7 +88,7 @@ class CatalogueEntry:
     """Rounded size of the download, in units of 10^6 bytes."""
     languages: str
     advice: str = ""
-    """Whom it suits; empty for those that we do not recommend first."""
+    """Use that it suits; empty for those that we do not recommend first."""
 
 
 CATALOGUE: Final = (

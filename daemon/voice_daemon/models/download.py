@@ -2,7 +2,7 @@
 
 The only module that touches `huggingface_hub`: its endpoint, token, proxy and offline settings
 are honoured because its session is used. Its own downloader is not: since 2.x it starts a
-broken file from the beginning. Knows nothing of disks.
+broken file from the beginning. A token that the hub refuses is left out: public models need none.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote
 
-from huggingface_hub import HfApi, constants, get_session
+import structlog
+from huggingface_hub import HfApi, constants, get_session, get_token
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -24,7 +25,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.hf_api import RepoSibling
+from huggingface_hub.hf_api import ModelInfo, RepoSibling
 from huggingface_hub.utils import (  # type: ignore[attr-defined] # public by its documentation
     build_hf_headers,
     hf_raise_for_status,
@@ -32,6 +33,8 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined] # public by it
 
 from voice_daemon.errors import ModelError
 from voice_daemon.models.repo_files import RemoteFile
+
+log = structlog.get_logger()
 
 ATTEMPTS: Final = 5
 """Attempts in a row that bring no new byte before a transfer is given up."""
@@ -58,12 +61,12 @@ class Progress(Protocol):
 
 
 def part_path(file: RemoteFile, folder: Path) -> Path:
-    """Where a file grows. The digest in the name keeps two revisions apart."""
+    """Path of a growing file. The digest in the name keeps two revisions apart."""
     return folder / f"{file.name}.{file.digest[:12]}.part"
 
 
 def present_bytes(file: RemoteFile, folder: Path) -> int:
-    """How much of a file an earlier pull has left in `folder`."""
+    """Bytes of a file that an earlier pull has left in `folder`."""
     for path in (folder / file.name, part_path(file, folder)):
         if path.is_file():
             return min(path.stat().st_size, file.size_bytes)
@@ -171,6 +174,7 @@ TIMEOUT_S: Final = 30.0
 
 _RETRY_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _DIGEST: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_UNAUTHORISED: Final = 401
 _PARTIAL_CONTENT: Final = 206
 _RANGE_NOT_SATISFIABLE: Final = 416
 
@@ -183,6 +187,14 @@ _HTTP_ERROR: Final[type[Exception]] = next(
 )
 
 
+def token_source() -> str:
+    """Name the place that huggingface_hub takes its token from; "" where there is none."""
+    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if os.environ.get(variable):
+            return variable
+    return constants.HF_TOKEN_PATH if get_token() else ""
+
+
 class Hub:
     """One hub: `endpoint`, or the one that `HF_ENDPOINT` names, or huggingface.co."""
 
@@ -191,6 +203,8 @@ class Hub:
         if not re.match(r"https?://[\w.\[\]:-]+(/|$)", self.endpoint):
             raise self._no_hub("the address is not http:// or https://")
         self._api = HfApi(endpoint=self.endpoint)
+        self._refused_token = ""
+        """Where a token is from that this hub refused; "" while it is sent."""
 
     def files(self, repo_id: str, *, revision: str = "main") -> tuple[RemoteFile, ...]:
         """List a repository's files at the commit that `revision` is now.
@@ -198,16 +212,43 @@ class Hub:
         Raises `ModelError` when it does not exist, is not ours to read, or cannot be reached.
         """
         try:
-            info = self._api.model_info(
-                repo_id, revision=revision, files_metadata=True, timeout=TIMEOUT_S
-            )
+            info = self._model_info(repo_id, revision)
         except (OfflineModeIsEnabled, _HTTP_ERROR) as error:
-            raise self._explain(error, repo_id) from error
+            if not self._drop_token(error):
+                raise self._explain(error, repo_id) from error
+            return self.files(repo_id, revision=revision)
         except (ValueError, TypeError, KeyError) as error:
             raise self._no_hub(f"{type(error).__name__}: {error}") from error
         return tuple(
             self._remote_file(repo_id, sibling, commit=info.sha) for sibling in info.siblings or ()
         )
+
+    def _model_info(self, repo_id: str, revision: str) -> ModelInfo:
+        return self._api.model_info(
+            repo_id,
+            revision=revision,
+            files_metadata=True,
+            timeout=TIMEOUT_S,
+            token=False if self._refused_token else None,
+        )
+
+    def _drop_token(self, error: Exception) -> bool:
+        """Leave the token out from now on if it was refused; False when it is not to blame.
+
+        The hub answers 401 to a token that has expired, for a public model too.
+        """
+        refused = isinstance(error, HfHubHTTPError) and error.response.status_code == _UNAUTHORISED
+        source = token_source()
+        if not refused or not source or self._refused_token:
+            return False
+        self._refused_token = source
+        log.warning(
+            "models.token_refused",
+            hub=self.endpoint,
+            token_from=source,
+            remedy="it is left out; log in again, or remove it",
+        )
+        return True
 
     def _remote_file(self, repo_id: str, sibling: RepoSibling, *, commit: str | None) -> RemoteFile:
         digest = sibling.lfs.sha256 if sibling.lfs else sibling.blob_id
@@ -229,7 +270,8 @@ class Hub:
         `ModelError` for what will not.
         """
         url = f"{self.endpoint}/{file.repo_id}/resolve/{file.revision}/{quote(file.name)}"
-        headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
+        token = False if self._refused_token else None
+        headers = {**build_hf_headers(token=token), "Accept-Encoding": "identity"}
         if from_byte:
             headers["Range"] = f"bytes={from_byte}-"
         try:
@@ -259,6 +301,14 @@ class Hub:
                 "models.offline",
                 f"{repo_id} cannot be fetched: HF_HUB_OFFLINE forbids it",
                 remedy="unset HF_HUB_OFFLINE for this command",
+            )
+        if self._refused_token and isinstance(error, HfHubHTTPError):
+            return ModelError(
+                "models.token_refused",
+                f"{self.endpoint} refuses the token from {self._refused_token}, and without it "
+                f"does not give out {repo_id}",
+                remedy="check the name (owner/name); for a private or gated model log in again "
+                "(hf auth login), else remove the token",
             )
         if isinstance(error, GatedRepoError):
             return ModelError(

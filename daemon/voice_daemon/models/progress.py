@@ -1,7 +1,4 @@
-"""How a pull shows itself: a bar on a terminal, a few lines in a pipe or a log.
-
-Knows nothing of hubs or disks.
-"""
+"""Display of a pull: a bar on a terminal, a few lines in a pipe or a log."""
 
 from __future__ import annotations
 
@@ -87,7 +84,7 @@ class LineProgress:
             self._write(f"{percent:3d} % of {self._total_bytes / 1e6:.1f} MB  {file}")
 
     def end(self) -> None:
-        """Nothing is open."""
+        """Do nothing: every line ended where it was written."""
 
     def _write(self, line: str) -> None:
         self._stream.write(line + "\n")

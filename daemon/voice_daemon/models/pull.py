@@ -28,9 +28,9 @@ from voice_daemon.models.repo_files import (
     CONFIG,
     RemoteFile,
     check_config,
-    companion_of,
-    select_companion_files,
     select_files,
+    select_vocabulary_files,
+    vocabulary_source_of,
 )
 
 log = structlog.get_logger()
@@ -56,7 +56,7 @@ class PullResult:
 
 @dataclass(frozen=True, slots=True)
 class _Download:
-    """What every transfer of one pull shares."""
+    """Context that every transfer of one pull shares."""
 
     hub: Hub
     progress: Progress
@@ -96,8 +96,8 @@ def pull(
     try:
         partial.mkdir(parents=True, exist_ok=True)
         with _only_one(partial.with_name(f"{partial.name}.lock"), name):
-            courier = _Download(Hub(endpoint), progress, pause, partial)
-            manifest = _collect(repo_id, courier)
+            download = _Download(Hub(endpoint), progress, pause, partial)
+            manifest = _collect(repo_id, download)
             _install(manifest, partial, target)
     except OSError as error:
         raise ModelError(
@@ -136,26 +136,28 @@ def _refuse_foreign(target: Path) -> None:
         )
 
 
-def _collect(repo_id: str, courier: _Download) -> store.Manifest:
+def _collect(repo_id: str, download: _Download) -> store.Manifest:
     """Fetch and verify every file into the partial folder; `config.json` first, to see more."""
-    offered = {file.name: file for file in courier.hub.files(repo_id)}
+    offered = {file.name: file for file in download.hub.files(repo_id)}
     chosen = [offered[name] for name in select_files(repo_id, offered)]
-    _check_space([offered[CONFIG]], courier.partial)
-    courier.progress.begin(repo_id, sum(file.size_bytes for file in chosen))
-    config_file = courier.fetch(offered[CONFIG])
-    config = _read_config(repo_id, courier.partial / CONFIG)
+    _check_space([offered[CONFIG]], download.partial)
+    download.progress.begin(repo_id, sum(file.size_bytes for file in chosen))
+    config_file = download.fetch(offered[CONFIG])
+    config = _read_config(repo_id, download.partial / CONFIG)
     names = [file.name for file in chosen]
     check_config(repo_id, config, names)
-    companion = companion_of(repo_id, config, names)
-    if companion is not None:
-        lent = {file.name: file for file in courier.hub.files(companion.repo_id)}
+    source = vocabulary_source_of(repo_id, config, names)
+    if source is not None:
+        of_source = {file.name: file for file in download.hub.files(source.repo_id)}
         chosen += [
-            lent[name] for name in select_companion_files(companion, lent) if name not in names
+            of_source[name]
+            for name in select_vocabulary_files(source, of_source)
+            if name not in names
         ]
-        courier.progress.begin(repo_id, sum(file.size_bytes for file in chosen))
-    _remove_strangers(chosen, courier.partial)
-    _check_space(chosen, courier.partial)
-    rest = [courier.fetch(file) for file in chosen if file.name != CONFIG]
+        download.progress.begin(repo_id, sum(file.size_bytes for file in chosen))
+    _remove_leftovers(chosen, download.partial)
+    _check_space(chosen, download.partial)
+    rest = [download.fetch(file) for file in chosen if file.name != CONFIG]
     return store.Manifest(repo_id, offered[CONFIG].revision, (config_file, *rest))
 
 
@@ -173,7 +175,7 @@ def _read_config(repo_id: str, path: Path) -> dict[str, Any]:
     return config
 
 
-def _remove_strangers(chosen: Iterable[RemoteFile], partial: Path) -> None:
+def _remove_leftovers(chosen: Iterable[RemoteFile], partial: Path) -> None:
     """Remove what an earlier pull left of another revision: it will never be asked for again."""
     wanted = {
         path for file in chosen for path in (partial / file.name, transfer.part_path(file, partial))

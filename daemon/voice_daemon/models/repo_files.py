@@ -1,4 +1,4 @@
-"""Which files of a repository make a model, and where a missing vocabulary comes from.
+"""Selection of the files of a repository that make a model, and of a missing vocabulary's source.
 
 Pure decisions over file names and `config.json`. Pickled weights are never chosen: opening
 one runs whatever its author put in.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from voice_daemon.errors import ModelError
+from voice_daemon.models.catalogue import FIRST_MULTILINGUAL_VOCABULARY
 
 CONFIG: Final = "config.json"
 
@@ -31,7 +32,6 @@ _PICKLED: Final = re.compile(r".*\.(bin|pt|pth|ckpt|pkl)")
 
 _CTRANSLATE2_KEYS: Final = frozenset({"alignment_heads", "lang_ids", "suppress_ids"})
 _ENGLISH_VOCABULARY: Final = 51_864
-_FIRST_MULTILINGUAL_VOCABULARY: Final = 51_865
 _SIZE_BY_LAYERS: Final = {
     (4, 4): "tiny",
     (6, 6): "base",
@@ -126,7 +126,7 @@ def check_config(repo_id: str, config: Mapping[str, Any], chosen: Iterable[str])
         )
 
 
-def companion_of(
+def vocabulary_source_of(
     repo_id: str, config: Mapping[str, Any], chosen: Iterable[str]
 ) -> VocabularySource | None:
     """Name the repository that has the vocabulary; None when the model brings its own.
@@ -145,7 +145,7 @@ def companion_of(
     n_vocab = _number(config, "n_vocab", "vocab_size")
     if n_vocab <= _ENGLISH_VOCABULARY:
         family, model = "tiny.en", f"{size}.en"
-    elif n_vocab == _FIRST_MULTILINGUAL_VOCABULARY:
+    elif n_vocab == FIRST_MULTILINGUAL_VOCABULARY:
         # large-v1 has large-v2's dimensions but other alignment heads; only its name tells.
         first = "large" if re.search(r"large-(v1|mlx)", repo_id) else "large-v2"
         family, model = "tiny", first if size == "large" else f"{size}"
@@ -162,20 +162,20 @@ def _number(config: Mapping[str, Any], *keys: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def select_companion_files(companion: VocabularySource, names: Iterable[str]) -> tuple[str, ...]:
+def select_vocabulary_files(source: VocabularySource, names: Iterable[str]) -> tuple[str, ...]:
     """Choose the vocabulary, and the alignment heads where they are this model's.
 
-    Raises `ModelError` when the companion has no vocabulary after all.
+    Raises `ModelError` when the source has no vocabulary after all.
     """
     present = set(names)
     vocabularies = [name for name in ("tokenizer.json", "vocab.json") if name in present]
     if not vocabularies:
         raise ModelError(
             "models.no_vocabulary",
-            f"{companion.repo_id} has no vocabulary to complete the model with",
+            f"{source.repo_id} has no vocabulary to complete the model with",
             remedy="choose a repository that brings tokenizer.json or vocab.json",
         )
     wanted = [*vocabularies, "added_tokens.json"]
-    if companion.same_model:
+    if source.same_model:
         wanted.append("generation_config.json")
     return tuple(name for name in wanted if name in present)

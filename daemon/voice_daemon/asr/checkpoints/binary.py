@@ -1,7 +1,6 @@
 """Reads little-endian values from a file that may be damaged or hostile.
 
 Owns one rule: nothing is read, and nothing is allocated, that the rest of the file cannot hold.
-Knows no format.
 """
 
 from __future__ import annotations
@@ -19,10 +18,14 @@ from numpy.typing import DTypeLike, NDArray
 from voice_daemon._lib.files import read_bounded
 from voice_daemon.errors import ModelError
 
+_LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
+_MAX_POINTER_BYTES: Final = 1024
+"""A pointer is three short lines."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredArray:
-    """Where an array lies in a file."""
+    """Place, type and shape of an array in a file."""
 
     at: int
     """Bytes from the file's start."""
@@ -102,6 +105,24 @@ class BinaryReader:
 def read_text(path: Path) -> str:
     """Read a small file of a model's whole; ValueError for one that is too long to be it."""
     return read_bounded(path).decode("utf-8")
+
+
+def refuse_lfs_pointer(path: Path) -> None:
+    """Raise `ModelError` for a git-lfs pointer: a clone without git-lfs has it in a file's place.
+
+    Any reader would call it damaged, and the way out is another one.
+    """
+    if path.stat().st_size > _MAX_POINTER_BYTES:
+        return
+    with path.open("rb") as file:
+        if not file.read(_MAX_POINTER_BYTES).startswith(_LFS_POINTER):
+            return
+    raise ModelError(
+        "model.lfs_pointer",
+        f"{path} is a git-lfs pointer, not the file that it stands for",
+        remedy="run `git lfs install` and `git lfs pull` in that folder, or fetch the model with "
+        "`daemonctl models pull`",
+    )
 
 
 def damaged(path: Path, fault: str) -> ModelError:

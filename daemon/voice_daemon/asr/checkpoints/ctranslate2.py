@@ -1,7 +1,7 @@
 """Reads CTranslate2's `model.bin`, the layout of faster-whisper, without CTranslate2.
 
-Owns the file format (binary version 6) and its tensor names. Knows nothing of MLX modules, and
-leaves the checks of shapes and completeness to `checkpoint`.
+Owns the file format (binary version 6) and its tensor names; `validate` checks shapes and
+completeness.
 
 The file is a list of named variables followed by aliases. Queries, keys and values are stacked
 in one linear layer, and so are the keys and values of the cross-attention. Quantised weights

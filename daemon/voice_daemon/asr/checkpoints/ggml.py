@@ -1,7 +1,7 @@
 """Reads whisper.cpp's ggml files in float16 and float32.
 
-Owns the file format. Knows nothing of whisper.cpp's quantised types: a file that holds them is
-refused by name. The checks of shapes and completeness are in `checkpoint`.
+Owns the file format. A file with whisper.cpp's quantised types is refused by name. The checks of
+shapes and completeness are in `validate`.
 
 The file is a magic number, eleven sizes, the mel filters, the vocabulary as raw bytes, and
 then tensors under OpenAI's names until it ends, their dimensions innermost first.

@@ -1,8 +1,8 @@
 """Loads a Whisper checkpoint of any supported layout from a folder or a file.
 
 Owns the choice of the reader, and the settings that come with a model: alignment heads and
-suppressed tokens. Knows nothing of MLX modules; the formats are in `layouts`, `ctranslate2` and
-`ggml`, the checks in `checkpoint`.
+suppressed tokens. The formats are in `safetensors`, `ctranslate2` and `ggml`, the checks in
+`validate`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from voice_daemon.asr.checkpoints.alignment_heads import Heads, published_heads, upper_half
+from voice_daemon.asr.checkpoints.binary import refuse_lfs_pointer
 from voice_daemon.asr.checkpoints.ctranslate2 import read_ctranslate2
 from voice_daemon.asr.checkpoints.ggml import is_ggml, read_ggml
 from voice_daemon.asr.checkpoints.safetensors import WEIGHT_FILES, read_folder, read_json_object
@@ -61,6 +62,7 @@ def load_weights(path: Path) -> CheckpointData:
 def _read(path: Path) -> RawCheckpoint:
     """Read the checkpoint by the layout that its files show; the first that fits is read."""
     if path.is_file():
+        refuse_lfs_pointer(path)
         return read_ggml(path)
     if not path.is_dir():
         raise ModelError(
@@ -68,6 +70,9 @@ def _read(path: Path) -> RawCheckpoint:
             f"there is no model at {path}",
             remedy="name a model folder, or fetch a model with `daemonctl models pull`",
         )
+    for file in sorted(path.iterdir()):
+        if file.is_file():
+            refuse_lfs_pointer(file)
     for name in WEIGHT_FILES:
         if (path / name).is_file():
             return read_folder(path, path / name)

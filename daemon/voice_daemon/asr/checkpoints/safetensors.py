@@ -1,7 +1,7 @@
 """Reads model folders in the layouts of mlx-community and of Hugging Face transformers.
 
-Owns the names that both use for tensors and for the model's dimensions. Knows nothing of the
-other layouts; the checks of shapes and completeness are in `checkpoint`.
+Owns the names that both use for tensors and for the model's dimensions; `validate` checks shapes
+and completeness.
 
 Layouts are told apart by the names inside, not by the file's name: converters have mixed them.
 """
@@ -129,7 +129,7 @@ WEIGHT_FILES: Final = (
     "model.safetensors.index.json",
     "weights.npz",
 )
-"""In the order in which they are tried."""
+"""Weight files, in the order in which they are tried."""
 
 _TRANSFORMERS_PARTS: Final = {
     "layers": "blocks",

@@ -1,7 +1,7 @@
-"""What a complete Whisper checkpoint is: its dimensions, its tensors' names and shapes.
+"""Checks of a Whisper checkpoint: its dimensions, and its tensors' names, shapes and values.
 
-Owns the checks that every loaded checkpoint passes. Knows no file format: `layouts`,
-`ctranslate2` and `ggml` read files, `weights` chooses between them.
+Every loaded checkpoint passes them, whatever its format: `safetensors`, `ctranslate2` and `ggml`
+read files, `load` chooses between them.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class CheckpointData:
     alignment_heads: tuple[tuple[int, int], ...] = ()
     """(layer, head) pairs whose cross-attention follows the audio."""
     alignment_heads_from: HeadsFrom = "guess"
-    """Where they come from; "guess" is all heads of the upper layers."""
+    """Origin of the heads; "guess" is all heads of the upper layers."""
     suppress_tokens: tuple[int, ...] | None = None
     """Tokens never to sample; None where the model says nothing."""
     quantization: Mapping[str, int] | None = None
@@ -79,7 +79,7 @@ class CheckpointData:
 
 @dataclass(frozen=True, slots=True)
 class RawCheckpoint:
-    """What a reader found, before anything is checked."""
+    """A checkpoint as a reader found it, before anything is checked."""
 
     layout: Layout
     source: Path
@@ -89,7 +89,7 @@ class RawCheckpoint:
     """The model's own `alignment_heads`, `suppress_tokens`, ... as its JSON has them."""
     quantization: Mapping[str, int] | None = None
     vocabulary: Vocabulary | None = None
-    """Where the weights' own file holds it; otherwise it is read from the folder."""
+    """Set where the weights' own file holds it; otherwise it is read from the folder."""
 
 
 def check_dimensions(dims: ModelDimensions, source: Path) -> ModelDimensions:

@@ -1,7 +1,7 @@
 """Reads the byte-pair vocabulary of a model folder, in any of the forms that layouts use.
 
-Owns the file formats and GPT-2's printable byte alphabet. Knows nothing of tiktoken, of what
-the special tokens mean or of the weights.
+Owns the file formats and GPT-2's printable byte alphabet; `tokenizer` knows what the special
+tokens mean.
 """
 
 from __future__ import annotations
@@ -123,4 +123,4 @@ _READERS: dict[str, Callable[[Path], Vocabulary]] = {
     "vocabulary.json": _read_vocabulary_json,
     "vocabulary.txt": _read_vocabulary_txt,
 }
-"""In order of how much each says; the first that is there is read."""
+"""The fullest first; the first that is there is read."""
