@@ -48,7 +48,7 @@ def load_system(name: str, model: Path) -> System:
     for a model that nobody can read.
     """
     try:
-        module = import_module(f"bench.systems.{MODULES[name]}")
+        module = import_module(f"tools.bench.systems.{MODULES[name]}")
     except ImportError as error:
         raise UnavailableError(
             "bench.not_installed",
