@@ -69,9 +69,9 @@ def short_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def voice_home(tmp_path: Path) -> Path:
-    """A folder for `VOICE_DAEMON_HOME`."""
-    home = tmp_path / "home"
+def voice_home(short_folder: Path) -> Path:
+    """A folder for `VOICE_DAEMON_HOME`, whose control socket has a path that every system takes."""
+    home = short_folder / "home"
     home.mkdir()
     return home
 

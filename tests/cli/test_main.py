@@ -22,10 +22,10 @@ MODULE = (sys.executable, "-m", "voice_daemon")
 
 
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_home(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("VOICE_DAEMON_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("VOICE_DAEMON_HOME", str(tmp_path))
+    monkeypatch.setenv("VOICE_DAEMON_HOME", str(short_folder))
 
 
 def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,10 +83,10 @@ def test_a_wrong_command_line_is_told_in_one_line_and_gives_2(
 @pytest.mark.parametrize("before", [True, False])
 def test_the_configuration_may_be_named_before_or_after_the_command(
     before: bool,  # noqa: FBT001 - a parameter of a test
-    tmp_path: Path,
+    short_folder: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    file = tmp_path / "mine.toml"
+    file = short_folder / "mine.toml"
     file.write_text("[wake]\nthreshold = 0.7\n")
     named = ["--config", str(file)]
     arguments = [*named, "config", "show"] if before else ["config", *named, "show"]
@@ -102,13 +102,13 @@ def test_a_running_daemon_is_missed_with_its_own_exit_code(
 
 
 def test_every_mistake_in_the_configuration_is_a_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    short_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "config.toml").write_text("[wake]\nthreshold = 7\nx = 1\n")
+    (short_folder / "config.toml").write_text("[wake]\nthreshold = 7\nx = 1\n")
     assert main(["devices"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
-    assert all(line.startswith(f"daemonctl: {tmp_path}/config.toml: [wake] ") for line in lines)
+    assert all(line.startswith(f"daemonctl: {short_folder}/config.toml: [wake] ") for line in lines)
 
 
 def test_an_error_is_told_with_its_remedy(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,8 +135,8 @@ def test_a_reader_that_has_gone_is_no_news() -> None:
     assert process.returncode == 1
 
 
-def test_ctrl_c_gives_130_and_no_traceback(tmp_path: Path) -> None:
-    environ = {**os.environ, "VOICE_DAEMON_HOME": str(tmp_path)}
+def test_ctrl_c_gives_130_and_no_traceback(short_folder: Path) -> None:
+    environ = {**os.environ, "VOICE_DAEMON_HOME": str(short_folder)}
     with subprocess.Popen(
         [*MODULE, "status", "--watch"],
         env=environ,

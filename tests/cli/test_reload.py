@@ -65,6 +65,6 @@ def test_a_wrong_configuration_gives_2_with_every_mistake(
     assert lines[:2] == ["daemonctl: threshold = 7", "daemonctl: x = 1"]
 
 
-def test_without_a_daemon_it_gives_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VOICE_DAEMON_HOME", str(tmp_path))
+def test_without_a_daemon_it_gives_3(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOICE_DAEMON_HOME", str(short_folder))
     assert main(["reload"]) == 3

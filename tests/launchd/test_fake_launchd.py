@@ -13,6 +13,7 @@ import pytest
 
 from rigs.brokers import eventually
 from rigs.fake_launchd.harness import UID, FakeLaunchd
+from support.processes import is_gone
 
 LABEL = "test.job"
 DOMAIN = f"gui/{UID}"
@@ -138,15 +139,7 @@ def test_what_a_program_leaves_behind_is_killed_with_it(launchd: FakeLaunchd) ->
     launchd.launchctl("bootstrap", DOMAIN, path)
     launchd.await_events("ended", 1)
     child = int((launchd.folder / "child").read_text())
-    eventually(lambda: _is_gone(child), "the child is killed")
-
-
-def _is_gone(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return True
-    return state == "Z"
+    eventually(lambda: is_gone(child), "the child is killed")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import pytest
 
 from rigs.brokers import eventually
 from rigs.macos import native_launcher
+from support.processes import is_gone, living
 
 pytestmark = pytest.mark.skipif(
     native_launcher.why_not() is not None, reason=native_launcher.why_not() or ""
@@ -104,23 +105,6 @@ def launch(app: Callable[..., Path], tmp_path: Path) -> Iterator[Callable[..., L
     yield start
     for each in started:
         each.end()
-
-
-def living(column: str, number: int) -> list[str]:
-    """Give the processes of a process id or group (a column of `ps`) that have not ended."""
-    shown = subprocess.run(
-        ["ps", "-A", "-o", f"{column}=,stat="],  # noqa: S607 - every system's own
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    lines = [line.split() for line in shown.stdout.splitlines()]
-    # Z: it has ended, and its parent has not asked how.
-    return [state for n, state in lines if int(n) == number and not state.startswith("Z")]
-
-
-def is_gone(pid: int) -> bool:
-    return not living("pid", pid)
 
 
 @pytest.mark.parametrize("code", [0, 1, 75, 78, 255])

@@ -21,6 +21,7 @@ from rigs.macos.tcc import parent_of
 from rigs.model_pull import REPO, REPOS
 from rigs.virtual_microphone import DEVICE, VirtualMicrophone, why_not
 from support.daemon_process import DaemonProcess, run_daemonctl
+from support.processes import is_gone
 from support.subscriber import Subscriber
 from support.wyoming_process import wyoming_process
 from voice_daemon.control.client import ControlClient
@@ -72,14 +73,6 @@ def launcher_pid(mac: Mac) -> int:
     assert state is not None
     assert state.pid is not None
     return state.pid
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def answers_as(mac: Mac, state: str, *, not_pid: int | None = None) -> dict[str, Any]:

@@ -142,3 +142,20 @@ def test_a_crash_file_falls_into_its_entries() -> None:
         (CrashKind.TEXT, "late words", ""),
     ]
     assert sum(len(entry.lines) for entry in entries) == 18
+
+
+def test_a_python_whose_library_has_gone_is_told_with_its_remedy() -> None:
+    """As after `brew upgrade`: macOS' loader speaks, and the launcher where there is no Python."""
+    lines = [
+        "dyld[812]: Library not loaded: /opt/homebrew/Cellar/python@3.12/3.12.4/Python",
+        "  Referenced from: <4C4C44> /opt/homebrew/bin/python3.12",
+        "  Reason: tried: '/opt/homebrew/Cellar/python@3.12/3.12.4/Python' (no such file)",
+        "voice-daemon: cannot start /Users/zoe/.venv/bin/python: No such file or directory",
+        "  -> run `daemonctl install`",
+    ]
+    loader, launcher = entries_of(lines)
+    assert loader.kind is CrashKind.LOADER
+    assert loader.summary.startswith("Library not loaded: /opt/homebrew/Cellar")
+    assert "daemonctl install" in loader.remedy
+    assert (launcher.kind, launcher.remedy) == (CrashKind.ERROR, "run `daemonctl install`")
+    assert launcher.summary.startswith("cannot start /Users/zoe/.venv/bin/python")

@@ -49,7 +49,9 @@ MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
         2: Meaning("the agent's file is missing", "run `daemonctl install`"),
         NO_SUCH_PROCESS: Meaning("the agent is not loaded", "run `daemonctl start`"),
         IO_ERROR: Meaning(
-            "launchd refuses the agent: it is still loaded, it is disabled, or its file is wrong",
+            "launchd refuses the agent: it is still loaded, it is disabled, its file is wrong, or "
+            "this user is not logged in at the screen",
+            "log in on the Mac's own screen (or by Screen Sharing); then "
             "run `daemonctl uninstall` and `daemonctl install`; if it stays, "
             "`plutil -lint ~/Library/LaunchAgents/io.github.voice-daemon.plist`",
         ),

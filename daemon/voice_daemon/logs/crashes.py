@@ -18,6 +18,14 @@ from voice_daemon.logs.reader import tail
 _TRACEBACK: Final = "Traceback (most recent call last):"
 _FATAL: Final = "Fatal Python error:"
 _ERROR: Final = "daemonctl: "
+_LAUNCHER: Final = "voice-daemon: "
+"""What the app's launcher says where it cannot start Python (launchd/launcher.c)."""
+_DYLD: Final = re.compile(r"dyld\[\d+\]: ")
+"""What macOS' loader says of a program that it cannot load."""
+_LOADER_REMEDY: Final = (
+    "a library of Python has gone, as after `brew upgrade`: make its environment anew, then "
+    "`daemonctl install`"
+)
 _REMEDY: Final = "  -> "
 _WARNING: Final = "daemonctl: warning: "
 _RAISED: Final = re.compile(r"[A-Za-z_][\w.]*(: .*)?")
@@ -32,6 +40,8 @@ class CrashKind(StrEnum):
     """The interpreter itself failed."""
     ERROR = "error"
     """The daemon ended with an error that it told."""
+    LOADER = "loader"
+    """Python could not even be loaded."""
     TEXT = "text"
 
 
@@ -47,11 +57,14 @@ class Crash:
         """The one line that says most."""
         if self.kind is CrashKind.TRACEBACK:
             return self.lines[-1]
-        return self.lines[0].removeprefix(_ERROR)
+        first = self.lines[0].removeprefix(_ERROR).removeprefix(_LAUNCHER)
+        return _DYLD.sub("", first)
 
     @property
     def remedy(self) -> str:
         """What the daemon said to do about it; empty where it could not."""
+        if self.kind is CrashKind.LOADER:
+            return _LOADER_REMEDY
         last = self.lines[-1]
         return last.removeprefix(_REMEDY) if last.startswith(_REMEDY) else ""
 
@@ -79,8 +92,10 @@ def _beginning(line: str) -> CrashKind | None:
         return CrashKind.TRACEBACK
     if line.startswith(_FATAL):
         return CrashKind.FATAL
-    if line.startswith(_ERROR) and not line.startswith(_WARNING):
+    if line.startswith((_ERROR, _LAUNCHER)) and not line.startswith(_WARNING):
         return CrashKind.ERROR
+    if _DYLD.match(line):
+        return CrashKind.LOADER
     return None
 
 
@@ -97,6 +112,8 @@ def _belongs(line: str, begins: CrashKind | None, kind: CrashKind, lines: list[s
             return True
         case CrashKind.ERROR:
             return not lines[-1].startswith(_REMEDY) and line.startswith(_REMEDY)
+        case CrashKind.LOADER:
+            return line.startswith(" ")
         case CrashKind.TEXT:
             return bool(line.strip())
 
