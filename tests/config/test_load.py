@@ -8,7 +8,7 @@ import pytest
 
 from support.config_files import problems_of
 from voice_daemon.config import AsrSettings, MqttSettings, Settings, load_effective, load_settings
-from voice_daemon.config.load import all_keys, variable
+from voice_daemon.config.load import KEPT, all_keys, variable, with_kept_node_id
 
 DEFAULTS = {
     "audio": {
@@ -181,3 +181,38 @@ def test_the_example_of_a_word_as_a_value_is_strict_in_code_too() -> None:
         MqttSettings(port="1883")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="step_s"):
         AsrSettings(step_s=0.05)
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_file_from_windows_is_read_as_any_other(file: Path, line_end: str) -> None:
+    lines = ["\ufeffnode_id = 'kitchen'", "[wake]", "threshold = 0.6", ""]
+    file.write_bytes(line_end.join(lines).encode())
+    settings = load_settings(file, {})
+    assert (settings.node_id, settings.wake.threshold) == ("kitchen", 0.6)
+
+
+def test_a_list_written_as_json_in_a_variable_is_refused_with_its_form(tmp_path: Path) -> None:
+    environ = {"VOICE_DAEMON_HOME": str(tmp_path), "VOICE_DAEMON_WAKE__MODELS": '["alexa"]'}
+    (line,) = problems_of(None, environ)
+    assert "is written as JSON; write the names with commas" in line
+
+
+def test_the_first_node_id_is_kept_when_the_host_is_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, environ = tmp_path / "state.json", {"VOICE_DAEMON_HOME": str(tmp_path)}
+    shown = []
+    for name in ("mac-mini.local", "mac-mini-2.local", "192.168.1.5"):
+        monkeypatch.setattr("voice_daemon.config.values.machine_name", lambda name=name: name)
+        effective = with_kept_node_id(load_effective(None, environ), state)
+        shown.append((effective.settings.node_id, effective.origins["", "node_id"]))
+    assert set(shown) == {("mac-mini", KEPT)}
+    (tmp_path / "config.toml").write_text('node_id = "den"')
+    effective = with_kept_node_id(load_effective(None, environ), state)
+    assert effective.settings.node_id == "den"
+
+
+def test_a_node_id_that_cannot_be_kept_is_the_hosts(tmp_path: Path) -> None:
+    effective = load_effective(None, {"VOICE_DAEMON_HOME": str(tmp_path)})
+    (tmp_path / "file").touch()
+    assert with_kept_node_id(effective, tmp_path / "file" / "state.json") == effective

@@ -112,7 +112,7 @@ def test_a_file_that_this_user_may_not_read_is_told(file: Path) -> None:
     ("keys", "said"),
     [
         (("password_file",), "a password is set without a username"),
-        (("tls", "key_file"), "there is no certificate to the key"),
+        (("tls", "key_file"), "key set without a certificate"),
         (("ca_file",), "has no effect while tls is false"),
         (("cert_file",), "has no effect while tls is false"),
     ],

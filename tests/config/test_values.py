@@ -26,6 +26,8 @@ from voice_daemon.config.values import (
         ("kitchen_2", "kitchen_2"),
         ("Ünique", "nique"),
         ("...", "voice-daemon"),
+        ("192.168.1.5", "voice-daemon"),
+        ("fe80::1", "voice-daemon"),
         ("", "voice-daemon"),
     ],
 )

@@ -12,11 +12,10 @@ import trustme
 
 from rigs.brokers import Mosquitto, eventually, password_program
 from support.mqtt_clients import Daemon, StartDaemon
-from voice_daemon.config import load as sources
+from voice_daemon.config.load import PASSWORD_VARIABLE
 from voice_daemon.errors import BrokerError
 from voice_daemon.mqtt.tls import (
     MAX_PASSWORD_BYTES,
-    PASSWORD_VARIABLE,
     find_password,
     read_password,
     tls_context,
@@ -34,7 +33,6 @@ def test_the_variables_password_comes_before_the_files(secret_file: Path) -> Non
     assert find_password(secret_file, {PASSWORD_VARIABLE: "s\u00e4fer"}) == "s\u00e4fer".encode()
     assert find_password(secret_file, {PASSWORD_VARIABLE: ""}) == b"correct horse"
     assert find_password(None, {}) is None
-    assert PASSWORD_VARIABLE == sources.PASSWORD_VARIABLE
 
 
 def test_the_variables_password_opens_the_broker(

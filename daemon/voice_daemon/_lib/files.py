@@ -68,6 +68,12 @@ def shared_with_a_group(path: Path) -> Exposure | None:
     return None
 
 
+def open_to_others(found: os.stat_result) -> str | None:
+    """Return the mode of a file that others may read or write, as chmod writes it; else None."""
+    mode = stat.S_IMODE(found.st_mode)
+    return f"{mode:04o}" if mode & 0o077 else None
+
+
 def _exposed(path: Path, found: os.stat_result) -> Exposure | None:
     if found.st_uid not in _trusted():
         return Exposure(
@@ -132,3 +138,11 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def decode_text(content: bytes) -> str:
+    """Decode UTF-8 text less a byte order mark and line ends of Windows; raises UnicodeDecodeError.
+
+    Editors on Windows write both, and neither is part of what was meant.
+    """
+    return content.decode("utf-8-sig").replace("\r\n", "\n")

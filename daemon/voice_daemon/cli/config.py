@@ -19,6 +19,7 @@ from voice_daemon.config.state import EMPTY, Change, SettingsStore, UnreadableEr
 from voice_daemon.control.client import ask
 from voice_daemon.errors import EXIT_OK, EXIT_USAGE, ModelError, NotRunningError
 from voice_daemon.runtime.live_settings import CONFIG_KEYS, LiveSettings
+from voice_daemon.runtime.lookups import absent_paths, missing_models
 
 _GO_BACK: Final = "daemonctl config reset, or send `default` to the setting's topic"
 
@@ -32,6 +33,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
 def _check(args: argparse.Namespace, context: Context) -> int:
     try:
         effective = context.effective()
+        missing = [*missing_models(effective, models_dir=context.paths().models_dir)]
+        if missing:
+            raise ConfigProblems(missing)  # noqa: TRY301 - told as all others
         if args.load:
             _try_models(effective.settings, context)
     except ConfigProblems as error:
@@ -40,14 +44,16 @@ def _check(args: argparse.Namespace, context: Context) -> int:
         problems = [asdict(problem) for problem in error.problems]
         context.print_json({"ok": False, "problems": problems, "warnings": []})
         return EXIT_USAGE
+    absent = [*absent_paths(effective)]
+    warnings = [*effective.warnings, *absent]
     if args.json:
-        warnings = [asdict(warning) for warning in effective.warnings]
-        context.print_json({"ok": True, "problems": [], "warnings": warnings})
+        told = [asdict(warning) for warning in warnings]
+        context.print_json({"ok": True, "problems": [], "warnings": told})
         return EXIT_OK
-    for warning in effective.warnings:
+    for warning in warnings:
         context.err.write(f"daemonctl: warning: {warning}\n")
     place = effective.file or "no configuration file, all defaults"
-    context.out.write(f"{place}: no mistakes\n")
+    context.out.write(f"{place}: {'well formed' if absent else 'no mistakes'}\n")
     return EXIT_OK
 
 

@@ -44,9 +44,11 @@ class Context:
 
     def effective(self) -> Effective:
         """Read the settings with the origin of each; raises `ConfigError`."""
-        from voice_daemon.config import load_effective  # noqa: PLC0415 - pydantic is slow to load
+        from voice_daemon.config import load_effective, with_kept_node_id  # noqa: PLC0415 - pydantic is slow to load
 
-        return load_effective(self.config_path, self.environ)
+        return with_kept_node_id(
+            load_effective(self.config_path, self.environ), self.paths().changes_file
+        )
 
     def paths(self) -> Paths:
         """Where this user's daemon keeps its files."""

@@ -3,7 +3,7 @@
 Edges take their section's type from here; the pure core and the recogniser know none of it.
 """
 
-from voice_daemon.config.load import Effective, load_effective, load_settings
+from voice_daemon.config.load import Effective, load_effective, load_settings, with_kept_node_id
 from voice_daemon.config.problems import ConfigProblems, Mistake
 from voice_daemon.config.schema import (
     STEP_S_MAX,
@@ -42,4 +42,5 @@ __all__ = [
     "WyomingSettings",
     "load_effective",
     "load_settings",
+    "with_kept_node_id",
 ]

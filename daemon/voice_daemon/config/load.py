@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
+from pydantic_settings import EnvSettingsSource
 
-from voice_daemon._lib.files import exposed_file, exposed_way, shared_with_a_group
+from voice_daemon._lib.files import (
+    decode_text,
+    exposed_file,
+    exposed_way,
+    open_to_others,
+    shared_with_a_group,
+)
 from voice_daemon.config import problems as text
 from voice_daemon.config.problems import (
     ENVIRONMENT,
@@ -36,7 +41,9 @@ from voice_daemon.config.problems import (
 )
 from voice_daemon.config.rules import RULES, WARNINGS, Key
 from voice_daemon.config.schema import ENV_DELIMITER, ENV_PREFIX, Section, Settings
+from voice_daemon.config.state import SettingsStore, UnreadableError, read_state
 from voice_daemon.config.values import names_a_path
+from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.paths import default_paths, expand
 
 CONFIG_VARIABLE = "VOICE_DAEMON_CONFIG"
@@ -97,7 +104,7 @@ def read_file(file: Path) -> Source:
             return _missing(file)
         if not file.is_file():
             return _unreadable(file, "is not a file")
-        source = _sorted_out(file, TomlConfigSettingsSource(Settings, file).toml_data)
+        source = _sorted_out(file, tomllib.loads(decode_text(file.read_bytes())))
     except tomllib.TOMLDecodeError as error:
         return _syntax_error(file, str(error))
     except UnicodeDecodeError as error:
@@ -216,9 +223,9 @@ def _readable_secret(file: Path, table: Mapping[str, Any]) -> Iterator[Mistake]:
     pairs = [("", name, value) for name, value in table.items()]
     pairs += [(s, k, v) for _, s, t in pairs if isinstance(t, dict) for k, v in t.items()]
     inline = [(s, k) for s, k, v in pairs if is_secret(k) and k != "password_file"]
-    mode = stat.S_IMODE(file.stat().st_mode)
-    if inline and mode & 0o077:
-        message = f"others can read this file (mode {mode:04o}), and it holds a password"
+    mode = open_to_others(file.stat())
+    if inline and mode is not None:
+        message = f"others can read this file (mode {mode}), and it holds a password"
         remedy = f"`chmod 600 {file}`, and change the password at the broker"
         yield Mistake(str(file), key_name(*inline[0]), MASK, message, remedy)
 
@@ -233,6 +240,7 @@ def _in_others_hands(file: Path) -> Iterator[Mistake]:
 
 
 DEFAULT = "default"
+KEPT = "kept since the first start"
 
 _FILES: tuple[Key, ...] = (
     ("mqtt", "password_file"),
@@ -264,7 +272,13 @@ class Effective:
     file: Path | None
     """The file that was read; None where there was none."""
     warnings: tuple[Mistake, ...]
-    """What is accepted, and should have been meant."""
+    """Legal settings that are probably a mistake."""
+
+    def mistake(self, key: Key, message: str, remedy: str) -> Mistake:
+        """Blame the value in force of one key."""
+        origin = self.origins[key]
+        leaf = _Leaf(None, DEFAULT if origin == DEFAULT else origin, self.value(key))
+        return leaf.problem(key, message, remedy)
 
     def value(self, key: Key) -> object:
         """Return the value in force of one key."""
@@ -323,6 +337,32 @@ def load_effective(path: Path | None, environ: Mapping[str, str]) -> Effective:
         file,
         (*_shared_file(file), *_warnings(settings, leaves)),
     )
+
+
+def with_kept_node_id(effective: Effective, state_file: Path) -> Effective:
+    """Put the node id of the first start in, where none is configured; keep it where there is none.
+
+    Systems rename themselves: after a clash of names, or as the network says. The topics, the
+    client id and Home Assistant's device would all move with the name.
+    """
+    key = ("", "node_id")
+    if effective.origins[key] != DEFAULT:
+        return effective
+    try:
+        node_id = read_state(state_file).node_id
+    except UnreadableError:
+        node_id = ""  # whoever owns the state sets the file aside, and says so
+    else:
+        if not node_id:
+            store = SettingsStore(state_file)
+            store.keep_node_id(effective.settings.node_id)
+            with suppress(VoiceDaemonError):  # the daemon tells of a state that cannot be kept
+                store.save()
+                node_id = effective.settings.node_id
+    if not node_id:
+        return effective
+    settings = effective.settings.model_copy(update={"node_id": node_id})
+    return replace(effective, settings=settings, origins={**effective.origins, key: KEPT})
 
 
 def _config_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -435,13 +475,13 @@ def _fault_of_file(  # noqa: PLR0911 - one return a kind of fault
 ) -> tuple[str, str] | None:
     """Return what is wrong with a file that the configuration names, and the remedy."""
     try:
-        mode = stat.S_IMODE(file.stat().st_mode)
+        mode = open_to_others(file.stat())
     except OSError as error:
         return f"the file cannot be used: {error.strerror}", f"put the file at {file}"
     if not file.is_file():
         return "is not a file", f"put a file at {file}"
-    if secret and mode & 0o077:
-        return f"others can read this file (mode {mode:04o})", f"`chmod 600 {file}`"
+    if secret and mode is not None:
+        return f"others can read this file (mode {mode})", f"`chmod 600 {file}`"
     exposure = exposed_file(file)
     if exposure is not None:
         return f"others could change the file: it {exposure.fault}", f"run: {exposure.remedy}"

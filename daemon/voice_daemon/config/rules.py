@@ -1,4 +1,4 @@
-"""What must hold between keys, and what should have been meant.
+"""Rules between keys, and warnings of legal settings that are probably a mistake.
 
 Pure: a rule is a function of `Settings`. The checks of single keys are in `config.schema`.
 """
@@ -25,7 +25,9 @@ class Rule:
 
 
 def _english_only(settings: Settings) -> bool:
-    return settings.asr.model.endswith(".en")
+    """Tell of the published models, whose names say it; others are looked into when they load."""
+    model = settings.asr.model
+    return model.endswith(".en") and "/" not in model
 
 
 def _mqtt(broken: Callable[[MqttSettings], object]) -> Callable[[Settings], bool]:
@@ -60,7 +62,7 @@ RULES = (
     Rule(
         (("mqtt", "key_file"), ("mqtt", "cert_file")),
         _mqtt(lambda m: m.key_file and not m.cert_file),
-        "there is no certificate to the key",
+        "key set without a certificate",
         "set cert_file too, or remove key_file",
     ),
     Rule(
@@ -85,4 +87,4 @@ WARNINGS = (
         "set it to false unless you need it",
     ),
 )
-"""What is accepted, and should have been meant."""
+"""Legal settings that are probably a mistake."""

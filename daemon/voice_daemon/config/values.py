@@ -5,7 +5,9 @@ exists is `config.load`'s question.
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +19,8 @@ from voice_daemon.paths import expand
 
 MAX_NODE_ID_CHARS = 64
 MAX_TOPIC_CHARS = 120
+UNNAMED = "voice-daemon"
+"""The node id of a machine without a name."""
 
 LANGUAGES = tuple(
     (  # noqa: SIM905 - a hundred quoted codes would fill the page
@@ -41,8 +45,11 @@ class Accepts:
 
 def reduce_host_name(host_name: str) -> str:
     """Reduce the first label to `[a-z0-9_-]`: `Mac-mini.local` -> `mac-mini`."""
+    with suppress(ValueError):
+        ip_address(host_name)
+        return UNNAMED  # given by a network that has no name for this machine: it will change
     label = host_name.split(".", 1)[0].lower()
-    return re.sub(r"[^a-z0-9_]+", "-", label).strip("-")[:MAX_NODE_ID_CHARS] or "voice-daemon"
+    return re.sub(r"[^a-z0-9_]+", "-", label).strip("-")[:MAX_NODE_ID_CHARS] or UNNAMED
 
 
 def host_node_id() -> str:
@@ -103,6 +110,8 @@ def _language(value: str) -> str:
 
 
 def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    if any(value.startswith("[") for value in values):
+        raise _refuse("is written as JSON; write the names with commas between them")
     if len(set(values)) < len(values):
         raise _refuse("names the same one twice")
     return values

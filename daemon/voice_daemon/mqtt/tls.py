@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import os
 import ssl
-import stat
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from voice_daemon._lib.files import open_to_others
+from voice_daemon.config.load import PASSWORD_VARIABLE
 from voice_daemon.errors import BrokerError
 from voice_daemon.mqtt.errors import ssl_reason
 
 MAX_PASSWORD_BYTES: Final = 65_535
 """MQTT's limit."""
-
-
-PASSWORD_VARIABLE: Final = "VOICE_DAEMON_MQTT__PASSWORD"  # noqa: S105 - a name
-"""Holds the password in the place of a file."""
 
 
 def find_password(file: Path | None, environ: Mapping[str, str] = os.environ) -> bytes | None:
@@ -36,14 +34,14 @@ def find_password(file: Path | None, environ: Mapping[str, str] = os.environ) ->
 
 
 def read_password(path: Path) -> bytes:
-    """Read a password file, less its line end.
+    """Read a password file, less its line end and a byte order mark.
 
     Raises `BrokerError` when it cannot be read, is empty, or is open to others.
     """
     try:
         with path.open("rb") as file:
             _refuse_if_open_to_others("mqtt.password_file", path, file)
-            secret = file.read(MAX_PASSWORD_BYTES + 3).rstrip(b"\r\n")
+            secret = file.read(MAX_PASSWORD_BYTES + 6).removeprefix(BOM_UTF8).rstrip(b"\r\n")
     except OSError as error:
         raise _unreadable("mqtt.password_file", path, error) from error
     if not secret or len(secret) > MAX_PASSWORD_BYTES or b"\n" in secret:
@@ -115,11 +113,11 @@ def _load_client_certificate(
 
 
 def _refuse_if_open_to_others(name: str, path: Path, file: BinaryIO) -> None:
-    mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-    if mode & 0o077:
+    mode = open_to_others(os.fstat(file.fileno()))
+    if mode is not None:
         raise BrokerError(
             name,
-            f"{name} {path} may be read by others (mode {mode:04o})",
+            f"{name} {path} may be read by others (mode {mode})",
             remedy=f"run: chmod 600 '{path}'",
         )
 

@@ -1,0 +1,76 @@
+"""A configuration check looks for what is named: models, wake words, and what a model can do."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from support.whisper_files import tiny_en_folder
+from voice_daemon.config import load_effective
+from voice_daemon.runtime.lookups import absent_paths, is_english_only, missing_models
+
+
+def found(tmp_path: Path, text: str) -> list[str]:
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    file.chmod(0o600)
+    effective = load_effective(file, {"VOICE_DAEMON_HOME": str(tmp_path)})
+    return [str(mistake) for mistake in missing_models(effective, models_dir=tmp_path / "models")]
+
+
+def test_the_defaults_are_all_there(tmp_path: Path) -> None:
+    assert found(tmp_path, "") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "blamed"),
+    [
+        ('[wake]\nmodels = ["hey_jarvs"]', "there is no wake word 'hey_jarvs'"),
+        ('[wake]\nmodels = ["alexa", "./nope.onnx"]', "nope.onnx does not exist"),
+        ('[asr]\nmodel = "openai/whisper-none"', "[asr] model = "),
+        ('[asr]\nmodel = "small"', "daemonctl models pull small"),
+    ],
+)
+def test_a_model_that_is_not_there_is_a_mistake(tmp_path: Path, text: str, blamed: str) -> None:
+    (line,) = found(tmp_path, text)
+    assert blamed in line
+
+
+def test_a_folder_that_is_not_there_may_be_a_drive_that_is_mounted_later(tmp_path: Path) -> None:
+    text = '[asr]\nmodel = "./drive/model"'
+    assert found(tmp_path, text) == []
+    effective = load_effective(tmp_path / "config.toml", {"VOICE_DAEMON_HOME": str(tmp_path)})
+    (warning,) = absent_paths(effective)
+    assert "no such folder now" in warning.message
+
+
+def test_languages_are_told_by_the_models_files_and_not_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "german.en").mkdir()
+    (tmp_path / "german.en" / "config.json").write_text(json.dumps({"vocab_size": 51865}))
+    (tmp_path / "all").symlink_to(tiny_en_folder())
+    language = 'language = "de"\n'
+    assert found(tmp_path, f'[asr]\nmodel = "./german.en"\n{language}') == []
+    (line,) = found(tmp_path, f'[asr]\nmodel = "./all"\n{language}')
+    assert "knows English only" in line
+    (line,) = found(tmp_path, '[asr]\nmodel = "./all"\ntask = "translate"\n')
+    assert "cannot translate" in line
+
+
+@pytest.mark.parametrize(("n_tokens", "expected"), [(51_864, True), (51_865, False)])
+def test_a_whisper_cpp_file_says_its_vocabulary(
+    tmp_path: Path, n_tokens: int, *, expected: bool
+) -> None:
+    file = tmp_path / "ggml.bin"
+    file.write_bytes(struct.pack("<II", 0x67676D6C, n_tokens) + bytes(32))
+    assert is_english_only(file) is expected
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff" * 9, b'{"n_vocab": "x"}'])
+def test_a_damaged_model_says_nothing(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    (tmp_path / "ggml.bin").write_bytes(content)
+    assert not is_english_only(tmp_path)
+    assert not is_english_only(tmp_path / "ggml.bin")
