@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from voice_daemon._lib.files import read_json, read_small
+from voice_daemon._lib.files import read_bounded, read_json
 from voice_daemon.config import AsrSettings, Effective, Mistake
 from voice_daemon.config.values import names_a_path
 from voice_daemon.errors import ModelError
@@ -88,6 +88,6 @@ def _says_vocabulary(folder: Path) -> bool:
     for name in ("vocabulary.txt", "vocabulary.json"):
         file = folder / name
         if file.is_file():
-            entries = read_json(file) if name.endswith(".json") else read_small(file).splitlines()
+            entries = read_json(file) if name.endswith(".json") else read_bounded(file).splitlines()
             return len(entries) in _ENGLISH_ONLY_LINES
     return False
