@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 SAMPLE_RATE = 16_000
 """Samples a second, everywhere past the audio edge."""
 
+_CODES = (
+    "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no "
+    "th ur hr bg lt la mi ml cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw "
+    "gl mr pa si km sn yo so af oc ka be tg sd gu am yi lo uz fo ht ps tk nn mt sa lb my bo tl "
+    "mg as tt haw ln ha ba jw su yue"
+)
+LANGUAGES = tuple(_CODES.split())
+"""Whisper's language codes in the order of its tokens; models before large-v3 lack the last."""
+
 
 def samples_to_ms(n_samples: int) -> int:
     """`n_samples` at `SAMPLE_RATE` -> whole milliseconds, rounded to nearest."""

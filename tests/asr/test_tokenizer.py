@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from support.whisper_files import tiny_en, tiny_en_folder
 from voice_daemon.asr.checkpoints.vocabulary import Vocabulary, read_vocabulary
-from voice_daemon.asr.tokenizer import LANGUAGES, WhisperTokenizer
+from voice_daemon.asr.tokenizer import WhisperTokenizer
 from voice_daemon.errors import ModelError
+from voice_daemon.events import LANGUAGES
 
 N_VOCAB = 51_864
 

@@ -187,6 +187,12 @@ def test_keys_that_contradict_each_other_are_told(
     assert said in line
 
 
+@pytest.mark.parametrize("folder", ["/models/whisper-german.en", "~/german.en", "./german.en"])
+def test_a_folder_of_ones_own_is_not_judged_by_its_name(file: Path, folder: str) -> None:
+    file.write_text(f'[asr]\nmodel = "{folder}"\nlanguage = "de"')
+    assert load_effective(file, {}).settings.asr.language == "de"
+
+
 def test_the_key_that_was_set_is_blamed_for_a_contradiction_with_a_default(file: Path) -> None:
     (line,) = mistakes(
         file,

@@ -7,9 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from voice_daemon.asr.tokenizer import LANGUAGES as TOKENIZER_LANGUAGES
 from voice_daemon.config.values import (
-    LANGUAGES,
     Host,
     NodeId,
     host_node_id,
@@ -42,10 +40,6 @@ def test_every_host_name_gives_a_good_node_id(host_name: str) -> None:
 
 def test_this_host_has_a_good_node_id() -> None:
     TypeAdapter(NodeId).validate_python(host_node_id())
-
-
-def test_the_languages_are_those_of_the_recogniser() -> None:
-    assert sorted(LANGUAGES) == sorted(TOKENIZER_LANGUAGES)
 
 
 @pytest.mark.parametrize(

@@ -19,15 +19,7 @@ import tiktoken
 
 from voice_daemon.asr.checkpoints.vocabulary import Vocabulary
 from voice_daemon.errors import ModelError
-
-_CODES: Final = (
-    "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no "
-    "th ur hr bg lt la mi ml cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw "
-    "gl mr pa si km sn yo so af oc ka be tg sd gu am yi lo uz fo ht ps tk nn mt sa lb my bo tl "
-    "mg as tt haw ln ha ba jw su yue"
-)
-LANGUAGES: Final[tuple[str, ...]] = tuple(_CODES.split())
-"""Language codes in token order; models before large-v3 lack the last."""
+from voice_daemon.events import LANGUAGES
 
 N_TIMESTAMPS: Final = 1501
 _N_TASK_TOKENS: Final = 6

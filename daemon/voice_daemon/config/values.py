@@ -15,22 +15,13 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from voice_daemon._lib.process import machine_name
+from voice_daemon.events import LANGUAGES
 from voice_daemon.paths import expand
 
 MAX_NODE_ID_CHARS = 64
 MAX_TOPIC_CHARS = 120
 UNNAMED = "voice-daemon"
 """The node id of a machine without a name."""
-
-LANGUAGES = tuple(
-    (  # noqa: SIM905 - a hundred quoted codes would fill the page
-        "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha "
-        "haw he hi hr ht hu hy id is it ja jw ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr "
-        "ms mt my ne nl nn no oc pa pl ps pt ro ru sa sd si sk sl sn so sq sr su sv sw ta te tg "
-        "th tk tl tr tt uk ur uz vi yi yo yue zh"
-    ).split()
-)
-"""What Whisper's tokenizer can be told to expect."""
 
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.%a-z]*")
