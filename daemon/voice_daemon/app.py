@@ -31,8 +31,9 @@ from voice_daemon.audio.input import AudioInput
 from voice_daemon.config import Settings
 from voice_daemon.control.server import ControlServer
 from voice_daemon.errors import BrokerError, Problem, VoiceDaemonError, crash, exit_code
-from voice_daemon.events import EndReason
+from voice_daemon.events import EndReason, ErrorRaised, TranscriptFinal
 from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
+from voice_daemon.homeassistant.satellite import HANDLED_BY, satellite_of
 from voice_daemon.mqtt.arbitration import MqttPeers, claims_filter
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.commands import Command
@@ -150,6 +151,7 @@ class Daemon:
             wake=self.nudge,
         )
         self.mqtt = _build_mqtt(settings, self._topics, daemon=self)
+        self.satellite = satellite_of(settings, on_lost=self.on_command_lost)
         self.publisher = Publisher(
             publish=self.mqtt.publish,
             topics=self._topics,
@@ -157,6 +159,7 @@ class Daemon:
             settings=live.values,
             final_ttl_s=settings.mqtt.final_ttl_s,
             on_event=live_view.on_event,
+            take_over=self.take_over,
         )
         self.peers = _build_peers(self._topics, self.mqtt, self.publisher)
         self.audio_input = AudioInput(
@@ -221,6 +224,8 @@ class Daemon:
         """Start the threads: first the one that tells others of what happens."""
         log.info("daemon.started", version=__version__, pid=os.getpid())
         self.mqtt.start()
+        if self.satellite is not None:
+            self.satellite.start()
         self.commands.restore()
         self.vocabulary.restore()
         self.worker.start()
@@ -254,8 +259,9 @@ class Daemon:
         self._save_vocabulary()
         if self.control is not None:
             self.control.stop(timeout_s=CONTROL_STOP_S)
-        if self.wyoming is not None:
-            self.wyoming.stop(WYOMING_STOP_S)
+        for server in (self.wyoming, self.satellite):
+            if server is not None:
+                server.stop(WYOMING_STOP_S)
         if error is None and self._stop_signal is None and not delivered:
             error = self._undelivered()
         code = exit_code(error, self._stop_signal)
@@ -287,6 +293,22 @@ class Daemon:
         if self.wyoming is not None and engine.transcriptions is not None:
             self.wyoming.start(engine.transcriptions)
         return engine
+
+    def take_over(self, final: TranscriptFinal) -> str | None:
+        """Have the satellite carry a command out, if there is one; return who does."""
+        accepted = self.satellite is not None and self.satellite.accept(final)
+        return HANDLED_BY if accepted else None
+
+    def on_command_lost(self, session_id: str) -> None:
+        """Report a command that the satellite took over and could not carry out."""
+        self.publisher.error(
+            ErrorRaised(
+                "satellite.not_run",
+                "Home Assistant did not ask for the command in time",
+                "say it again; if it happens often, see Home Assistant's Wyoming integration",
+                session_id,
+            )
+        )
 
     def on_command(self, command: Command) -> None:
         """Pass an MQTT command on; raises `CommandError` when it cannot be carried out."""

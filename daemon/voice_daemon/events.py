@@ -222,6 +222,8 @@ class TranscriptFinal:
     """What was heard, where the home's vocabulary made another `text` of it."""
     in_vocabulary: bool | None = None
     """Whether `text` is a sentence of the home; None where no vocabulary was asked."""
+    handled_by: str | None = None
+    """Who carries the command out already; None leaves it to whoever hears of it."""
 
 
 @dataclass(frozen=True, slots=True)

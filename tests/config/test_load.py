@@ -65,6 +65,10 @@ DEFAULTS = {
         "discovery": True,
         "prefix": "homeassistant",
         "status_topic": "homeassistant/status",
+        "area": None,
+        "satellite": False,
+        "satellite_host": "0.0.0.0",  # noqa: S104 - a default that is asked for
+        "satellite_port": 10700,
     },
     "arbitration": {"enabled": False, "window_ms": 150},
     "vocabulary": {

@@ -221,6 +221,23 @@ class HomeAssistantSettings(Section):
     status_topic: Topic = Field(
         default="homeassistant/status", description="Where Home Assistant announces its start."
     )
+    area: OptionalLine = Field(
+        default="", description="The room that this device stands in, as Home Assistant names it."
+    )
+    satellite: bool = Field(
+        default=False,
+        description="Be an Assist satellite too: Home Assistant's own pipeline runs each command.",
+    )
+    satellite_host: Host = Field(
+        default="0.0.0.0",  # noqa: S104 - Home Assistant is another machine
+        description="Where the satellite listens for Home Assistant.",
+    )
+    satellite_port: int = Field(
+        default=10700,
+        ge=1,
+        le=65534,
+        description="The satellite's port; the next one is its recogniser's.",
+    )
 
 
 class VocabularySettings(Section):

@@ -52,6 +52,8 @@ class Device:
     """What can be chosen."""
     threshold_range: tuple[float, float]
     silence_range_ms: tuple[int, int]
+    area: str = ""
+    """The room that it stands in; "" for nobody said."""
 
 
 def config_topic(prefix: str, node: str) -> str:
@@ -70,6 +72,7 @@ def announcement(device: Device, *, dropped: Mapping[str, str] | None = None) ->
             "model": "Streaming voice recogniser",
             "model_id": device.model,
             "sw_version": device.version,
+            **({"suggested_area": device.area} if device.area else {}),
         },
         "origin": {"name": ORIGIN, "sw_version": device.version},
         "availability_topic": device.topics.path(Leaf.AVAILABILITY),

@@ -201,11 +201,13 @@ def _partial(event: TranscriptPartial) -> dict[str, Any]:
 
 
 def _final(event: TranscriptFinal) -> dict[str, Any]:
-    vocabulary: dict[str, Any] = {}
+    optional: dict[str, Any] = {}
     if event.heard is not None:
-        vocabulary["heard"] = event.heard
+        optional["heard"] = event.heard
     if event.in_vocabulary is not None:
-        vocabulary["in_vocabulary"] = event.in_vocabulary
+        optional["in_vocabulary"] = event.in_vocabulary
+    if event.handled_by is not None:
+        optional["handled_by"] = event.handled_by
     return {
         "event_type": "final",
         "session_id": event.session_id,
@@ -213,7 +215,7 @@ def _final(event: TranscriptFinal) -> dict[str, Any]:
         "text": event.text,
         "is_final": True,
         "revised": event.revised,
-        **vocabulary,
+        **optional,
         "language": event.language,
         "end_reason": event.end_reason.value,
         "duration_ms": event.duration_ms,

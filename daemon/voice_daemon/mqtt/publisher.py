@@ -23,6 +23,7 @@ from voice_daemon.events import (
     SessionEnded,
     State,
     StateChanged,
+    TranscriptFinal,
     WakeDetected,
 )
 from voice_daemon.logs.events import log_event
@@ -63,15 +64,20 @@ class Publisher:
         settings: Mapping[str, float | str],
         final_ttl_s: float,
         on_event: Callable[[Event], None] = lambda _: None,
+        take_over: Callable[[TranscriptFinal], str | None] = lambda _: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Start silent. `settings`: what is in force and retained on `<name>/state`, by name."""
+        """Start silent. `settings`: what is in force and retained on `<name>/state`, by name.
+
+        `take_over` may carry a final out; it returns who does, None where nobody does.
+        """
         self._publish = publish
         self._topics = topics
         self._info = info
         self._settings = dict(settings)
         self._final_ttl_s = final_ttl_s
         self._on_event = on_event
+        self._take_over = take_over
         self._now = now
         self._lock = threading.RLock()
         self._metrics = SessionMetrics()
@@ -192,6 +198,9 @@ class Publisher:
                 self._pipeline_state = event.state
                 self._update_state()
                 return
+            case TranscriptFinal():
+                # Before it is sent: who hears of it must know that it is carried out already.
+                event = replace(event, handled_by=self._take_over(event))
             case WakeDetected():
                 self._last_wake_at = self._now().isoformat(timespec="seconds")
             case SessionEnded():

@@ -228,6 +228,7 @@ def device_of(live: LiveSettings, topics: Topics) -> Device:
         wake_words=live.wake_words,
         threshold_range=THRESHOLD_RANGE,
         silence_range_ms=SILENCE_RANGE_MS,
+        area=settings.homeassistant.area or "",
     )
 
 

@@ -1,0 +1,410 @@
+"""An Assist satellite for Home Assistant, by its Wyoming integration.
+
+Home Assistant connects to two services of ours: a `satellite`, which asks for a pipeline run, and
+a recogniser, from which the pipeline's speech-to-text stage takes the text that is known already.
+So each final runs Home Assistant's own pipeline, in the area of the device and with its agent.
+(Two services, because Home Assistant makes no recogniser of one that is a satellite too.)
+
+A command is handed out once, to the Home Assistant that runs the satellite, and never after its
+life. Runs on a thread of its own; any thread may call it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+from wyoming.asr import Transcript
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.event import Event, Eventable
+from wyoming.info import AsrModel, AsrProgram, Attribution, Describe, Info
+from wyoming.info import Satellite as SatelliteInfo
+from wyoming.ping import Ping, Pong
+from wyoming.pipeline import PipelineStage, RunPipeline
+from wyoming.satellite import PauseSatellite, RunSatellite
+from wyoming.wake import Detection
+
+from voice_daemon import __version__
+from voice_daemon.asr.tokenizer import LANGUAGES
+from voice_daemon.config import Settings
+from voice_daemon.errors import VoiceDaemonError, WyomingError
+from voice_daemon.events import SAMPLE_RATE, TranscriptFinal
+from voice_daemon.homeassistant.advertise import advertised
+from voice_daemon.wyoming import framing
+
+log = structlog.get_logger()
+
+PROGRAM: Final = "voice-daemon"
+HANDLED_BY: Final = "satellite"
+"""What a final says of itself when its pipeline runs here."""
+MAX_CLIENTS: Final = 8
+MAX_WAITING: Final = 8
+"""Commands in a row that Home Assistant has not asked for yet."""
+ANSWER_S: Final = 10.0
+"""From the text to the end of the pipeline; then the next command is not held up any longer."""
+IDLE_S: Final = 120.0
+"""Home Assistant pings every few seconds; who is silent for so long is gone."""
+_SILENCE: Final = bytes(SAMPLE_RATE // 10 * 2)
+"""0.1 s: the pipeline wants some sound to begin with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SatelliteOptions:
+    """How the satellite presents itself, and where it listens."""
+
+    name: str
+    area: str
+    host: str
+    port: int
+    """Of the satellite; the recogniser has the next one. 0: any two."""
+    model: str
+    languages: tuple[str, ...]
+    ttl_s: float
+    """How long a command may wait for Home Assistant."""
+
+
+@dataclass(slots=True)
+class _Command:
+    """A text on its way through Home Assistant's pipeline."""
+
+    session_id: str
+    text: str
+    language: str
+    wake_word: str | None
+    due_s: float
+    """On the monotonic clock: not handed out after this."""
+    handed_out: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def satellite_of(settings: Settings, *, on_lost: Callable[[str], None]) -> Satellite | None:
+    """Build the satellite that the settings ask for; None where they ask for none."""
+    wanted = settings.homeassistant
+    if not wanted.satellite:
+        return None
+    language = settings.asr.language
+    options = SatelliteOptions(
+        name=f"Voice {settings.node_id}",
+        area=wanted.area or "",
+        host=wanted.satellite_host,
+        port=wanted.satellite_port,
+        model=settings.asr.model,
+        languages=LANGUAGES if language == "auto" else (language,),
+        ttl_s=settings.mqtt.final_ttl_s,
+    )
+    return Satellite(options, on_lost=on_lost)
+
+
+class _Client:
+    """One connection: reading in bounds, writing that does not wait."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        address = writer.get_extra_info("peername")
+        self.host = str(address[0]) if address else ""
+
+    async def next_event(self) -> Event | None:
+        """Read the next event; None once the client has gone or was silent for too long."""
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(IDLE_S):
+                return await framing.read_event(self._reader)
+        return None
+
+    def send(self, *events: Eventable) -> None:
+        """Send without waiting."""
+        if not self._writer.is_closing():
+            self._writer.writelines(framing.encode(event.event()) for event in events)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._writer.close()
+
+
+class Satellite:
+    """Serves one Home Assistant, from `start` to `stop`.
+
+    `on_lost` is told the session of a command that was accepted and not carried out.
+    """
+
+    def __init__(self, options: SatelliteOptions, *, on_lost: Callable[[str], None]) -> None:
+        self._options = options
+        self._on_lost = on_lost
+        self._attached = threading.Event()
+        self._clients: set[asyncio.Task[None]] = set()
+        self._queue: asyncio.Queue[_Command] = asyncio.Queue()
+        self._current: _Command | None = None
+        self._active: _Client | None = None
+        self._driver: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_attached(self) -> bool:
+        """True while a Home Assistant runs this satellite; any thread may ask."""
+        return self._attached.is_set()
+
+    def start(self) -> tuple[int, int]:
+        """Serve from now on; return both ports. Raises `WyomingError` when one is taken."""
+        bound: Future[tuple[int, int]] = Future()
+        self._thread = threading.Thread(
+            target=self._run, args=(bound,), name="satellite", daemon=True
+        )
+        self._thread.start()
+        ports = bound.result()
+        log.info("satellite.started", host=self._options.host, ports=ports)
+        return ports
+
+    def stop(self, timeout_s: float) -> None:
+        """Hang up and end the thread; harmless when it was never started."""
+        if self._thread is None or self._loop is None:
+            return
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(timeout_s)
+
+    def accept(self, final: TranscriptFinal) -> bool:
+        """Take a command over; False where no Home Assistant is attached, or it does not keep up.
+
+        What was taken over is carried out once, or `on_lost` is told.
+        """
+        if not self.is_attached or self._loop is None or self._queue.qsize() >= MAX_WAITING:
+            return False
+        command = _Command(
+            session_id=final.session_id,
+            text=final.text,
+            language=final.language,
+            wake_word=final.wake_word,
+            due_s=time.monotonic() + self._options.ttl_s,
+        )
+        try:
+            self._loop.call_soon_threadsafe(self._enqueue, command)
+        except RuntimeError:
+            return False
+        return True
+
+    def _run(self, bound: Future[tuple[int, int]]) -> None:
+        """Run the thread; a bug in it is logged and leaves the daemon without a satellite."""
+        try:
+            asyncio.run(self._serve(bound))
+        except Exception:
+            log.exception("satellite.failed")
+        finally:
+            self._attached.clear()
+
+    async def _serve(self, bound: Future[tuple[int, int]]) -> None:
+        self._loop = asyncio.get_running_loop()
+        async with contextlib.AsyncExitStack() as servers:
+            port, ports = self._options.port, []
+            for serve in (self._serve_satellite, self._serve_recogniser):
+                try:
+                    server = await self._listen(serve, port)
+                except (OSError, ValueError) as error:
+                    bound.set_exception(_cannot_listen(self._options.host, port, error))
+                    return
+                servers.callback(server.close)
+                ports.append(server.sockets[0].getsockname()[1])
+                port = port + 1 if port else 0
+            bound.set_result((ports[0], ports[1]))
+            name = self._options.name
+            services = {name: ports[0], f"{name} speech": ports[1]}
+            await servers.enter_async_context(advertised(self._options.host, services))
+            await self._stopping.wait()
+        for client in self._clients:
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+
+    async def _listen(
+        self, serve: Callable[[_Client], Coroutine[None, None, None]], port: int
+    ) -> asyncio.Server:
+        async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self._serve_client(serve, _Client(reader, writer))
+
+        return await asyncio.start_server(
+            serve_client, self._options.host, port, limit=framing.MAX_HEADER_BYTES
+        )
+
+    async def _serve_client(
+        self, serve: Callable[[_Client], Coroutine[None, None, None]], client: _Client
+    ) -> None:
+        """Serve one client; what it does wrong ends its connection and nothing else."""
+        task = asyncio.current_task()
+        if task is None or len(self._clients) >= MAX_CLIENTS:
+            client.close()
+            return
+        self._clients.add(task)
+        try:
+            await serve(client)
+        except asyncio.CancelledError:
+            log.debug("satellite.client_dismissed")
+        except VoiceDaemonError as error:
+            log.warning("satellite.client_refused", code=error.code)
+        except Exception:
+            log.exception("satellite.client_failed")
+        finally:
+            self._clients.discard(task)
+            client.close()
+
+    async def _serve_satellite(self, client: _Client) -> None:
+        try:
+            while (event := await client.next_event()) is not None:
+                if RunSatellite.is_type(event.type):
+                    await self._attach(client)
+                elif PauseSatellite.is_type(event.type):
+                    await self._detach(client)
+                elif event.type in _ENDS_PIPELINE and client is self._active:
+                    if self._current is not None:
+                        self._current.over.set()
+                else:
+                    _answer(client, event, self._satellite_info)
+        finally:
+            await self._detach(client)
+
+    async def _serve_recogniser(self, client: _Client) -> None:
+        while (event := await client.next_event()) is not None:
+            if AudioStart.is_type(event.type):
+                client.send(Transcript(text=self._hand_out(client.host)))
+            else:
+                _answer(client, event, self._recogniser_info)
+
+    async def _attach(self, client: _Client) -> None:
+        """Work for this Home Assistant from now on: an older connection may be a dead one's."""
+        older = self._active
+        if older is client:
+            return
+        if older is not None:
+            await self._detach(older)
+            older.close()
+        self._active = client
+        self._driver = asyncio.ensure_future(self._drive(client))
+        self._attached.set()
+        log.info("satellite.attached")
+
+    async def _drive(self, client: _Client) -> None:
+        """Run the pipeline for one command after the other."""
+        while True:
+            self._current = await self._queue.get()
+            await self._run_pipeline(client, self._current)
+            self._current = None
+
+    async def _run_pipeline(self, client: _Client, command: _Command) -> None:
+        if time.monotonic() < command.due_s:
+            client.send(
+                Detection(name=command.wake_word),
+                RunPipeline(PipelineStage.ASR, PipelineStage.HANDLE),
+                AudioStart(rate=SAMPLE_RATE, width=2, channels=1),
+                AudioChunk(rate=SAMPLE_RATE, width=2, channels=1, audio=_SILENCE),
+                AudioStop(),
+            )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, command.due_s - time.monotonic())):
+                await command.handed_out.wait()
+        if not command.handed_out.is_set():
+            self._lose(command)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                await command.over.wait()
+
+    async def _detach(self, client: _Client) -> None:
+        """Work for nobody; what Home Assistant had not asked for yet is lost, and said so."""
+        if self._active is not client:
+            return
+        self._active = None
+        self._attached.clear()
+        if self._driver is not None:
+            self._driver.cancel()
+            await asyncio.gather(self._driver, return_exceptions=True)
+        log.info("satellite.detached")
+        waiting = [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+        if self._current is not None and not self._current.handed_out.is_set():
+            waiting.insert(0, self._current)
+        self._current = self._driver = None
+        for command in waiting:
+            self._lose(command)
+
+    def _enqueue(self, command: _Command) -> None:
+        if self._active is None:
+            self._lose(command)
+        else:
+            self._queue.put_nowait(command)
+
+    def _hand_out(self, host: str) -> str:
+        """Give the text that a pipeline runs for, once, to the host that runs the satellite."""
+        command = self._current
+        is_theirs = self._active is not None and host == self._active.host
+        if command is None or not is_theirs or command.handed_out.is_set():
+            return ""
+        if time.monotonic() >= command.due_s:
+            return ""
+        command.handed_out.set()
+        log.info("satellite.handed_out", session=command.session_id)
+        return command.text
+
+    def _lose(self, command: _Command) -> None:
+        log.warning("satellite.not_run", session=command.session_id)
+        self._on_lost(command.session_id)
+
+    def _satellite_info(self) -> Info:
+        options = self._options
+        return Info(
+            satellite=SatelliteInfo(
+                name=options.name,
+                attribution=_ATTRIBUTION,
+                installed=True,
+                description="Wake word and speech recognition on this device",
+                version=__version__,
+                area=options.area or None,
+                has_vad=False,
+            )
+        )
+
+    def _recogniser_info(self) -> Info:
+        options = self._options
+        model = AsrModel(
+            name=options.model,
+            attribution=_ATTRIBUTION,
+            installed=True,
+            description="Text that the satellite has recognised",
+            version=__version__,
+            languages=list(options.languages),
+        )
+        program = AsrProgram(
+            name=options.name,
+            attribution=_ATTRIBUTION,
+            installed=True,
+            description="Hands out what the satellite heard",
+            version=__version__,
+            models=[model],
+            requires_external_vad=False,
+        )
+        return Info(asr=[program])
+
+
+_ATTRIBUTION: Final = Attribution(name=PROGRAM, url="")
+_ENDS_PIPELINE: Final = frozenset({"transcript", "error"})
+"""What Home Assistant tells a satellite when the text was taken, or the run failed."""
+
+
+def _answer(client: _Client, event: Event, info: Callable[[], Info]) -> None:
+    if Describe.is_type(event.type):
+        client.send(info())
+    elif Ping.is_type(event.type):
+        text = Ping.from_event(event).text
+        client.send(Pong(text if isinstance(text, str) and text.isprintable() else None))
+
+
+def _cannot_listen(host: str, port: int, error: Exception) -> WyomingError:
+    return WyomingError(
+        "satellite.cannot_listen",
+        f"the satellite cannot listen on {host}:{port}: {error}",
+        remedy="choose another homeassistant.satellite_port, or stop what uses it",
+    )
