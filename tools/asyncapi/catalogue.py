@@ -94,6 +94,7 @@ EVENTS: dict[str, tuple[Event, str]] = {
             words=(Word("Turn", 0.12, 0.31),),
             heard="Turn on the chicken lights.",
             in_vocabulary=True,
+            handled_by="satellite",
         ),
         "The command; at most one a session, none when nothing was said.",
     ),
