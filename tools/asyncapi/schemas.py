@@ -26,7 +26,7 @@ DERIVED: Mapping[str, Schema] = {
 """Keys that the payload's builder makes of something else."""
 CONSTANT = frozenset({"schema", "event_type", "is_final", "status"})
 """Keys whose value tells one message from another."""
-OPTIONAL = frozenset({"heard", "in_vocabulary"})
+OPTIONAL = frozenset({"heard", "in_vocabulary", "handled_by"})
 """Keys that a payload may lack."""
 
 
