@@ -72,7 +72,7 @@ def test_a_daemon_with_these_rules_lacks_nothing_and_a_listener_hears_the_words(
     hub = Subscriber(broker.port, login=login("homeassistant"))
     listener = Subscriber(broker.port, login=login("listener"))
     done = run_daemonctl(
-        *("run", "--input", demo_clip),
+        *("run", "--input", demo_clip, "--fast"),
         home=voice_home,
         VOICE_DAEMON_NODE_ID="mac-mini",
         VOICE_DAEMON_MQTT__PORT=str(broker.port),

@@ -25,22 +25,17 @@ def test_the_demo_shows_the_whole_path(voice_home: Path) -> None:
     assert summary["final_latency_s"] > 0
 
 
-def test_without_mosquitto_the_demo_runs_as_quietly_on_amqtt(
+def test_without_mosquitto_the_demo_runs_as_quietly_on_amqtt_and_reads_no_configuration(
     voice_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("voice_daemon.demo.broker.find_mosquitto", lambda: None)
     monkeypatch.setenv("VOICE_DAEMON_HOME", str(voice_home))
+    (voice_home / "config.toml").write_text("[mqtt]\nport = 1\nnonsense = true\n")
     assert main(["demo"]) == 0
     shown = capfd.readouterr()
     assert "amqtt" in shown.out
+    assert "✓" in shown.out
     assert shown.err == ""
-
-
-def test_the_demo_does_not_read_the_users_configuration(voice_home: Path) -> None:
-    (voice_home / "config.toml").write_text("[mqtt]\nport = 1\nnonsense = true\n")
-    done = run_daemonctl("demo", home=voice_home)
-    assert done.returncode == 0, done.stderr
-    assert "✓" in done.stdout
 
 
 def test_a_port_in_use_is_one_line_and_a_usage_error(voice_home: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import yaml
 from numpy.typing import NDArray
 
 from rigs.brokers import Seen
 from support.daemon_process import DaemonProcess, run_daemonctl
 from support.subscriber import Subscriber
+from tools.asyncapi.catalogue import SETTINGS, VERBS
+from tools.asyncapi.reader import Reader
 
 NODE = "e2e"
+ASYNCAPI = Path(__file__).parents[2] / "docs" / "asyncapi.yaml"
 COMMAND = ["turn", "on", "the", "kitchen", "lights"]
 
 
@@ -62,15 +68,49 @@ def long_command(tmp_path: Path, clip: NDArray[np.int16]) -> Path:
     return write(tmp_path / "long.wav", np.concatenate([clip[:48_500], *[command] * 7]))
 
 
-def test_a_spoken_command_becomes_messages(
-    mosquitto_port: int, subscriber: Subscriber, voice_home: Path, demo_clip: Path
-) -> None:
-    done = run_daemonctl(
-        "run", "--input", demo_clip, home=voice_home, **environment(mosquitto_port)
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    subscriber.wait_for(is_on("availability", b"offline"))
+@dataclass(frozen=True)
+class Spoken:
+    """A whole life of a daemon that heard one command in real time."""
 
+    code: int
+    stderr: str
+    subscriber: Subscriber
+    log: str
+    known_verbs: set[str]
+    known_settings: set[str]
+
+
+def known(subscriber: Subscriber, code: bytes) -> set[str]:
+    """Give the names that the daemon lists in the remedy of an error."""
+    error = subscriber.wait_for(lambda m: is_on("error")(m) and code in m.payload)
+    _, _, names = error.payload.decode().partition('"known: ')
+    return set(names.split('"')[0].split(", "))
+
+
+@pytest.fixture(scope="module")
+def spoken(
+    mosquitto_port: int, tmp_path_factory: pytest.TempPathFactory, demo_clip: Path
+) -> Iterator[Spoken]:
+    """One run for all tests that only look at it; a few questions are asked before it hears."""
+    home = tmp_path_factory.mktemp("spoken")
+    subscriber = Subscriber(mosquitto_port, hears_retained=False)
+    with DaemonProcess(("--input", demo_clip), home, environment(mosquitto_port)) as daemon:
+        subscriber.wait_for(is_on("state", b"idle"))
+        subscriber.publish(f"voice/{NODE}/cmd/health", '{"transaction":"1"}')
+        subscriber.publish(f"voice/{NODE}/cmd/xyzzyx", "")
+        subscriber.publish(f"voice/{NODE}/xyzzyx/set", "1")
+        verbs, settings = known(subscriber, b"cmd/xyzzyx"), known(subscriber, b"xyzzyx/set")
+        code = daemon.wait()
+        stderr = daemon.last_words()
+    subscriber.wait_for(is_on("availability", b"offline"))
+    log = (home / "logs" / "voice-daemon.jsonl").read_text()
+    yield Spoken(code, stderr, subscriber, log, verbs, settings)
+    subscriber.close()
+
+
+def test_a_spoken_command_becomes_messages(spoken: Spoken) -> None:
+    assert (spoken.code, spoken.stderr) == (0, "")
+    subscriber = spoken.subscriber
     assert on(subscriber, "availability") == ["online", "offline"]
     assert on(subscriber, "state") == ["starting", "idle", "listening", "transcribing", "idle"]
     wake = on(subscriber, "wake")[0]
@@ -90,17 +130,45 @@ def test_a_spoken_command_becomes_messages(
     assert len(ids) == 1
 
 
-def test_the_log_has_one_line_for_the_session_and_no_word_of_it(
-    mosquitto_port: int, voice_home: Path, demo_clip: Path
-) -> None:
-    run_daemonctl(
-        "run", "--input", demo_clip, "--fast", home=voice_home, **environment(mosquitto_port)
-    )
-    log = (voice_home / "logs" / "voice-daemon.jsonl").read_text()
-    done = [json.loads(line) for line in log.splitlines() if '"session.done"' in line]
+def test_the_log_has_one_line_for_the_session_and_no_word_of_it(spoken: Spoken) -> None:
+    done = [json.loads(line) for line in spoken.log.splitlines() if '"session.done"' in line]
     assert [(line["reason"], line["finals"]) for line in done] == [("silence", 1)]
     assert {"finalize_ms", "first_draft_ms", "rtf", "max_lag_ms"} <= done[0].keys()
-    assert "kitchen" not in log
+    assert "kitchen" not in spoken.log
+
+
+def test_all_that_it_publishes_is_in_the_asyncapi_document(spoken: Spoken) -> None:
+    reader = Reader(
+        yaml.safe_load(ASYNCAPI.read_text(encoding="utf-8")),
+        {"base": "voice", "node": NODE, "prefix": "homeassistant"},
+    )
+    seen = [m for m in spoken.subscriber.seen if not is_a_command(m)]
+    sent = [m for m in seen if m.topic.startswith(f"voice/{NODE}/")]
+    names = [reader.message(m.topic, m.payload) for m in sent]
+    assert {
+        *("availability", "state", "info", "health", "wakeDetected", "sessionStarted"),
+        *("transcriptPartial", "transcriptFinal", "sessionEnded", "responseOk", "responseError"),
+        *("error", *(f"{setting}State" for setting in SETTINGS)),
+    } <= set(names)
+    for message, name in zip(sent, names, strict=True):
+        bindings = reader.operation("send", name)["bindings"]["mqtt"]
+        assert message.qos == bindings["qos"], name
+        longest_s = bindings.get("messageExpiryInterval")
+        assert (message.expiry_s is None) == (longest_s is None), name
+        assert message.expiry_s is None or message.expiry_s <= longest_s, name
+    announced = [m for m in seen if m.topic == f"homeassistant/device/{NODE}/config"]
+    assert announced
+    assert all(reader.message(m.topic, m.payload) for m in announced)
+
+
+def test_the_commands_and_settings_of_the_asyncapi_document_are_those_it_knows(
+    spoken: Spoken,
+) -> None:
+    assert (spoken.known_verbs, spoken.known_settings) == (set(VERBS), set(SETTINGS))
+
+
+def is_a_command(message: Seen) -> bool:
+    return message.topic.endswith("/set") or "/cmd/" in message.topic
 
 
 def test_any_rate_channels_and_sample_format_will_do(
@@ -131,7 +199,7 @@ def test_speech_without_the_wake_word_says_nothing(
     tmp_path: Path,
     clip: NDArray[np.int16],
 ) -> None:
-    path = write(tmp_path / "command.wav", np.tile(clip[26_000:], 5))
+    path = write(tmp_path / "command.wav", np.tile(clip[26_000:], 2))
     done = run_daemonctl(
         "run", "--input", path, "--fast", home=voice_home, **environment(mosquitto_port)
     )
@@ -140,20 +208,15 @@ def test_speech_without_the_wake_word_says_nothing(
     assert on(subscriber, "wake") == on(subscriber, "session") == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_in_a_session_ends_it_in_time(
-    number: signal.Signals,
-    mosquitto_port: int,
-    subscriber: Subscriber,
-    voice_home: Path,
-    long_command: Path,
+def test_ctrl_c_in_a_session_ends_it_in_time(
+    mosquitto_port: int, subscriber: Subscriber, voice_home: Path, long_command: Path
 ) -> None:
     with DaemonProcess(
         ("--input", long_command), voice_home, environment(mosquitto_port)
     ) as daemon:
         subscriber.wait_for(is_on("transcript/partial"))
-        daemon.signal(number)
-        assert daemon.wait(10) == (130 if number is signal.SIGINT else 0)
+        daemon.signal(signal.SIGINT)
+        assert daemon.wait(10) == 128 + signal.SIGINT
     subscriber.wait_for(is_on("availability", b"offline"))
     assert [m.get("reason") for m in on(subscriber, "session")] == [None, "shutdown"]
 
@@ -172,18 +235,7 @@ def test_a_second_signal_ends_it_at_once(
         assert daemon.wait(10) in {128 + signal.SIGINT, 128 + signal.SIGTERM}
 
 
-def test_the_broker_says_offline_for_a_daemon_that_was_killed(
-    mosquitto_port: int, subscriber: Subscriber, voice_home: Path, long_command: Path
-) -> None:
-    with DaemonProcess(
-        ("--input", long_command), voice_home, environment(mosquitto_port)
-    ) as daemon:
-        subscriber.wait_for(is_on("state", b"idle"))
-        daemon.signal(signal.SIGKILL)
-        subscriber.wait_for(is_on("availability", b"offline"))
-        assert daemon.wait() == -signal.SIGKILL
-
-
+@pytest.mark.slow  # its waits are those of a user; tests/test_app.py has it without them
 def test_a_replay_without_a_broker_says_that_its_final_is_lost(
     voice_home: Path, demo_clip: Path
 ) -> None:

@@ -66,13 +66,12 @@ def daemon(
     return Daemon(mosquitto_port, subscriber, voice_home, demo_clip)
 
 
-@pytest.mark.parametrize(("prompt", "known"), [("", False), ("Kilnsey, Quillmere, Zuberi.", True)])
-def test_a_prompt_in_the_configuration_teaches_the_daemon_a_name(
-    daemon: Daemon, *, prompt: str, known: bool
-) -> None:
-    said = daemon.transcripts(soundfile.read(ODD_NAME_CLIP, dtype="int16")[0], prompt=prompt)
+def test_a_prompt_in_the_configuration_teaches_the_daemon_a_name(daemon: Daemon) -> None:
+    """Without a prompt it is another name: tests/asr/test_languages.py."""
+    command = soundfile.read(ODD_NAME_CLIP, dtype="int16")[0]
+    said = daemon.transcripts(command, prompt="Kilnsey, Quillmere, Zuberi.")
     assert said[-1]["event_type"] == "final"
-    assert ("Zuberi" in said[-1]["text"]) is known
+    assert "Zuberi" in said[-1]["text"]
     assert "Kilnsey" not in (daemon.home / "logs" / "voice-daemon.jsonl").read_text()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from rigs.brokers import Mosquitto, eventually
+from rigs.brokers import eventually
 from support.daemon_process import DaemonProcess
 from support.subscriber import Subscriber
 from voice_daemon.audio.file import load_audio
@@ -21,16 +21,16 @@ from voice_daemon.audio.resample import to_int16
 NODE = "e2e-reload"
 ROOT = f"voice/{NODE}"
 SAID = "Turn on the kitchen lights."
-PAUSE_S = 6
+PAUSE_S = 2
 
 
-@pytest.fixture
-def room(tmp_path: Path, demo_clip: Path) -> Path:
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory, demo_clip: Path) -> Path:
     """Somebody says the wake word and a command every few seconds."""
     noise = np.random.default_rng(1).normal(0, 10, 16_000 * PAUSE_S).astype(np.int16)
     clip = to_int16(load_audio(demo_clip))
-    file = tmp_path / "room.wav"
-    soundfile.write(file, np.concatenate([noise, clip] * 12), 16_000)
+    file = tmp_path_factory.mktemp("room") / "room.wav"
+    soundfile.write(file, np.concatenate([noise, clip] * 20), 16_000)
     return file
 
 
@@ -71,16 +71,17 @@ class ReloadRig:
         self.subscriber.wait_for(lambda _: len(self.finals()) >= n_finals)
 
 
-@pytest.fixture
-def rig(tmp_path: Path, voice_home: Path, room: Path) -> Iterator[ReloadRig]:
-    broker = Mosquitto(tmp_path).start()
-    subscriber = Subscriber(broker.port)
-    variables = {"VOICE_DAEMON_MQTT__PORT": str(broker.port)}
-    (voice_home / "config.toml").write_text(f'node_id = "{NODE}"\n')
-    with DaemonProcess(("--input", room), voice_home, variables) as daemon:
-        yield ReloadRig(daemon, voice_home, subscriber)
+@pytest.fixture(scope="module")
+def rig(
+    mosquitto_port: int, tmp_path_factory: pytest.TempPathFactory, room: Path
+) -> Iterator[ReloadRig]:
+    home = tmp_path_factory.mktemp("home")
+    subscriber = Subscriber(mosquitto_port, hears_retained=False)
+    variables = {"VOICE_DAEMON_MQTT__PORT": str(mosquitto_port)}
+    (home / "config.toml").write_text(f'node_id = "{NODE}"\n')
+    with DaemonProcess(("--input", room), home, variables) as daemon:
+        yield ReloadRig(daemon, home, subscriber)
     subscriber.close()
-    broker.kill()
 
 
 def test_what_can_be_changed_is_and_the_rest_is_named(rig: ReloadRig) -> None:
@@ -92,7 +93,7 @@ def test_what_can_be_changed_is_and_the_rest_is_named(rig: ReloadRig) -> None:
     assert told["restart"] == ["asr.model"]
     rig.await_finals(1)
     assert rig.await_logged("transcript.partial")["level"] == "debug"
-    assert rig.finals() == [SAID]
+    assert set(rig.finals()) == {SAID}
 
 
 def test_a_wrong_configuration_is_refused_whole(rig: ReloadRig) -> None:

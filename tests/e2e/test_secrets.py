@@ -6,13 +6,15 @@ about one after another; then a search for the secrets, for what was said, and f
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +28,8 @@ from rigs.brokers import HOST, Mosquitto, Seen, eventually, free_port, password_
 from support.daemon_process import DaemonProcess, run_daemonctl
 from support.file_microphone import CRASH_VARIABLE, with_microphone
 from support.subscriber import Subscriber
+from voice_daemon.assets import DEMO_CLIP
+from voice_daemon.cli.main import main
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import ControlError
 
@@ -116,6 +120,17 @@ class SecretsRig:
         self.broker.kill()
 
 
+def daemonctl(*arguments: str, home: Path) -> tuple[int, str]:
+    """Run a command line in this process, as a process of its own would cost more than all else."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
+        for name in [name for name in os.environ if name.startswith("VOICE_DAEMON_")]:
+            patch.delenv(name)
+        patch.setenv("VOICE_DAEMON_HOME", str(home))
+        code = main(list(arguments))
+    return code, said.getvalue()
+
+
 @dataclass
 class Witness:
     """Everything that was seen of a daemon, by where it was seen."""
@@ -142,8 +157,7 @@ class Witness:
         return self
 
     def command(self, when: str, *arguments: str) -> None:
-        done = run_daemonctl("--config", self.rig.config, *arguments, home=self.rig.home)
-        said = done.stdout + done.stderr
+        said = daemonctl("--config", str(self.rig.config), *arguments, home=self.rig.home)[1]
         assert said
         self.seen[f"{when}: daemonctl {' '.join(arguments)}"] = said
 
@@ -196,13 +210,13 @@ def finals(rig: SecretsRig) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def sound() -> Iterator[Path]:
     """The bundled command, said again and again for some minutes."""
-    from voice_daemon.assets import DEMO_CLIP  # noqa: PLC0415 - beside its only use
-
     samples, rate_hz = soundfile.read(DEMO_CLIP, dtype="int16")
     rest = np.full(2 * rate_hz, 3, np.int16)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sound.wav"
-        soundfile.write(path, np.tile(np.concatenate([rest, samples, rest]), 40), rate_hz)
+        soundfile.write(
+            path, np.tile(np.concatenate([rest[: len(rest) // 2], samples, rest]), 40), rate_hz
+        )
         yield path
 
 
@@ -293,51 +307,42 @@ def test_no_sound_and_no_file_but_log_lock_and_state_is_left_on_disk(
         assert scaled.tobytes() not in content
 
 
-def test_no_core_file_is_written_when_it_crashes(sound: Path) -> None:
-    if sys.platform != "linux":
-        pytest.skip("only Linux tells the limits of another process")
-    with (
-        rig_of_its_own() as rig,
-        DaemonProcess(("--config", rig.config), rig.home, {}, with_microphone(sound)) as daemon,
-    ):
-        rig.subscribers[0].wait_for(lambda message: message.topic.endswith("/availability"))
-        limits = Path(f"/proc/{daemon.pid}/limits").read_text().splitlines()
-    assert next(line.split() for line in limits if "core file" in line)[4:6] == ["0", "0"]
-
-
-def test_what_was_said_is_logged_when_the_owner_wants_it(
-    mosquitto_port: int, voice_home: Path, demo_clip: Path
-) -> None:
+@pytest.fixture(scope="module")
+def keeping(sound: Path) -> Iterator[Witness]:
+    """A daemon whose owner wants to keep all that was said, after its first session."""
     wanted = {
+        "VOICE_DAEMON_PRIVACY__SAVE_AUDIO": "true",
         "VOICE_DAEMON_PRIVACY__LOG_TRANSCRIPTS": "true",
-        "VOICE_DAEMON_MQTT__PORT": str(mosquitto_port),
-        "VOICE_DAEMON_NODE_ID": "logged",
     }
-    done = run_daemonctl("run", "--input", demo_clip, "--fast", home=voice_home, **wanted)
-    assert done.returncode == 0, done.stderr
-    assert SPOKEN in (voice_home / "logs" / "voice-daemon.jsonl").read_text().lower()
-
-
-def test_sound_is_kept_when_the_owner_wants_it_and_status_says_so(
-    sound: Path,
-) -> None:
-    wanted = {"VOICE_DAEMON_PRIVACY__SAVE_AUDIO": "true"}
     with (
         rig_of_its_own() as rig,
         DaemonProcess(("--config", rig.config), rig.home, wanted, with_microphone(sound)) as daemon,
     ):
         rig.subscribers[0].wait_for(lambda message: b'"ended"' in message.payload)
-        kept = rig.home / "audio"
-        eventually(lambda: kept.is_dir() and list(kept.glob("*.wav")), "a file")
         witness = Witness(rig, daemon)
         eventually(lambda: "audio.saved" in witness.everything()["voice-daemon.jsonl"], "written")
-        (first, *_) = sorted(kept.iterdir())
         witness.command("kept", "status")
-        assert first.stat().st_mode & 0o777 == 0o600
-        info = soundfile.info(first)
+        yield witness
+
+
+def test_no_core_file_is_written_when_it_crashes(keeping: Witness) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux tells the limits of another process")
+    limits = Path(f"/proc/{keeping.daemon.pid}/limits").read_text().splitlines()
+    assert next(line.split() for line in limits if "core file" in line)[4:6] == ["0", "0"]
+
+
+def test_what_was_said_is_logged_when_the_owner_wants_it(keeping: Witness) -> None:
+    assert SPOKEN in keeping.everything()["voice-daemon.jsonl"].lower()
+
+
+def test_sound_is_kept_when_the_owner_wants_it_and_status_says_so(keeping: Witness) -> None:
+    (first, *_) = sorted((keeping.rig.home / "audio").glob("*.wav"))
+    assert first.stat().st_mode & 0o777 == 0o600
+    info = soundfile.info(first)
     assert (info.samplerate, info.channels) == (16_000, 1)
     assert 2 < info.duration < 30
-    said = witness.seen["kept: daemonctl status"]
+    said = keeping.seen["kept: daemonctl status"]
     assert "the sound of every session is kept on disk" in said
     assert "healthy" in said
 
@@ -356,10 +361,14 @@ def test_a_secret_in_the_wrong_place_is_refused_and_not_repeated(
     config = voice_home / "config.toml"
     config.write_text(f"[mqtt]\n{text}\n")
     config.chmod(0o600)
-    for command in (("config", "check"), ("config", "check", "--json"), ("config", "show")):
-        done = run_daemonctl(*command, home=voice_home)
-        assert done.returncode == 2
-        assert "hunter2" not in done.stdout + done.stderr
+    for command in ("config check", "config check --json", "config show"):
+        code, said = daemonctl(*command.split(), home=voice_home)
+        assert code == 2
+        assert "hunter2" not in said
+
+
+def test_a_password_in_the_environment_is_refused_and_not_repeated(voice_home: Path) -> None:
+    (voice_home / "config.toml").write_text('[mqtt]\ntoken = "hunter2"\n')
     done = run_daemonctl("run", home=voice_home, VOICE_DAEMON_MQTT__PASSWORD="hunter3")
     assert done.returncode == 78
     assert "VOICE_DAEMON_MQTT__PASSWORD" in done.stderr
