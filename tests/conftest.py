@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,20 @@ from voice_daemon.assets import DEMO_CLIP
 
 settings.register_profile("voice-daemon", deadline=None, print_blob=True)
 settings.load_profile("voice-daemon")
+
+
+TEST_DATA = os.environ.get("VOICE_DAEMON_TEST_DATA")
+TEST_MODEL = os.environ.get("VOICE_DAEMON_TEST_MODEL")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_settings_of_the_users_own() -> Iterator[None]:
+    """Whatever the user has in the environment for a daemon is not for the tests' daemons."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("VOICE_DAEMON_")]:
+            if not name.startswith("VOICE_DAEMON_HA_"):  # where a Home Assistant is
+                patch.delenv(name)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -51,6 +65,26 @@ def mosquitto_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     broker = Mosquitto(tmp_path_factory.mktemp("mosquitto")).start()
     yield broker.port
     broker.kill()
+
+
+@pytest.fixture
+def make_broker(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
+    """Make a broker of the test's own, not started; the arguments are lines for its listener."""
+    made: list[Mosquitto] = []
+
+    def make(*settings: str) -> Mosquitto:
+        made.append(Mosquitto(tmp_path, settings or ("allow_anonymous true",)))
+        return made[-1]
+
+    yield make
+    for mosquitto in made:
+        mosquitto.kill()
+
+
+@pytest.fixture
+def broker(make_broker: Callable[..., Mosquitto]) -> Mosquitto:
+    """A broker of the test's own: it may be hurt, and nothing is retained on it but by the test."""
+    return make_broker().start()
 
 
 @pytest.fixture
@@ -85,7 +119,14 @@ def demo_clip() -> Path:
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The recordings named by `VOICE_DAEMON_TEST_DATA`; skips without them."""
-    named = os.environ.get("VOICE_DAEMON_TEST_DATA")
-    if not named:
+    if TEST_DATA is None:
         pytest.skip("VOICE_DAEMON_TEST_DATA is not set: no recordings to transcribe")
-    return Path(named)
+    return Path(TEST_DATA)
+
+
+@pytest.fixture(scope="session")
+def multilingual_folder() -> str:
+    """The model named by `VOICE_DAEMON_TEST_MODEL`; skips without it."""
+    if TEST_MODEL is None:
+        pytest.skip("VOICE_DAEMON_TEST_MODEL is not set: no multilingual model to read with")
+    return TEST_MODEL

@@ -29,14 +29,6 @@ STORM = 10_000
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """A broker of the test's own: nothing is retained on it but by the test."""
-    broker = Mosquitto(tmp_path).start()
-    yield broker
-    broker.kill()
-
-
-@pytest.fixture
 def listener(broker: Mosquitto) -> Iterator[Subscriber]:
     client = Subscriber(broker.port)
     yield client

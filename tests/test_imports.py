@@ -34,6 +34,9 @@ ORDER = (
 IN_ONE_LINE = {("config", "paths"), ("_lib", "errors"), ("errors", "_lib")}
 """(importer, imported) in the same line: leaves that know each other in one direction."""
 
+IN_THE_ROOT = {"__init__", "__main__", "app", "errors", "events", "paths"}
+"""The package's own files, beside `py.typed`; all else has a room."""
+
 PURE = (
     "events",
     "errors",
@@ -154,6 +157,36 @@ def test_a_room_imports_only_what_stands_left_of_it(module: str) -> None:
     for other in {room(name) for name in ours(imported(module))} - {own}:
         tie = (own, other)
         assert LINE[other] < LINE[own] or tie in IN_ONE_LINE, f"{module} imports {other}"
+
+
+def test_the_package_root_holds_six_modules_and_the_rooms() -> None:
+    files = {path.name for path in ROOT.iterdir() if path.is_file()}
+    assert files == {"py.typed", *(f"{name}.py" for name in IN_THE_ROOT)}
+    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert rooms | IN_THE_ROOT - {"__init__"} == LINE.keys() - {""}
+
+
+def circle(imports: dict[str, frozenset[str]]) -> list[str]:
+    """Give modules of which each imports the next and the last the first; [] without any."""
+    left = dict(imports)
+    while ends := {name for name, others in left.items() if not others & left.keys()}:
+        left = {name: others for name, others in left.items() if name not in ends}
+    if not left:
+        return []
+    # Each that is left imports another that is left, so a walk comes back to where it was.
+    path = [min(left)]
+    while path[-1] not in path[:-1]:
+        path.append(min(left[path[-1]] & left.keys()))
+    return path[path.index(path[-1]) :]
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert circle({name: ours(imported(name)) - {name} for name in MODULES}) == []
+
+
+def test_a_circle_would_be_found() -> None:
+    ring = {"a": frozenset("b"), "b": frozenset("c"), "c": frozenset("bd"), "d": frozenset()}
+    assert circle({name: frozenset(others) for name, others in ring.items()}) == ["b", "c", "b"]
 
 
 @pytest.mark.parametrize("module", PURE)

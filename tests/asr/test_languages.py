@@ -6,7 +6,6 @@ where `VOICE_DAEMON_TEST_MODEL` names such a model and `VOICE_DAEMON_TEST_DATA` 
 
 from __future__ import annotations
 
-import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -214,11 +213,8 @@ def test_a_prompt_that_breeds_a_loop_is_dropped(
 
 
 @pytest.fixture(scope="module")
-def real_multilingual() -> WhisperModel:
-    named = os.environ.get("VOICE_DAEMON_TEST_MODEL")
-    if not named:
-        pytest.skip("VOICE_DAEMON_TEST_MODEL is not set: no multilingual model to read with")
-    return load_model(named, dtype="float32")
+def real_multilingual(multilingual_folder: str) -> WhisperModel:
+    return load_model(multilingual_folder, dtype="float32")
 
 
 @pytest.fixture(scope="module")

@@ -155,7 +155,6 @@ def test_settings_cannot_be_changed() -> None:
 def test_variables_of_others_are_left_alone(tmp_path: Path) -> None:
     environ = {
         "VOICE_DAEMON_HOME": str(tmp_path),
-        "VOICE_DAEMON_TEST_DATA": "/data",
         "VOICEMAIL": "x",
     }
     assert load_settings(None, environ) == Settings()

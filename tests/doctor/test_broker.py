@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,19 +23,6 @@ MakeBroker = Callable[..., Mosquitto]
 NODE = "den"
 CONFIG = f"homeassistant/device/{NODE}/config"
 AVAILABILITY = f"voice/{NODE}/availability"
-
-
-@pytest.fixture
-def make_broker(tmp_path: Path) -> Iterator[MakeBroker]:
-    made: list[Mosquitto] = []
-
-    def make(*settings: str) -> Mosquitto:
-        made.append(Mosquitto(tmp_path, settings or ("allow_anonymous true",)).start())
-        return made[-1]
-
-    yield make
-    for broker in made:
-        broker.kill()
 
 
 def look(
@@ -58,7 +45,7 @@ def verdicts(found: dict[str, Finding]) -> list[str]:
 
 
 def test_an_open_broker_passes_every_step(make_broker: MakeBroker) -> None:
-    found = look(make_broker().port, born_at="2026-11-22T10:00:00Z")
+    found = look(make_broker().start().port, born_at="2026-11-22T10:00:00Z")
     assert list(found) == [
         "broker name",
         "broker port",
@@ -71,7 +58,7 @@ def test_an_open_broker_passes_every_step(make_broker: MakeBroker) -> None:
 
 
 def test_it_changes_nothing_that_is_retained(make_broker: MakeBroker) -> None:
-    broker = make_broker()
+    broker = make_broker().start()
     observer = Observer(broker.port)
     for topic, payload in ((CONFIG, '{"device": 1}'), (AVAILABILITY, "online")):
         observer.publish(topic, payload, retain=True)
@@ -89,7 +76,7 @@ def test_it_changes_nothing_that_is_retained(make_broker: MakeBroker) -> None:
 
 
 def test_beside_a_running_daemon_it_speaks_on_its_own_topic_alone(make_broker: MakeBroker) -> None:
-    broker = make_broker()
+    broker = make_broker().start()
     observer = Observer(broker.port)
     found = look(broker.port, is_running=True)
     observer.publish("end", "")
@@ -106,7 +93,7 @@ def test_beside_a_running_daemon_it_speaks_on_its_own_topic_alone(make_broker: M
 def test_home_assistant_is_seen_by_what_it_says(
     make_broker: MakeBroker, payload: str | None, verdict: Verdict
 ) -> None:
-    broker = make_broker()
+    broker = make_broker().start()
     if payload is not None:
         observer = Observer(broker.port)
         observer.publish("homeassistant/status", payload, retain=True)
@@ -155,7 +142,7 @@ def identity(authority: trustme.CA, folder: Path, **options: Any) -> tuple[str, 
 
 
 def test_tls_is_shaken_hands_for(make_broker: MakeBroker, tmp_path: Path) -> None:
-    port = make_broker(*identity(trustme.CA(), tmp_path)).port
+    port = make_broker(*identity(trustme.CA(), tmp_path)).start().port
     found = look(port, host="localhost", tls=True, ca_file=tmp_path / "ca.pem")
     assert found["broker tls"].message.startswith("TLSv1.")
     assert found["broker access"].verdict is Verdict.OK
@@ -163,7 +150,7 @@ def test_tls_is_shaken_hands_for(make_broker: MakeBroker, tmp_path: Path) -> Non
 
 def test_a_certificate_that_ends_soon_is_a_warning(make_broker: MakeBroker, tmp_path: Path) -> None:
     soon = datetime.now(UTC) + timedelta(days=3)
-    port = make_broker(*identity(trustme.CA(), tmp_path, not_after=soon)).port
+    port = make_broker(*identity(trustme.CA(), tmp_path, not_after=soon)).start().port
     found = look(port, host="localhost", tls=True, ca_file=tmp_path / "ca.pem")
     assert found["broker tls"].verdict is Verdict.WARN
     assert found["broker login"].verdict is Verdict.OK
@@ -172,7 +159,7 @@ def test_a_certificate_that_ends_soon_is_a_warning(make_broker: MakeBroker, tmp_
 def test_a_certificate_of_an_unknown_authority_fails(
     make_broker: MakeBroker, tmp_path: Path
 ) -> None:
-    port = make_broker(*identity(trustme.CA(), tmp_path)).port
+    port = make_broker(*identity(trustme.CA(), tmp_path)).start().port
     found = look(port, host="localhost", tls=True)
     assert verdicts(found) == ["ok", "ok", "fail", "skip", "skip", "skip"]
     assert "mqtt.ca_file" in found["broker tls"].remedy
@@ -188,7 +175,8 @@ def guarded(make_broker: MakeBroker, tmp_path: Path) -> Callable[[str], Mosquitt
             [password_program(), "-c", "-b", str(passwords), "voice", "correct horse"], check=True
         )
         acl.write_text(f"user voice\n{rules}\n")
-        return make_broker("allow_anonymous false", f"password_file {passwords}", f"acl_file {acl}")
+        settings = ("allow_anonymous false", f"password_file {passwords}", f"acl_file {acl}")
+        return make_broker(*settings).start()
 
     return make
 
@@ -224,8 +212,13 @@ def test_the_rules_that_the_remedy_names_suffice(
     ],
 )
 def test_rules_that_forbid_our_topics_are_told(
-    guarded: Callable[[str], Mosquitto], secret: Path, rules: str, why: str
+    guarded: Callable[[str], Mosquitto],
+    secret: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rules: str,
+    why: str,
 ) -> None:
+    monkeypatch.setattr("voice_daemon.doctor.broker.ANSWER_S", 0.5)
     found = look(guarded(rules).port, username="voice", password_file=secret)
     assert found["broker access"].verdict is Verdict.FAIL
     assert why in found["broker access"].message

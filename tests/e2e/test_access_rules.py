@@ -34,7 +34,7 @@ def rules_of(user: str, text: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+def guarded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
     folder = tmp_path_factory.mktemp("rules")
     passwords, rules = folder / "passwords", folder / "acl"
     rules.write_text(rules_of_the_page())
@@ -64,18 +64,18 @@ def test_the_daemons_rules_are_those_of_the_page_on_mqtt() -> None:
 
 
 def test_a_daemon_with_these_rules_lacks_nothing_and_a_listener_hears_the_words(
-    broker: Mosquitto, voice_home: Path, demo_clip: Path
+    guarded_broker: Mosquitto, voice_home: Path, demo_clip: Path
 ) -> None:
     secret = voice_home / "password"
     secret.touch(mode=0o600)
     secret.write_text("voice\n")
-    hub = Subscriber(broker.port, login=login("homeassistant"))
-    listener = Subscriber(broker.port, login=login("listener"))
+    hub = Subscriber(guarded_broker.port, login=login("homeassistant"))
+    listener = Subscriber(guarded_broker.port, login=login("listener"))
     done = run_daemonctl(
         *("run", "--input", demo_clip, "--fast"),
         home=voice_home,
         VOICE_DAEMON_NODE_ID="mac-mini",
-        VOICE_DAEMON_MQTT__PORT=str(broker.port),
+        VOICE_DAEMON_MQTT__PORT=str(guarded_broker.port),
         VOICE_DAEMON_MQTT__USERNAME="voice",
         VOICE_DAEMON_MQTT__PASSWORD_FILE=str(secret),
         VOICE_DAEMON_ARBITRATION__ENABLED="true",
@@ -97,7 +97,9 @@ def test_a_daemon_with_these_rules_lacks_nothing_and_a_listener_hears_the_words(
     listener.close()
 
 
-def test_doctor_finds_nothing_wrong_with_these_rules(broker: Mosquitto, voice_home: Path) -> None:
+def test_doctor_finds_nothing_wrong_with_these_rules(
+    guarded_broker: Mosquitto, voice_home: Path
+) -> None:
     secret = voice_home / "password"
     secret.touch(mode=0o600)
     secret.write_text("voice\n")
@@ -105,7 +107,7 @@ def test_doctor_finds_nothing_wrong_with_these_rules(broker: Mosquitto, voice_ho
         *("doctor", "--json"),
         home=voice_home,
         VOICE_DAEMON_NODE_ID="mac-mini",
-        VOICE_DAEMON_MQTT__PORT=str(broker.port),
+        VOICE_DAEMON_MQTT__PORT=str(guarded_broker.port),
         VOICE_DAEMON_MQTT__USERNAME="voice",
         VOICE_DAEMON_MQTT__PASSWORD_FILE=str(secret),
     )
@@ -131,8 +133,8 @@ ALLOWED = {
 }
 
 
-def test_nobody_speaks_or_commands_who_may_not(broker: Mosquitto) -> None:
-    ears = [Observer(broker.port, login=login(user)) for user in USERS]
+def test_nobody_speaks_or_commands_who_may_not(guarded_broker: Mosquitto) -> None:
+    ears = [Observer(guarded_broker.port, login=login(user)) for user in USERS]
     for user, mouth in zip(USERS, ears, strict=True):
         for topic in FORBIDDEN.get(user, ()):
             mouth.publish(topic, f"forbidden to {user}")
@@ -152,11 +154,11 @@ def test_nobody_speaks_or_commands_who_may_not(broker: Mosquitto) -> None:
         ear.close()
 
 
-def test_who_has_no_name_is_not_let_in(broker: Mosquitto) -> None:
+def test_who_has_no_name_is_not_let_in(guarded_broker: Mosquitto) -> None:
     answers: list[bool] = []
     client = paho.Client(CallbackAPIVersion.VERSION2)
     client.on_connect = lambda *arguments: answers.append(arguments[3].is_failure)
-    client.connect(HOST, broker.port)
+    client.connect(HOST, guarded_broker.port)
     client.loop_start()
     eventually(lambda: answers, "the broker answers")
     client.disconnect()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,6 @@ RECONNECTING = {
     "VOICE_DAEMON_MQTT__RECONNECT_MIN_S": "0.1",
     "VOICE_DAEMON_MQTT__RECONNECT_MAX_S": "1",
 }
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    mosquitto = Mosquitto(tmp_path).start()
-    yield mosquitto
-    mosquitto.kill()
 
 
 def loud_and_clear(tries: int, *, every_s: float = 5.5, skew_ms: float = 60) -> Scenario:

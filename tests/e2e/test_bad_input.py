@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from rigs.fake_launchd.harness import patiently
 from support.daemon_process import DaemonProcess, run_daemonctl
+from support.subscriber import Subscriber
 from voice_daemon.control.socket import InstanceLock, lock_path
 from voice_daemon.models import resolve
 from voice_daemon.paths import default_paths
@@ -131,23 +131,23 @@ def test_fast_without_a_file(voice_home: Path) -> None:
     assert_one_line(run_daemonctl("run", "--fast", home=voice_home), USAGE, "--input")
 
 
-def test_an_audio_device_that_is_not_there(voice_home: Path, mosquitto_port: int) -> None:
+def test_an_audio_device_that_is_not_there(
+    voice_home: Path, mosquitto_port: int, subscriber: Subscriber
+) -> None:
     """It may be plugged in: the daemon is up and says what is missing, until it is told to go."""
     environ = {
+        "VOICE_DAEMON_NODE_ID": "deaf",
         "VOICE_DAEMON_AUDIO__DEVICE": "No Such Microphone 3000",
         "VOICE_DAEMON_MQTT__PORT": str(mosquitto_port),
     }
     with DaemonProcess((), voice_home, environ) as daemon:
-        patiently(lambda: "audio input" in status_of(voice_home), "status names the microphone")
+        subscriber.wait_for(lambda m: (m.topic, m.payload) == ("voice/deaf/state", b"degraded"))
         done = run_daemonctl("status", home=voice_home)
         assert done.returncode == 1
         assert "degraded" in done.stdout
+        assert "audio input" in done.stdout
         daemon.signal(signal.SIGTERM)
         assert daemon.wait() == 0
-
-
-def status_of(home: Path) -> str:
-    return run_daemonctl("status", home=home).stdout
 
 
 def test_a_second_daemon_exits_0_and_names_the_first(voice_home: Path) -> None:

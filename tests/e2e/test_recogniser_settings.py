@@ -7,7 +7,6 @@ and `VOICE_DAEMON_TEST_DATA` the recordings.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,14 +72,6 @@ def test_a_prompt_in_the_configuration_teaches_the_daemon_a_name(daemon: Daemon)
     assert said[-1]["event_type"] == "final"
     assert "Zuberi" in said[-1]["text"]
     assert "Kilnsey" not in (daemon.home / "logs" / "voice-daemon.jsonl").read_text()
-
-
-@pytest.fixture(scope="module")
-def multilingual_folder() -> str:
-    named = os.environ.get("VOICE_DAEMON_TEST_MODEL")
-    if not named:
-        pytest.skip("VOICE_DAEMON_TEST_MODEL is not set: no multilingual model to read with")
-    return named
 
 
 @pytest.fixture(scope="module")

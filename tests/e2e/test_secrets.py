@@ -194,7 +194,7 @@ class Witness:
 @contextmanager
 def rig_of_its_own() -> Iterator[SecretsRig]:
     # Not pytest's folder, whose path is too long for a socket.
-    with tempfile.TemporaryDirectory(prefix="vd-") as folder:
+    with tempfile.TemporaryDirectory(prefix="vd-", dir="/tmp") as folder:
         rig = SecretsRig(Path(folder))
         try:
             yield rig

@@ -19,25 +19,6 @@ def topics() -> Topics:
 
 
 @pytest.fixture
-def make_broker(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
-    """Give a function that makes a broker, not started yet; all are killed at the end."""
-    made: list[Mosquitto] = []
-
-    def make(*settings: str) -> Mosquitto:
-        made.append(Mosquitto(tmp_path, settings or ("allow_anonymous true",)))
-        return made[-1]
-
-    yield make
-    for mosquitto in made:
-        mosquitto.kill()
-
-
-@pytest.fixture
-def broker(make_broker: Callable[..., Mosquitto]) -> Mosquitto:
-    return make_broker().start()
-
-
-@pytest.fixture
 def observer(broker: Mosquitto) -> Iterator[Observer]:
     observer = Observer(broker.port)
     yield observer

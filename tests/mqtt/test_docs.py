@@ -42,13 +42,6 @@ SAYING = [line for line in shell_lines() if line.startswith("mosquitto_pub")]
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    mosquitto = Mosquitto(tmp_path).start()
-    yield mosquitto
-    mosquitto.kill()
-
-
-@pytest.fixture
 def observer(broker: Mosquitto) -> Iterator[Observer]:
     with contextlib.closing(Observer(broker.port)) as observer:
         yield observer

@@ -53,7 +53,6 @@ OTHER_VARIABLES = (
     CONFIG_VARIABLE,
     PASSWORD_VARIABLE,
     "VOICE_DAEMON_HOME",
-    "VOICE_DAEMON_TEST_DATA",
 )
 """Variables with our prefix that are no configuration keys."""
 
