@@ -27,7 +27,13 @@ BIRTH: Final = b"online"
 DELAY_S: Final = (1.0, 5.0)
 """Not all devices of a house at once."""
 
-_RETAINED: Final = (Leaf.AVAILABILITY, Leaf.INFO, Leaf.STATE, Leaf.HEALTH)
+_RETAINED: Final = (
+    Leaf.AVAILABILITY,
+    Leaf.INFO,
+    Leaf.STATE,
+    Leaf.HEALTH,
+    Leaf.VOCABULARY_STATE,
+)
 
 
 class DiscoveryAnnouncer:
