@@ -31,9 +31,9 @@ LOWEST = -1e9
 class SearchLimits:
     """How far the search goes. Scores are in nats."""
 
-    width: int = 6
+    width: int = 8
     """Hypotheses in a decoder call."""
-    rivals: float = 3.0
+    rivals: float = 5.0
     """Hypotheses within so much of the best sentence are followed to their end."""
     max_tokens: int = 40
     n_anything: int = 2
