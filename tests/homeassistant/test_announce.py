@@ -112,6 +112,7 @@ def test_a_renamed_node_takes_back_all_that_the_broker_kept(file: Path) -> None:
     assert removed(messages) == [
         CONFIG,
         *(f"voice/mac-mini/{leaf}" for leaf in ("availability", "info", "state", "health")),
+        "voice/mac-mini/vocabulary/state",
         *("voice/mac-mini/mute/state", "voice/mac-mini/silence_ms/state"),
     ]
     assert removed(Home(file, device("attic")).connect()) == []
