@@ -128,6 +128,8 @@ class WakeDetection:
     wake_word: str
     score: float
     at_sample: int
+    is_repeat: bool = False
+    """True within the refractory time: it opens no session, but may begin a command anew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ def test_the_end_is_never_later_than_the_patience_nor_sooner_than_the_share(
 
 
 def reading(
-    *, text: str = "Turn it on.", completeness: float = 0.9, ended: bool = True
+    *, text: str = "Turn on the lights.", completeness: float = 0.9, ended: bool = True
 ) -> Transcript:
     return Transcript(
         text=text,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from support.fakes import FakeTranscriber, Rig, Scene, blocks
@@ -133,13 +135,20 @@ def silence_before_the_end(scene: Scene, *, completeness: float) -> int:
     return of(TranscriptFinal, events)[0].timing.finalize_ms
 
 
-@pytest.mark.parametrize("scene", [continuous(), paused(), continuous("stop")])
+@pytest.mark.parametrize("scene", [continuous(), paused()])
 def test_a_whole_sentence_is_published_sooner_than_half_a_one(scene: Scene) -> None:
     options = PipelineOptions()
     whole_ms = silence_before_the_end(scene, completeness=0.9)
     half_ms = silence_before_the_end(scene, completeness=0.1)
     assert half_ms >= options.silence_ms
     assert options.complete_share * options.silence_ms <= whole_ms < half_ms - 100
+
+
+@pytest.mark.parametrize("text", ["stop", "add milk", "please turn on"])
+def test_a_text_that_more_may_follow_waits_the_whole_silence(text: str) -> None:
+    options = PipelineOptions()
+    waited_ms = silence_before_the_end(continuous(text), completeness=0.9)
+    assert waited_ms >= options.silence_ms * options.patience_share - 32
 
 
 def test_a_whole_sentence_that_goes_on_is_not_cut_after_what_follows() -> None:
@@ -238,10 +247,10 @@ def test_a_wake_word_alone_ends_as_no_speech_and_never_reaches_the_recogniser() 
     assert "start" not in rig.transcriber.calls
 
 
-def test_speech_without_words_ends_as_silence_without_a_final() -> None:
+def test_voice_without_words_ends_as_no_speech() -> None:
     scene = Scene().silence(1000).wake().silence(400).noise(800, percent=90).silence(1000)
     events = Rig(scene).play()
-    assert reasons(events) == [(EndReason.SILENCE, 0)]
+    assert reasons(events) == [(EndReason.NO_SPEECH, 0)]
     assert not of(ErrorRaised, events)
 
 
@@ -255,7 +264,8 @@ def test_text_that_nobody_said_with_confidence_is_no_final(
     transcriber = FakeTranscriber(
         words=scene.words, no_speech_prob=no_speech_prob, confidence=confidence
     )
-    assert reasons(Rig(scene, transcriber=transcriber).play()) == [(EndReason.SILENCE, finals)]
+    reason = EndReason.SILENCE if finals else EndReason.NO_SPEECH
+    assert reasons(Rig(scene, transcriber=transcriber).play()) == [(reason, finals)]
 
 
 def test_a_speaker_who_never_stops_gets_a_final_at_the_longest_length() -> None:
@@ -335,6 +345,45 @@ def test_a_wake_in_a_session_opens_no_other() -> None:
     rig = Rig(scene)
     events = rig.play()
     assert len(of(WakeDetected, events)) == 1
+
+
+@pytest.mark.parametrize("pause_ms", [0, 100, 400])
+@pytest.mark.parametrize("before", ["", "turn off the light", "turn off the light in the hall"])
+def test_a_wake_word_said_again_begins_the_command_anew(before: str, pause_ms: float) -> None:
+    scene = Scene().silence(1000).wake(late_ms=80).say(before).silence(300)
+    scene.wake(late_ms=80).silence(pause_ms).say("turn on the kitchen fan").silence(2000)
+    events = Rig(scene).play()
+    (final,) = of(TranscriptFinal, events)
+    assert final.text == "turn on the kitchen fan"
+    assert reasons(events) == [(EndReason.SILENCE, 1)]
+
+
+def test_partials_of_a_command_begun_anew_keep_what_was_committed() -> None:
+    scene = Scene().silence(1000).wake(late_ms=80).say("turn off the light in the hall")
+    scene.silence(300).wake(late_ms=80).say("turn on the kitchen fan now please").silence(2000)
+    events = Rig(scene, options=PipelineOptions(step_s=0.25)).play()
+    partials, (final,) = of(TranscriptPartial, events), of(TranscriptFinal, events)
+    texts = [partial.text for partial in partials]
+    assert all(after.startswith(before) for before, after in pairwise(texts))
+    assert texts[-1].startswith("turn off")
+    assert " turn on the kitchen" in partials[-1].draft
+    seqs = [*(partial.seq for partial in partials), final.seq]
+    assert seqs == list(range(1, len(seqs) + 1))
+    assert final.revised
+
+
+def test_a_wake_word_said_again_and_nothing_after_it_is_no_speech() -> None:
+    scene = Scene().silence(1000).wake(late_ms=80).say("turn off the light").silence(300)
+    scene.wake(late_ms=80).silence(6000)
+    events = Rig(scene).play()
+    assert reasons(events) == [(EndReason.NO_SPEECH, 0)]
+    assert states(events)[-1] is State.IDLE
+
+
+def test_a_repeat_opens_no_session() -> None:
+    rig = Rig(continuous())
+    rig.wake.is_repeat = True
+    assert rig.play() == []
 
 
 # --- the rest --------------------------------------------------------------------------------

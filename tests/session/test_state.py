@@ -24,7 +24,6 @@ def test_a_wake_word_a_command_and_silence_lead_back_to_idle() -> None:
         (State.IDLE, Trigger.SPEECH),
         (State.IDLE, EndReason.SILENCE),
         (State.LISTENING, EndReason.SILENCE),
-        (State.TRANSCRIBING, EndReason.NO_SPEECH),
         (State.TRANSCRIBING, Trigger.WAKE),
         (State.STARTING, Trigger.WAKE),
     ],

@@ -3,7 +3,12 @@ from __future__ import annotations
 import pytest
 
 from voice_daemon.events import EndReason, Hypothesis, Timing, Transcript, Word
-from voice_daemon.session.transcript import TranscriptBuilder
+from voice_daemon.session.transcript import (
+    TranscriptBuilder,
+    after_last_phrase,
+    before_phrase_start,
+    last_words,
+)
 
 SECOND = 16_000
 
@@ -99,3 +104,38 @@ def test_latencies_count_from_speech_on_the_live_clock() -> None:
 def test_what_never_happened_has_no_latency() -> None:
     final = utterance().final(transcript("on"), EndReason.SILENCE, speech_to=SECOND * 3, now=0)
     assert final.timing == Timing(first_draft_ms=None, first_committed_ms=None, finalize_ms=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("Hey Jarvis. Turn on the light.", "Turn on the light."),
+        ("Turn off the light. Hey, Jarvis! Turn on the fan.", "Turn on the fan."),
+        ("Jarvis, turn on the light.", "turn on the light."),
+        ("Hey Javis, turn on the light.", "turn on the light."),
+        ("Hey Jarvis, hey Jarvis, stop.", "stop."),
+        ("Hey Jarvis.", ""),
+        ("Turn on the light.", None),
+        ("Play the service bell.", None),
+    ],
+)
+def test_a_wake_phrase_said_again_is_cut_with_what_comes_before(
+    text: str, rest: str | None
+) -> None:
+    assert after_last_phrase(text, "Hey Jarvis") == rest
+
+
+def test_a_wake_phrase_of_one_word_may_be_a_word_of_the_command() -> None:
+    assert after_last_phrase("Turn on the computer.", "Computer") is None
+    assert after_last_phrase("Computer, turn on the light.", "Computer") == "turn on the light."
+
+
+def test_a_draft_does_not_show_the_beginning_of_a_wake_phrase() -> None:
+    assert before_phrase_start(" the light. Hey", "Hey Jarvis") == " the light."
+    assert before_phrase_start(" the light", "Hey Jarvis") == " the light"
+    assert before_phrase_start(" hey", "Alexa") == " hey"
+
+
+def test_the_words_of_what_is_left_are_kept() -> None:
+    words = tuple(Word(text, at, at + 1.0) for at, text in enumerate(("Hey", "Jarvis,", "stop.")))
+    assert last_words(words, "stop.") == words[2:]

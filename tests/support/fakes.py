@@ -38,7 +38,7 @@ WAKE_PHRASE = "Hey Jarvis"
 
 
 class Scene:
-    """Coded audio under construction: sample = word number * 128 + voice probability in %."""
+    """Coded audio under construction: |sample| = word number * 128 + voice probability in %."""
 
     def __init__(self) -> None:
         self._parts: list[NDArray[np.int16]] = []
@@ -75,7 +75,9 @@ class Scene:
         return np.concatenate([np.zeros(0, np.int16), *self._parts])
 
     def _add(self, ms: float, code: int) -> Scene:
-        self._parts.append(np.full(ms_to_samples(ms), code, np.int16))
+        # Alternating signs: a constant would be an offset, which is no sound.
+        signs = 1 - 2 * (np.arange(ms_to_samples(ms)) % 2)
+        self._parts.append((code * signs).astype(np.int16))
         self.now += ms_to_samples(ms)
         return self
 
@@ -96,6 +98,8 @@ class FakeWake:
     def __init__(self, at_samples: Sequence[int] = (), *, clock: FakeClock | None = None) -> None:
         self.threshold = 0.5
         self.models: tuple[str, ...] = (WAKE_WORD,)
+        self.is_repeat = False
+        """Whether what it detects is a repeat within the refractory time."""
         self.resets: list[int] = []
         self.heard = 0
         """Samples fed in all."""
@@ -108,7 +112,7 @@ class FakeWake:
         self.heard += samples.size
         self._clock.now = max(self._clock.now, self._position)
         return [
-            WakeDetection(WAKE_WORD, 0.9, at)
+            WakeDetection(WAKE_WORD, 0.9, at, is_repeat=self.is_repeat)
             for at in self._at_samples
             if first < at <= self._position
         ]
@@ -140,7 +144,7 @@ class FakeVad:
         n_frames, rest = divmod(audio.size, self.frame_samples)
         self._pending = audio[audio.size - rest :].copy()
         frames = audio[: n_frames * self.frame_samples].reshape(n_frames, self.frame_samples)
-        return [float(p) for p in (frames % _LEVELS).mean(axis=1) / 100]
+        return [float(p) for p in (np.abs(frames) % _LEVELS).mean(axis=1) / 100]
 
     def reset(self) -> None:
         self.resets += 1
@@ -149,7 +153,7 @@ class FakeVad:
 
 def _words_in(audio: NDArray[np.int16]) -> list[tuple[int, int, int]]:
     """Find the words in (n,) coded audio, as (number, first sample, end sample)."""
-    numbers = audio // _LEVELS
+    numbers = np.abs(audio) // _LEVELS
     edges = [int(edge) for edge in np.flatnonzero(np.diff(numbers, prepend=-1, append=-1))]
     runs = [(int(numbers[first]), first, end) for first, end in pairwise(edges)]
     return [run for run in runs if run[0] > 0 and run[2] - run[1] >= _SHORTEST_SAMPLES]

@@ -85,6 +85,23 @@ def test_refractory_counts_from_the_wake_for_all_words() -> None:
     assert both.feed({"a": 0.0, "b": 0.9}, at_sample=2 * FRAME) is None
 
 
+def test_a_wake_word_said_again_within_the_refractory_time_is_a_repeat() -> None:
+    again = gate(refractory_frames=25)
+    found = [
+        again.feed({"a": score}, at_sample=(n + 1) * FRAME)
+        for n, score in enumerate([0.9] * 4 + [0.1] * 8 + [0.9] * 4 + [0.1] * 20 + [0.9])
+    ]
+    detections = [each for each in found if each is not None]
+    assert [each.is_repeat for each in detections] == [False, True, False]
+
+
+def test_a_score_that_flutters_is_no_repeat() -> None:
+    again = gate(refractory_frames=25)
+    scores = [0.9, 0.4, 0.9, 0.4, 0.9, 0.4, 0.9]
+    found = [again.feed({"a": score}, at_sample=(n + 1) * FRAME) for n, score in enumerate(scores)]
+    assert sum(each is not None for each in found) == 1
+
+
 def test_trigger_level_wants_frames_in_a_row() -> None:
     scores = [0.9, 0.9, 0.1, 0.9, 0.9, 0.9, 0.9]
     assert wakes(gate(trigger_level=3), scores) == [5]

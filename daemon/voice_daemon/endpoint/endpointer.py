@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from voice_daemon.endpoint.hallucination import VadStats
+from voice_daemon.endpoint.unfinished import is_unfinished
 from voice_daemon.events import Transcript
 
 
@@ -103,10 +104,21 @@ class VadState:
         """Samples since the last voice."""
         return self.now - self.last
 
-    def after(self, probability: float, n_samples: int, *, options: EndpointOptions) -> VadState:
-        """Hear one frame of `n_samples` more, by hysteresis between the two thresholds."""
+    def after(
+        self,
+        probability: float,
+        n_samples: int,
+        *,
+        options: EndpointOptions,
+        is_behind: bool = False,
+    ) -> VadState:
+        """Add a frame of `n_samples`, by hysteresis between the two thresholds.
+
+        `is_behind`: its voice is that of somebody behind the speaker, and counts as silence.
+        """
         now = self.now + n_samples
-        active = probability >= (options.voice_off if self.active else options.voice_on)
+        threshold = options.voice_off if self.active else options.voice_on
+        active = probability >= threshold and not is_behind
         if not active:
             return replace(self, now=now, active=False)
         if self.active:
@@ -120,11 +132,11 @@ def is_complete(transcript: Transcript, *, least: float) -> bool:
     """True for a whole sentence, after which nothing more is to be expected.
 
     The model ended the text, and was sure of the sign that ends its sentence: by `least`, 0..1.
-    A text that stops in the middle ends without such a sign, or with one that the model doubts.
-    Measured: docs/endpoint.md.
+    A text that stops in the middle ends without such a sign, or with one that the model doubts,
+    or with words that a command does not end with. Measured: docs/endpoint.md.
     """
     sure = transcript.completeness >= least
-    return bool(transcript.text) and transcript.ended and sure
+    return sure and transcript.ended and not is_unfinished(transcript.text, transcript.language)
 
 
 def decide(
@@ -225,9 +237,19 @@ class Endpointer:
         """Take note that what was said before this silence is a whole sentence."""
         self._complete = True
 
-    def feed(self, probability: float) -> EndpointEvent | None:
-        """Take the voice probability of the next frame; return what that decided, until over."""
-        self._follow(probability)
+    def reopen(self, at_sample: int) -> None:
+        """Begin anew with a wake word that was said again; the voice before it is forgotten."""
+        self._opened_at = self.command_from = at_sample
+        self._phase = Phase.WAKE_TAIL
+        self._complete = self.continuous = False
+        self.vad_stats = VadStats()
+
+    def feed(self, probability: float, *, is_behind: bool = False) -> EndpointEvent | None:
+        """Take the next frame's voice probability; return the event that it caused, until over.
+
+        `is_behind`: the voice is not the speaker's.
+        """
+        self._follow(probability, is_behind=is_behind)
         if self._voice.now <= self._opened_at or self._phase is Phase.OVER:
             return None
         before = self._phase
@@ -246,10 +268,12 @@ class Endpointer:
             self.command_from = max(self._opened_at, self._voice.last)
         return event
 
-    def _follow(self, probability: float) -> None:
+    def _follow(self, probability: float, *, is_behind: bool) -> None:
         """Follow the voice, and keep the statistics of what may belong to the utterance."""
         before = self._voice
-        self._voice = before.after(probability, self._frame_samples, options=self._options)
+        self._voice = before.after(
+            probability, self._frame_samples, options=self._options, is_behind=is_behind
+        )
         if not self._voice.active:
             return
         speaking = self._phase in (Phase.SPEAKING, Phase.SUSPECTED)

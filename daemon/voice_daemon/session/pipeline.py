@@ -235,10 +235,13 @@ class Pipeline:
             if detections and pending is not None:
                 pending.hold(detections[0], session_id=session.start.session_id)
             self._emit_from(session, session.feed(frame.samples))
+            if detections and session.over is None:
+                phrase = self._wake.phrase(detections[0].wake_word)
+                session.restart(detections[0].at_sample, wake_phrase=phrase)
         elif pending is not None and pending.is_waiting:
             pending.feed(frame.samples)
             self._decide(pending)
-        elif detections:
+        elif detections and not detections[0].is_repeat:
             self._wake_up(detections[0])
 
     def _wake_up(self, detection: WakeDetection) -> None:
@@ -304,7 +307,8 @@ class Pipeline:
         """Emit a session's events, and close it when it is over."""
         for event in events:
             self._emit(event)
-            if isinstance(event, SpeechStarted):
+            # Not again for a command that is begun anew in the same session.
+            if isinstance(event, SpeechStarted) and self._state is State.LISTENING:
                 self._move(Trigger.SPEECH)
         if session.over is not None:
             self._close(session.over)

@@ -5,7 +5,7 @@ Owns what lasts as long as a session, and drives the voice detector and the reco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,11 +15,18 @@ from numpy.typing import NDArray
 from voice_daemon.audio.ring import RingBuffer
 from voice_daemon.endpoint.endpointer import Endpointer, EndpointEvent, Phase, is_complete
 from voice_daemon.endpoint.hallucination import Confidences, is_hallucination
+from voice_daemon.endpoint.speaker_level import (
+    COMMAND_MARGIN_DB,
+    WAITING_MARGIN_DB,
+    Foreground,
+    SpeakerLevel,
+)
 from voice_daemon.endpoint.vad import VoiceActivityDetector
 from voice_daemon.events import (
     SAMPLE_RATE,
     EndReason,
     Event,
+    Hypothesis,
     SpeechEnded,
     SpeechStarted,
     Transcript,
@@ -27,8 +34,20 @@ from voice_daemon.events import (
 )
 from voice_daemon.session.interfaces import Transcriber, corrected_on, transcribing
 from voice_daemon.session.options import PipelineOptions
-from voice_daemon.session.transcript import TranscriptBuilder
+from voice_daemon.session.transcript import (
+    TranscriptBuilder,
+    after_last_phrase,
+    before_phrase_start,
+    last_words,
+)
+from voice_daemon.session.voice import VoiceInput
 
+WORD_END_MS: Final = 100
+"""Audio after the speaker's last loud frame that is his in any case."""
+WORD_ONSET_MS: Final = 250
+"""Audio before his next loud frame that is read with it: a soft first sound."""
+REPEATED_WAKE_MS: Final = 1000
+"""The longest stretch before the detection of a repeated wake word in which it may begin."""
 SEARCH_LAG_MS: Final = 32
 """Live input that waits for longer than this goes before the search for a home's sentence."""
 EARLY_S: Final = 0.25
@@ -122,6 +141,18 @@ class Session:
         self._pace = Pace(self._options.step_s)
         self._next_step_from = 0
         self._history = self._read_history()
+        self._opened_at = start.at_sample
+        self._wake_phrase = start.wake_phrase
+        self._superseded: TranscriptBuilder | None = None
+        self._voice = VoiceInput(context.vad)
+        self._speaker = SpeakerLevel(
+            voice_on=self._options.voice_on,
+            voice_off=self._options.voice_off,
+            frame_ms=1000 * context.vad.frame_samples / SAMPLE_RATE,
+        )
+        self._foreground = Foreground.SILENCE
+        self._muffled = False
+        self._loud_to = self._fed_to = heard_to
         self._endpointer = Endpointer(
             self._options.endpoint(),
             frame_samples=context.vad.frame_samples,
@@ -137,9 +168,9 @@ class Session:
 
     def feed_history(self) -> Iterator[Event]:
         """Show the voice detector what came before the opening, so that it is warm."""
-        self._context.vad.reset()
         history, self._history = self._history, self._history[:0]
-        yield from self._follow_voice(history)
+        after_wake = self.start.wake_word is not None
+        yield from self._follow_voice(self._voice.feed_history(history, after_wake=after_wake))
 
     def feed(self, samples: NDArray[np.int16]) -> Iterator[Event]:
         """Take the next (n,) samples, which the ring holds already."""
@@ -147,14 +178,22 @@ class Session:
         if self._lag() > ms_to_samples(self._options.queue_max_ms):
             yield from self._break_off(EndReason.OVERLOAD)
             return
-        if self._utterance is not None:
-            with transcribing():
-                self._context.transcriber.feed(samples)
-        yield from self._follow_voice(samples)
+        yield from self._follow_voice(self._voice.feed(samples))
+        self._feed_transcriber()
         if self.over is None and self._lag() <= ms_to_samples(SEARCH_LAG_MS):
             self._correct_on()
         if self._utterance is not None and self.over is None:
             yield from self._step_when_due(self._utterance)
+
+    def restart(self, at_sample: int, *, wake_phrase: str | None) -> None:
+        """Begin the command anew: its speaker said a wake word again, detected at `at_sample`."""
+        if self._utterance is not None:
+            self._superseded = self._utterance
+            self._utterance = self._prepared = self._correction = None
+            with transcribing():
+                self._context.transcriber.reset()
+        self._opened_at, self._wake_phrase = at_sample, wake_phrase
+        self._endpointer.reopen(at_sample)
 
     def stop(self) -> Iterator[Event]:
         """Finish early, for the daemon stops."""
@@ -166,10 +205,13 @@ class Session:
             yield from self._conclude(self._utterance, reason)
         self.over = reason
 
-    def _follow_voice(self, samples: NDArray[np.int16]) -> Iterator[Event]:
-        """Put samples through voice detector and endpoint, and do what they decide."""
-        for probability in self._context.vad.feed(samples):
-            event = self._endpointer.feed(probability)
+    def _follow_voice(self, frames: Iterable[tuple[float, float]]) -> Iterator[Event]:
+        """Put (probability, power) of frames through the endpointer, and do what it decides."""
+        for probability, power in frames:
+            self._follow_speaker(probability, power)
+            is_behind = self._foreground is Foreground.BEHIND
+            event = self._endpointer.feed(probability, is_behind=is_behind)
+            self._feed_transcriber()
             if self._utterance is not None and event is not None:
                 yield from self._act(event, self._utterance)
             elif event is EndpointEvent.STARTED:
@@ -181,8 +223,44 @@ class Session:
             if self.over is not None:
                 return
 
+    def _follow_speaker(self, probability: float, power: float) -> None:
+        """Tell the speaker's voice from one behind him."""
+        margin_db = WAITING_MARGIN_DB if self._utterance is None else COMMAND_MARGIN_DB
+        self._foreground = self._speaker.feed(probability, power, margin_db=margin_db)
+        if self._foreground is Foreground.SPEAKER:
+            self._loud_to = self._heard_to
+            self._muffled = False
+        elif self._foreground is Foreground.BEHIND:
+            self._muffled = True
+
+    def _feed_transcriber(self) -> None:
+        """Feed the audio heard since the last time, with silence for a voice behind the speaker.
+
+        Soft audio is held back until it is clear whose it is. Of somebody else's, the newest part
+        stays held back: the speaker's next word may begin softly.
+        """
+        if self._utterance is None:
+            return
+        if self._foreground is Foreground.FADING or self._muffled:
+            self._feed_audio(min(self._heard_to, self._loud_to + ms_to_samples(WORD_END_MS)))
+        else:
+            self._feed_audio(self._heard_to)
+        if self._muffled:
+            n_samples = self._heard_to - ms_to_samples(WORD_ONSET_MS) - self._fed_to
+            if n_samples > 0:
+                self._fed_to += n_samples
+                with transcribing():
+                    self._context.transcriber.feed(np.zeros(n_samples, np.int16))
+
+    def _feed_audio(self, to_sample: int) -> None:
+        if to_sample > self._fed_to:
+            samples = self._context.ring.read(self._fed_to, to_sample)
+            self._fed_to = to_sample
+            with transcribing():
+                self._context.transcriber.feed(samples)
+
     def _act(self, event: EndpointEvent, utterance: TranscriptBuilder) -> Iterator[Event]:
-        """Do what a event asks for once somebody has spoken."""
+        """Do what an event asks for once somebody has spoken."""
         if event is EndpointEvent.SUSPECTED:
             # The hangover is time to read it all: the final is ready when it ends.
             self._prepare(self._read_all())
@@ -237,12 +315,16 @@ class Session:
 
     def _speech_started(self, audio_from: int) -> SpeechStarted:
         speech_from = self._endpointer.speech_from
-        self._utterance = TranscriptBuilder(
-            self.start.session_id,
-            wake_word=self.start.wake_word,
-            audio_from=audio_from,
-            speech_from=speech_from,
-        )
+        if self._superseded is None:
+            self._utterance = TranscriptBuilder(
+                self.start.session_id,
+                wake_word=self.start.wake_word,
+                audio_from=audio_from,
+                speech_from=speech_from,
+            )
+        else:
+            self._utterance, self._superseded = self._superseded, None
+            self._utterance.restart(audio_from=audio_from, speech_from=speech_from)
         self._pace.start(speech_from)
         self._pace.passed(self._heard_to, has_words=False)
         return SpeechStarted(self.start.session_id, speech_from)
@@ -250,9 +332,10 @@ class Session:
     def _start_reading(self, samples: NDArray[np.int16], *, with_wake_word: bool) -> None:
         with transcribing():
             self._context.transcriber.start(
-                wake_phrase=self.start.wake_phrase if with_wake_word else None
+                wake_phrase=self._wake_phrase if with_wake_word else None
             )
             self._context.transcriber.feed(samples)
+        self._fed_to = self._heard_to
 
     def _command_audio(self, *, continuous: bool) -> tuple[int, NDArray[np.int16]]:
         """Return the audio of the command so far, (n,), and its first sample.
@@ -260,13 +343,19 @@ class Session:
         A continuous command cannot be parted from its wake word: it begins with the voice that
         the wake word is in. After a pause the wake word stays outside.
         """
-        opened_at = self.start.at_sample
+        opened_at = self._opened_at
         lead = ms_to_samples(self._options.speech_lead_ms)
         preroll = ms_to_samples(self._options.preroll_ms)
         first = self._endpointer.speech_from - lead
         if continuous:
             first = min(self._endpointer.voice.run_from - lead, opened_at - preroll)
-            first = max(first, opened_at - self._history_samples())
+            again = self._opened_at != self.start.at_sample
+            # What comes before a wake word that was said again is a command that was given up.
+            history = ms_to_samples(REPEATED_WAKE_MS) if again else self._history_samples()
+            first = max(first, opened_at - history)
+        elif self._voice.is_faint:
+            # Where the voice is hard to hear its start is late: all since the wake word is read.
+            first = self._endpointer.command_from
         elif self.start.wake_word is not None:
             first = max(first, self._endpointer.command_from)
         else:
@@ -291,6 +380,7 @@ class Session:
         begun = self._context.now_sample()
         with transcribing():
             hypothesis = self._context.transcriber.step()
+        hypothesis = self._without_wake_phrase(hypothesis)
         took = self._context.now_sample() - begun
         self._next_step_from = self._heard_to + round(STEP_SPREAD * took)
         partial = None
@@ -313,7 +403,9 @@ class Session:
             yield utterance.final(transcript, reason, speech_to=speech_to, now=now)
             self.finals = 1
         self._concluded = True
-        self.over = reason
+        # `silence` promises a final; voice without words is no speech.
+        nothing_said = reason is EndReason.SILENCE and not self.finals
+        self.over = EndReason.NO_SPEECH if nothing_said else reason
 
     def _is_spoken(self, text: str, reading: Confidences) -> bool:
         return not is_hallucination(
@@ -325,7 +417,23 @@ class Session:
 
     def _read_all(self) -> Transcript:
         with transcribing():
-            return self._context.transcriber.finish()
+            transcript = self._context.transcriber.finish()
+        rest = after_last_phrase(transcript.text, self._wake_phrase or "")
+        if rest is None:
+            return transcript
+        words = last_words(transcript.words, rest)
+        return replace(transcript, text=rest, words=words, revised=True)
+
+    def _without_wake_phrase(self, hypothesis: Hypothesis) -> Hypothesis:
+        """Cut a hypothesis to what follows the wake phrase, where that was said again."""
+        read = hypothesis.text + hypothesis.draft
+        draft = before_phrase_start(hypothesis.draft, self._wake_phrase or "")
+        rest = after_last_phrase(read, self._wake_phrase or "")
+        if rest is None:
+            return replace(hypothesis, draft=draft)
+        n_draft = min(len(rest), len(hypothesis.draft))
+        text, draft = rest[: len(rest) - n_draft], rest[len(rest) - n_draft :]
+        return replace(hypothesis, text=text, draft=draft)
 
     def _read_history(self) -> NDArray[np.int16]:
         first = self.start.at_sample - self._history_samples()

@@ -55,6 +55,8 @@ _TABLE: dict[State, dict[Cause, State]] = {
     State.TRANSCRIBING: {
         EndReason.SILENCE: State.IDLE,
         EndReason.MAX_LENGTH: State.IDLE,
+        # Voice that turned out to hold no words, or a wake word said again and nothing after it.
+        EndReason.NO_SPEECH: State.IDLE,
         **_INTERRUPTIONS,
     },
     State.MUTED: {

@@ -6,8 +6,11 @@ final) and the latencies.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from difflib import SequenceMatcher
+from typing import Final
 
 from voice_daemon.events import (
     SAMPLE_RATE,
@@ -20,6 +23,55 @@ from voice_daemon.events import (
     Word,
     samples_to_ms,
 )
+
+ALIKE: Final = 0.75
+"""Shared letters over all letters of a wake phrase and of what a recogniser wrote for it."""
+_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
+
+
+def after_last_phrase(text: str, phrase: str) -> str | None:
+    """Return what follows the last `phrase` in `text`; None where it is not there.
+
+    The phrase may be written not quite as it is, and without its first word. One of a single
+    word is found at the beginning alone: "turn on the computer" is a command.
+    """
+    wanted = [match.group().casefold() for match in _WORD.finditer(phrase)]
+    said = list(_WORD.finditer(text))
+    if not wanted:
+        return None
+    for first in reversed(range(len(said) if len(wanted) > 1 else min(1, len(said)))):
+        for n_words in (len(wanted), len(wanted) + 1, max(1, len(wanted) - 1)):
+            heard = said[first : first + n_words]
+            written = "".join(match.group().casefold() for match in heard)
+            if SequenceMatcher(None, written, "".join(wanted)).ratio() >= ALIKE:
+                rest = _WORD.search(text, heard[-1].end())
+                return text[rest.start() :] if rest else ""
+    return None
+
+
+def before_phrase_start(draft: str, phrase: str) -> str:
+    """Return a draft without the first words of `phrase` at its end: the rest of it may follow."""
+    wanted = [match.group().casefold() for match in _WORD.finditer(phrase)]
+    said = list(_WORD.finditer(draft))
+    for n_words in range(min(len(wanted) - 1, len(said)), 0, -1):
+        ending = said[len(said) - n_words :]
+        if [match.group().casefold() for match in ending] == wanted[:n_words]:
+            return draft[: ending[0].start()].rstrip()
+    return draft
+
+
+def last_words(words: Sequence[Word], text: str) -> tuple[Word, ...]:
+    """Return those of `words` that make up `text`, which is the end of what they say."""
+    missing = _n_letters(text)
+    first = len(words)
+    while first and missing > 0:
+        first -= 1
+        missing -= _n_letters(words[first].text)
+    return tuple(words[first:])
+
+
+def _n_letters(text: str) -> int:
+    return sum(letter.isalnum() for letter in text)
 
 
 class TranscriptBuilder:
@@ -38,6 +90,17 @@ class TranscriptBuilder:
         self._draft = ""
         self._first_draft_ms: int | None = None
         self._first_committed_ms: int | None = None
+        self._superseded = False
+
+    def restart(self, *, audio_from: int, speech_from: int) -> None:
+        """Go on with a command that replaces the one so far.
+
+        Text that was published as committed stays where it is, as it may only grow: in partials
+        the new command is a draft behind it. The final is the new command alone.
+        """
+        self._audio_from, self._speech_from = audio_from, speech_from
+        self._first_draft_ms = self._first_committed_ms = None
+        self._superseded = bool(self._text)
 
     @property
     def has_text(self) -> bool:
@@ -52,7 +115,10 @@ class TranscriptBuilder:
         `heard_to`: end of the audio fed; `now`: the live clock after the step. A hypothesis
         that takes back committed text is cut to what was published: see `retracts`.
         """
-        if self.retracts(hypothesis):
+        if self._superseded:
+            behind = f" {hypothesis.text}{hypothesis.draft}".rstrip()
+            hypothesis = replace(hypothesis, text=self._text, draft=behind)
+        elif self.retracts(hypothesis):
             hypothesis = replace(hypothesis, text=self._text, draft="")
         if (hypothesis.text, hypothesis.draft) == (self._text, self._draft):
             return None

@@ -29,6 +29,8 @@ __all__ = ["OpenWakeWord", "SelfTest", "WakeDetector", "WakeGate"]
 
 log = structlog.get_logger()
 
+REPEAT_SAMPLES: Final = round(0.7 * SAMPLE_RATE)
+"""A wake word is not said again sooner than this after its detection."""
 _SELF_TEST_WORD: Final = "hey_jarvis"
 """What the bundled clip says."""
 _SELF_TEST_SCORE: Final = 0.5
@@ -58,7 +60,7 @@ class SelfTest:
 class WakeGate:
     """Decides which scores are wakes: `trigger_level` frames in a row at or over `threshold`.
 
-    For `refractory_samples` after a wake there is no other, of any wake word, as one utterance
+    For `refractory_samples` after a wake any other is a repeat, of any wake word, as one utterance
     may please several models. A run of high scores wakes once, however long it is.
     """
 
@@ -74,10 +76,15 @@ class WakeGate:
         for word, score in scores.items():
             self._runs[word] = self._runs.get(word, 0) + 1 if score >= self.threshold else 0
         due = [word for word in scores if self._runs[word] == self._trigger_level]
-        if not due or self._resting(at_sample):
+        if not due:
             return None
-        self._woke_at = at_sample
         best = max(due, key=lambda word: scores[word])
+        if self._resting(at_sample, self._refractory_samples):
+            # Nobody says it twice so quickly: the score of one wake word flutters.
+            if self._resting(at_sample, REPEAT_SAMPLES):
+                return None
+            return WakeDetection(best, scores[best], at_sample, is_repeat=True)
+        self._woke_at = at_sample
         return WakeDetection(best, scores[best], at_sample)
 
     def tune(self, *, trigger_level: int, refractory_samples: int) -> None:
@@ -90,10 +97,8 @@ class WakeGate:
         """Forget runs of high scores, but not the last wake: it still must not repeat."""
         self._runs.clear()
 
-    def _resting(self, at_sample: int) -> bool:
-        return (
-            self._woke_at is not None and 0 <= at_sample - self._woke_at < self._refractory_samples
-        )
+    def _resting(self, at_sample: int, rest_samples: int) -> bool:
+        return self._woke_at is not None and 0 <= at_sample - self._woke_at < rest_samples
 
 
 class WakeDetector:

@@ -119,8 +119,9 @@ def wakes(scored: Scored, threshold: float, rules: GateRules) -> int:
         refractory_samples=rules.refractory_samples,
     )
     return sum(
-        gate.feed(frame, at_sample=(index + 1) * WAKE_FRAME_SAMPLES) is not None
+        found is not None and not found.is_repeat
         for index, frame in enumerate(scored.scores)
+        for found in (gate.feed(frame, at_sample=(index + 1) * WAKE_FRAME_SAMPLES),)
     )
 
 

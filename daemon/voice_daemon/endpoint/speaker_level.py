@@ -1,0 +1,70 @@
+"""The speaker's level tells his voice from a much fainter one behind him, as of a television.
+
+A voice detector calls voice at any level voice. The level of a speaker is followed by its peaks;
+what stays far below them for longer than a syllable is somebody else. Measured on commands and
+read sentences, each alone and before other speech 10 to 30 dB fainter: docs/endpoint.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from enum import Enum, auto
+from typing import Final
+
+COMMAND_MARGIN_DB: Final = 12.0
+"""Voice this much fainter than the speaker's peaks is not his. No command of the measured ones
+stays below that for as long as half a second and goes on."""
+WAITING_MARGIN_DB: Final = 18.0
+"""The same before the command has begun: a wake word may be called, and what follows spoken."""
+DECAY_DB_PER_S: Final = 2.0
+"""The level falls while he speaks, so that one who drops his voice is followed. It does not fall
+while another voice is heard, or that would be taken for his in the end."""
+FADING_MS: Final = 320
+"""A speaker's own soft sounds last no longer than this."""
+_SMOOTHED_FRAMES: Final = 3
+"""About 0.1 s: a click must not set the level."""
+
+
+class Foreground(Enum):
+    """The source of a frame of audio, by its level."""
+
+    SILENCE = auto()
+    """No voice."""
+    SPEAKER = auto()
+    FADING = auto()
+    """Soft: the end of the speaker's word, or a voice behind him; not decided yet."""
+    BEHIND = auto()
+    """A voice behind the speaker."""
+
+
+class SpeakerLevel:
+    """Follows one session's speaker, a frame at a time."""
+
+    def __init__(self, *, voice_on: float, voice_off: float, frame_ms: float) -> None:
+        """`voice_on`, `voice_off`: probabilities at which voice begins and ends."""
+        self._voice_on = voice_on
+        self._voice_off = voice_off
+        self._frame_s = frame_ms / 1000
+        self._fading_frames = round(FADING_MS / frame_ms)
+        self._powers: deque[float] = deque(maxlen=_SMOOTHED_FRAMES)
+        self._level_db = -math.inf
+        self._voiced = False
+        self._frames_since_loud = 0
+
+    def feed(self, probability: float, power: float, *, margin_db: float) -> Foreground:
+        """Take the next frame: its voice probability, 0..1, and its power, 1.0 at full scale."""
+        self._powers.append(power)
+        mean = sum(self._powers) / len(self._powers)
+        level_db = 10 * math.log10(mean) if mean > 0 else -math.inf
+        self._voiced = probability >= (self._voice_off if self._voiced else self._voice_on)
+        self._frames_since_loud += 1
+        if not self._voiced:
+            return Foreground.SILENCE
+        if level_db >= self._level_db - margin_db:
+            self._level_db = max(level_db, self._level_db - DECAY_DB_PER_S * self._frame_s)
+            self._frames_since_loud = 0
+            return Foreground.SPEAKER
+        if self._frames_since_loud <= self._fading_frames:
+            return Foreground.FADING
+        return Foreground.BEHIND

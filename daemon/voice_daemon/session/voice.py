@@ -1,0 +1,82 @@
+"""The voice input of a session: probability and power of each frame, also of faint speech."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voice_daemon.audio.filter import HighPass
+from voice_daemon.endpoint.vad import VoiceActivityDetector
+
+FAINT_DBFS: Final = -55.0
+"""A wake word fainter than this is made louder for the voice detector, which was trained on speech
+near a microphone: from about here on down it is late for the first words, then deaf."""
+TARGET_DBFS: Final = -28.0
+MOST_GAIN_DB: Final = 40.0
+_FULL_SCALE: Final = 32_768
+_INT16: Final = np.iinfo(np.int16)
+_SMOOTHED_FRAMES: Final = 3
+
+
+class VoiceInput:
+    """Feeds a voice detector with a session's audio; `feed_history` comes first."""
+
+    def __init__(self, vad: VoiceActivityDetector) -> None:
+        self._vad = vad
+        self._high_pass = HighPass()
+        self._gain_db = 0.0
+        self._pending = np.zeros(0)
+
+    @property
+    def is_faint(self) -> bool:
+        """True where the wake word was so faint that the voice is made louder."""
+        return self._gain_db > 0
+
+    def feed_history(
+        self, samples: NDArray[np.int16], *, after_wake: bool
+    ) -> Iterator[tuple[float, float]]:
+        """Warm the detector up on the (n,) samples from before the session."""
+        self._vad.reset()
+        filtered = self._high_pass.feed(samples)
+        if after_wake:
+            self._gain_db = gain_for(self._peak_dbfs(filtered))
+        return self._frames(samples, filtered)
+
+    def feed(self, samples: NDArray[np.int16]) -> Iterator[tuple[float, float]]:
+        """Take the next (n,) samples; give (probability, power) of each frame completed."""
+        return self._frames(samples, self._high_pass.feed(samples))
+
+    def _frames(
+        self, samples: NDArray[np.int16], filtered: NDArray[np.float64]
+    ) -> Iterator[tuple[float, float]]:
+        if self._gain_db:
+            louder = np.rint(filtered * 10 ** (self._gain_db / 20))
+            samples = np.clip(louder, _INT16.min, _INT16.max).astype(np.int16)
+        size = self._vad.frame_samples
+        self._pending = np.concatenate((self._pending, filtered))
+        for probability in self._vad.feed(samples):
+            frame, self._pending = self._pending[:size], self._pending[size:]
+            yield probability, _power(frame)
+
+    def _peak_dbfs(self, filtered: NDArray[np.float64]) -> float:
+        """Return the level of the loudest 0.1 s."""
+        size = _SMOOTHED_FRAMES * self._vad.frame_samples
+        pieces = [filtered[at : at + size] for at in range(0, len(filtered), size)]
+        peak = max((_power(piece) for piece in pieces), default=0.0)
+        return 10 * math.log10(peak) if peak else -math.inf
+
+
+def gain_for(peak_dbfs: float) -> float:
+    """Return the gain in dB for a voice detector that is to hear a wake word of this level."""
+    if peak_dbfs >= FAINT_DBFS or math.isinf(peak_dbfs):
+        return 0.0
+    return min(MOST_GAIN_DB, TARGET_DBFS - peak_dbfs)
+
+
+def _power(samples: NDArray[np.float64]) -> float:
+    """Mean square of (n,) samples in units of int16, 1.0 at full scale."""
+    return float(np.mean(np.square(samples))) / _FULL_SCALE**2 if samples.size else 0.0

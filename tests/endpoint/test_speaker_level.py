@@ -1,0 +1,56 @@
+"""The speaker's voice and others behind it, by levels alone."""
+
+from __future__ import annotations
+
+from itertools import repeat
+
+import pytest
+
+from voice_daemon.endpoint.speaker_level import (
+    COMMAND_MARGIN_DB,
+    FADING_MS,
+    Foreground,
+    SpeakerLevel,
+)
+
+FRAME_MS = 32
+
+
+def heard(*levels: tuple[float, float, float]) -> list[Foreground]:
+    """Hear stretches of (milliseconds, level in dBFS, voice probability)."""
+    level = SpeakerLevel(voice_on=0.5, voice_off=0.35, frame_ms=FRAME_MS)
+    frames = (
+        frame for ms, dbfs, voice in levels for frame in repeat((dbfs, voice), round(ms / FRAME_MS))
+    )
+    return [
+        level.feed(voice, 10 ** (dbfs / 10), margin_db=COMMAND_MARGIN_DB) for dbfs, voice in frames
+    ]
+
+
+@pytest.mark.parametrize("fainter_db", [14, 17, 20, 30])
+@pytest.mark.parametrize("speaker_dbfs", [-12, -30, -50])
+def test_a_much_fainter_voice_is_behind_the_speaker(speaker_dbfs: float, fainter_db: float) -> None:
+    found = heard((1000, speaker_dbfs, 0.9), (8000, speaker_dbfs - fainter_db, 0.9))
+    assert found[0] is Foreground.SPEAKER
+    assert set(found[-200:]) == {Foreground.BEHIND}
+
+
+def test_a_soft_sound_inside_a_word_is_not_decided_yet() -> None:
+    found = heard((1000, -20, 0.9), (FADING_MS - 64, -40, 0.9), (500, -22, 0.9))
+    assert Foreground.BEHIND not in found
+    assert found[-1] is Foreground.SPEAKER
+
+
+def test_a_speaker_who_drops_his_voice_is_followed() -> None:
+    falling = [(100.0, -20.0 - 0.4 * step, 0.9) for step in range(30)]
+    assert Foreground.BEHIND not in heard((1000, -20, 0.9), *falling)
+
+
+def test_a_click_does_not_set_the_level() -> None:
+    found = heard((1000, -30, 0.9), (FRAME_MS, -14, 0.9), (1000, -30, 0.9))
+    assert Foreground.BEHIND not in found
+
+
+def test_no_voice_is_silence_at_any_level() -> None:
+    assert set(heard((500, -10, 0.1))) == {Foreground.SILENCE}
+    assert set(heard((500, -300, 0.9))) == {Foreground.SPEAKER}
