@@ -37,11 +37,13 @@ from voice_daemon.homeassistant.satellite import HANDLED_BY, satellite_of
 from voice_daemon.mqtt.arbitration import MqttPeers, claims_filter
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.commands import Command
+from voice_daemon.mqtt.losses import Loss, LossReason
 from voice_daemon.mqtt.messages import availability, error_event, health_message
 from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.mqtt.router import Listener
 from voice_daemon.mqtt.topics import MqttMessage, Topics, default_client_id
 from voice_daemon.runtime.commands import CommandHandler
+from voice_daemon.runtime.journal import Journal
 from voice_daemon.runtime.live_settings import LiveSettings, device_of, info_of
 from voice_daemon.runtime.live_view import LiveView
 from voice_daemon.runtime.microphone import MicrophoneWatch
@@ -51,6 +53,7 @@ from voice_daemon.runtime.start import SAFE_MODE, SLOW, Part, StartSupervisor
 from voice_daemon.runtime.status import StatusCollector
 from voice_daemon.runtime.vocabulary import VocabularyKeeper, document_topics
 from voice_daemon.runtime.worker import Engine, Outcome, Worker
+from voice_daemon.session.metrics import ComputeCost
 from voice_daemon.wyoming.server import WyomingServer
 
 log = structlog.get_logger()
@@ -114,6 +117,7 @@ class Daemon:
     `build_engine` gets the input's live clock and is called on the worker thread; it tells the
     supervisor each step.
     `socket_path`: None means no control socket and no lock (a replay).
+    `journal_folder` holds the journal of what is unsettled; without one there is none.
     `vocabulary_file` keeps the home's names that came over MQTT.
     `configuration` reads it again; without one SIGHUP is as good as SIGTERM.
     `early`: the signals that came before.
@@ -128,6 +132,7 @@ class Daemon:
         build_engine: Callable[[Callable[[], int], StartSupervisor], Engine],
         socket_path: Path | None = None,
         log_file: Path | None = None,
+        journal_folder: Path | None = None,
         vocabulary_file: Path | None = None,
         configuration: Configuration | None = None,
         early: EarlySignals | None = None,
@@ -150,10 +155,11 @@ class Daemon:
             store=live.store,
             wake=self.nudge,
         )
+        self.journal = Journal(journal_folder, self._topics)
         self.mqtt = _build_mqtt(settings, self._topics, daemon=self)
         self.satellite = satellite_of(settings, on_lost=self.on_command_lost)
         self.publisher = Publisher(
-            publish=self.mqtt.publish,
+            publish=self._publish,
             topics=self._topics,
             info=info_of(live),
             settings=live.values,
@@ -223,7 +229,10 @@ class Daemon:
     def startup(self) -> None:
         """Start the threads: first the one that tells others of what happens."""
         log.info("daemon.started", version=__version__, pid=os.getpid())
+        left = self.journal.begin()
         self.mqtt.start()
+        # What an earlier process was killed over comes before anything of this one.
+        self.publisher.events(left.events(), ComputeCost)
         if self.satellite is not None:
             self.satellite.start()
         self.commands.restore()
@@ -255,6 +264,7 @@ class Daemon:
         delivered = self.mqtt.stop(FLUSH_S)
         if delivered:
             self.homeassistant.confirmed()
+        self.journal.close()
         self.save()
         self._save_vocabulary()
         if self.control is not None:
@@ -343,6 +353,15 @@ class Daemon:
     def publish_health(self) -> None:
         """Publish the daemon's health; callable from any thread."""
         self.mqtt.publish(self._health())
+
+    def on_lost(self, loss: Loss) -> None:
+        """Settle a message that was given up: the client reports it, but for the end's losses."""
+        if loss.why is not LossReason.STOPPED:
+            self.journal.settled(loss.message)
+
+    def _publish(self, message: MqttMessage) -> None:
+        self.journal.note(message)
+        self.mqtt.publish(message)
 
     def nudge(self) -> None:
         """Have the housekeeping looked at; callable from any thread."""
@@ -535,6 +554,9 @@ def _build_mqtt(settings: Settings, topics: Topics, *, daemon: Daemon) -> MqttCl
         announce=daemon.on_connect,
         listeners=listeners,
         on_problem=daemon.on_mqtt_problem,
+        on_sent=daemon.journal.sent,
+        on_delivered=daemon.journal.settled,
+        on_lost=daemon.on_lost,
     )
 
 

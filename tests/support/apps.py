@@ -81,6 +81,7 @@ def make_app(
     socket_path: Path | None = None,
     build_error: VoiceDaemonError | None = None,
     changes_file: Path | None = None,
+    journal_folder: Path | None = None,
     settings: Settings | None = None,
     configuration: Configuration | None = None,
     hang: StartStep | None = None,
@@ -119,6 +120,7 @@ def make_app(
         build_engine=build,
         socket_path=socket_path,
         configuration=configuration,
+        journal_folder=journal_folder,
         leave=left,
     )
 

@@ -123,6 +123,7 @@ def _run(args: argparse.Namespace, context: Context) -> int:
         ),
         socket_path=None if is_replay else paths.socket_path,
         log_file=paths.log_file,
+        journal_folder=paths.state_dir,
         vocabulary_file=paths.vocabulary_file,
         configuration=_configuration(settings, context),
         early=context.signals,

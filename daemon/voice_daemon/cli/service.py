@@ -61,7 +61,8 @@ def belongings(context: Context, installation: Installation) -> list[Path]:
     """
     paths, places = context.paths(), installation.places
     kept = (paths.changes_file.name, MEASURED)
-    state = [f"{APP_NAME}.sock*", *(f"{name}*" for name in kept), *(f".{name}.*" for name in kept)]
+    state = [f"{APP_NAME}.sock*", "unsettled-*.jsonl"]
+    state += [pattern for name in kept for pattern in (f"{name}*", f".{name}.*")]
     logs = [f"{log.name}*" for log in (paths.log_file, paths.wyoming_log_file)]
     return [
         paths.models_dir,

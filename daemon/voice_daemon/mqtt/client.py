@@ -95,7 +95,8 @@ class MqttClient:
 
     `announce` is called after each connect and gives what to publish first; `on_command` gets
     each command and may raise `CommandError`; `listeners` get what is no command; `on_lost`
-    gets each message that was given up; `on_problem` a code with its problem, None when over.
+    gets each message that was given up, `on_sent` each before it leaves, `on_delivered` each that
+    the broker has; `on_problem` a code with its problem, None when over.
     They are called on the client's thread and must not wait (`on_lost` also by `stop`). A lost
     final is reported on `error` by the client itself, once connected.
     """
@@ -110,6 +111,8 @@ class MqttClient:
         announce: Callable[[], Sequence[MqttMessage]],
         listeners: Sequence[Listener] = (),
         on_lost: Callable[[Loss], None] = lambda _: None,
+        on_sent: Callable[[MqttMessage], None] = lambda _: None,
+        on_delivered: Callable[[MqttMessage], None] = lambda _: None,
         on_problem: Callable[[str, Problem | None], None] = lambda _code, _problem: None,
         timeouts: Timeouts | None = None,
     ) -> None:
@@ -117,6 +120,8 @@ class MqttClient:
         self._topics = topics
         self._announce = announce
         self._on_lost = on_lost
+        self._on_sent = on_sent
+        self._on_delivered = on_delivered
         self._on_problem = on_problem
         self._client_id = client_id
         self._user = settings.username or client_id
@@ -270,7 +275,8 @@ class MqttClient:
             connection,
             self._outbox,
             user=self._user,
-            sent=self._twins.sent,
+            sent=self._note_sent,
+            delivered=self._on_delivered,
             report_error=self._report_error,
         )
         has_said_offline = False
@@ -356,6 +362,10 @@ class MqttClient:
             if fault.message not in self._told_limits:
                 self._told_limits.add(fault.message)
                 self._put_event(error_event(fault))
+
+    def _note_sent(self, message: MqttMessage) -> None:
+        self._on_sent(message)
+        self._twins.sent(message)
 
     def _settle_losses(self) -> None:
         """Count, log and hand on what was given up; report it once that can be done."""

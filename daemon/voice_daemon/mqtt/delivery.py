@@ -25,7 +25,8 @@ log = structlog.get_logger()
 class Delivery:
     """What is on its way over one connection. `user`: as whom.
 
-    `sent` is told of each message before it leaves, `report_error` what the broker turned down.
+    `sent` is told of each message before it leaves, `delivered` of each that the broker has, and
+    `report_error` what it turned down.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class Delivery:
         *,
         user: str,
         sent: Callable[[MqttMessage], None],
+        delivered: Callable[[MqttMessage], None],
         report_error: Callable[[BrokerError | None], None],
     ) -> None:
         self._connection = connection
         self._outbox = outbox
         self._user = user
         self._sent = sent
+        self._delivered = delivered
         self._report_error = report_error
         self._in_flight: dict[int, OutboxEntry] = {}
         """By the packet id that its acknowledgement carries."""
@@ -65,8 +68,10 @@ class Delivery:
                 continue
             if min(entry.message.qos, self._connection.limits.maximum_qos) > 0:
                 self._in_flight[mid] = entry
-            elif entry.message.final_of is not None:
-                log.info("mqtt.final_sent", session_id=entry.message.final_of)
+            else:  # nothing will confirm it
+                self._delivered(entry.message)
+                if entry.message.final_of is not None:
+                    log.info("mqtt.final_sent", session_id=entry.message.final_of)
             self._connection.flush()
 
     def settle(self) -> None:
@@ -78,6 +83,7 @@ class Delivery:
                 continue
             if ack.refusal is None:
                 self._outbox.acknowledge(entry.ticket)
+                self._delivered(entry.message)
                 self._report_error(None)
                 if entry.message.final_of is not None:
                     log.info("mqtt.final_delivered", session_id=entry.message.final_of)
