@@ -232,6 +232,8 @@ class Daemon:
         left = self.journal.begin()
         self.mqtt.start()
         # What an earlier process was killed over comes before anything of this one.
+        if not left.is_empty:
+            log.warning("journal.settled", sessions=left.sessions, finals=list(left.finals))
         self.publisher.events(left.events(), ComputeCost)
         if self.satellite is not None:
             self.satellite.start()
