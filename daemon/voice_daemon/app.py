@@ -579,7 +579,7 @@ def _build_wyoming(settings: Settings, scheduler: RoundRobin) -> WyomingServer |
     wanted = settings.wyoming
     if not wanted.enabled:
         return None
-    return WyomingServer(wanted.host, wanted.port, schedule=scheduler)
+    return WyomingServer(wanted.host, wanted.port, scheduler=scheduler)
 
 
 def _build_worker(

@@ -26,7 +26,7 @@ from voice_daemon.session.interfaces import Transcriber
 from voice_daemon.session.options import PipelineOptions
 from voice_daemon.session.transcription import TranscriptionService
 from voice_daemon.wyoming.server import WyomingServer
-from voice_daemon.wyoming.stream import Limits, Recogniser
+from voice_daemon.wyoming.stream import Limits
 
 HOST = "127.0.0.1"
 PATIENCE_S = 120.0
@@ -96,9 +96,9 @@ async def _patiently(work: Awaitable[T]) -> T:
 
 
 @contextmanager
-def serving(recogniser: Recogniser, *, limits: Limits | None = None) -> Iterator[Served]:
+def serving(recogniser: TranscriptionService, *, limits: Limits | None = None) -> Iterator[Served]:
     scheduler = RoundRobin()
-    server = WyomingServer(HOST, 0, schedule=scheduler, limits=limits)
+    server = WyomingServer(HOST, 0, scheduler=scheduler, limits=limits)
     port = server.start(recogniser)
     try:
         yield Served(port, scheduler)

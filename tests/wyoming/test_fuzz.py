@@ -16,6 +16,7 @@ from rigs.wyoming_servers import HOST, Served, dictate, fake_recogniser, serving
 from voice_daemon.wyoming.stream import Limits
 
 TEXT = "turn on the kitchen lights"
+LIMITS = Limits(stall_s=5, idle_s=5, max_clients_an_address=16)
 KINDS = ["describe", "ping", "transcribe", "audio-start", "audio-chunk", "audio-stop", "transcript"]
 VALUES: st.SearchStrategy[Any] = (
     st.none()
@@ -57,7 +58,7 @@ def conversation(draw: st.DrawFn) -> bytes:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    with serving(fake_recogniser(TEXT.split()), limits=Limits(stall_s=5, idle_s=5)) as served:
+    with serving(fake_recogniser(TEXT.split()), limits=LIMITS) as served:
         yield served
 
 

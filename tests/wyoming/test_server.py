@@ -315,7 +315,7 @@ def test_a_failing_recogniser_is_told_to_its_client_alone() -> None:
 
 
 def test_a_taken_port_is_said_with_a_remedy(served: Served) -> None:
-    second = WyomingServer(HOST, served.port, schedule=RoundRobin())
+    second = WyomingServer(HOST, served.port, scheduler=RoundRobin())
     with pytest.raises(WyomingError, match=str(served.port)) as refusal:
         second.start(fake_recogniser([]))
     assert refusal.value.code == "wyoming.cannot_listen"
@@ -342,3 +342,72 @@ def test_a_client_in_the_middle_of_its_audio_is_told_why_it_is_refused(served: S
             return await hear_out(client)
 
     assert served.run(upload(served.port)).error == "wyoming.unknown_language"
+
+
+def test_one_address_leaves_room_for_others_and_a_storm_writes_few_lines(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    limits = Limits(max_clients=4, max_clients_an_address=2)
+
+    async def crowd(port: int) -> list[str]:
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(2):
+                client = await stack.enter_async_context(connected(port))
+                await client.write_event(Ping().event())
+                await client.read_event()
+            codes = []
+            for _ in range(50):
+                async with connected(port) as refused:
+                    event = await refused.read_event()
+                    codes.append(str(event and event.data["code"]))
+            return codes
+
+    with caplog.at_level("WARNING"), serving(fake_recogniser([]), limits=limits) as served:
+        assert served.run(crowd(served.port)) == ["wyoming.full"] * 50
+
+
+def test_audio_that_keeps_changing_its_format_is_refused(served: Served) -> None:
+    chunks = [chunk(1, rate=16_000 + number) for number in range(10)]
+    heard = served.run(ask(served.port, *chunks))
+    assert [event.data["code"] for event in heard.events] == ["wyoming.too_many_formats"]
+
+
+def test_an_utterance_may_change_its_format_once(served: Served) -> None:
+    events = (chunk(1600), chunk(800, rate=8000), AudioStop())
+    assert served.run(ask(served.port, *events)).text == ""
+
+
+def test_a_flood_of_events_keeps_nobody_waiting(served: Served) -> None:
+    """A client's events lie in the buffer by the thousand; another one asks meanwhile."""
+
+    async def both() -> int:
+        _, flood = await asyncio.open_connection(HOST, served.port)
+        pings = b'{"type":"ping"}\n' * 20_000
+        flood.write(pings)
+        async with connected(served.port) as other:
+            answered = 0
+            for _ in range(20):
+                await other.write_event(Describe().event())
+                async with asyncio.timeout(10):
+                    answered += await other.read_event() is not None
+        flood.transport.abort()
+        return answered
+
+    assert served.run(both()) == 20
+
+
+def test_a_client_that_sends_too_fast_is_made_to_wait() -> None:
+    limits = Limits(max_events_burst=10, max_events_per_s=50)
+
+    async def pings(port: int) -> float:
+        loop = asyncio.get_running_loop()
+        async with connected(port) as client:
+            began_s = loop.time()
+            for _ in range(30):
+                await client.write_event(Ping().event())
+            for _ in range(30):
+                await client.read_event()
+            return loop.time() - began_s
+
+    with serving(fake_recogniser([]), limits=limits) as served:
+        assert served.run(pings(served.port)) >= 19 / 50

@@ -114,7 +114,7 @@ def test_what_was_cancelled_says_nothing_and_holds_nothing() -> None:
     bench = Bench()
     bench.stream.feed(spoken().samples)
     bench.scheduler.step()
-    transcriber = weakref.ref(bench.stream._dictation)
+    transcriber = weakref.ref(bench.stream._transcription)
     said = len(bench.reports)
     bench.stream.cancel()
     assert bench.stream.backlog_samples == 0

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
         log_transcripts=settings.privacy.log_transcripts,
     )
     scheduler = RoundRobin()
-    server = WyomingServer(host, port, schedule=scheduler)
+    server = WyomingServer(host, port, scheduler=scheduler)
     transcriber = load_transcriber(settings.asr, paths.models_dir)
     _learn_names(transcriber, settings, paths)
     stop = _StopSignals()

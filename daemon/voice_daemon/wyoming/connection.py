@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from wyoming.asr import (
@@ -24,7 +24,9 @@ from wyoming.info import AsrModel, AsrProgram, Attribution, Describe, Info
 from wyoming.ping import Ping, Pong
 
 from voice_daemon import __version__
+from voice_daemon._lib.rate import TokenBucket
 from voice_daemon.errors import VoiceDaemonError, WyomingError
+from voice_daemon.session.transcription import TranscriptionService
 from voice_daemon.wyoming import framing as frames
 from voice_daemon.wyoming.pcm import PcmFormat
 from voice_daemon.wyoming.stream import (
@@ -33,16 +35,17 @@ from voice_daemon.wyoming.stream import (
     Failed,
     Finished,
     Limits,
-    Recogniser,
     Report,
-    Schedule,
     Utterance,
 )
+
+if TYPE_CHECKING:  # the scheduler stands with the threads, right of here
+    from voice_daemon.runtime.scheduler import RoundRobin
 
 PROGRAM: Final = "voice-daemon"
 
 
-def info_of(recogniser: Recogniser) -> Info:
+def info_of(recogniser: TranscriptionService) -> Info:
     """Describe the recogniser."""
     model = AsrModel(
         name=recogniser.model,
@@ -81,25 +84,27 @@ class Connection:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         *,
-        recogniser: Recogniser,
-        schedule: Schedule,
+        recogniser: TranscriptionService,
+        scheduler: RoundRobin,
         limits: Limits,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._recogniser = recogniser
-        self._schedule = schedule
+        self._scheduler = scheduler
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._closed = asyncio.ensure_future(writer.wait_closed())
         self._language: str | None = None
         self._utterance: Utterance | None = None
+        self._events = TokenBucket(burst=limits.max_events_burst, per_s=limits.max_events_per_s)
 
     async def run(self) -> None:
         """Serve the client."""
         try:
             while (event := await self._next_event()) is not None:
                 await self._act(event)
+                await self._pace()
         except VoiceDaemonError as error:
             self._refuse(error)
             await self._linger()
@@ -110,6 +115,17 @@ class Connection:
             self._writer.close()
             self._closed.cancel()
             await asyncio.gather(self._closed, return_exceptions=True)
+
+    async def _pace(self) -> None:
+        """Let the others have the loop, longer when this client sends too fast.
+
+        A client whose data is in the buffer already would never be waited for otherwise.
+        """
+        await asyncio.sleep(0)
+        while not self._events.allows():  # noqa: ASYNC110 - time alone helps
+            await asyncio.sleep(self._events.wait_s)
+        if self._closed.done():
+            raise ConnectionResetError("the client is gone")
 
     async def _linger(self) -> None:
         """Hear the client out for a moment.
@@ -164,7 +180,7 @@ class Connection:
 
     def _begin(self) -> Utterance:
         stream = ClientStream(
-            self._recogniser, self._schedule, language=self._language, report=self._on_report
+            self._recogniser, self._scheduler, language=self._language, report=self._on_report
         )
         return Utterance(stream, self._limits)
 

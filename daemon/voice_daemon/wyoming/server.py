@@ -7,36 +7,64 @@ bounded number of them.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import threading
 from concurrent.futures import Future
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from wyoming.error import Error
 
+from voice_daemon._lib.rate import TokenBucket
 from voice_daemon.errors import WyomingError
+from voice_daemon.session.transcription import TranscriptionService
 from voice_daemon.wyoming import framing as frames
 from voice_daemon.wyoming.connection import Connection
-from voice_daemon.wyoming.stream import Limits, Recogniser, Schedule
+from voice_daemon.wyoming.stream import Limits
+
+if TYPE_CHECKING:  # the scheduler stands with the threads, right of here
+    from voice_daemon.runtime.scheduler import RoundRobin
+
 
 log = structlog.get_logger()
+
+_REFUSALS_BURST: Final = 5
+_REFUSALS_PER_S: Final = 0.2
+_NETWORK_BITS: Final = 64
+"""Of an IPv6 address: the rest is the client's to choose."""
+
+
+def _share_of(writer: asyncio.StreamWriter) -> str:
+    """Give the address whose share a client takes."""
+    host = str((writer.get_extra_info("peername") or ("",))[0]).partition("%")[0]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.version == 4:  # noqa: PLR2004 - of IP
+        return host
+    return str(ipaddress.ip_network((address, _NETWORK_BITS), strict=False))
 
 
 class WyomingServer:
     """Serves a recogniser on `host` and `port` (0: any), from `start` to `stop`."""
 
     def __init__(
-        self, host: str, port: int, *, schedule: Schedule, limits: Limits | None = None
+        self, host: str, port: int, *, scheduler: RoundRobin, limits: Limits | None = None
     ) -> None:
         self._host = host
         self._port = port
-        self._schedule = schedule
+        self._scheduler = scheduler
         self._limits = limits or Limits()
-        self._clients: set[asyncio.Task[None]] = set()
+        self._clients: dict[asyncio.Task[None], str] = {}
+        """Their tasks, and whose share each takes."""
+        self._n_refused = 0
+        self._refusals = TokenBucket(burst=_REFUSALS_BURST, per_s=_REFUSALS_PER_S)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
 
-    def start(self, recogniser: Recogniser) -> int:
+    def start(self, recogniser: TranscriptionService) -> int:
         """Serve from now on; returns the port. Raises `WyomingError` when it is taken."""
         bound: Future[int] = Future()
         self._thread = threading.Thread(
@@ -59,14 +87,14 @@ class WyomingServer:
         if self._thread.is_alive():
             log.error("wyoming.stop_timed_out", timeout_s=timeout_s)
 
-    def _run(self, recogniser: Recogniser, bound: Future[int]) -> None:
+    def _run(self, recogniser: TranscriptionService, bound: Future[int]) -> None:
         """Run the thread; a bug in it is logged and leaves the daemon without this server."""
         try:
             asyncio.run(self._serve(recogniser, bound))
         except Exception:
             log.exception("wyoming.server_failed")
 
-    async def _serve(self, recogniser: Recogniser, bound: Future[int]) -> None:
+    async def _serve(self, recogniser: TranscriptionService, bound: Future[int]) -> None:
         self._loop = asyncio.get_running_loop()
 
         async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -87,23 +115,24 @@ class WyomingServer:
         await asyncio.gather(*self._clients, return_exceptions=True)
 
     async def _serve_client(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, recogniser: Recogniser
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        recogniser: TranscriptionService,
     ) -> None:
         """Serve one client; a bug that it finds is logged, and stays its own."""
         task = asyncio.current_task()
-        if task is None or len(self._clients) >= self._limits.max_clients:
-            log.warning("wyoming.too_many_clients", most=self._limits.max_clients)
-            full = Error(f"{self._limits.max_clients} clients are connected", "wyoming.full")
-            writer.write(frames.encode(full.event()))
-            writer.close()
+        share = _share_of(writer)
+        if task is None or self._is_full(share):
+            self._refuse(writer)
             return
-        self._clients.add(task)
+        self._clients[task] = share
         try:
             await Connection(
                 reader,
                 writer,
                 recogniser=recogniser,
-                schedule=self._schedule,
+                scheduler=self._scheduler,
                 limits=self._limits,
             ).run()
         except asyncio.CancelledError:
@@ -112,7 +141,28 @@ class WyomingServer:
         except Exception:
             log.exception("wyoming.client_failed")
         finally:
-            self._clients.discard(task)
+            self._clients.pop(task, None)
+
+    def _is_full(self, share: str) -> bool:
+        n_of_address = sum(taken == share for taken in self._clients.values())
+        return (
+            len(self._clients) >= self._limits.max_clients
+            or n_of_address >= self._limits.max_clients_an_address
+        )
+
+    def _refuse(self, writer: asyncio.StreamWriter) -> None:
+        """Turn a client away; a storm of them writes a line now and then, with their number."""
+        self._n_refused += 1
+        if self._refusals.allows():
+            log.warning(
+                "wyoming.too_many_clients",
+                most=self._limits.max_clients,
+                most_an_address=self._limits.max_clients_an_address,
+                refused_so_far=self._n_refused,
+            )
+        full = Error("as many clients as may be are connected", "wyoming.full")
+        writer.write(frames.encode(full.event()))
+        writer.close()
 
     def _cannot_listen(self, error: Exception) -> WyomingError:
         return WyomingError(

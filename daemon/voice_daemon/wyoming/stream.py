@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import structlog
@@ -20,77 +20,29 @@ from numpy.typing import NDArray
 
 from voice_daemon.errors import VoiceDaemonError, WyomingError
 from voice_daemon.events import SAMPLE_RATE, Transcript
+from voice_daemon.session.transcription import Transcription, TranscriptionService
 from voice_daemon.wyoming.pcm import PcmConverter, PcmFormat
 
-
-class Transcription(Protocol):
-    """One utterance being recognised; lives and dies on the model thread."""
-
-    def feed(self, samples: NDArray[np.int16]) -> None:
-        """Take the next (n,) samples at 16 kHz."""
-
-    def step(self) -> str:
-        """Read on; return the text that is committed, which only grows."""
-
-    def finish(self) -> Transcript:
-        """Read all of it at once; nothing may be fed afterwards."""
-
-
-class Recogniser(Protocol):
-    """Opens utterances, and says what it can do."""
-
-    @property
-    def model(self) -> str:
-        """What the model is called."""
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """Codes of the languages that may be asked for."""
-
-    @property
-    def streams(self) -> bool:
-        """False when text comes at the end alone."""
-
-    @property
-    def step_s(self) -> float:
-        """Audio between two steps."""
-
-    def open(self, language: str | None) -> Transcription:
-        """Begin an utterance, on the model thread; None: in the configured language."""
-
-
-class ComputeJob(Protocol):
-    """Steps to compute on the model thread."""
-
-    @property
-    def due(self) -> bool:
-        """True while there is one; any thread may ask."""
-
-    def step(self) -> None:
-        """Take one; never raises."""
-
-
-class Schedule(Protocol):
-    """Gives jobs their turns on the model thread; any thread may call it."""
-
-    def add(self, job: ComputeJob) -> None:
-        """Add a job."""
-
-    def remove(self, job: ComputeJob) -> None:
-        """Remove it again."""
-
-    def notify(self) -> None:
-        """Wake the thread: a job has become due."""
+if TYPE_CHECKING:  # the scheduler stands with the threads, right of here
+    from voice_daemon.runtime.scheduler import RoundRobin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a client may take of us.
+    """Bounds on one client and on all of them.
 
     Memory: `max_clients` times a payload, the backlog and a recogniser's caches.
     """
 
     max_clients: int = 16
+    max_clients_an_address: int = 12
+    """Nobody keeps everybody else out; Home Assistant comes from one address."""
+    max_events_burst: int = 2000
+    max_events_per_s: float = 400
+    """Read from one client; past it the client is made to wait. A chunk of 20 ms comes 50 times
+    a second, and a file that is sent at once may come eight times as fast as it plays."""
+    max_formats: int = 3
+    """Of one utterance: each costs a filter, and a change is rare at best."""
     idle_s: float = 300
     """Without any event between two utterances."""
     stall_s: float = 30
@@ -108,7 +60,7 @@ class Limits:
 log = structlog.get_logger()
 
 LONGEST_STEP_S: Final = 2.0
-"""Audio that one step takes at most. Who is behind takes longer steps, and so fewer; a longer one
+"""Longest audio of one step. A client that is behind takes longer steps, and so fewer; a longer one
 would keep the others, and the microphone, waiting."""
 
 
@@ -147,14 +99,14 @@ class ClientStream:
 
     def __init__(
         self,
-        recogniser: Recogniser,
-        schedule: Schedule,
+        recogniser: TranscriptionService,
+        scheduler: RoundRobin,
         *,
         language: str | None,
         report: Callable[[ClientStream, Report], None],
     ) -> None:
         self._recogniser = recogniser
-        self._schedule = schedule
+        self._scheduler = scheduler
         self._language = language
         self._report = report
         self._step_samples = round(recogniser.step_s * SAMPLE_RATE)
@@ -163,11 +115,11 @@ class ClientStream:
         # Bytes, because chunks may be of one sample each.
         self._waiting = bytearray()
         self._begun = self._ended = self._cancelled = False
-        self._dictation: Transcription | None = None
-        self._heard = 0
+        self._transcription: Transcription | None = None
+        self._n_samples = 0
         self._compute_s = 0.0
         self._steps = 0
-        schedule.add(self)
+        scheduler.add(self)
 
     @property
     def backlog_samples(self) -> int:
@@ -178,13 +130,13 @@ class ClientStream:
         """Add (n,) samples."""
         with self._lock:
             self._waiting += samples.tobytes()
-        self._schedule.notify()
+        self._scheduler.notify()
 
     def end(self) -> None:
         """Say that all audio was fed."""
         with self._lock:
             self._ended = True
-        self._schedule.notify()
+        self._scheduler.notify()
 
     def cancel(self) -> None:
         """Give the utterance up; nothing is reported any more.
@@ -196,9 +148,9 @@ class ClientStream:
             self._waiting.clear()
             begun = self._begun
         if begun:
-            self._schedule.notify()
+            self._scheduler.notify()
         else:
-            self._schedule.remove(self)
+            self._scheduler.remove(self)
 
     @property
     def due(self) -> bool:
@@ -218,8 +170,8 @@ class ClientStream:
         self._compute_s += time.perf_counter() - started_s
         if self._cancelled or not isinstance(report, Committed):
             # Here and not where it was cancelled: what MLX made goes away on its own thread.
-            self._dictation = None
-            self._schedule.remove(self)
+            self._transcription = None
+            self._scheduler.remove(self)
         if report is not None:
             self._report(self, report)
 
@@ -228,15 +180,15 @@ class ClientStream:
         samples, last = self._taken()
         if self._cancelled:
             return None
-        if self._dictation is None:
-            self._dictation = self._recogniser.open(self._language)
-        self._dictation.feed(samples)
-        self._heard += samples.size
+        if self._transcription is None:
+            self._transcription = self._recogniser.open(self._language)
+        self._transcription.feed(samples)
+        self._n_samples += samples.size
         if not last:
-            return Committed(self._dictation.step())
-        transcript = self._dictation.finish()
+            return Committed(self._transcription.step())
+        transcript = self._transcription.finish()
         compute_s = self._compute_s + time.perf_counter() - started_s
-        return Finished(transcript, self._heard / SAMPLE_RATE, compute_s, self._steps)
+        return Finished(transcript, self._n_samples / SAMPLE_RATE, compute_s, self._steps)
 
     def _taken(self) -> tuple[NDArray[np.int16], bool]:
         """Take the audio of one step, (n,), and say whether that was all there will be."""
@@ -273,6 +225,7 @@ class Utterance:
         self._pcm: PcmFormat | None = None
         self._converter: PcmConverter | None = None
         self._audio_s = 0.0
+        self._n_formats = 0
         self.room.set()
 
     def take(self, pcm: PcmFormat, payload: bytes) -> None:
@@ -287,10 +240,20 @@ class Utterance:
                 remedy="send it in parts, each with its own audio-stop",
             )
         if self._converter is None or pcm != self._pcm:
+            self._count_format()
             self._drain()
             self._pcm, self._converter = pcm, PcmConverter(pcm)
         self._feed(self._converter.feed(payload))
         self.follow()
+
+    def _count_format(self) -> None:
+        self._n_formats += 1
+        if self._n_formats > self._limits.max_formats:
+            raise WyomingError(
+                "wyoming.too_many_formats",
+                f"the audio changed its format more than {self._limits.max_formats - 1} times",
+                remedy="send one utterance in one rate, width and number of channels",
+            )
 
     def end(self) -> None:
         """Pass on that this was all."""
