@@ -5,9 +5,11 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -90,12 +92,27 @@ def test_a_configured_model_that_is_missing_or_elsewhere_is_told(
     assert f"asr.model is the folder {home}" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("home")
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of somebody who typed `daemonctl models measure --json tiny.en`, and what it said."""
+    folder = tmp_path_factory.mktemp("measured")
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
+        patch.setenv("VOICE_DAEMON_HOME", str(folder))
+        assert main(["models", "measure", "--json", "tiny.en"]) == 0
+    (folder / "said.json").write_text(said.getvalue())
+    return folder
+
+
+@pytest.fixture
+def home_with_a_measurement(home: Path, measured: Path) -> Path:
+    return shutil.copytree(measured, home, dirs_exist_ok=True)
+
+
 def test_a_model_is_measured_once_and_the_list_remembers_it(
-    capsys: pytest.CaptureFixture[str],
+    home_with_a_measurement: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["models", "measure", "--json", "tiny.en"]) == 0
-    measured = json.loads(capsys.readouterr().out)
+    measured = json.loads((home_with_a_measurement / "said.json").read_text())
     assert measured["rtf"] > 0
     assert measured["memory_mb"] > 78
     assert main(["models", "list", "--json", "--measure"]) == 0
@@ -109,9 +126,9 @@ def test_a_model_is_measured_once_and_the_list_remembers_it(
 
 
 def test_a_model_that_cannot_be_measured_does_not_hide_the_others(
-    home: Path, capsys: pytest.CaptureFixture[str]
+    home_with_a_measurement: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = home / "models" / "owner--model"
+    broken = home_with_a_measurement / "models" / "owner--model"
     broken.mkdir(parents=True)
     (broken / "config.json").write_text(json.dumps(CONFIG))
     assert main(["models", "list", "--measure", "--json"]) == 0
