@@ -94,7 +94,7 @@ def test_a_configured_model_that_is_missing_or_elsewhere_is_told(
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The home of somebody who typed `daemonctl models measure --json tiny.en`, and what it said."""
+    """A home after `daemonctl models measure --json tiny.en`, with what that said."""
     folder = tmp_path_factory.mktemp("measured")
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
