@@ -49,6 +49,7 @@ def test_apples_rules_accept_what_is_in_it(app: Path) -> None:
         "Contents/MacOS/voice-daemon",
         "Contents/Resources/command",
         "Contents/Resources/recipe.json",
+        "Contents/_CodeSignature/CodeDirectory",
         "Contents/_CodeSignature/CodeResources",
     }
 

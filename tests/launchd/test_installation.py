@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-import voice_daemon
 from rigs.brokers import eventually
 from rigs.fake_launchd import property_list
 from rigs.fake_launchd.mac import Mac
 from rigs.macos.code import Bundle
 from rigs.macos.programs import KEYCHAIN
 from rigs.macos.tcc import MICROPHONE, Answer, parent_of, responsible_program
+from voice_daemon.cli import service
 from voice_daemon.config import values
 from voice_daemon.control.client import ControlClient
 from voice_daemon.launchd import LABEL, app_bundle
@@ -298,6 +298,27 @@ def test_a_signature_that_does_not_hold_stops_the_installation(mac: Mac) -> None
     assert mac.launchd.journal() == []
 
 
+def test_an_app_that_macos_keeps_is_left_whole_and_the_switch_is_named(
+    installed: Mac, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """App Management (macOS 13 and newer) may refuse to touch an app."""
+    whole = Bundle(installed.places.app).verify()
+    rename = Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self == installed.places.app:
+            raise PermissionError(1, "Operation not permitted")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    installed.python = python_in(installed.home / "elsewhere")
+    done = installed.daemonctl("install")
+    assert done.code == 1
+    assert "Operation not permitted" in done.err
+    assert "Privacy & Security > App Management" in done.err
+    assert Bundle(installed.places.app).verify() == whole
+
+
 def test_a_program_that_only_helps_may_fail_and_is_told(mac: Mac) -> None:
     mac.launchd.add_program("tccutil", 'echo "tccutil: Failed to reset" >&2; exit 1\n')
     done = mac.daemonctl("install")
@@ -311,7 +332,7 @@ def test_an_upgrade_of_the_daemon_restarts_it_in_the_same_app(
 ) -> None:
     before = installed.launchctl().state(LABEL)
     with monkeypatch.context() as patch:
-        patch.setattr(voice_daemon, "__version__", "99.0")  # the running one is older now
+        patch.setattr(service, "__version__", "99.0")  # the running one is older now
         done = installed.daemonctl("install")
     assert commands(done.out) == ["bootout", "enable", "bootstrap", "kickstart"]
     assert installed.launchctl().state(LABEL) != before

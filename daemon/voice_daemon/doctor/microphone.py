@@ -18,7 +18,8 @@ from voice_daemon.events import SAMPLE_RATE
 
 PERMISSION_REMEDY: Final = (
     "macOS: System Settings > Privacy & Security > Microphone, allow the program that hears (for "
-    "this test the terminal); else look for a mute switch, or choose another audio.device"
+    "this test the terminal; over SSH macOS gives none); else look for a mute switch, or choose "
+    "another audio.device"
 )
 
 FAINT_REMEDY: Final = (

@@ -45,7 +45,8 @@ _FORBIDDEN: Final = {
     Authorization.DENIED: Problem(
         "mic",
         "macOS does not allow the microphone, and gives silence instead",
-        "System Settings > Privacy & Security > Microphone, switch VoiceDaemon on; is it on: "
+        "System Settings > Privacy & Security > Microphone, switch VoiceDaemon on (for a daemon in "
+        "a terminal, the terminal; over SSH macOS gives none); is it on: "
         f"`{RESET}`, then `daemonctl restart`, and answer on the Mac's own screen",
     ),
     Authorization.RESTRICTED: Problem(

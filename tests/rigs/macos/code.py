@@ -2,7 +2,8 @@
 
 The rules for what in a bundle is nested code are `rules2` of bundlediskrep.cpp, and how they are
 applied is signer.cpp, both in Apple's open Security. A program is a Mach-O, or the ELF that
-stands for it where the tests run; the signature is at its end, as in a Mach-O.
+stands for it where the tests run. The signature lies beside the resources and not in the program,
+so that a real Mac, which looks at every byte of a program, would still run it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ RULES = {
     r"^PkgInfo$": (20, "omit"),
 }
 _MACHINE_CODE = (b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"\x7fELF")
-_MARK = b"\nCODE SIGNATURE\n"
+_SIGNATURE = Path("_CodeSignature", "CodeDirectory")
 
 
 class RefusedError(Exception):
@@ -91,13 +92,13 @@ class Bundle:
         return self.contents / "MacOS" / str(self.info.get("CFBundleExecutable", ""))
 
     def signature(self) -> Signature | None:
-        """Read the program's signature, whether it still fits or not."""
-        _, mark, signature = self.program.read_bytes().partition(_MARK)
-        return Signature(**json.loads(signature)) if mark else None
+        """Read the signature, whether it still fits or not."""
+        file = self.contents / _SIGNATURE
+        return Signature(**json.loads(file.read_text())) if file.is_file() else None
 
     def sign(self, identifier: str, identity: str) -> None:
         """Seal everything; raises `RefusedError` where codesign would."""
-        code = _without_signature(self.program)
+        code = self.program.read_bytes()
         if not code.startswith(_MACHINE_CODE):
             raise RefusedError(f"{self.app}: the main executable is no machine code")
         sealed = plistlib.dumps({"files2": self._sealed()})
@@ -105,10 +106,7 @@ class Bundle:
         folder.mkdir(exist_ok=True)
         (folder / "CodeResources").write_bytes(sealed)
         signature = self._signature_of(code, sealed, identifier, identity)
-        signed = self.program.with_name(self.program.name + ".cstemp")
-        signed.write_bytes(code + _MARK + json.dumps(asdict(signature)).encode())
-        signed.chmod(self.program.stat().st_mode)
-        signed.replace(self.program)
+        (self.contents / _SIGNATURE).write_text(json.dumps(asdict(signature)))
 
     def verify(self) -> Signature:
         """Give the signature where all of it holds, as `--verify --strict` wants it."""
@@ -117,7 +115,7 @@ class Bundle:
         if signature is None or not resources.is_file():
             raise RefusedError(f"{self.app}: code object is not signed at all")
         found = self._signature_of(
-            _without_signature(self.program),
+            self.program.read_bytes(),
             resources.read_bytes(),
             signature.identifier,
             signature.signed_by,
@@ -174,12 +172,7 @@ def _kind(name: str) -> str:
 
 
 def _is_signed_code(path: Path) -> bool:
-    content = path.read_bytes()
-    return content.startswith(_MACHINE_CODE) and _MARK in content
-
-
-def _without_signature(program: Path) -> bytes:
-    return program.read_bytes().partition(_MARK)[0]
+    return path.read_bytes().startswith(_MACHINE_CODE)
 
 
 def _digest(content: bytes) -> str:
