@@ -39,7 +39,7 @@ def ms_to_samples(ms: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class AudioBlock:
-    """What one callback delivers. `first_sample` jumps where audio was lost."""
+    """Audio of one callback. `first_sample` jumps where audio was lost."""
 
     first_sample: int
     samples: NDArray[np.int16]
@@ -58,7 +58,7 @@ class State(StrEnum):
 
 
 class EndReason(StrEnum):
-    """Why a session ended."""
+    """A session's reason to end."""
 
     SILENCE = "silence"
     MAX_LENGTH = "max_length"
@@ -82,7 +82,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """What the recogniser holds after a step: `text` is committed, `draft` may change.
+    """The recogniser's text after a step: `text` is committed, `draft` may change.
 
     `text + draft` reads as one line; `draft` keeps its leading space.
     """
@@ -114,11 +114,11 @@ class Transcript:
     ended: bool = True
     """False when a loop or a limit stopped the reading."""
     completeness: float = 0.0
-    """How probable it is that the sentence is complete, 0..1."""
+    """Probability that the sentence is complete, 0..1."""
     heard: str | None = None
-    """What was heard, where the home's vocabulary made another `text` of it."""
+    """The free reading, where the home's vocabulary made another `text` of it."""
     in_vocabulary: bool | None = None
-    """Whether `text` is a sentence of the home; None where no vocabulary was asked."""
+    """True for a sentence of the home; None where no vocabulary was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +221,11 @@ class TranscriptFinal:
     words: tuple[Word, ...] = field(default=())
     """Times in seconds from the start of speech."""
     heard: str | None = None
-    """What was heard, where the home's vocabulary made another `text` of it."""
+    """The free reading, where the home's vocabulary made another `text` of it."""
     in_vocabulary: bool | None = None
-    """Whether `text` is a sentence of the home; None where no vocabulary was asked."""
+    """True for a sentence of the home; None where no vocabulary was asked."""
     handled_by: str | None = None
-    """Who carries the command out already; None leaves it to whoever hears of it."""
+    """The program that carries the command out already; None leaves it to all subscribers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +239,7 @@ class SessionEnded:
 
 
 class Stage(StrEnum):
-    """How far a device has got with a wake word that several devices may have heard."""
+    """A device's progress with a wake word that several devices may have heard."""
 
     CLAIM = "claim"
     """It heard the wake word, and asks who heard it better."""
@@ -294,4 +294,4 @@ Event = (
     | ErrorRaised
     | StoodDown
 )
-"""Whatever `pipeline.Pipeline.feed` may return."""
+"""The events that `session.pipeline.Pipeline.feed` may return."""

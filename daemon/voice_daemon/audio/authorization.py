@@ -32,7 +32,7 @@ class Authorization(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Libraries:
-    """Where the three libraries are; a test has its own."""
+    """Paths of the three libraries; a test has its own."""
 
     objective_c: str = OBJECTIVE_C
     av_foundation: str = AV_FOUNDATION
@@ -61,7 +61,7 @@ _Answered = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_bool)
 
 
 class MicrophonePermission:
-    """What macOS says of this program and the microphone.
+    """macOS' permission for this program to use the microphone.
 
     It speaks of the responsible program: under launchd the app, in a terminal the terminal.
     Raises `OSError` where macOS cannot be asked.

@@ -126,7 +126,7 @@ _SIGNAL_CHECK_S: Final = 0.25
 _HEADER_BYTES: Final = 1 << 12
 _UINT32_MAX: Final = (1 << 32) - 1
 MUCH_FAINTER: Final = 10 ** (-9 / 10)
-"""Of the loudest channel's power: the mix of three channels of which one is connected has less."""
+"""Share of the loudest channel's power: the mix of three, of which one is connected, has less."""
 _FORMATS_REMEDY: Final = "give an audio file: WAV, FLAC, Ogg, MP3 or AIFF"
 
 

@@ -18,7 +18,7 @@ REOPEN_DELAYS_S: Final = (1.0, 2.0, 5.0)
 AWAIT_EVERY_S: Final = 3.0
 """Pause between looks for a microphone that has not been there yet."""
 AWAITED: Final = frozenset({"audio.no_input", "audio.no_such_device", "audio.cannot_open"})
-"""What the first opening may fail with and be tried again for ever: somebody may plug it in. A
+"""Errors after which the first opening is tried again for ever: somebody may plug it in. A
 driver that hangs is not among them: another process may have more luck with it."""
 SLEEP_JUMP_S: Final = 2.0
 """Wall clock ahead of the monotonic clock by this much means that the machine slept."""
@@ -82,7 +82,7 @@ class AudioInput:
         self._attempt = 0
         self._attempt_due_s = 0.0
         self._awaited_for = ""
-        """Why it has never been open; empty once it was."""
+        """The reason for which it has never been open; empty once it was."""
 
     @property
     def source(self) -> AudioSource | None:

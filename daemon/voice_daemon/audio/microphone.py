@@ -151,7 +151,7 @@ class MicrophoneCapture:
 
     @property
     def overflows(self) -> int:
-        """How often PortAudio said that it lost audio, it does not say how much."""
+        """Times that PortAudio said that it lost audio; it does not say how much."""
         return self._callbacks.overflows
 
     @property

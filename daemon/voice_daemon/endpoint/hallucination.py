@@ -54,7 +54,7 @@ class HallucinationThresholds:
     """Voice of this mean probability is clear. All of 235 commands, prompts and sentences have
     0.86 and more; what is taken for voice in noise has 0.4 to 0.7, a plucked string 0.88."""
     unclear_confidence: float = 0.5
-    """Where the voice is not clear, a confidence below this is a doubt: rather right than not."""
+    """A confidence below this is a doubt where the voice is not clear: rather right than not."""
     words_per_s: float = 7.0
     """Nobody speaks faster; the fastest of the same has 5.5 words to the second of voice."""
 

@@ -32,7 +32,7 @@ class PipelineOptions:
     partials: bool = True
     no_speech_threshold: float = 0.6
     arbitration_ms: float = 0
-    """How long a wake word waits for other devices' claims, where there are any."""
+    """Time that a wake word waits for other devices' claims, where there are any."""
 
     low_confidence: float = LOW_CONFIDENCE
     """Less than this casts doubt on a text, as does `no_speech_threshold`."""
@@ -54,11 +54,11 @@ class PipelineOptions:
     suspect_ms: float = 250
     """Silence after which the final is prepared."""
     complete_share: float = 0.75
-    """Of `silence_ms`: the silence that ends an utterance whose text is a whole sentence."""
+    """Multiplier of `silence_ms` after a whole sentence."""
     patience_share: float = 1.3
-    """Of `silence_ms`: the silence that ends any other."""
+    """Multiplier of `silence_ms` after anything else."""
     least_complete: float = 0.7
-    """How sure the recogniser has to be that it is. Measured: docs/endpoint.md."""
+    """Probability from which a sentence counts as whole. Measured: docs/endpoint.md."""
     max_gap_ms: float = 1000
     """Lost audio up to this long becomes silence; more ends the session."""
 

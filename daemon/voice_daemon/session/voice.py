@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from voice_daemon.audio.filter import HighPass
+from voice_daemon.audio.resample import HighPass
 from voice_daemon.endpoint.vad import VoiceActivityDetector
 
 FAINT_DBFS: Final = -55.0

@@ -1,4 +1,4 @@
-"""Which of several devices answers a wake word that they all heard.
+"""Arbitration elects one of several devices to answer a wake word that they all heard.
 
 Each device claims what it heard, waits a window for the others' claims, and answers when it
 knows of none that ranks higher; then it says that the wake word is taken, which beats every
@@ -8,7 +8,7 @@ back to it by then waits for that, up to a second window: until then it may be i
 that are late. docs/adr/0008-arbitration.md has the reasons.
 
 Pure: time is the live clock's sample index, given by the caller, and counts on one device
-only. Knows nothing of brokers, audio or sessions beyond their ids.
+only.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ SAME_WAKE_SAMPLES: Final = ms_to_samples(1000)
 """Detections of one utterance lie closer together than this: sound travels for at most some
 30 ms, wake frames are 80 ms apart, and a distant device may take a few of them longer."""
 KEPT_SAMPLES: Final = ms_to_samples(10_000)
-"""What others said is kept for longer than any device may lag behind its microphone."""
+"""Claims of others are kept for longer than any device may lag behind its microphone."""
 MAX_HEARD: Final = 64
-"""What others said that is remembered; a broker may carry anything."""
+"""Claims of others that are remembered; a broker may carry anything."""
 SCORE_DIGITS: Final = 4
 """A score is rounded once, before anyone compares it."""
 
@@ -65,7 +65,7 @@ class PeerTransport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What another device said, and when it arrived here."""
+    """Another device's claim, and its arrival here."""
 
     claim: Claim
     at_sample: int

@@ -1,7 +1,7 @@
 """Hears wake words in a stream: scores by openWakeWord's models, and our own gate over them.
 
-Deterministic: the same audio gives the same detections, however it is split. Knows nothing of
-sessions or devices; time is a sample index.
+Deterministic: the same audio gives the same detections, however it is split. Time is a sample
+index.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ log = structlog.get_logger()
 REPEAT_SAMPLES: Final = round(0.7 * SAMPLE_RATE)
 """A wake word is not said again sooner than this after its detection."""
 _SELF_TEST_WORD: Final = "hey_jarvis"
-"""What the bundled clip says."""
+"""The words of the bundled clip."""
 _SELF_TEST_SCORE: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """Whether the wake models work on this machine."""
+    """Result of the wake models' self-test on this machine."""
 
     passed: bool
     score: float
-    """Of "hey_jarvis" on the bundled clip, 0..1; at least 0.5 passes."""
+    """Score of "hey_jarvis" on the bundled clip, 0..1; at least 0.5 passes."""
     backend: str
-    """What ran the models: "onnx" or "tflite"."""
+    """Runtime of the models: "onnx" or "tflite"."""
 
     @property
     def remedy(self) -> str:
@@ -171,7 +171,7 @@ class WakeDetector:
 
     @property
     def backend(self) -> str:
-        """What runs the models: "onnx" or "tflite"."""
+        """Runtime of the models: "onnx" or "tflite"."""
         return self._scorer.backend
 
     @property

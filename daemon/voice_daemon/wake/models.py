@@ -1,6 +1,6 @@
 """Finds openWakeWord's model files and runs their graphs, by ONNX Runtime or LiteRT.
 
-Knows nothing of audio, scores or detections: arrays in, arrays out. The `openwakeword` Python
+The `openwakeword` Python
 package is never imported (it pulls in scikit-learn, pickle and random state); only its folder
 of models is used.
 """
@@ -32,7 +32,7 @@ EVERY = "all"
 """Chooses all wake words that are configured."""
 
 BACKENDS = ("onnx", "tflite")
-"""What can run the models; also their files' suffixes."""
+"""Runtimes of the models; also their files' suffixes."""
 
 
 class Graph(Protocol):

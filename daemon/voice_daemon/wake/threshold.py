@@ -1,8 +1,7 @@
-"""What wake word scores on recordings say about a threshold: misses against false accepts.
+"""A sweep of wake thresholds over recordings: misses against false accepts.
 
 A recording is scored once; every threshold is then tried on its scores with the gate that the
-daemon itself uses. Knows nothing of microphones, of how results are shown, or of what the daemon
-is configured to.
+daemon itself uses.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class GateRules:
-    """What besides the threshold decides when a score is a wake."""
+    """Rules beside the threshold that make a score a wake."""
 
     trigger_level: int = 1
     refractory_samples: int = 2 * SAMPLE_RATE
@@ -58,7 +57,7 @@ class GateRules:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What one threshold would do."""
+    """Misses and false accepts of one threshold."""
 
     threshold: float
     misses: int
@@ -69,7 +68,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class ThresholdSweep:
-    """What every threshold would do."""
+    """Misses and false accepts of every threshold."""
 
     points: tuple[Point, ...]
     """By rising threshold."""
@@ -144,7 +143,7 @@ def try_thresholds(
     return ThresholdSweep(points, len(said), sum(recording.seconds for recording in other) / 3600)
 
 
-def suggest(trial: ThresholdSweep, *, now: float) -> Point | None:
+def suggest(sweep: ThresholdSweep, *, now: float) -> Point | None:
     """Return the threshold to take; None where there is nothing to choose by.
 
     Of those with at most `TOLERABLE_PER_HOUR` false accepts, one that misses fewest; where no
@@ -152,22 +151,22 @@ def suggest(trial: ThresholdSweep, *, now: float) -> Point | None:
     plateau: the one in force if it lies there, else the plateau's middle, far from both edges.
     Without audio of anything else a rise cannot be justified: then no more than is in force.
     """
-    if not trial.n_said:
+    if not sweep.n_said:
         return None
-    candidates = trial.points
-    if trial.other_hours:
-        quiet = [p for p in candidates if _per_hour(trial, p) <= TOLERABLE_PER_HOUR]
+    candidates = sweep.points
+    if sweep.other_hours:
+        quiet = [p for p in candidates if _per_hour(sweep, p) <= TOLERABLE_PER_HOUR]
         least = min(p.false_accepts for p in candidates)
         candidates = tuple(quiet or [p for p in candidates if p.false_accepts == least])
     else:
         candidates = tuple(p for p in candidates if p.threshold <= now) or candidates[:1]
     fewest = min(p.misses for p in candidates)
     plateau = [p for p in candidates if p.misses == fewest]
-    in_force = trial.at(now)
+    in_force = sweep.at(now)
     if in_force in plateau:
         return in_force
-    return plateau[len(plateau) // 2] if trial.other_hours else plateau[-1]
+    return plateau[len(plateau) // 2] if sweep.other_hours else plateau[-1]
 
 
-def _per_hour(trial: ThresholdSweep, point: Point) -> float:
-    return trial.per_hour(point) or 0.0
+def _per_hour(sweep: ThresholdSweep, point: Point) -> float:
+    return sweep.per_hour(point) or 0.0

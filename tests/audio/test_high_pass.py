@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from voice_daemon.audio.filter import HighPass
+from voice_daemon.audio.resample import HighPass
 from voice_daemon.events import SAMPLE_RATE
 
 
