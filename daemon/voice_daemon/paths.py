@@ -1,4 +1,4 @@
-"""Where the daemon keeps its files on this machine.
+"""Finds the daemon's files on this machine.
 
 Names places only: nothing is created, opened or checked for existence here.
 """
@@ -34,7 +34,7 @@ class Paths:
 
     @property
     def changes_file(self) -> Path:
-        """What the daemon remembers from run to run: see `voice_daemon.config.state`."""
+        """State kept from run to run: see `voice_daemon.config.state`."""
         return self.state_dir / "state.json"
 
     @property

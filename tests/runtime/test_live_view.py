@@ -13,7 +13,7 @@ from support.manual_clock import ManualClock
 from support.transcripts import final_of
 from voice_daemon._lib.terminal import Painter
 from voice_daemon.app import Input
-from voice_daemon.cli.status_view import METER_CELLS, change_text, moment_lines
+from voice_daemon.cli.status_view import METER_CELLS, change_text, live_lines
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import ControlError
 from voice_daemon.events import SessionStarted, TranscriptPartial
@@ -69,7 +69,7 @@ def test_a_moment_survives_the_socket(words: LiveTranscript | None, level_dbfs: 
 
 
 def drawn(moment: LiveSnapshot) -> list[str]:
-    return list(moment_lines(moment, Painter(colour=False)))
+    return list(live_lines(moment, Painter(colour=False)))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How much memory this process holds.
+"""Memory and core files of this process.
 
 Also which signals reach it, and the name of its machine.
 """

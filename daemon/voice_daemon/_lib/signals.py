@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 HELD_BACK: Final = (*SIGNALS, signal.SIGUSR1, signal.SIGUSR2)
-"""What the app's launcher passes on (launchd/launcher.c)."""
+"""Signals that the app's launcher passes on (launchd/launcher.c)."""
 
 
 class StopRequested(BaseException):

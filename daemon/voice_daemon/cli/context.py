@@ -28,7 +28,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What surrounds a command: where its configuration is and where its output goes."""
+    """The surroundings of a command: its configuration and its output."""
 
     config_path: Path | None
     """The file that `--config` named; None where it was not given."""
@@ -51,7 +51,7 @@ class Context:
         )
 
     def paths(self) -> Paths:
-        """Where this user's daemon keeps its files."""
+        """Find the files of this user's daemon."""
         from voice_daemon.paths import default_paths  # noqa: PLC0415 - as above
 
         return default_paths(self.environ)

@@ -1,4 +1,4 @@
-"""What can be seen of the daemon from outside: its own answer, or why there is none.
+"""Diagnoses the daemon from outside: its own answer, or why there is none.
 
 Asks the control socket first, then the lock, launchd and the files that a dead daemon left
 behind. What that means is `voice_daemon.cli.diagnosis`'s.
@@ -40,7 +40,7 @@ CRASHES_IN_A_ROW: Final = 3
 
 
 class Condition(StrEnum):
-    """How the daemon is, in one word."""
+    """The daemon's condition in one word."""
 
     RUNNING = "running"
     STARTING = "starting"
@@ -55,11 +55,11 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
-    """What is known of the launchd agent."""
+    """The launchd agent as it was found."""
 
     installed: bool
     loaded: bool
-    """Whether launchd has it."""
+    """True where launchd has it."""
     logged_in: bool = True
     """False where the user has no login session, and so no launchd."""
     pid: int | None = None
@@ -95,20 +95,20 @@ class LastError:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What was found where a daemon should answer."""
+    """Findings where a daemon should answer."""
 
     socket_path: str
     service: ServiceView | None
     """None where there is no launchd."""
     holder_pid: int | None
-    """Who holds the instance lock; 0 for somebody unknown."""
+    """The process that holds the instance lock; 0 for an unknown one."""
     socket_left: bool
-    """Whether a socket lies there."""
+    """True where a socket file lies there."""
 
 
 @dataclass(frozen=True, slots=True)
 class DownReason:
-    """Why nobody answers."""
+    """The reason why no daemon answers."""
 
     condition: Condition
     code: str
@@ -118,7 +118,7 @@ class DownReason:
 
 
 def explain(found: ProbeResult) -> DownReason:
-    """Say why nobody answers."""
+    """Find the reason why no daemon answers."""
     if found.holder_pid is not None:
         who = f" (pid {found.holder_pid})" if found.holder_pid else ""
         return DownReason(
@@ -128,10 +128,14 @@ def explain(found: ProbeResult) -> DownReason:
             "try again in a moment",
             EXIT_FAILED,
         )
-    absence = _without_service(found) if found.service is None else _of_service(found.service)
-    if found.service is not None and found.socket_left and absence.condition is Condition.STOPPED:
+    down_reason = _without_service(found) if found.service is None else _of_service(found.service)
+    if (
+        found.service is not None
+        and found.socket_left
+        and down_reason.condition is Condition.STOPPED
+    ):
         return _stale(found, "daemonctl start")
-    return absence
+    return down_reason
 
 
 def _without_service(found: ProbeResult) -> DownReason:
@@ -223,19 +227,19 @@ _FAULTS: Final = frozenset({"worker.failed", "worker.crashed", "daemon.parked", 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The daemon as it was found: `status` where it answered, else `absence`."""
+    """The daemon as it was found: `status` where it answered, else `down_reason`."""
 
     status: Status | None
-    absence: DownReason | None
+    down_reason: DownReason | None
     service: ServiceView | None
     daemon_version: str = ""
     last_error: LastError | None = None
 
     @property
     def condition(self) -> Condition:
-        """How it is, in one word."""
-        if self.absence is not None:
-            return self.absence.condition
+        """The condition in one word."""
+        if self.down_reason is not None:
+            return self.down_reason.condition
         if self.is_failing:
             return Condition.CRASH_LOOPING
         if self.status is None or not self.status.healthy:
@@ -244,11 +248,11 @@ class Diagnosis:
         return Condition.STARTING if starting else Condition.RUNNING
 
     @property
-    def absence_or_raise(self) -> DownReason:
-        """Why there is no status; raises ValueError where there is one."""
-        if self.absence is None:
+    def down_reason_or_raise(self) -> DownReason:
+        """The reason why there is no status; raises ValueError where there is one."""
+        if self.down_reason is None:
             raise ValueError("the daemon answered")
-        return self.absence
+        return self.down_reason
 
     @property
     def command_version(self) -> str:
@@ -270,7 +274,7 @@ class Diagnosis:
 
     @property
     def notes(self) -> tuple[Problem, ...]:
-        """What is wrong beside what the daemon says itself."""
+        """Problems beside those that the daemon reports itself."""
         notes = []
         if self.is_failing and self.service is not None:
             about = f"it ended with {self.service.last_exit} and is being started again"
@@ -285,9 +289,9 @@ class Diagnosis:
 
     @property
     def exit_code(self) -> int:
-        """What `daemonctl status` ends with."""
-        if self.absence is not None:
-            return self.absence.exit_code
+        """The exit code of `daemonctl status`."""
+        if self.down_reason is not None:
+            return self.down_reason.exit_code
         good = self.condition in {Condition.RUNNING, Condition.STARTING}
         return EXIT_OK if good else EXIT_FAILED
 
@@ -302,13 +306,17 @@ class Diagnosis:
         }
         if self.status is not None:
             return {**self.status.to_dict(), **about}
-        absence = self.absence_or_raise
-        running = absence.condition in {Condition.STARTING, Condition.NOT_ANSWERING}
-        error = {"code": absence.code, "message": absence.message, "remedy": absence.remedy}
+        down_reason = self.down_reason_or_raise
+        running = down_reason.condition in {Condition.STARTING, Condition.NOT_ANSWERING}
+        error = {
+            "code": down_reason.code,
+            "message": down_reason.message,
+            "remedy": down_reason.remedy,
+        }
         return {"running": running, "healthy": False, "error": error, **about}
 
 
-def look(
+def probe(
     context: Context,
     machine_of: Callable[[Mapping[str, str]], Machine] | None = None,
     *,
@@ -324,7 +332,7 @@ def look(
     except ControlError as error:
         service = service_view(context, machine_of)
         if isinstance(error, NotRunningError) or error.code == "control.starting":
-            return _absent(context, service)
+            return _down(context, service)
         return Diagnosis(None, _unanswered(error), service)
     service = service_view(context, machine_of) if always_service else None
     seen = Diagnosis(status, None, service, reply.version)
@@ -361,7 +369,7 @@ def last_error(context: Context) -> LastError | None:
     return LastError(newest.at, printable(newest.message), printable(newest.remedy))
 
 
-def _absent(context: Context, service: ServiceView | None) -> Diagnosis:
+def _down(context: Context, service: ServiceView | None) -> Diagnosis:
     socket_path = context.paths().socket_path
     found = ProbeResult(
         str(socket_path),
@@ -369,10 +377,10 @@ def _absent(context: Context, service: ServiceView | None) -> Diagnosis:
         holder_pid=holder_pid(lock_path(socket_path)),
         socket_left=socket_path.is_socket(),
     )
-    absence = explain(found)
+    down_reason = explain(found)
     ended_badly = {Condition.CRASH_LOOPING, Condition.STALE_SOCKET, Condition.STOPPED}
-    left = last_error(context) if absence.condition in ended_badly else None
-    return Diagnosis(None, absence, service, last_error=left)
+    left = last_error(context) if down_reason.condition in ended_badly else None
+    return Diagnosis(None, down_reason, service, last_error=left)
 
 
 def _unanswered(error: ControlError) -> DownReason:

@@ -14,7 +14,7 @@ from typing import Final
 
 from voice_daemon._lib.terminal import Painter, printable, rfc3339
 from voice_daemon.cli.context import Context
-from voice_daemon.cli.diagnosis import Condition, Diagnosis, look
+from voice_daemon.cli.diagnosis import Condition, Diagnosis, probe
 from voice_daemon.cli.service import config_file
 from voice_daemon.config import Settings
 from voice_daemon.doctor import audio as hearing
@@ -43,7 +43,7 @@ def run(
 ) -> int:
     """Look at everything. `machine_of`: where launchd is looked for; None: on this machine."""
     found: list[Finding] = []
-    for finding in examine(_checks(context, look(context, machine_of))):
+    for finding in examine(_checks(context, probe(context, machine_of))):
         found.append(finding)
         if not args.json:
             _print(finding, context)
@@ -67,10 +67,10 @@ def _print(finding: Finding, context: Context) -> None:
     context.out.flush()
 
 
-def _checks(context: Context, sight: Diagnosis) -> Iterator[Check]:
+def _checks(context: Context, diagnosis: Diagnosis) -> Iterator[Check]:
     """List what there is to look at; without a readable configuration, what needs none."""
     paths = context.paths()
-    yield Check("daemon", lambda: _daemon(sight))
+    yield Check("daemon", lambda: _daemon(diagnosis))
     try:
         settings = context.settings()
     except ConfigError as error:
@@ -80,7 +80,7 @@ def _checks(context: Context, sight: Diagnosis) -> Iterator[Check]:
         message = "microphone, wake words, model and broker: not tried without a configuration"
         yield Check("config", lambda: (skip("config", message),))
     else:
-        yield from _configured(settings, context, sight)
+        yield from _configured(settings, context, diagnosis)
     places = {"models": paths.models_dir, "the log": paths.log_file, "state": paths.state_dir}
     yield Check("disk", lambda: surroundings.disk(places))
     yield Check("clock", lambda: surroundings.clock(paths.log_file))
@@ -89,47 +89,47 @@ def _checks(context: Context, sight: Diagnosis) -> Iterator[Check]:
         yield Check("login", surroundings.automatic_login)
 
 
-def _configured(settings: Settings, context: Context, sight: Diagnosis) -> Iterator[Check]:
+def _configured(settings: Settings, context: Context, diagnosis: Diagnosis) -> Iterator[Check]:
     models_dir = context.paths().models_dir
     yield Check("files", lambda: surroundings.files(config_file(context), settings.mqtt))
     yield Check("device", lambda: hearing.device(settings.audio), 20.0)
-    yield Check("microphone", lambda: hearing.microphone(settings.audio, sight.status), 30.0)
+    yield Check("microphone", lambda: hearing.microphone(settings.audio, diagnosis.status), 30.0)
     yield Check("wake", lambda: hearing.wake_words(settings.wake), _SLOW_TIMEOUT_S)
     stored = context.paths().vocabulary_file
     yield Check("vocabulary", lambda: names.vocabulary(settings, stored), _SLOW_TIMEOUT_S)
     yield Check("model", lambda: hearing.model(settings.asr, models_dir), _SLOW_TIMEOUT_S)
     yield Check(
         "recogniser",
-        lambda: hearing.recogniser(settings.asr, models_dir, sight.status),
+        lambda: hearing.recogniser(settings.asr, models_dir, diagnosis.status),
         _SLOW_TIMEOUT_S,
     )
-    broker = BrokerCheck(settings, is_running=_has_a_daemon(sight), born_at=_born_at(context))
+    broker = BrokerCheck(settings, is_running=_has_a_daemon(diagnosis), born_at=_born_at(context))
     yield Check("broker", broker.look, _BROKER_TIMEOUT_S)
 
 
-def _daemon(sight: Diagnosis) -> Iterator[Finding]:
-    if sight.status is None:
-        absence = sight.absence_or_raise
+def _daemon(diagnosis: Diagnosis) -> Iterator[Finding]:
+    if diagnosis.status is None:
+        down_reason = diagnosis.down_reason_or_raise
         worst = {Condition.CRASH_LOOPING, Condition.NOT_ANSWERING}
-        tell = fail if absence.condition in worst else warn
-        yield tell("daemon", absence.message, absence.remedy)
-        if sight.last_error is not None:
-            last = sight.last_error
+        tell = fail if down_reason.condition in worst else warn
+        yield tell("daemon", down_reason.message, down_reason.remedy)
+        if diagnosis.last_error is not None:
+            last = diagnosis.last_error
             yield tell("daemon", f"last error ({last.at}): {last.message}", last.remedy)
         return
-    problems = sight.status.problems
+    problems = diagnosis.status.problems
     if not problems:
-        state = sight.status.session.state
-        yield ok("daemon", f"it runs (pid {sight.status.pid}) and is {state}")
+        state = diagnosis.status.session.state
+        yield ok("daemon", f"it runs (pid {diagnosis.status.pid}) and is {state}")
     for problem in problems:
         yield fail("daemon", f"{problem.part}: {problem.message}", problem.remedy)
-    for note in sight.notes:
+    for note in diagnosis.notes:
         yield warn("daemon", note.message, note.remedy)
 
 
-def _has_a_daemon(sight: Diagnosis) -> bool:
+def _has_a_daemon(diagnosis: Diagnosis) -> bool:
     """Tell whether a daemon may be on the broker, and not only one that cannot start."""
-    return sight.condition in {
+    return diagnosis.condition in {
         Condition.RUNNING,
         Condition.DEGRADED,
         Condition.STARTING,

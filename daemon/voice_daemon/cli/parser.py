@@ -21,7 +21,7 @@ from voice_daemon.logs.records import LEVELS
 PROG: Final = "daemonctl"
 ABOUT: Final = "Controls voice-daemon: wake word, streaming transcripts, MQTT."
 MICROPHONE: Final = "mic"
-"""What `run --input` says for the microphone."""
+"""The value of `run --input` for the microphone."""
 DEFAULT_LOG_LINES: Final = 200
 DEFAULT_MICROPHONE_TEST_S: Final = 5.0
 SHELLS: Final = ("bash", "zsh", "fish")

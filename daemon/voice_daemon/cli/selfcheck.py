@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from voice_daemon import __version__
 from voice_daemon.cli.context import Context
-from voice_daemon.cli.diagnosis import look
+from voice_daemon.cli.diagnosis import probe
 from voice_daemon.cli.service import installation_of, machine_here
 from voice_daemon.config.load import DEFAULT
 from voice_daemon.doctor.selfcheck import MacCheck, SelfCheck, SelfCheckVerdict, compute_here
@@ -65,7 +65,7 @@ def _self_check(
     return SelfCheck(
         machine,
         installation.places,
-        look(context, machine_of).status,
+        probe(context, machine_of).status,
         name_is_fixed=is_fixed,
         compute_options=compute_options or compute_here(),
     )

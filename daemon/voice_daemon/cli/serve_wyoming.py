@@ -27,7 +27,7 @@ from voice_daemon.vocabulary.store import known_document
 from voice_daemon.wyoming.server import WyomingServer
 
 LOOK_UP_S: Final = 0.2
-"""How often the wait for clients looks whether a signal came."""
+"""Interval at which the wait for clients checks for a signal."""
 STOP_S: Final = 2.0
 PORTS: Final = range(65_536)
 

@@ -18,7 +18,7 @@ _DONE: Final = {
     "mute": "muted",
     "unmute": "listening for the wake word again",
 }
-"""What to say of a verb that the daemon accepted without a message of its own."""
+"""Said of a verb that the daemon accepted without a message of its own."""
 
 
 def run(args: argparse.Namespace, context: Context) -> int:

@@ -19,12 +19,12 @@ from rich.text import Text
 
 from voice_daemon._lib.terminal import Painter, rfc3339
 from voice_daemon.cli.context import Context
-from voice_daemon.cli.diagnosis import Diagnosis, look
+from voice_daemon.cli.diagnosis import Diagnosis, probe
 from voice_daemon.cli.status_view import (
-    absence_lines,
     change_text,
+    down_reason_lines,
     headlines,
-    moment_lines,
+    live_lines,
     part_lines,
 )
 from voice_daemon.control.client import ControlClient
@@ -32,15 +32,15 @@ from voice_daemon.errors import ControlError
 from voice_daemon.launchd import Machine
 from voice_daemon.runtime.live_view import LiveSnapshot
 
-MOMENT_EVERY_S: Final = 0.1
+SNAPSHOT_EVERY_S: Final = 0.1
 STATUS_EVERY_S: Final = 1.0
-MOMENT_TIMEOUT_S: Final = 1.0
+SNAPSHOT_TIMEOUT_S: Final = 1.0
 _MOVING: Final = {
     "": ("uptime_s", "at"),
     "mic": ("level_dbfs", "last_block_age_ms"),
     "now": ("level_dbfs", "wake_scores"),
 }
-"""What moves all the time, and is no change, by the part that it is in."""
+"""Keys that move all the time, and so are no change, by their part."""
 
 
 def watch(
@@ -50,72 +50,78 @@ def watch(
     as_json: bool,
 ) -> NoReturn:
     """Show until interrupted."""
-    pictures = _pictures(context, machine_of)
+    views = _views(context, machine_of)
     if as_json:
-        _print_documents(context, pictures)
+        _print_documents(context, views)
     elif context.is_terminal:
-        _draw(context, pictures)
+        _draw(context, views)
     else:
-        _print_changes(context, pictures)
-    raise AssertionError("pictures never end")
+        _print_changes(context, views)
+    raise AssertionError("views never end")
 
 
-def _pictures(
+def _views(
     context: Context, machine_of: Callable[[Mapping[str, str]], Machine] | None
 ) -> Iterator[tuple[Diagnosis, LiveSnapshot | None]]:
-    """Give what is seen now, for ever; the status is asked for less often than the moment."""
+    """Give what is seen now, for ever; the status is asked for less often than the snapshot."""
     while True:
-        sight = look(context, machine_of, always_service=False)
+        diagnosis = probe(context, machine_of, always_service=False)
         next_status_s = time.monotonic() + STATUS_EVERY_S
         while (left_s := next_status_s - time.monotonic()) > 0:
-            moment = moment_of(context) if sight.status is not None else None
-            yield sight, moment
-            # Without a moment there is nothing that changes so often.
-            time.sleep(min(left_s, MOMENT_EVERY_S if moment is not None else STATUS_EVERY_S))
+            snapshot = live_snapshot(context) if diagnosis.status is not None else None
+            yield diagnosis, snapshot
+            # Without a snapshot there is nothing that changes so often.
+            time.sleep(min(left_s, SNAPSHOT_EVERY_S if snapshot is not None else STATUS_EVERY_S))
 
 
-def moment_of(context: Context) -> LiveSnapshot | None:
-    """Ask for the moment; None from a daemon that gives none: it waits, is older, or is gone."""
-    client = ControlClient(context.paths().socket_path, timeout_s=MOMENT_TIMEOUT_S)
+def live_snapshot(context: Context) -> LiveSnapshot | None:
+    """Ask for the snapshot; None from a daemon that gives none: it waits, is older, or is gone."""
+    client = ControlClient(context.paths().socket_path, timeout_s=SNAPSHOT_TIMEOUT_S)
     try:
         return LiveSnapshot.from_dict(client.request("watch"))
     except (ControlError, KeyError, TypeError, ValueError):
         return None
 
 
-def _draw(context: Context, pictures: Iterator[tuple[Diagnosis, LiveSnapshot | None]]) -> None:
+def _draw(context: Context, views: Iterator[tuple[Diagnosis, LiveSnapshot | None]]) -> None:
     with Live(console=Console(file=context.out), auto_refresh=False) as live:
-        for sight, moment in pictures:
-            shown = screen_text(sight, moment, context, colour=context.wants_colour)
+        for diagnosis, snapshot in views:
+            shown = screen_text(diagnosis, snapshot, context, colour=context.wants_colour)
             live.update(Text.from_ansi(shown), refresh=True)
 
 
 def screen_text(
-    sight: Diagnosis, moment: LiveSnapshot | None, context: Context, *, colour: bool
+    diagnosis: Diagnosis, snapshot: LiveSnapshot | None, context: Context, *, colour: bool
 ) -> str:
-    """Write one screen; without a moment it is that of `daemonctl status`."""
+    """Write one screen; without a snapshot it is that of `daemonctl status`."""
     paint = Painter(colour=colour)
-    if sight.status is None:
+    if diagnosis.status is None:
         return "\n".join(
-            absence_lines(
-                sight.absence_or_raise,
-                sight.last_error,
+            down_reason_lines(
+                diagnosis.down_reason_or_raise,
+                diagnosis.last_error,
                 paint,
-                version=sight.command_version,
+                version=diagnosis.command_version,
                 log_file=str(context.paths().log_file),
             )
         )
-    head = headlines(sight.status, sight.condition, paint, service=sight.service, notes=sight.notes)
-    now = () if moment is None else ("", *moment_lines(moment, paint), "")
-    return "\n".join((*head, *now, *part_lines(sight.status, paint)))
+    head = headlines(
+        diagnosis.status,
+        diagnosis.condition,
+        paint,
+        service=diagnosis.service,
+        notes=diagnosis.notes,
+    )
+    now = () if snapshot is None else ("", *live_lines(snapshot, paint), "")
+    return "\n".join((*head, *now, *part_lines(diagnosis.status, paint)))
 
 
 def _print_changes(
-    context: Context, pictures: Iterator[tuple[Diagnosis, LiveSnapshot | None]]
+    context: Context, views: Iterator[tuple[Diagnosis, LiveSnapshot | None]]
 ) -> None:
     before = ""
-    for sight, moment in pictures:
-        text = _line(sight, moment)
+    for diagnosis, snapshot in views:
+        text = _line(diagnosis, snapshot)
         if text != before:
             before = text
             at = datetime.now(UTC).astimezone().strftime("%H:%M:%S")
@@ -123,24 +129,29 @@ def _print_changes(
             context.out.flush()
 
 
-def _line(sight: Diagnosis, moment: LiveSnapshot | None) -> str:
-    if sight.status is None:
-        absence = sight.absence_or_raise
-        return f"{absence.condition}: {absence.message} — {absence.remedy}"
-    now = sight.status.session.state if moment is None else change_text(moment)
+def _line(diagnosis: Diagnosis, snapshot: LiveSnapshot | None) -> str:
+    if diagnosis.status is None:
+        down_reason = diagnosis.down_reason_or_raise
+        return f"{down_reason.condition}: {down_reason.message} — {down_reason.remedy}"
+    now = diagnosis.status.session.state if snapshot is None else change_text(snapshot)
     problems = (
-        f"! {p.part}: {p.message} — {p.remedy}" for p in (*sight.notes, *sight.status.problems)
+        f"! {p.part}: {p.message} — {p.remedy}"
+        for p in (*diagnosis.notes, *diagnosis.status.problems)
     )
     return "  ".join((now, *problems))
 
 
 def _print_documents(
-    context: Context, pictures: Iterator[tuple[Diagnosis, LiveSnapshot | None]]
+    context: Context, views: Iterator[tuple[Diagnosis, LiveSnapshot | None]]
 ) -> None:
     before = ""
-    for sight, moment in pictures:
-        now = None if moment is None else moment.to_dict()
-        document = {**sight.to_dict(), "now": now, "at": rfc3339(datetime.now(UTC), "milliseconds")}
+    for diagnosis, snapshot in views:
+        now = None if snapshot is None else snapshot.to_dict()
+        document = {
+            **diagnosis.to_dict(),
+            "now": now,
+            "at": rfc3339(datetime.now(UTC), "milliseconds"),
+        }
         unmoved = json.dumps(_without_moving(document))
         if unmoved != before:
             before = unmoved
@@ -165,10 +176,10 @@ def run(
     """Show the status. `machine_of`: where launchd is looked for; None: on this machine."""
     if args.watch:
         watch(context, machine_of, as_json=args.json)
-    sight = look(context, machine_of)
+    diagnosis = probe(context, machine_of)
     if args.json:
-        context.print_json(sight.to_dict())
+        context.print_json(diagnosis.to_dict())
     else:
-        text = screen_text(sight, None, context, colour=context.wants_colour)
+        text = screen_text(diagnosis, None, context, colour=context.wants_colour)
         context.out.write(f"{text}\n")
-    return sight.exit_code
+    return diagnosis.exit_code

@@ -81,8 +81,8 @@ def problem_line(problem: Problem, paint: Painter) -> str:
     return f"  {paint('!', YELLOW)} {told}"
 
 
-def absence_lines(
-    absence: DownReason,
+def down_reason_lines(
+    down_reason: DownReason,
     last_error: LastError | None,
     paint: Painter,
     *,
@@ -90,11 +90,11 @@ def absence_lines(
     log_file: str,
 ) -> list[str]:
     """Write why no daemon answers, and the last that was heard of it."""
-    word, colour = _LIGHTS[absence.condition]
+    word, colour = _LIGHTS[down_reason.condition]
     mark = paint("!", YELLOW)
     lines = [
         f"{paint(f'voice-daemon {version}', BOLD)}  {paint(f'● {word}', colour)}",
-        f"  {mark} {printable(f'{absence.message} — {absence.remedy}')}",
+        f"  {mark} {printable(f'{down_reason.message} — {down_reason.remedy}')}",
     ]
     if last_error is not None:
         told = (
@@ -185,23 +185,24 @@ _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 _STATE_COLOURS: Final = {"listening": GREEN, "transcribing": GREEN, "degraded": RED}
 
 
-def moment_lines(moment: LiveSnapshot, paint: Painter) -> Iterator[str]:
+def live_lines(snapshot: LiveSnapshot, paint: Painter) -> Iterator[str]:
     """Write meters, state and words."""
-    yield f"{label('level', paint)}{_level_meter(moment.level_dbfs, paint)}"
-    for word, score in moment.wake_scores.items():
-        yield f"{label('score', paint)}{_score_meter(score, moment.wake_threshold, paint)}  {word}"
-    state = paint(moment.state, _STATE_COLOURS.get(moment.state, BOLD))
-    session = f"  session {moment.session_id}" if moment.session_id else ""
-    yield f"{label('state', paint)}{state}{session}{_lag(moment.words)}"
-    yield f"{label('words', paint)}{_words(moment.words, paint)}"
+    yield f"{label('level', paint)}{_level_meter(snapshot.level_dbfs, paint)}"
+    for word, score in snapshot.wake_scores.items():
+        meter = _score_meter(score, snapshot.wake_threshold, paint)
+        yield f"{label('score', paint)}{meter}  {word}"
+    state = paint(snapshot.state, _STATE_COLOURS.get(snapshot.state, BOLD))
+    session = f"  session {snapshot.session_id}" if snapshot.session_id else ""
+    yield f"{label('state', paint)}{state}{session}{_lag(snapshot.words)}"
+    yield f"{label('words', paint)}{_words(snapshot.words, paint)}"
 
 
-def change_text(moment: LiveSnapshot) -> str:
-    """Write what matters of a moment on one line, without what moves all the time."""
-    told = [moment.state]
-    if moment.session_id:
-        told.append(f"session {moment.session_id}")
-    words = moment.words
+def change_text(snapshot: LiveSnapshot) -> str:
+    """Write what matters of a snapshot on one line, without what moves all the time."""
+    told = [snapshot.state]
+    if snapshot.session_id:
+        told.append(f"session {snapshot.session_id}")
+    words = snapshot.words
     if words is not None and (words.text or words.draft):
         name = "final" if words.is_final else "words"
         draft = f" [{words.draft.strip()}]" if words.draft.strip() else ""

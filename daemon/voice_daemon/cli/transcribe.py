@@ -57,7 +57,7 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What is printed after one step, or for the whole file."""
+    """One line of output: after a step, or for the whole file."""
 
     event: str
     """`partial` or `final`."""
@@ -68,7 +68,7 @@ class Line:
     text: str
     more: Mapping[str, object] = field(default_factory=dict)
     verdict: Verdict | None = None
-    """What the home's vocabulary said of a final."""
+    """The verdict of the home's vocabulary on a final."""
 
     def document(self, file: Path, *, why: bool = False) -> dict[str, object]:
         """Give the fields in the order in which they are printed."""
@@ -208,7 +208,7 @@ class Offline:
 
 @dataclass(frozen=True, slots=True)
 class _Offhand:
-    """What offline windows say of their text together."""
+    """Statistics of all offline windows together."""
 
     confidence: float
     no_speech_prob: float

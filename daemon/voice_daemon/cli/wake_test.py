@@ -169,7 +169,7 @@ def _draw_accepts(accepts: Any, trial: ThresholdSweep, thresholds: Sequence[floa
 
 
 SOUND_SUFFIXES: Final = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff"})
-"""What is taken from a folder; a file that is named may have any."""
+"""Suffixes taken from a folder; a file that is named may have any."""
 SHOW_EVERY_S: Final = 0.4
 _METER_CELLS: Final = 30
 
@@ -273,7 +273,7 @@ def _rows(recordings: Sequence[Scored], *, is_other: bool) -> Iterator[dict[str,
 
 @dataclass(frozen=True, slots=True)
 class ScoreSample:
-    """What was heard since the last one."""
+    """Scores since the previous sample."""
 
     at_s: float
     peaks: Mapping[str, float]

@@ -23,7 +23,7 @@ from voice_daemon.errors import BrokerError, UsageError
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 20.0
 _SBIN = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
-"""Where packages put mosquitto without it being on everybody's PATH."""
+"""Folders where packages put mosquitto, although not on everybody's PATH."""
 
 
 class DemoBroker(Protocol):

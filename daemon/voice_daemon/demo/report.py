@@ -1,4 +1,4 @@
-"""What the demo shows: each MQTT message as a row with its latency, and a verdict at the end.
+"""The demo's report: each MQTT message as a row with its latency, and a verdict at the end.
 
 Pure: takes messages with the moment of the clip at which they arrived. Knows nothing of
 brokers, terminals or the daemon; it sees only what any subscriber sees.
@@ -43,7 +43,7 @@ class ReceivedMessage:
     payload: Any
     """Decoded JSON, or the bare word."""
     clip_s: float
-    """Which second of the clip was playing when it arrived."""
+    """Second of the clip that was playing when it arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +53,16 @@ class Row:
     clip_s: float
     topic: str
     text: str
-    """What cannot change any more."""
+    """Committed text, which cannot change any more."""
     draft: str = ""
-    """What still can."""
+    """Draft text, which still can."""
     latency: str = ""
     """For people: how long after what."""
 
 
 @dataclass(frozen=True, slots=True)
 class WordLatency:
-    """When a word of the command was spoken, and when subscribers had it."""
+    """One word of the command: when it was spoken, and when subscribers had it."""
 
     text: str
     spoken_s: float
@@ -75,7 +75,7 @@ class WordLatency:
 
 @dataclass(frozen=True, slots=True)
 class LatencyVerdict:
-    """How the demo went."""
+    """The demo's outcome."""
 
     ok: bool
     expected: str

@@ -20,7 +20,7 @@ from voice_daemon.events import SAMPLE_RATE
 
 SUBSCRIBED_S: Final = 10.0
 LAST_MESSAGE_S: Final = 3.0
-"""How long to wait for `offline` after the daemon stopped."""
+"""Longest wait for `offline` after the daemon stopped."""
 
 
 class DemoSubscriber:

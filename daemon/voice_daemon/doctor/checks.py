@@ -1,4 +1,4 @@
-"""What a check found, and running checks one after another within bounds of time.
+"""Findings of checks, and running checks one after another within bounds of time.
 
 Knows nothing of what is checked.
 """
@@ -18,7 +18,7 @@ DEFAULT_TIMEOUT_S: Final = 10.0
 
 
 class Verdict(StrEnum):
-    """How a check went."""
+    """Outcome of a check."""
 
     OK = "ok"
     WARN = "warn"

@@ -1,4 +1,4 @@
-"""What a few seconds of a microphone say about it: level, clipping, noise, speech, a verdict.
+"""Measures a few seconds of a microphone: level, clipping, noise, speech, a verdict.
 
 Owns the measures and the limits. Knows nothing of devices, of how results are shown, or of the
 configuration.
@@ -58,9 +58,9 @@ class MicReport:
     level_dbfs: float
     """Root mean square of everything."""
     noise_dbfs: float | None
-    """Of the quiet stretches without voice; None when there were none."""
+    """Level of the quiet stretches without voice; None when there were none."""
     speech_dbfs: float | None
-    """Of the stretches with voice; None when nobody spoke."""
+    """Level of the stretches with voice; None when nobody spoke."""
     clipped_share: float
     """Samples at full scale, 0..1."""
     zero_share: float

@@ -1,4 +1,4 @@
-"""What only a Mac can show: each check with what is expected and what is seen.
+"""Checks that only a Mac can do, each with what is expected and what is seen.
 
 Asks macOS' own programs and the daemon that runs. What is told holds no secret, no name of a
 person, a network or a device, and nothing that was said: it is meant to be pasted.
@@ -32,7 +32,7 @@ _PYTHON: Final = "import platform as p; print(p.python_version(), p.machine())"
 
 
 class SelfCheckVerdict(StrEnum):
-    """How what is seen compares with what is expected."""
+    """Comparison of what is seen with what is expected."""
 
     AS_EXPECTED = "as expected"
     DIFFERS = "differs"

@@ -1,4 +1,4 @@
-"""Whether the home's names can be used: the extra, the language, the owner's file."""
+"""Checks that the home's names can be used: the extra, the language, the owner's file."""
 
 from __future__ import annotations
 

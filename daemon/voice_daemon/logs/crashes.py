@@ -1,4 +1,4 @@
-"""What launchd caught of the daemon's standard output and error: crashes, entry by entry.
+"""Reads crashes in launchd's files of the daemon's standard output and error, entry by entry.
 
 These files have no times and no format: an entry is a traceback, an error with its remedy, what
 the interpreter wrote as it died, or other lines. Pure but for reading the file's end.
@@ -33,7 +33,7 @@ _RAISED: Final = re.compile(r"[A-Za-z_][\w.]*(: .*)?")
 
 
 class CrashKind(StrEnum):
-    """What an entry is."""
+    """The kind of an entry."""
 
     TRACEBACK = "traceback"
     FATAL = "fatal"

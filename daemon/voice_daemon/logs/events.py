@@ -1,4 +1,4 @@
-"""What the log says of the pipeline's events; `daemonctl logs --session` tells a story from it.
+"""Logs the pipeline's events; `daemonctl logs --session` makes a timeline of them.
 
 Knows nothing of where the log goes. What was said is masked there unless the owner wants it.
 """

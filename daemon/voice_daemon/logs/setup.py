@@ -1,4 +1,4 @@
-"""Where log events go: JSON lines in a size-rotated file, readable lines on stderr.
+"""Sets up the log: JSON lines in a size-rotated file, readable lines on stderr.
 
 Loggers of other libraries go the same way. What was said and what is secret is masked here, so
 that no caller can forget it. Knows nothing of what is logged.
