@@ -62,7 +62,7 @@ class Crash:
 
     @property
     def remedy(self) -> str:
-        """What the daemon said to do about it; empty where it could not."""
+        """The daemon's own remedy; empty where it could give none."""
         if self.kind is CrashKind.LOADER:
             return _LOADER_REMEDY
         last = self.lines[-1]
