@@ -86,3 +86,12 @@ def test_the_table_is_aligned() -> None:
         "* Mic              Core Audio, 1 channel, 16000 Hz",
         "  Anker PowerConf  ALSA, 2 channels, 48000 Hz  system default",
     ]
+
+
+def test_inputs_of_one_name_are_listed_by_names_that_choose_one() -> None:
+    inputs = [
+        InputDevice(index, name, "Core Audio", channels=1, rate_hz=48_000, is_default=index == 0)
+        for index, name in enumerate(("USB Mic", "Webcam", "USB Mic"))
+    ]
+    names = [line[2:].split("  ")[0] for line in table(inputs, inputs[0])]
+    assert names == ["USB Mic#1", "Webcam", "USB Mic#2"]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from voice_daemon._lib.terminal import print_error
-from voice_daemon.audio.portaudio import InputDevice, find_device, list_devices
+from voice_daemon.audio.portaudio import InputDevice, find_device, list_devices, selectable_names
 from voice_daemon.cli.context import Context
 from voice_daemon.errors import EXIT_FAILED, EXIT_OK, AudioDeviceError
 
@@ -34,12 +34,12 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
 def table(devices: Sequence[InputDevice], chosen: InputDevice | None) -> Iterator[str]:
     """Give a line for each input; a star marks the one that the daemon would take."""
-    width = max((len(device.name) for device in devices), default=0)
-    for device in devices:
+    names = selectable_names(devices)
+    width = max(map(len, names), default=0)
+    for name, device in zip(names, devices, strict=True):
         star = "*" if device == chosen else " "
         default = "  system default" if device.is_default else ""
         channels = f"{device.channels} channel{'' if device.channels == 1 else 's'}"
         yield (
-            f"{star} {device.name:{width}}  {device.host_api}, {channels}, "
-            f"{device.rate_hz} Hz{default}"
+            f"{star} {name:{width}}  {device.host_api}, {channels}, {device.rate_hz} Hz{default}"
         )

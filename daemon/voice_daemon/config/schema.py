@@ -43,7 +43,8 @@ class AudioSettings(Section):
     """The microphone and what is kept of it."""
 
     device: Line = Field(
-        default="default", description="Input device: a name from `daemonctl devices`, or default."
+        default="default",
+        description="Input device: a name from `daemonctl devices`, or default: the one at opening.",
     )
     preroll_ms: int = Field(
         default=500,
