@@ -22,7 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.faults)
             item.add_marker(pytest.mark.slow)
-            if why_not() is not None:
+            needs_microphone = "microphone" in getattr(item, "fixturenames", ())
+            if needs_microphone and why_not() is not None:
                 item.add_marker(pytest.mark.skip(why_not() or ""))
 
 

@@ -289,8 +289,11 @@ class MqttClient:
                 connection.close(timeout_s=left_s)
                 self._has_parted = True
                 return
-            connection.step(max(0.0, min(_TURN_S, left_s, self._outbox.final_due_s)))
-            delivery.settle()
+            try:
+                connection.step(max(0.0, min(_TURN_S, left_s, self._outbox.final_due_s)))
+            finally:
+                # An acknowledgement that came just before the end spares a second sending.
+                delivery.settle()
             self._receive(connection)
             for refusal in subscriptions.check(self._user, now_s=steady_s()):
                 self._report_error(refusal)
