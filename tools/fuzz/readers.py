@@ -21,6 +21,7 @@ import numpy as np
 from support.whisper_files import SMALL, small_tensors, write_mlx
 from voice_daemon.asr.checkpoints.load import load_weights
 from voice_daemon.asr.checkpoints.vocabulary import read_vocabulary
+from voice_daemon.asr.cooperative import at_once
 from voice_daemon.audio.file import decode
 from voice_daemon.config import ConfigProblems, Settings, load_settings
 from voice_daemon.config.state import SettingsStore, read_state
@@ -37,6 +38,10 @@ from voice_daemon.mqtt.router import CommandRouter
 from voice_daemon.mqtt.topics import Topics
 from voice_daemon.runtime.live_settings import LiveSettings
 from voice_daemon.runtime.status import Status
+from voice_daemon.vocabulary.document import read_document
+from voice_daemon.vocabulary.grammar import SentenceGrammar
+from voice_daemon.vocabulary.reading import Reader as HomeReader
+from voice_daemon.vocabulary.reading import respelled
 from voice_daemon.wake.openwakeword import _Classifier
 from voice_daemon.wake.speech_embedding import EMBEDDING_SIZE
 from voice_daemon.wyoming.framing import MAX_HEADER_BYTES, read_event, shown
@@ -207,6 +212,20 @@ def vocabulary(content: bytes, folder: Path) -> None:
     shutil.rmtree(folder / "words", ignore_errors=True)
     name = VOCABULARIES[content[0] % len(VOCABULARIES)] if content else VOCABULARIES[0]
     read_vocabulary(put(content[1:], folder / "words" / name).parent)
+
+
+def home_names(content: bytes, _folder: Path) -> None:
+    """A home's names, as they are published or in a file: the first byte says which.
+
+    What is read is used: the grammar of its own sentences is walked, and a text read by it.
+    """
+    document = read_document(content[1:], toml=bool(content) and content[0] % 2 == 1)
+    grammar = at_once(SentenceGrammar.building(document, "en", home_sentences=False))
+    home = HomeReader(grammar)
+    for text in (*document.sentences[:3], "turn on the light", "a b c"):
+        for reading in home.read(text):
+            respelled(text, reading, exact=True)
+        home.understood(text)
 
 
 def safetensors(content: bytes, folder: Path) -> None:

@@ -195,6 +195,19 @@ def _wake_models() -> tuple[bytes, ...]:
     return graph(), graph(operator="ReduceMax"), graph_without_input(), trained
 
 
+def _home_names() -> tuple[bytes, ...]:
+    names = {
+        "schema": 1,
+        "language": "en",
+        "entities": ["TV", {"name": "Bed Light", "domain": "light", "aliases": ["night lamp"]}],
+        "areas": [{"name": "Kitchen"}],
+        "lists": {"artist": ["The Beatles"]},
+        "sentences": ["(play|start) {artist} [now]", "([a] {name};please) for me"],
+    }
+    toml = b'schema = 1\nareas = ["Kitchen"]\nsentences = ["light up {area}"]\n'
+    return b"\0" + json.dumps(names).encode(), b"\1" + toml
+
+
 _GOOD: dict[Reader, Callable[[], tuple[bytes, ...]]] = {
     readers.config: _config,
     readers.mqtt_message: _mqtt,
@@ -207,6 +220,7 @@ _GOOD: dict[Reader, Callable[[], tuple[bytes, ...]]] = {
     readers.generation_config: _generation,
     readers.shard_index: _shards,
     readers.vocabulary: _vocabularies,
+    readers.home_names: _home_names,
     readers.safetensors: _safetensors,
     readers.npz: _npz,
     readers.ctranslate2: _ctranslate2,
