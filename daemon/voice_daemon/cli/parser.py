@@ -340,7 +340,10 @@ def _add_vocabulary(parser: argparse.ArgumentParser) -> None:
     say.add_argument(
         "--vocabulary", type=Path, metavar="FILE", help="a document to use instead of the home's"
     )
-    for action in (show, check, pull, say):
+    spell = actions.add_parser("spell", help="learn how the recogniser writes the names")
+    spell.add_argument("file", type=Path, metavar="FILE", help="a document in JSON")
+    spell.add_argument("--out", type=Path, metavar="FILE", help="write there (default: print)")
+    for action in (show, check, pull, say, spell):
         _add_json(action)
 
 

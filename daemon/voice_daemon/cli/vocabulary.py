@@ -1,4 +1,4 @@
-"""`daemonctl vocabulary show|check|pull|say`: the home's names, and why a sentence is understood.
+"""`daemonctl vocabulary show|check|pull|say|spell`: the home's names, and what is made of them.
 
 Names are shown here and nowhere else: whoever runs this owns them.
 """
@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from voice_daemon.asr.cooperative import at_once
 from voice_daemon.cli.context import Context
+from voice_daemon.config import Settings
 from voice_daemon.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError
 from voice_daemon.vocabulary.document import Document, Name, VocabularyError, read_document
 from voice_daemon.vocabulary.home import HomeVocabulary, reading_vocabulary
 from voice_daemon.vocabulary.pull import pull
 from voice_daemon.vocabulary.reading import Reading
+from voice_daemon.vocabulary.spelling import spellings_of, voices
 from voice_daemon.vocabulary.spoken import fold, sound_distance
 from voice_daemon.vocabulary.store import KnownDocument, known_document, read_file, store
 
@@ -27,7 +33,7 @@ MAX_TOKEN_BYTES: Final = 4096
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Do one action; raises `VoiceDaemonError`."""
-    actions = {"show": _show, "check": _check, "pull": _pull, "say": _say}
+    actions = {"show": _show, "check": _check, "pull": _pull, "say": _say, "spell": _spell}
     return actions[args.action](args, context)
 
 
@@ -210,6 +216,62 @@ def _home(document: Document, context: Context) -> HomeVocabulary:
     language = "en" if settings.asr.language == "auto" else settings.asr.language
     wanted = settings.vocabulary.sentences
     return at_once(reading_vocabulary(document, language=language, sentences=wanted))
+
+
+def _spell(args: argparse.Namespace, context: Context) -> int:
+    """Speak every name, read it, and add what was read as spellings of it."""
+    document = read_file(args.file)
+    settings = context.settings()
+    language = document.language or settings.asr.language
+    speakers = voices(language)
+    if not speakers:
+        raise VocabularyError(
+            "vocabulary.no_voice",
+            f"no speech synthesis for {language!r} is installed",
+            remedy="on Debian: apt-get install flite espeak-ng; macOS has one",
+        )
+    read = _free_reader(settings, context)
+    names = (*document.entities, *document.areas, *document.floors)
+    taken = frozenset(fold(text) for name in names for text in (name.text, *name.aliases))
+    raw = json.loads(args.file.read_text(encoding="utf-8"))
+    n_learned = 0
+    for entry in raw.get("entities", []):
+        named = {"name": entry} if isinstance(entry, str) else entry
+        if not isinstance(named, dict) or not isinstance(named.get("name"), str):
+            continue
+        found = spellings_of(named["name"], read, language=language, speakers=speakers, taken=taken)
+        named["spellings"] = list(dict.fromkeys([*named.get("spellings", []), *found]))
+        n_learned += len(found)
+        raw["entities"][raw["entities"].index(entry)] = named
+        context.err.write(f"{named['name']}: {', '.join(found) or 'as it is written'}\n")
+    payload = json.dumps(raw, ensure_ascii=False, indent=1).encode()
+    read_document(payload)
+    if args.out is not None:
+        store(args.out, payload)
+    elif not args.json:
+        context.out.write(payload.decode() + "\n")
+    if args.json:
+        context.print_json({"spellings": n_learned, "document": raw})
+    return EXIT_OK
+
+
+def _free_reader(settings: Settings, context: Context) -> Callable[[NDArray[np.float32]], str]:
+    """Make what reads a recording without any vocabulary."""
+    from voice_daemon.asr import StreamingDecoder, load_model  # noqa: PLC0415 - only `spell` needs MLX
+    from voice_daemon.models import resolve  # noqa: PLC0415 - as above
+    from voice_daemon.runtime.build import streaming_config  # noqa: PLC0415 - as above
+
+    folder = resolve(settings.asr.model, models_dir=context.paths().models_dir)
+    decoder = StreamingDecoder(
+        load_model(folder, settings.asr.dtype), streaming_config(settings.asr)
+    )
+
+    def read(samples: NDArray[np.float32]) -> str:
+        decoder.reset()
+        decoder.feed(samples)
+        return decoder.finish().text
+
+    return read
 
 
 def _reading(reading: Reading) -> dict[str, Any]:
