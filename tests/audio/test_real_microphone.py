@@ -21,6 +21,8 @@ from voice_daemon.events import SAMPLE_RATE
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
+LISTENER = Path(__file__).parents[1] / "rigs" / "microphone_listener.py"
+
 
 class Listener:
     """The program that listens, in a process of its own."""
@@ -28,7 +30,12 @@ class Listener:
     def __init__(self, microphone: VirtualMicrophone, recording: Path) -> None:
         self.recording = recording
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("listener.py")), DEVICE, str(recording)],
+            [
+                sys.executable,
+                str(Path(__file__).parents[1] / "rigs" / "microphone_listener.py"),
+                DEVICE,
+                str(recording),
+            ],
             env=microphone.environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
