@@ -34,6 +34,7 @@ from voice_daemon.errors import BrokerError, Problem, VoiceDaemonError, crash, e
 from voice_daemon.events import EndReason, ErrorRaised, TranscriptFinal
 from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
 from voice_daemon.homeassistant.satellite import HANDLED_BY, satellite_of
+from voice_daemon.logs.setup import unwritable
 from voice_daemon.mqtt.arbitration import MqttPeers, claims_filter
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.commands import Command
@@ -74,6 +75,7 @@ BROKER_WAIT_S: Final = 5.0
 """How long a replay waits for the broker: partials are not kept for one that comes later."""
 HEALTH_EVERY_S: Final = 60.0
 LONGEST_PAUSE_S: Final = 1.0
+LOG_UNWRITABLE: Final = "log.unwritable"
 SAVE_EVERY_S: Final = 1.0
 """At most, however often settings are changed."""
 
@@ -424,6 +426,7 @@ class Daemon:
         """Do what is due now."""
         now_s, due_s = time.monotonic(), self.homeassistant.due_s
         self._report_health(now_s)
+        self._watch_the_log()
         if due_s is not None and now_s >= due_s:
             # Home Assistant was restarted: it wants all that is retained again, and no event.
             for message in (availability(self._topics, online=True), *self.retained()):
@@ -438,6 +441,13 @@ class Daemon:
 
     def _health(self) -> MqttMessage:
         return health_message(self.collector.health(), topics=self._topics, at=datetime.now(UTC))
+
+    def _watch_the_log(self) -> None:
+        problem = unwritable()
+        if problem is None:
+            self.publisher.clear_problem(LOG_UNWRITABLE)
+        else:
+            self.publisher.raise_problem(LOG_UNWRITABLE, problem)
 
     def _report_health(self, now_s: float) -> None:
         """Report every minute, and at once when a problem of the microphone comes or goes."""

@@ -153,6 +153,6 @@ class Problem:
     """Something that is wrong now; any problem makes the daemon degraded."""
 
     part: str
-    """`mic`, `wake`, `asr`, `mqtt`, `session` or `config`."""
+    """`mic`, `wake`, `asr`, `mqtt`, `session`, `config` or `log`."""
     message: str
     remedy: str

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -10,7 +14,7 @@ import pytest
 from voice_daemon.config import Settings, load_effective, load_settings
 from voice_daemon.config.load import SECTIONS, all_keys, model_of, variable
 from voice_daemon.config.problems import accepted, toml_value, unit
-from voice_daemon.config.render import document, example, show
+from voice_daemon.config.render import document, example, show, with_tables
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config.example.toml"
@@ -58,6 +62,52 @@ def test_the_documentation_gives_every_key_its_default_and_its_bounds(key: tuple
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[1] == ("the host name" if not section else f"`{toml_value(field.default)}`")
     assert cells[2:] == [accepted(name, field), field.description]
+
+
+def test_the_documentations_tables_are_what_the_code_writes() -> None:
+    """`scripts/make-config-docs` writes them anew."""
+    page = DOCUMENT.read_text()
+    assert with_tables(page) == page
+
+
+def test_a_new_setting_touches_the_schema_and_the_part_that_uses_it(tmp_path: Path) -> None:
+    """The checks, the variable, the example and the page follow from the schema."""
+    package = shutil.copytree(
+        ROOT / "daemon" / "voice_daemon",
+        tmp_path / "voice_daemon",
+        ignore=shutil.ignore_patterns("__pycache__", "*.onnx", "*.tflite", "*.flac", "*.wav"),
+    )
+    before = {file: file.read_bytes() for file in package.rglob("*.py")}
+    schema = package / "config" / "schema.py"
+    key = 'grace_ms: int = Field(default=40, ge=0, le=100, description="Time to think.")'
+    place = "    silence_ms: int = Field("
+    schema.write_text(schema.read_text().replace(place, f"    {key}\n{place}", 1))
+    options = package / "session" / "options.py"
+    place = "    silence_ms: float"
+    options.write_text(options.read_text().replace(place, f"    grace_ms: int = 40\n{place}", 1))
+    changed = [file for file, content in before.items() if file.read_bytes() != content]
+    assert sorted(changed) == [schema, options]
+    script = """
+import os
+from voice_daemon.config import ConfigProblems, load_settings, render
+from voice_daemon.runtime.build import pipeline_options
+print(pipeline_options(load_settings(None, os.environ)).grace_ms)
+print("grace_ms = 40" in render.example(), "| `grace_ms` | `40` |" in render.with_tables(""))
+try:
+    load_settings(None, {**os.environ, "VOICE_DAEMON_SESSION__GRACE_MS": "101"})
+except ConfigProblems as error:
+    print(error.message.split(": ", 1)[1])
+"""
+    environ = {"PYTHONPATH": str(tmp_path), "VOICE_DAEMON_HOME": str(tmp_path)}
+    environ |= {"VOICE_DAEMON_SESSION__GRACE_MS": "77", "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True
+    )
+    refusal = (
+        'VOICE_DAEMON_SESSION__GRACE_MS = "101": is more than 100; give a whole number from 0 to '
+        "100 (milliseconds)"
+    )
+    assert done.stdout.splitlines() == ["77", "True True", refusal]
 
 
 def test_show_is_toml_of_the_values_in_force(tmp_path: Path) -> None:

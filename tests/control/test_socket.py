@@ -226,3 +226,21 @@ def test_the_uid_is_found_in_macos_xucred() -> None:
         uid_of_xucred(b"\x01" + xucred[1:])
     with pytest.raises(OSError, match="12 bytes"):
         uid_of_xucred(xucred[:12])
+
+
+@pytest.mark.parametrize("odd", ["pipe", "folder", "link"])
+def test_anything_but_a_file_in_the_locks_place_is_refused_at_once(
+    tmp_path: Path, odd: str
+) -> None:
+    path = tmp_path / "lock"
+    match odd:
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case _:
+            path.symlink_to("/dev/zero")
+    with pytest.raises(ControlError, match="cannot be opened"):
+        InstanceLock(path).acquire()
+    with pytest.raises(ControlError, match="cannot be opened"):
+        holder_pid(path)

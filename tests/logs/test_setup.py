@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -211,3 +213,50 @@ def test_a_command_shows_warnings_on_stderr_and_nothing_on_stdout(
     assert "loud" in captured.err
     assert "quiet" not in captured.err
     assert "turn" not in captured.err
+
+
+@pytest.mark.parametrize("odd", ["pipe", "device", "folder", "dangling"])
+def test_anything_but_a_file_in_the_logs_place_is_refused_at_once(file: Path, odd: str) -> None:
+    file.parent.mkdir()
+    match odd:
+        case "pipe":
+            os.mkfifo(file)
+        case "device":
+            file.symlink_to("/dev/full")
+        case "folder":
+            file.mkdir()
+        case _:
+            file.symlink_to(file.parent / "missing" / "file")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        logs.configure(LogSettings(), log_file=file, console=False)
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_log_that_is_taken_away_goes_on_in_a_new_file(file: Path, what: str) -> None:
+    logs.configure(LogSettings(), log_file=file, console=False)
+    log.info("before")
+    if what == "file":
+        file.rename(file.with_name("moved"))
+    else:
+        shutil.rmtree(file.parent)
+    log.info("after")
+    assert [line["event"] for line in lines(file)] == ["after"]
+
+
+def test_a_log_that_cannot_be_written_is_a_problem_until_it_can(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure(LogSettings(), log_file=file, console=False)
+    assert logs.unwritable() is None
+    shutil.rmtree(file.parent)
+    file.parent.touch()
+    log.info("lost")
+    log.info("lost too")
+    problem = logs.unwritable()
+    assert problem is not None
+    assert (problem.part, str(file) in problem.message) == ("log", True)
+    assert capsys.readouterr().err.count("cannot write") == 1
+    file.parent.unlink()
+    log.info("back")
+    assert logs.unwritable() is None
+    assert [line["event"] for line in lines(file)] == ["back"]

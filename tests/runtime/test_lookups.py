@@ -47,9 +47,16 @@ def test_a_folder_that_is_not_there_may_be_a_drive_that_is_mounted_later(tmp_pat
     assert "no such folder now" in warning.message
 
 
+def test_a_folder_without_weights_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (line,) = found(tmp_path, '[asr]\nmodel = "./empty"')
+    assert "there are no weights in that folder" in line
+
+
 def test_languages_are_told_by_the_models_files_and_not_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "german.en").mkdir()
     (tmp_path / "german.en" / "config.json").write_text(json.dumps({"vocab_size": 51865}))
+    (tmp_path / "german.en" / "model.safetensors").touch()
     (tmp_path / "all").symlink_to(tiny_en_folder())
     language = 'language = "de"\n'
     assert found(tmp_path, f'[asr]\nmodel = "./german.en"\n{language}') == []

@@ -6,6 +6,7 @@ and modes, and changes nothing; whether to refuse or to warn is its callers' dec
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -112,6 +113,18 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - callers check what they take
         return json.loads(read_bounded(path).decode("utf-8"))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def open_regular(path: str | Path, flags: int) -> int:
+    """Open a file, 0600 if it is made; raises OSError for anything but a file.
+
+    Where a pipe lies in its place it is not waited for, as an ordinary open would.
+    """
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a file")
+    return descriptor
 
 
 def write_atomically(path: Path, content: bytes) -> None:

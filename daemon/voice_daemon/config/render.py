@@ -37,6 +37,30 @@ def example() -> str:
     return "\n".join(lines)
 
 
+def with_tables(page: str) -> str:
+    """Return docs/configuration.md with the tables of keys as the schema has them now."""
+    head, *chapters = page.split("\n## ")
+    by_title = {chapter.split("\n", 1)[0]: chapter for chapter in chapters}
+    for section in ("", *SECTIONS):
+        title = f"[{section}]" if section else "Top level"
+        said = SECTIONS[section].__doc__ if section else ""
+        chapter = by_title.get(title, f"{title}\n\n{said}\n\n|\n")
+        before, _, table = chapter.partition("\n|")
+        rows = "\n| Key | Default | Accepts | Meaning |\n|---|---|---|---|"
+        rows += "".join(f"\n{_row(key)}" for key in all_keys() if key[0] == section)
+        after = table.split("\n\n", 1)[1:]  # prose below the table
+        by_title[title] = "\n\n".join([before + rows, *after]).rstrip("\n") + "\n"
+    return "\n## ".join([head, *by_title.values()])
+
+
+def _row(key: Key) -> str:
+    section, name = key
+    field = model_of(section).model_fields[name]
+    # Its default is this machine's name, which a page cannot know.
+    default = f"`{toml_value(field.default)}`" if section else "the host name"
+    return f"| `{name}` | {default} | {accepted(name, field)} | {field.description} |"
+
+
 def show(effective: Effective) -> str:
     """Return the values in force as TOML, each with the place that it comes from."""
     lines = [f"# {effective.file}" if effective.file else "# there is no configuration file"]

@@ -44,7 +44,8 @@ class AudioSettings(Section):
 
     device: Line = Field(
         default="default",
-        description="Input device: a name from `daemonctl devices`, or default: the one at opening.",
+        description="Input device: a name from `daemonctl devices`, or default: the one at "
+        "opening.",
     )
     preroll_ms: int = Field(
         default=500,

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from voice_daemon._lib.files import exposed_way
+from voice_daemon._lib.files import exposed_way, open_regular
 from voice_daemon.errors import AlreadyRunningError, ControlError
 
 _ATTEMPTS = 4
@@ -86,7 +86,7 @@ def holder_pid(path: Path) -> int | None:
 
 def _open(path: Path, flags: int) -> int:
     try:
-        return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        return open_regular(path, flags | os.O_NOFOLLOW)
     except OSError as error:
         raise ControlError(
             "control.lock_unusable",

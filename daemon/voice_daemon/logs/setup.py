@@ -19,8 +19,9 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from voice_daemon._lib.files import open_regular
 from voice_daemon.config import LogSettings
-from voice_daemon.errors import ConfigError
+from voice_daemon.errors import ConfigError, Problem
 
 MASK = "***"
 _SPOKEN = frozenset({"text", "draft", "words", "payload", "prompt"})
@@ -55,6 +56,18 @@ def configure(
     _install(handlers, settings.level.upper())
 
 
+def unwritable() -> Problem | None:
+    """Describe a log that cannot be written now; None when it can be, or when there is none."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _OwnerOnlyRotatingFile) and handler.fault is not None:
+            return Problem(
+                "log",
+                f"the log file {handler.baseFilename} cannot be written: {handler.fault}",
+                "make room, or make its folder one that this user may write to",
+            )
+    return None
+
+
 def configure_for_command() -> None:
     """Show warnings and errors on stderr: what a command wants that is no daemon."""
     _install([_console(_Mask(_SECRET | _SPOKEN))], "WARNING")
@@ -84,11 +97,35 @@ class _Mask:
 class _OwnerOnlyRotatingFile(RotatingFileHandler):
     """A rotated file that only its owner can read, and that fails quietly after saying so once."""
 
+    fault: str | None = None
+    """Why the newest event could not be written; None when it was."""
     _failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write an event, into a new file where somebody took the old one away."""
+        before, self.fault = self.fault, None
+        try:
+            self._follow()
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+        if before and self.fault is None:
+            self._failed = False
+
+    def _follow(self) -> None:
+        try:
+            found = os.stat(self.baseFilename)  # noqa: PTH116 - a text, as the base class has it
+        except FileNotFoundError:
+            Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            found = None
+        own = os.fstat(self.stream.fileno()) if self.stream else None
+        if found is None or own is None or not os.path.samestat(found, own):
+            self.close()
+            self.stream = self._open()
 
     def _open(self) -> TextIOWrapper:
         def opener(path: str, flags: int) -> int:
-            descriptor = os.open(path, flags, 0o600)
+            descriptor = open_regular(path, flags)
             os.fchmod(descriptor, 0o600)  # a file of an older version may be wider
             return descriptor
 
@@ -96,9 +133,11 @@ class _OwnerOnlyRotatingFile(RotatingFileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - its name
         # A full disk would otherwise bring a traceback on stderr for every event.
+        error = sys.exc_info()[1]
+        self.fault = str(getattr(error, "strerror", None) or error)
         if not self._failed:
             self._failed = True
-            sys.stderr.write(f"cannot write {self.baseFilename}: {sys.exc_info()[1]}\n")
+            sys.stderr.write(f"cannot write {self.baseFilename}: {error}\n")
 
 
 class _StandardError(logging.StreamHandler[TextIO]):

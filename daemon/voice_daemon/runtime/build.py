@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
@@ -72,19 +73,12 @@ def acceptance_rule(settings: VocabularySettings) -> AcceptanceRule:
 
 
 def pipeline_options(settings: Settings) -> PipelineOptions:
-    """Pick the pipeline's share of the settings."""
-    return PipelineOptions(
-        preroll_ms=settings.audio.preroll_ms,
-        queue_max_ms=settings.audio.queue_max_ms,
-        silence_ms=settings.session.silence_ms,
-        no_speech_timeout_s=settings.session.no_speech_timeout_s,
-        max_s=settings.session.max_s,
-        speech_start_ms=settings.session.speech_start_ms,
-        step_s=settings.asr.step_s,
-        partials=settings.asr.partials,
-        no_speech_threshold=settings.asr.no_speech_threshold,
-        arbitration_ms=settings.arbitration.window_ms if settings.arbitration.enabled else 0,
-    )
+    """Pick the pipeline's share of the settings: the keys that its options are named after."""
+    known = {field.name for field in fields(PipelineOptions)}
+    sections = (settings.audio, settings.session, settings.asr)
+    values = {name: value for section in sections for name, value in section if name in known}
+    wait = settings.arbitration
+    return PipelineOptions(**values, arbitration_ms=wait.window_ms if wait.enabled else 0)
 
 
 def build_engine(

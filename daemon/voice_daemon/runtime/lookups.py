@@ -22,6 +22,7 @@ ENGLISH_ONLY_TOKENS: Final = 51_864
 """Whisper's vocabularies: one token less than the multilingual ones."""
 _ENGLISH_ONLY_LINES: Final = (50_256, 51_864)
 """Lines of a vocabulary file, without and with Whisper's own tokens."""
+_WEIGHTS: Final = frozenset({".bin", ".npz", ".safetensors"})
 _GGML_HEADER: Final = struct.Struct("<II")
 
 
@@ -40,7 +41,10 @@ def missing_models(effective: Effective, *, models_dir: Path) -> Iterator[Mistak
         if not is_absent_path(asr):
             yield effective.mistake(("asr", "model"), error.message, error.remedy)
         return
-    if is_english_only(folder):
+    if folder.is_dir() and not any(found.suffix in _WEIGHTS for found in folder.iterdir()):
+        remedy = "name the folder that holds the weights, or fetch the model again"
+        yield effective.mistake(("asr", "model"), "there are no weights in that folder", remedy)
+    elif is_english_only(folder):
         if asr.language not in {"en", "auto"}:
             remedy = 'set language = "en", or take a multilingual model'
             yield effective.mistake(("asr", "language"), f"{asr.model} knows English only", remedy)
