@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voice_daemon.assets import DEMO_CLIP
@@ -82,6 +82,7 @@ def test_faint_speech_comes_with_the_gain_that_mends_it() -> None:
 
 
 @given(block=st.integers(1, 5000))
+@settings(max_examples=25)  # each is a second of voice detection
 def test_the_size_of_blocks_changes_nothing(block: int) -> None:
     audio = (SPEECH + HUM)[:16_000]
     by_block, whole = report(audio, block=block), report(audio, block=len(audio))

@@ -8,6 +8,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from rigs.fake_launchd.mac import Mac
 from voice_daemon.cli import status
 from voice_daemon.cli.context import Context
@@ -60,6 +62,7 @@ def test_nobody_logged_in_is_said(new_mac: Callable[..., Mac]) -> None:
     assert "not logged in at the Mac's screen" in out
 
 
+@pytest.mark.slow  # each end is that of a whole daemon; tests/cli/test_down_reasons.py has none
 def test_a_daemon_that_ends_again_and_again_is_shown_with_its_last_error(
     new_mac: Callable[..., Mac], mosquitto_port: int
 ) -> None:
