@@ -20,6 +20,9 @@ def test_the_demo_shows_the_whole_path(voice_home: Path) -> None:
     order = ["wake", "transcript/partial", "transcript/final"]
     assert [topics.index(topic) for topic in order] == sorted(topics.index(t) for t in order)
     assert topics[-1] == "availability"
+    (home,) = (line for line in lines if line["event"] == "home")
+    assert home["name"] not in home["heard"]
+    assert home["understood"] == home["spoken"]
     summary = lines[-1]
     assert (summary["event"], summary["ok"]) == ("summary", True)
     assert summary["final_latency_s"] > 0

@@ -12,20 +12,31 @@ from pathlib import Path
 from rich.console import Console
 
 from voice_daemon.app import Daemon
-from voice_daemon.assets import DEMO_CLIP
-from voice_daemon.audio.file import FileReplay
+from voice_daemon.asr import StreamingDecoder, WhisperTranscriber, load_model
+from voice_daemon.asr.cooperative import at_once
+from voice_daemon.asr.types import StreamingConfig
+from voice_daemon.assets import DEMO_CLIP, HOME_CLIP
+from voice_daemon.audio.file import FileReplay, load_audio
+from voice_daemon.audio.resample import to_int16
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.run import file_input
 from voice_daemon.config import LogSettings, Settings
-from voice_daemon.demo.report import ReceivedMessage, Report
+from voice_daemon.demo.report import HomeComparison, ReceivedMessage, Report
 from voice_daemon.demo.screen import JsonScreen, Screen, TerminalScreen
 from voice_daemon.demo.subscriber import DemoSubscriber
 from voice_daemon.errors import EXIT_FAILED, EXIT_OK
 from voice_daemon.logs import setup as logs
+from voice_daemon.models import resolve
 from voice_daemon.runtime.build import build_engine
 from voice_daemon.runtime.live_settings import LiveSettings
+from voice_daemon.vocabulary.correction import Corrector
+from voice_daemon.vocabulary.document import Document, Name
+from voice_daemon.vocabulary.home import building_vocabulary
+from voice_daemon.vocabulary.templates import installed
 
 NODE = "demo"
+MADE_UP_NAME = "Plantuary"
+"""In the bundled clip of a home; no model knows it."""
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
@@ -62,6 +73,9 @@ def play(screen: Screen, *, port: int | None, models_dir: Path) -> int:
     if code:
         return code
     verdict = report.verdict()
+    comparison = compare(resolve(settings.asr.model, models_dir=models_dir))
+    if comparison is not None:
+        screen.home(comparison)
     screen.closing(verdict)
     return EXIT_OK if verdict.ok else EXIT_FAILED
 
@@ -89,3 +103,23 @@ def _screen(context: Context, *, as_json: bool) -> Screen:
     if as_json:
         return JsonScreen(context.out)
     return TerminalScreen(Console(file=context.out, highlight=False))
+
+
+def compare(model_folder: Path) -> HomeComparison | None:
+    """Read the bundled clip without and with a home's names; None without the extra `home`."""
+    if not installed():
+        return None
+    model = load_model(model_folder)
+    config = StreamingConfig(emit_partial=False)
+    decoder = StreamingDecoder(model, config)
+    corrector = Corrector(model, logprobs=decoder.logprobs)
+    document = Document(entities=(Name(MADE_UP_NAME, domain="light"),))
+    corrector.home = at_once(building_vocabulary(document, model.tokenizer.encode, language="en"))
+    transcriber = WhisperTranscriber(model, config, decoder=decoder, corrector=corrector)
+    transcriber.start(wake_phrase=None)
+    transcriber.feed(to_int16(load_audio(HOME_CLIP)))
+    heard = transcriber.finish()
+    understood = at_once(transcriber.correcting(heard))
+    return HomeComparison(
+        f"Turn off the {MADE_UP_NAME}.", MADE_UP_NAME, heard.text, understood.text
+    )

@@ -186,3 +186,16 @@ def _after(latency_s: float | None, what: str) -> str:
     if latency_s is None:
         return ""
     return f"{abs(latency_s):.2f} s {'after' if latency_s >= 0 else 'before'} {what}"
+
+
+@dataclass(frozen=True, slots=True)
+class HomeComparison:
+    """The same words, heard twice."""
+
+    spoken: str
+    name: str
+    """What the home has."""
+    heard: str
+    """Without names."""
+    understood: str
+    """With them."""

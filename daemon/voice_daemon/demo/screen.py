@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from voice_daemon.demo.report import LatencyVerdict, ReceivedMessage, Row
+from voice_daemon.demo.report import HomeComparison, LatencyVerdict, ReceivedMessage, Row
 
 SCHEMA = 1
 _TOPIC_COLOURS = {
@@ -35,6 +35,9 @@ class Screen(Protocol):
 
     def row(self, row: Row, arrival: ReceivedMessage) -> None:
         """Show a message."""
+
+    def home(self, comparison: HomeComparison) -> None:
+        """Show one clip without and with the home's names."""
 
     def closing(self, verdict: LatencyVerdict) -> None:
         """Say how it went."""
@@ -69,6 +72,14 @@ class TerminalScreen:
             line.append(f"  {row.latency}", style="magenta")
         self._console.print(line, soft_wrap=True)
 
+    def home(self, comparison: HomeComparison) -> None:
+        """Print both readings below each other."""
+        say = self._console.print
+        say()
+        say(Text(f"a name that no model knows: “{comparison.spoken}”", style="bold"))
+        say(Text("without the home's names  ").append(comparison.heard, style="red"))
+        say(Text(f"in a home with {comparison.name}  ").append(comparison.understood, "green"))
+
     def closing(self, verdict: LatencyVerdict) -> None:
         """Print when each word was spoken and when it was there, and one line in sum."""
         say = self._console.print
@@ -100,6 +111,10 @@ class JsonScreen:
                 "latency": row.latency or None,
             }
         )
+
+    def home(self, comparison: HomeComparison) -> None:
+        """Write the `home` line."""
+        self._write({"event": "home", **asdict(comparison)})
 
     def closing(self, verdict: LatencyVerdict) -> None:
         """Write the `summary` line."""
