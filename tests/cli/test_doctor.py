@@ -85,6 +85,7 @@ def test_without_a_daemon_everything_is_looked_at(home: Path) -> None:
         "broker tls": {"ok"},
         "broker login": {"ok"},
         "broker access": {"ok"},
+        "node id": {"ok"},
         "home assistant": {"warn"},
         "disk": {found["disk"][0]["verdict"]},
         "clock": {"ok"},

@@ -7,22 +7,27 @@ import socket
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 
-from rigs.brokers import HOST, Mosquitto, Observer, free_port, password_program
+from rigs.brokers import HOST, Mosquitto, Observer, eventually, free_port, password_program
+from support.mqtt_clients import TOPICS, Daemon, settings_for
 from voice_daemon.config import MqttSettings, Settings
 from voice_daemon.doctor.broker import BrokerCheck
 from voice_daemon.doctor.checks import Finding, Verdict
+from voice_daemon.mqtt.commands import Command, response_message
 
 MakeBroker = Callable[..., Mosquitto]
 
 NODE = "den"
 CONFIG = f"homeassistant/device/{NODE}/config"
 AVAILABILITY = f"voice/{NODE}/availability"
+
+QUESTION = f"voice/{NODE}/cmd/health"
 
 
 def look(
@@ -52,6 +57,7 @@ def test_an_open_broker_passes_every_step(make_broker: MakeBroker) -> None:
         "broker tls",
         "broker login",
         "broker access",
+        "node id",
         "home assistant",
     ]
     assert set(verdicts(found)) == {"ok"}
@@ -70,18 +76,24 @@ def test_it_changes_nothing_that_is_retained(make_broker: MakeBroker) -> None:
     assert found["broker access"].verdict is Verdict.OK
     assert "the device is announced" in found["home assistant"].message
     topics = {message.topic for message in observer.seen}
-    assert topics == {CONFIG, AVAILABILITY, f"voice/{NODE}/doctor"}
+    assert topics == {CONFIG, AVAILABILITY, f"voice/{NODE}/doctor", QUESTION}
     late.close()
     observer.close()
 
 
-def test_beside_a_running_daemon_it_speaks_on_its_own_topic_alone(make_broker: MakeBroker) -> None:
+def test_beside_a_running_daemon_it_speaks_on_its_own_topic_and_asks_how_it_is(
+    make_broker: MakeBroker,
+) -> None:
     broker = make_broker().start()
     observer = Observer(broker.port)
     found = look(broker.port, is_running=True)
     observer.publish("end", "")
     observer.wait("end")
-    assert {message.topic for message in observer.seen} == {f"voice/{NODE}/doctor", "end"}
+    assert {message.topic for message in observer.seen} == {
+        f"voice/{NODE}/doctor",
+        QUESTION,
+        "end",
+    }
     assert found["broker access"].verdict is Verdict.OK
     observer.close()
 
@@ -105,14 +117,14 @@ def test_home_assistant_is_seen_by_what_it_says(
 
 def test_nothing_behind_a_failed_step_is_tried() -> None:
     found = look(free_port())
-    assert verdicts(found) == ["ok", "fail", "skip", "skip", "skip", "skip"]
+    assert verdicts(found) == ["ok", "fail", "skip", "skip", "skip", "skip", "skip"]
     assert "nothing listens there" in found["broker port"].message
     assert found["broker port"].remedy
 
 
 def test_a_name_that_is_none_is_told() -> None:
     found = look(1883, host="no-such-host.invalid")
-    assert verdicts(found) == ["fail", "skip", "skip", "skip", "skip", "skip"]
+    assert verdicts(found) == ["fail", "skip", "skip", "skip", "skip", "skip", "skip"]
     assert "the host is not known" in found["broker name"].message
 
 
@@ -161,7 +173,7 @@ def test_a_certificate_of_an_unknown_authority_fails(
 ) -> None:
     port = make_broker(*identity(trustme.CA(), tmp_path)).start().port
     found = look(port, host="localhost", tls=True)
-    assert verdicts(found) == ["ok", "ok", "fail", "skip", "skip", "skip"]
+    assert verdicts(found) == ["ok", "ok", "fail", "skip", "skip", "skip", "skip"]
     assert "mqtt.ca_file" in found["broker tls"].remedy
 
 
@@ -230,6 +242,37 @@ def test_a_wrong_password_is_told_without_showing_it(
 ) -> None:
     secret.write_text("wrong horse\n")
     found = look(guarded(FULL_RULES).port, username="voice", password_file=secret)
-    assert verdicts(found)[3:] == ["fail", "skip", "skip"]
+    assert verdicts(found)[3:] == ["fail", "skip", "skip", "skip"]
     assert "mqtt.password_file" in found["broker login"].remedy
     assert "horse" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("n_daemons", "is_running", "verdict"),
+    [(0, False, "ok"), (1, True, "ok"), (1, False, "fail"), (2, True, "fail")],
+)
+def test_another_daemon_under_our_node_id_is_found(
+    make_broker: MakeBroker, n_daemons: int, verdict: str, *, is_running: bool
+) -> None:
+    broker = make_broker().start()
+    daemons: list[Daemon] = []
+
+    def answer(number: int, command: Command) -> None:
+        daemons[number].client.publish(response_message(command, topics=TOPICS))
+
+    for number in range(n_daemons):
+        daemons.append(
+            Daemon(
+                settings_for(broker.port),
+                client_id=f"daemon-{number}",
+                on_command=partial(answer, number),
+            )
+        )
+        eventually(lambda: not daemons[-1].client.status().queued, "it is connected")
+    try:
+        found = look(broker.port, is_running=is_running)["node id"]
+        assert found.verdict.value == verdict
+        assert verdict == "ok" or "node_id" in found.message
+    finally:
+        for daemon in daemons:
+            daemon.client.stop(1)

@@ -25,14 +25,22 @@ from voice_daemon.mqtt.connection import Connection, SelfPipe, broker_url
 from voice_daemon.mqtt.errors import connect_fault
 from voice_daemon.mqtt.messages import availability
 from voice_daemon.mqtt.tls import tls_context
-from voice_daemon.mqtt.topics import Leaf, MqttMessage, Topics, default_client_id
+from voice_daemon.mqtt.topics import (
+    Leaf,
+    MqttMessage,
+    Topics,
+    default_client_id,
+    encode_json,
+)
 
 NETWORK_TIMEOUT_S: Final = 5.0
 ANSWER_S: Final = 3.0
+TWIN_WAIT_S: Final = 1.0
+"""For answers to one question; each takes milliseconds."""
 EXPIRES_SOON_S: Final = 14 * 24 * 3600.0
 _TIMEOUTS: Final = Timeouts(connect_s=NETWORK_TIMEOUT_S, answer_s=NETWORK_TIMEOUT_S)
 _STEP_S: Final = 0.05
-_INSIDE: Final = ("broker login", "broker access", "home assistant")
+_INSIDE: Final = ("broker login", "broker access", "node id", "home assistant")
 _LOOPBACK: Final = ("127.", "localhost", "::1")
 
 
@@ -145,6 +153,7 @@ class BrokerCheck:
             who = f" as {self._mqtt.username}" if self._mqtt.username else " without a user name"
             yield ok("broker login", f"accepted{who}, by MQTT {connection.protocol.value}")
             yield from _findings("broker access", lambda: self._access(connection))
+            yield from _findings("node id", lambda: self._twins(connection))
             yield from self._home_assistant(self.settings.homeassistant)
             with suppress(BrokerError):
                 connection.close(timeout_s=1.0)
@@ -182,6 +191,32 @@ class BrokerCheck:
             yield fail("broker access", "; ".join(refusals), remedy)
         else:
             yield ok("broker access", f"reading and writing below {topics.root} is allowed")
+
+    def _twins(self, connection: Connection) -> Iterator[Finding]:
+        """Ask under our node id how it is; every daemon that has it answers."""
+        node, ours = self._topics.node, 1 if self.is_running else 0
+        transaction = os.urandom(8).hex()
+        response = self._topics.response("health")
+        connection.subscribe((response,))
+        question = encode_json({"transaction": transaction})
+        connection.publish(
+            MqttMessage(self._topics.command("health"), question, expiry_s=ANSWER_S), expiry_s=None
+        )
+        answers, give_up_s = 0, time.monotonic() + TWIN_WAIT_S
+        while time.monotonic() < give_up_s:
+            connection.step(_STEP_S)
+            while connection.received:
+                got = connection.received.popleft()
+                answers += got.topic == response and transaction.encode() in got.payload
+        if answers > ours:
+            who = "another daemon" if ours else "a daemon elsewhere"
+            yield fail(
+                "node id",
+                f"{who} answers to node_id {node!r} on this broker (mqtt.node_id_taken)",
+                "give every daemon its own node_id; a copied machine has the same host name",
+            )
+        else:
+            yield ok("node id", f"nobody else answers to {node!r}")
 
     def _say_again(self, connection: Connection, topic: str, payload: bytes) -> Iterator[str]:
         """Publish what is retained on a topic, or would be if the daemon had said it."""

@@ -22,6 +22,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from voice_daemon._lib.files import open_regular
 from voice_daemon.config import LogSettings
 from voice_daemon.errors import ConfigError, Problem
+from voice_daemon.logs.repeats import RepeatFilter
 
 MASK = "***"
 _SPOKEN = frozenset({"text", "draft", "words", "payload", "prompt"})
@@ -216,6 +217,7 @@ def _install(handlers: Sequence[logging.Handler], level: str) -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
+            RepeatFilter(),
             *_shared(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
