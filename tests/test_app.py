@@ -188,7 +188,7 @@ def test_a_second_signal_leaves_at_once() -> None:
 def test_a_worker_that_hangs_is_given_up(
     mosquitto_port: int, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("voice_daemon.app.WORKER_SILENT_S", 0.2)
+    monkeypatch.setattr("voice_daemon.runtime.start.WORKER_SILENT_S", 0.2)
     monkeypatch.setattr("voice_daemon.app.WORKER_STOP_S", 0.2)
     release = threading.Event()
     codes: list[int] = []
@@ -216,7 +216,7 @@ def test_a_fault_on_the_main_thread_ends_everything_in_order(
         if app.publisher.snapshot().state is State.IDLE:
             raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(app, "_housekeeping", fail)
+    monkeypatch.setattr(app.housekeeper, "run", fail)
     with pytest.raises(VoiceDaemonError, match="Too many open files") as caught:
         app.run()
     assert caught.value.exit_code == EXIT_FAULT

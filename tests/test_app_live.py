@@ -388,7 +388,7 @@ def test_a_mute_is_on_disk_before_anybody_is_told(
 
     app = make_app(broker.port, Input(EndlessRoom), changes_file=changes)
     # Whatever else writes the file would hide that the mute is not there yet.
-    app.save_due_s = float("inf")
+    app.housekeeper.save_due_s = float("inf")
     assert Running(app, script).run() == 0
     assert kept == [True]
 

@@ -29,12 +29,12 @@ from voice_daemon.audio import AudioSource
 from voice_daemon.audio.file import FileReplay
 from voice_daemon.audio.input import AudioInput
 from voice_daemon.config import Settings
+from voice_daemon.config.state import SettingsStore
 from voice_daemon.control.server import ControlServer
 from voice_daemon.errors import BrokerError, Problem, VoiceDaemonError, crash, exit_code
 from voice_daemon.events import EndReason, ErrorRaised, TranscriptFinal
 from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
 from voice_daemon.homeassistant.satellite import HANDLED_BY, satellite_of
-from voice_daemon.logs.setup import unwritable
 from voice_daemon.mqtt.arbitration import MqttPeers, claims_filter
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.commands import Command
@@ -44,13 +44,14 @@ from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.mqtt.router import Listener
 from voice_daemon.mqtt.topics import MqttMessage, Topics, default_client_id
 from voice_daemon.runtime.commands import CommandHandler
+from voice_daemon.runtime.housekeeping import Housekeeper
 from voice_daemon.runtime.journal import Journal
 from voice_daemon.runtime.live_settings import LiveSettings, device_of, info_of
 from voice_daemon.runtime.live_view import LiveView
 from voice_daemon.runtime.microphone import MicrophoneWatch
 from voice_daemon.runtime.reload import Configuration, Reloader
 from voice_daemon.runtime.scheduler import RoundRobin
-from voice_daemon.runtime.start import SAFE_MODE, SLOW, Part, StartSupervisor
+from voice_daemon.runtime.start import SAFE_MODE, SLOW, Part, StartSupervisor, Watchdog
 from voice_daemon.runtime.status import StatusCollector
 from voice_daemon.runtime.vocabulary import VocabularyKeeper, document_topics
 from voice_daemon.runtime.worker import Engine, Outcome, Worker
@@ -66,18 +67,8 @@ FLUSH_S: Final = 3.0
 CONTROL_STOP_S: Final = 1.0
 WYOMING_STOP_S: Final = 1.0
 """Shares of `STOP_DEADLINE_S`."""
-WORKER_SILENT_S: Final = 30.0
-"""A worker that was not seen alive for this long hangs in a model."""
-SUSPENDED_S: Final = 5.0
-"""The main thread looks every second. Once it is this late the whole process was stopped, and what
-the worker did not do meanwhile says nothing about it."""
 BROKER_WAIT_S: Final = 5.0
 """How long a replay waits for the broker: partials are not kept for one that comes later."""
-HEALTH_EVERY_S: Final = 60.0
-LONGEST_PAUSE_S: Final = 1.0
-LOG_UNWRITABLE: Final = "log.unwritable"
-SAVE_EVERY_S: Final = 1.0
-"""At most, however often settings are changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +83,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Housekeeping:
+class Nudge:
     """Something may be due before the next look."""
 
 
@@ -108,7 +99,7 @@ class Signal:
     number: int
 
 
-Notice = Housekeeping | Reload | Signal | Outcome
+Notice = Nudge | Reload | Signal | Outcome
 """What the other threads and the signal handler tell the main thread."""
 
 
@@ -142,7 +133,7 @@ class Daemon:
     ) -> None:
         """Build the parts in the order in which they need each other."""
         settings = live.settings
-        self.settings, self._store, self._leave = settings, live.store, leave
+        self.settings, self._leave = settings, leave
         self._topics = Topics(settings.mqtt.base_topic, settings.node_id)
         self._build_engine, self.replay = build_engine, audio.replay
         self._stop_signal: int | None = None
@@ -196,16 +187,14 @@ class Daemon:
             live_view=live_view,
             vocabulary=self.vocabulary,
         )
+        self.housekeeper = _build_housekeeper(live.store, daemon=self)
         self.commands = _build_commands(live, self._topics, daemon=self)
         self.reloader = _build_reloader(configuration, live, self._topics, daemon=self)
         self.control = _build_control(socket_path, self.commands, self.reloader)
         self._start = StartSupervisor(
             settings, live.store, may_leave_out=tuple(Part) if self.is_live else (Part.WAKE_WORD,)
         )
-        self._health_due_s = self.save_due_s = 0.0
-        self._mic_problems: tuple[str, ...] = ()
-        self._save_fault: str | None = None
-        self._looked_s = self._awake_since_s = 0.0
+        self._watchdog = Watchdog(self._start, self.worker, self.publisher)
 
     @property
     def is_live(self) -> bool:
@@ -245,7 +234,6 @@ class Daemon:
 
     def main_loop(self) -> Outcome:
         """Wait for the end and return its reason; whatever happens here, it ends in order."""
-        self._looked_s = time.monotonic()
         try:
             while True:
                 outcome = self._next_outcome()
@@ -266,11 +254,8 @@ class Daemon:
         if worker_ended:
             self.audio_input.close()
         delivered = self.mqtt.stop(FLUSH_S)
-        if delivered:
-            self.homeassistant.confirmed()
         self.journal.close()
-        self.save()
-        self._save_vocabulary()
+        self.housekeeper.finish(delivered=delivered)
         if self.control is not None:
             self.control.stop(timeout_s=CONTROL_STOP_S)
         for server in (self.wyoming, self.satellite):
@@ -354,6 +339,11 @@ class Daemon:
         names = self.vocabulary.state_message()
         return [*self.homeassistant.messages(), *self.publisher.retained(), names, *health]
 
+    def announce_again(self) -> None:
+        """Publish all that is retained again, and no event."""
+        for message in (availability(self._topics, online=True), *self.retained()):
+            self.mqtt.publish(message)
+
     def publish_health(self) -> None:
         """Publish the daemon's health; callable from any thread."""
         self.mqtt.publish(self._health())
@@ -369,7 +359,7 @@ class Daemon:
 
     def nudge(self) -> None:
         """Have the housekeeping looked at; callable from any thread."""
-        self.notices.put(Housekeeping())
+        self.notices.put(Nudge())
 
     def await_broker(self) -> None:
         """Give a replay's broker a moment: what is said before it is there may be lost."""
@@ -395,9 +385,9 @@ class Daemon:
     def _next_outcome(self) -> Outcome | None:
         """Take one notice, or wait until something is due; return why the daemon is to end."""
         try:
-            notice = self.notices.get(timeout=self._pause_s())
+            notice = self.notices.get(timeout=self.housekeeper.pause_s)
         except queue.Empty:
-            notice = Housekeeping()
+            notice = Nudge()
         match notice:
             case Outcome():
                 return notice
@@ -406,80 +396,16 @@ class Daemon:
                 return Outcome()
             case Reload():
                 self._reload()
-            case Housekeeping():
+            case Nudge():
                 pass
-        overdue = self._overdue()
+        overdue = self._watchdog.overdue()
         if overdue is not None:
             return Outcome(overdue)
-        self._housekeeping()
+        self.housekeeper.run()
         return None
-
-    def _pause_s(self) -> float:
-        """Return the time until the next thing that is known to be due."""
-        now_s, due_s = time.monotonic(), self.homeassistant.due_s
-        times_s = [LONGEST_PAUSE_S] if due_s is None else [LONGEST_PAUSE_S, due_s - now_s]
-        if self._store.is_dirty:
-            times_s.append(self.save_due_s - now_s)
-        return max(0.0, min(times_s))
-
-    def _housekeeping(self) -> None:
-        """Do what is due now."""
-        now_s, due_s = time.monotonic(), self.homeassistant.due_s
-        self._report_health(now_s)
-        self._watch_the_log()
-        if due_s is not None and now_s >= due_s:
-            # Home Assistant was restarted: it wants all that is retained again, and no event.
-            for message in (availability(self._topics, online=True), *self.retained()):
-                self.mqtt.publish(message)
-        broker = self.mqtt.status()
-        if broker.connected and not broker.queued:
-            self.homeassistant.confirmed()
-        if self._store.is_dirty and now_s >= self.save_due_s:
-            self.save_due_s = now_s + SAVE_EVERY_S
-            self.save()
-        self._save_vocabulary()
 
     def _health(self) -> MqttMessage:
         return health_message(self.collector.health(), topics=self._topics, at=datetime.now(UTC))
-
-    def _watch_the_log(self) -> None:
-        problem = unwritable()
-        if problem is None:
-            self.publisher.clear_problem(LOG_UNWRITABLE)
-        else:
-            self.publisher.raise_problem(LOG_UNWRITABLE, problem)
-
-    def _report_health(self, now_s: float) -> None:
-        """Report every minute, and at once when a problem of the microphone comes or goes."""
-        if not self.worker.engine_ready:
-            return
-        problems = self.publisher.snapshot().problems
-        mic_problems = tuple(code for code, problem in problems.items() if problem.part == "mic")
-        if now_s >= self._health_due_s or mic_problems != self._mic_problems:
-            self._health_due_s = now_s + HEALTH_EVERY_S
-            self._mic_problems = mic_problems
-            self.publish_health()
-
-    def save(self) -> None:
-        """Write the changed settings; a fault is reported once, and it is tried again."""
-        try:
-            if self._store.save():
-                changes = self._store.state.changes
-                log.info("settings.saved", **{name: c.value for name, c in changes.items()})
-            self._save_fault = None
-        except VoiceDaemonError as error:
-            if error.message != self._save_fault:
-                self._save_fault = error.message
-                log.warning("settings.not_saved", reason=error.message, remedy=error.remedy)
-                self.publisher.error(error_event(error))
-
-    def _save_vocabulary(self) -> None:
-        """Write the home's names, if others came; a fault is reported."""
-        try:
-            self.vocabulary.save()
-        except VoiceDaemonError as error:
-            log.warning("vocabulary.not_saved", reason=error.message, remedy=error.remedy)
-            self.publisher.error(error_event(error))
 
     def _reload(self) -> None:
         """Read the configuration again; one that is refused is reported, and changes nothing."""
@@ -490,34 +416,6 @@ class Daemon:
         except VoiceDaemonError as error:
             log.error("config.refused", code=error.code, problem=error.message)  # noqa: TRY400 - an error with a remedy needs no traceback
             self.publisher.error(error_event(error))
-
-    def _overdue(self) -> VoiceDaemonError | None:
-        """Give up a start, or a worker, that hangs."""
-        now_s = time.monotonic()
-        if now_s - self._looked_s > SUSPENDED_S:
-            log.warning("daemon.was_stopped", for_s=round(now_s - self._looked_s))
-            self._awake_since_s = now_s
-        self._looked_s = now_s
-        if not self.worker.engine_ready:
-            return self._start_overdue()
-        silent_s = now_s - max(self.worker.beat_s, self._awake_since_s)
-        if silent_s < WORKER_SILENT_S:
-            return None
-        return VoiceDaemonError(
-            "daemon.worker_hung",
-            f"the recogniser did not answer for {silent_s:.0f} s",
-            remedy="launchd restarts the daemon; if it comes again, try another asr.model",
-        )
-
-    def _start_overdue(self) -> VoiceDaemonError | None:
-        lasts_s = self._start.lasts_s(awake_since_s=self._awake_since_s)
-        problem = self._start.problem(lasts_s)
-        if problem is not None:
-            self.publisher.raise_problem(SLOW, problem)
-        error = self._start.overdue(lasts_s)
-        if error is not None:
-            self.save()
-        return error
 
     def _leave_threads_behind(self, code: int, error: VoiceDaemonError | None) -> None:
         """End the process although a thread hangs; an ordinary exit would wait for it."""
@@ -613,6 +511,19 @@ def _build_worker(
     )
 
 
+def _build_housekeeper(store: SettingsStore, *, daemon: Daemon) -> Housekeeper:
+    return Housekeeper(
+        homeassistant=daemon.homeassistant,
+        mqtt=daemon.mqtt,
+        publisher=daemon.publisher,
+        store=store,
+        vocabulary=daemon.vocabulary,
+        is_ready=lambda: daemon.worker.engine_ready,
+        publish_health=daemon.publish_health,
+        announce_again=daemon.announce_again,
+    )
+
+
 def _build_commands(live: LiveSettings, topics: Topics, *, daemon: Daemon) -> CommandHandler:
     return CommandHandler(
         worker=daemon.worker,
@@ -623,7 +534,7 @@ def _build_commands(live: LiveSettings, topics: Topics, *, daemon: Daemon) -> Co
         publish=daemon.mqtt.publish,
         publish_health=daemon.publish_health,
         on_change=daemon.nudge,
-        save_now=daemon.save,
+        save_now=daemon.housekeeper.save,
     )
 
 

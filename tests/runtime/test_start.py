@@ -99,7 +99,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start, "PROBLEM_S", 0.2)
     monkeypatch.setattr(start, "DEADLINE_S", 0.6)
     monkeypatch.setattr("voice_daemon.app.WORKER_STOP_S", 0.1)
-    monkeypatch.setattr("voice_daemon.app.LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr("voice_daemon.runtime.housekeeping.LONGEST_PAUSE_S", 0.05)
 
 
 @pytest.mark.usefixtures("_impatient")

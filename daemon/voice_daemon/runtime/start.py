@@ -1,4 +1,4 @@
-"""Supervises the start: a deadline that names the step, and a start without a part that hangs.
+"""Watches over the worker: a deadline for each step of the start, and a start without what hangs.
 
 Nothing that is loaded can be trusted to return: a wake-word model may loop for ever, a network
 drive may hang. Three starts in a row that ended at the deadline in one part are followed by one
@@ -21,6 +21,8 @@ from voice_daemon.config import Settings, WakeSettings
 from voice_daemon.config.state import HungStart, SettingsStore
 from voice_daemon.errors import ModelError, Problem, VoiceDaemonError
 from voice_daemon.events import WakeDetection
+from voice_daemon.mqtt.publisher import Publisher
+from voice_daemon.runtime.worker import Worker
 
 log = structlog.get_logger()
 
@@ -29,6 +31,12 @@ PROBLEM_S: Final = 60.0
 DEADLINE_S: Final = 180.0
 HUNG_STARTS: Final = 3
 """After so many in a row the part that hung is left out."""
+
+WORKER_SILENT_S: Final = 30.0
+"""A worker that was not seen alive for this long hangs in a model."""
+SUSPENDED_S: Final = 5.0
+"""The main thread looks every second. Once it is this late the whole process was stopped, and what
+the worker did not do meanwhile says nothing about it."""
 
 SLOW: Final = "daemon.start_slow"
 SAFE_MODE: Final = "daemon.safe_mode"
@@ -166,6 +174,42 @@ class StartSupervisor:
             f"{without[self.left_out]}",
             f"try another {_SETTING[self.left_out]}, then `daemonctl restart`",
         )
+
+
+class Watchdog:
+    """Finds a start, or a worker, that hangs; looks about every second, on the main thread."""
+
+    def __init__(self, start: StartSupervisor, worker: Worker, publisher: Publisher) -> None:
+        self._start = start
+        self._worker = worker
+        self._publisher = publisher
+        self._looked_s = time.monotonic()
+        self._awake_since_s = 0.0
+
+    def overdue(self) -> VoiceDaemonError | None:
+        """Return why the process is to end; None while all goes well."""
+        now_s = time.monotonic()
+        if now_s - self._looked_s > SUSPENDED_S:
+            log.warning("daemon.was_stopped", for_s=round(now_s - self._looked_s))
+            self._awake_since_s = now_s
+        self._looked_s = now_s
+        if not self._worker.engine_ready:
+            return self._start_overdue()
+        silent_s = now_s - max(self._worker.beat_s, self._awake_since_s)
+        if silent_s < WORKER_SILENT_S:
+            return None
+        return VoiceDaemonError(
+            "daemon.worker_hung",
+            f"the recogniser did not answer for {silent_s:.0f} s",
+            remedy="launchd restarts the daemon; if it comes again, try another asr.model",
+        )
+
+    def _start_overdue(self) -> VoiceDaemonError | None:
+        lasts_s = self._start.lasts_s(awake_since_s=self._awake_since_s)
+        problem = self._start.problem(lasts_s)
+        if problem is not None:
+            self._publisher.raise_problem(SLOW, problem)
+        return self._start.overdue(lasts_s)
 
 
 def _left_out(earlier: HungStart | None, may_leave_out: tuple[Part, ...]) -> Part | None:
