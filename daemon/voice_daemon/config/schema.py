@@ -44,8 +44,7 @@ class AudioSettings(Section):
 
     device: Line = Field(
         default="default",
-        description="Input device: a name from `daemonctl devices`, or default: the one at "
-        "opening.",
+        description="Input device: a name from `daemonctl devices`; default: that at opening.",
     )
     preroll_ms: int = Field(
         default=500,
