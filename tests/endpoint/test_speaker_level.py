@@ -9,6 +9,7 @@ import pytest
 from voice_daemon.endpoint.speaker_level import (
     COMMAND_MARGIN_DB,
     FADING_MS,
+    WAITING_MARGIN_DB,
     Foreground,
     SpeakerLevel,
 )
@@ -44,6 +45,21 @@ def test_a_soft_sound_inside_a_word_is_not_decided_yet() -> None:
 def test_a_speaker_who_drops_his_voice_is_followed() -> None:
     falling = [(100.0, -20.0 - 0.4 * step, 0.9) for step in range(30)]
     assert Foreground.BEHIND not in heard((1000, -20, 0.9), *falling)
+
+
+def test_a_command_is_spoken_more_softly_than_its_wake_word_is_called() -> None:
+    level = SpeakerLevel(voice_on=0.5, voice_off=0.35, frame_ms=FRAME_MS)
+
+    def hear(dbfs: float, margin_db: float) -> Foreground:
+        return level.feed(0.9, 10 ** (dbfs / 10), margin_db=margin_db)
+
+    for _ in range(20):
+        hear(-17, WAITING_MARGIN_DB)
+    for _ in range(4):
+        hear(-30, WAITING_MARGIN_DB)
+    level.begin()
+    found = [hear(dbfs, COMMAND_MARGIN_DB) for dbfs in [-28] * 10 + [-34] * 20]
+    assert Foreground.BEHIND not in found
 
 
 def test_a_click_does_not_set_the_level() -> None:

@@ -52,11 +52,15 @@ class SpeakerLevel:
         self._voiced = False
         self._frames_since_loud = 0
 
+    def begin(self) -> None:
+        """Let the command begin: its own level counts, where that is not much below what was."""
+        called_db = WAITING_MARGIN_DB - COMMAND_MARGIN_DB
+        self._level_db = max(self._smoothed_db(), self._level_db - called_db)
+
     def feed(self, probability: float, power: float, *, margin_db: float) -> Foreground:
         """Take the next frame: its voice probability, 0..1, and its power, 1.0 at full scale."""
         self._powers.append(power)
-        mean = sum(self._powers) / len(self._powers)
-        level_db = 10 * math.log10(mean) if mean > 0 else -math.inf
+        level_db = self._smoothed_db()
         self._voiced = probability >= (self._voice_off if self._voiced else self._voice_on)
         self._frames_since_loud += 1
         if not self._voiced:
@@ -68,3 +72,7 @@ class SpeakerLevel:
         if self._frames_since_loud <= self._fading_frames:
             return Foreground.FADING
         return Foreground.BEHIND
+
+    def _smoothed_db(self) -> float:
+        mean = sum(self._powers) / max(1, len(self._powers))
+        return 10 * math.log10(mean) if mean > 0 else -math.inf

@@ -325,6 +325,7 @@ class Session:
         else:
             self._utterance, self._superseded = self._superseded, None
             self._utterance.restart(audio_from=audio_from, speech_from=speech_from)
+        self._speaker.begin()
         self._pace.start(speech_from)
         self._pace.passed(self._heard_to, has_words=False)
         return SpeechStarted(self.start.session_id, speech_from)
