@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -202,15 +203,37 @@ def test_the_relative_form_is_used_nowhere() -> None:
             assert not (isinstance(node, ast.ImportFrom) and node.level), path
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["transcribe", "--help"], ["x"]])
-def test_saying_how_it_is_used_loads_nothing_heavy(arguments: list[str]) -> None:
+MODELS_LIBRARIES = frozenset(["hassil", "mlx", "numpy", "onnxruntime", "paho", "tiktoken"])
+"""None of these is needed to ask a running daemon."""
+
+
+def loaded_by(arguments: list[str], home: Path) -> set[str]:
+    """Run a command in a process of its own; return the top names of what it loaded."""
     code = (
         "import sys; from voice_daemon.cli.main import main; "
         "main(sys.argv[1:]); print(*sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "VOICE_DAEMON_HOME": str(home)},
     )
-    loaded = {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["transcribe", "--help"], ["x"]])
+def test_saying_how_it_is_used_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    loaded = loaded_by(arguments, tmp_path)
     assert PACKAGE in loaded
     assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["status", "--json"], ["logs"], ["reload"]])
+def test_asking_a_daemon_loads_no_model_and_no_grammar(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    loaded = loaded_by(arguments, tmp_path)
+    assert "pydantic" in loaded  # so it came as far as the configuration
+    assert not loaded & MODELS_LIBRARIES

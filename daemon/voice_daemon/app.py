@@ -52,7 +52,7 @@ from voice_daemon.runtime.microphone import MicrophoneWatch
 from voice_daemon.runtime.reload import Configuration, Reloader
 from voice_daemon.runtime.scheduler import RoundRobin
 from voice_daemon.runtime.start import SAFE_MODE, SLOW, Part, StartSupervisor, Watchdog
-from voice_daemon.runtime.status import StatusCollector
+from voice_daemon.runtime.status_collector import StatusCollector
 from voice_daemon.runtime.vocabulary import VocabularyKeeper, document_topics
 from voice_daemon.runtime.worker import Engine, Outcome, Worker
 from voice_daemon.session.metrics import ComputeCost

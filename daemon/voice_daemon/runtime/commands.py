@@ -20,7 +20,7 @@ from voice_daemon.mqtt.messages import error_event
 from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.mqtt.topics import MqttMessage, Topics
 from voice_daemon.runtime.live_settings import AS_CONFIGURED, MUTE, WAKE_WORD, LiveSettings
-from voice_daemon.runtime.status import StatusCollector
+from voice_daemon.runtime.status_collector import StatusCollector
 from voice_daemon.runtime.worker import Worker
 from voice_daemon.session.pipeline import Pipeline
 
