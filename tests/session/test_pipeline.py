@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from support.fakes import FakeTranscriber, Rig, Scene, blocks
 from support.scenes import COMMAND, continuous, in_speech, of, paused, reasons, states
+from voice_daemon.endpoint.speaker_level import COMMAND_MARGIN_DB
 from voice_daemon.events import (
     EndReason,
     ErrorRaised,
@@ -107,7 +109,7 @@ def test_steps_fall_every_step_s_of_audio_from_the_start_of_speech() -> None:
     heard_ms = [partial.audio_ms - lead_ms for partial in of(TranscriptPartial, events)]
     late_ms = [ms - round(ms / 250) * 250 for ms in heard_ms]
     assert len(heard_ms) >= 4
-    # The voice detector's frame places speech, the quantum places the step.
+    # The voice detector's frame places speech, the frame of the input the step.
     assert all(-32 <= ms <= 32 for ms in late_ms)
 
 
@@ -157,6 +159,28 @@ def test_a_whole_sentence_that_goes_on_is_not_cut_after_what_follows() -> None:
     (final,) = of(TranscriptFinal, Rig(scene, transcriber=transcriber).play())
     assert final.text == "turn it on and"
     assert final.timing.finalize_ms >= PipelineOptions().silence_ms
+
+
+@pytest.mark.parametrize("pause_ms", [0, 100, 500])
+def test_a_much_fainter_voice_behind_the_command_neither_holds_it_open_nor_is_read(
+    pause_ms: float,
+) -> None:
+    scene = Scene().silence(500).wake(late_ms=80).say(COMMAND).silence(pause_ms)
+    loudest = np.abs(scene.samples).max()
+    behind = scene.noise(8000, percent=90)
+    assert 20 * np.log10(90 / loudest) < -COMMAND_MARGIN_DB
+    rig = Rig(behind)
+    events = rig.play()
+    (final,) = of(TranscriptFinal, events)
+    assert (final.text, reasons(events)) == (COMMAND, [(EndReason.SILENCE, 1)])
+    assert final.timing.finalize_ms < 1500
+
+
+def test_a_speaker_goes_on_after_a_pause_in_which_a_fainter_voice_is_heard() -> None:
+    scene = Scene().silence(500).wake(late_ms=80).say("turn on the").noise(700, percent=80)
+    scene.say("kitchen lights").silence(2000)
+    (final,) = of(TranscriptFinal, Rig(scene).play())
+    assert final.text == COMMAND
 
 
 def test_a_final_prepared_too_early_is_dropped_when_speech_resumes() -> None:
