@@ -58,7 +58,7 @@ def test_a_replay_says_everything_in_order_and_exits_0(
 def test_a_replay_without_a_broker_reports_its_final_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("voice_daemon.app.BROKER_WAIT_S", 0.1)
+    monkeypatch.setattr("voice_daemon.runtime.parts.BROKER_WAIT_S", 0.1)
     scene = command()
     with pytest.raises(BrokerError, match="finals among them: 1") as caught:
         make_app(1, replay_of(scene), scene=scene).run()
@@ -145,15 +145,15 @@ def test_commands_by_mqtt_are_carried_out_and_answered(
 def test_a_second_daemon_names_the_first_ones_pid(mosquitto_port: int, voice_home: Path) -> None:
     socket_path = voice_home / "s"
     first = make_app(mosquitto_port, Input(EndlessRoom), socket_path=socket_path)
-    first.control.start()  # type: ignore[union-attr]
+    first.parts.control.start()  # type: ignore[union-attr]
     second = make_app(mosquitto_port, Input(EndlessRoom), socket_path=socket_path)
     try:
         with pytest.raises(AlreadyRunningError, match=f"pid {os.getpid()}") as caught:
             second.run()
         assert caught.value.exit_code == 0
     finally:
-        first.control.stop()  # type: ignore[union-attr]
-        first.mqtt.stop(0)
+        first.parts.control.stop()  # type: ignore[union-attr]
+        first.parts.mqtt.stop(0)
 
 
 def test_an_unusable_model_is_a_configuration_error(
@@ -181,7 +181,7 @@ def test_a_second_signal_leaves_at_once() -> None:
     app = make_app(1, Input(EndlessRoom), left=codes.append)
     app._on_signal(signal.SIGINT, None)
     app._on_signal(signal.SIGINT, None)
-    app.mqtt.stop(0)
+    app.parts.mqtt.stop(0)
     assert codes == [130]
 
 
@@ -213,10 +213,10 @@ def test_a_fault_on_the_main_thread_ends_everything_in_order(
     app = make_app(mosquitto_port, Input(EndlessRoom))
 
     def fail() -> None:
-        if app.publisher.snapshot().state is State.IDLE:
+        if app.parts.publisher.snapshot().state is State.IDLE:
             raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(app.housekeeper, "run", fail)
+    monkeypatch.setattr(app.parts.housekeeper, "run", fail)
     with pytest.raises(VoiceDaemonError, match="Too many open files") as caught:
         app.run()
     assert caught.value.exit_code == EXIT_FAULT

@@ -361,7 +361,7 @@ def test_a_storm_of_commands_leaves_the_session_alone(broker: Mosquitto) -> None
     app = make_app(broker.port, Input(lambda: Steady(scene.samples)), scene=scene)
     assert Running(app, script).run() == 0
     assert [final["text"] for final in on(finals, "transcript/final")] == expected
-    status = app.mqtt.status()
+    status = app.parts.mqtt.status()
     assert (status.finals_lost, status.reconnects) == (0, 0)
     assert status.commands_refused >= STORM // 5
     assert len(errors.seen) < STORM // 50
@@ -388,7 +388,7 @@ def test_a_mute_is_on_disk_before_anybody_is_told(
 
     app = make_app(broker.port, Input(EndlessRoom), changes_file=changes)
     # Whatever else writes the file would hide that the mute is not there yet.
-    app.housekeeper.save_due_s = float("inf")
+    app.parts.housekeeper.save_due_s = float("inf")
     assert Running(app, script).run() == 0
     assert kept == [True]
 

@@ -173,7 +173,7 @@ def test_without_a_folder_that_can_be_written_nothing_is_kept(tmp_path: Path) ->
 def test_a_final_that_found_no_broker_is_reported_at_the_next_start(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("voice_daemon.app.BROKER_WAIT_S", 0.1)
+    monkeypatch.setattr("voice_daemon.runtime.parts.BROKER_WAIT_S", 0.1)
     scene = command()
     with pytest.raises(BrokerError):
         make_app(1, replay_of(scene), scene=scene, journal_folder=tmp_path / "state").run()

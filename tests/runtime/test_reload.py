@@ -65,15 +65,15 @@ class Reloading:
 
     def change(self, **keys: object) -> dict[str, list[str]]:
         self.file = changed(self.file, **keys)
-        assert self.daemon.reloader is not None
-        return self.daemon.reloader.reload().to_dict()
+        assert self.daemon.parts.reloader is not None
+        return self.daemon.parts.reloader.reload().to_dict()
 
 
 @pytest.fixture
 def reloading() -> Iterator[Reloading]:
     reloading = Reloading()
     yield reloading
-    reloading.daemon.mqtt.stop(0)
+    reloading.daemon.parts.mqtt.stop(0)
 
 
 def every_key() -> list[tuple[str, str]]:
@@ -126,7 +126,7 @@ def test_each_key_comes_into_force_in_its_way(reloading: Reloading) -> None:
         "restart": ["asr.model", "mqtt.port"],
     }
     assert reloading.relogged == ["debug"]
-    assert reloading.daemon.worker.silence_alarm_s == 60
+    assert reloading.daemon.parts.worker.silence_alarm_s == 60
 
 
 def test_a_key_that_needs_a_restart_is_named_every_time(reloading: Reloading) -> None:
@@ -149,6 +149,6 @@ def test_a_wrong_configuration_is_refused_whole(
     with pytest.raises((ConfigError, ModelError)):
         reloading.change(wake__threshold=0.7, audio__silence_alarm_s=60.0, log__level="debug")
     assert reloading.relogged == []
-    assert reloading.daemon.worker.silence_alarm_s == 10
+    assert reloading.daemon.parts.worker.silence_alarm_s == 10
     reloading.refusal = reloading.unusable = None
     assert len(reloading.change()["applied"]) == 3
