@@ -84,6 +84,7 @@ class SentenceGrammar:
         self._values: dict[object, int] = {}
         self._list_of: dict[tuple[str, int], int] = {}
         self._alive: dict[tuple[int, int], bool] = {}
+        self._kinds: dict[int, dict[str, tuple[Any, list[Any]]]] = {}
         self.lists: list[tuple[Value, ...]] = []
 
     @classmethod
@@ -286,15 +287,18 @@ class SentenceGrammar:
 
     def _filtered(self, named: TextSlotList, data: IntentData | None, block: int) -> int:
         """Values whose context a block of templates allows."""
-        contexts = {json.dumps(v.context, sort_keys=True): v.context for v in named.values}
-        allowed = frozenset(key for key, context in contexts.items() if _fits(context, data))
+        number = self._number(named)
+        kinds = self._kinds.get(number)
+        if kinds is None:
+            kinds = self._kinds[number] = _by_context(named)
+        allowed = frozenset(key for key, (context, _) in kinds.items() if _fits(context, data))
 
         def values() -> Iterator[Value]:
-            for value in named.values:
-                if json.dumps(value.context, sort_keys=True) in allowed:
+            for key in sorted(allowed):
+                for value in kinds[key][1]:
                     yield from self._forms(value, block)
 
-        return self._registered(("text", self._number(named), allowed), values)
+        return self._registered(("text", number, allowed), values)
 
     def _registered(self, key: object, values: Callable[[], Iterable[Value]]) -> int:
         if key not in self._values:
@@ -366,6 +370,15 @@ class _Found:
             self.lists[state.over._replace(suffix=text), after] = None
         elif text:
             self.words[text, after] = None
+
+
+def _by_context(named: TextSlotList) -> dict[str, tuple[Any, list[Any]]]:
+    """A list's values by what templates may ask of them."""
+    kinds: dict[str, tuple[Any, list[Any]]] = {}
+    for value in named.values:
+        key = json.dumps(value.context, sort_keys=True) if value.context else ""
+        kinds.setdefault(key, (value.context, []))[1].append(value)
+    return kinds
 
 
 class _TooManyStatesError(Exception):

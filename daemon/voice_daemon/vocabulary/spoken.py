@@ -30,22 +30,26 @@ def fold(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(unicodedata.normalize("NFC", text).casefold()))
 
 
-def join_compounds(text: str, others: Iterable[str], language: str) -> Iterator[str]:
+def compound_ends(names: Iterable[str], language: str) -> frozenset[str]:
+    """Words that the compounds of a home may end with; none where a language has no compounds."""
+    if language.split("-", maxsplit=1)[0] not in COMPOUNDING:
+        return frozenset()
+    words = (word.casefold() for name in names for word in name.split())
+    return _COMMON_ENDS | {word for word in words if len(word) >= SHORTEST_PART}
+
+
+def join_compounds(text: str, ends: frozenset[str]) -> Iterator[str]:
     """A name with one compound written apart, where its end is a word of another name.
 
     "Garagenlicht" is heard as "Garagen Licht" in a home that has a "Licht" or a "Deckenlicht".
     """
-    if language.split("-", maxsplit=1)[0] not in COMPOUNDING:
-        return
-    ends = {word.casefold() for other in others for word in other.split()}
     words = text.split()
     for at, word in enumerate(words):
         low = word.casefold()
-        for end in ends | _COMMON_ENDS:
-            head = word[: len(word) - len(end)]
-            if low.endswith(end) and len(head) >= SHORTEST_PART <= len(end):
-                tail = low[len(head) :].capitalize() if word[:1].isupper() else low[len(head) :]
-                yield " ".join([*words[:at], head, tail, *words[at + 1 :]])
+        for cut in range(SHORTEST_PART, len(low) - SHORTEST_PART + 1):
+            if low[cut:] in ends and len(low) == len(word):
+                tail = low[cut:].capitalize() if word[:1].isupper() else low[cut:]
+                yield " ".join([*words[:at], word[:cut], tail, *words[at + 1 :]])
 
 
 # What devices and rooms are called; a compound of a home ends with one of these.

@@ -13,10 +13,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from voice_daemon.vocabulary.document import VocabularyError
-from voice_daemon.vocabulary.spoken import join_compounds, said_apart
+from voice_daemon.vocabulary.spoken import compound_ends, join_compounds, said_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from hassil.expression import Expression
     from hassil.intents import IntentData
@@ -97,7 +97,8 @@ def reading_templates(
     templates = Templates([], [], {}, {}, ())
     if home_sentences:
         yield from _reading_home_sentences(templates, language)
-    for name, entries in _names(document, language).items():
+    names = yield from _names(document, language)
+    for name, entries in names.items():
         templates.lists[name] = TextSlotList.from_tuples(entries, allow_template=False, name=name)
     yield
     for name, values in document.lists.items():
@@ -166,28 +167,29 @@ def _domains(data: IntentData) -> frozenset[str]:
     return frozenset(found)
 
 
-def _names(document: Document, language: str) -> dict[str, list[Any]]:
+def _names(document: Document, language: str) -> Steps[dict[str, list[Any]]]:
     """The lists that Home Assistant fills with what a home has."""
     every = (*document.entities, *document.areas, *document.floors)
+    ends = compound_ends((name.text for name in every), language)
     lists: dict[str, list[Any]] = {"name": [], "area": [], "floor": []}
     places = (document.entities, document.areas, document.floors)
     for (_, entries), names in zip(lists.items(), places, strict=True):
-        for name in names:
+        for at, name in enumerate(names):
+            if at % 64 == 63:  # noqa: PLR2004 - some milliseconds
+                yield
             context = {"domain": name.domain} if name.domain else {}
-            for said, written in _spoken(name, every, language):
-                # Letters and digits say a name; signs between them do not.
+            for said, written in _spoken(name, ends).items():
                 entries.append((said, name.text, context, {"written": written}))
     return lists
 
 
-def _spoken(name: Name, every: Sequence[Name], language: str) -> Iterable[tuple[str, str]]:
+def _spoken(name: Name, ends: frozenset[str]) -> dict[str, str]:
     """How a name may be said, and what is written for it."""
     found = {text: text for text in (name.text, *name.aliases)}
     for text in list(found):
-        for said in said_apart(text):
+        # Letters and digits say a name; signs between them do not.
+        for said in (*said_apart(text), *join_compounds(text, ends)):
             found.setdefault(said, text)
-        for split in join_compounds(text, (other.text for other in every), language):
-            found.setdefault(split, text)
     for spelling in name.spellings:
         found.setdefault(spelling, name.text)
-    return found.items()
+    return found

@@ -103,37 +103,45 @@ class TokenAutomaton:
                 yield
         for arc, _ in self._grammar.arcs(START).lists:
             yield from self._growing(arc)
-        after = self.open(self._start).next or {}
+        yield from self._opening(self._start)
+        after = self._start.next or {}
         yield
         widest = sorted(after.values(), key=lambda node: -len(node.rest))[:12]
         for node in widest:
             for arc in {arc for p in node.rest for arc, _ in self._grammar.arcs(p).lists}:
                 yield from self._growing(arc)
-            self.open(node)
+            if node.next is None:
+                yield from self._opening(node)
             yield
 
     def open(self, node: Node) -> Node:
         """Fill in what may follow a node; computed once."""
-        if node.next is not None:
-            return node
+        if node.next is None:
+            for _ in self._opening(node):
+                pass
+        return node
+
+    def _opening(self, node: Node) -> Steps[None]:
+        """Do as `open` does, in steps."""
         into = _Followers()
-        wild = frozenset(self._leave(node, into) | node.wild)
+        left = yield from self._leaving(node, into)
+        wild = frozenset(left | node.wild)
         for tokens, behind in node.literal:
             into.literal(tokens, behind)
         for trie, behind in node.over:
             into.within(trie, behind)
         # In a wildcard a word may also be its end, and what follows it begin.
-        node.next = {
-            token: self._node(
-                frozenset(follower.rest | wild), follower.literal, follower.over, wild
-            )
-            for token, follower in into.by_token.items()
-        }
+        following: dict[int, Node] = {}
+        for at, (token, follower) in enumerate(into.by_token.items()):
+            if at % 256 == 255:  # noqa: PLR2004 - some milliseconds
+                yield
+            rest = frozenset(follower.rest | wild)
+            following[token] = self._node(rest, follower.literal, follower.over, wild)
         if wild:
             node.anything = self._node(wild, (), (), wild)
-        return node
+        node.next = following
 
-    def _leave(self, node: Node, into: _Followers) -> set[Position]:
+    def _leaving(self, node: Node, into: _Followers) -> Steps[set[Position]]:
         """Add the words that begin here; returns the positions behind a wildcard that does."""
         words: dict[str, set[Position]] = {}
         lists: dict[ListArc, set[Position]] = {}
@@ -149,7 +157,9 @@ class TokenAutomaton:
         for word, behind in words.items():
             for tokens in self._ways_to_write(word):
                 into.literal(tokens, frozenset(behind))
-        for arc, behind in lists.items():
+        for at, (arc, behind) in enumerate(lists.items()):
+            if at % 8 == 7:  # noqa: PLR2004 - the same
+                yield
             into.within(self._trie(arc), frozenset(behind))
         return anything
 
