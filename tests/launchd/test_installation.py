@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import plistlib
@@ -9,7 +10,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from rigs.macos.code import Bundle
 from rigs.macos.programs import KEYCHAIN
 from rigs.macos.tcc import MICROPHONE, Answer, parent_of, responsible_program
 from voice_daemon.cli import service
+from voice_daemon.cli.context import Context
 from voice_daemon.config import values
 from voice_daemon.control.client import ControlClient
 from voice_daemon.launchd import LABEL, app_bundle
@@ -382,40 +383,15 @@ def test_a_wrong_configuration_is_told_and_not_installed(mac: Mac) -> None:
     assert not mac.places.agent_file.exists()
 
 
-def node_id(mac: Mac) -> str:
-    found: str = tomllib.loads(mac.config_file.read_text())["node_id"]
-    return found
-
-
-def test_the_devices_name_is_written_down_so_that_it_does_not_follow_the_network(
+def test_the_devices_name_is_kept_so_that_it_does_not_follow_the_network(
     mac: Mac, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(values, "machine_name", lambda: "Zoes-Mac-mini")
-    mac.config_file.chmod(0o640)
-    before = mac.config_file.read_text()
     assert mac.daemonctl("install").code == 0
-    assert node_id(mac) == "zoes-mac-mini"
-    assert mac.config_file.read_text().endswith(before)
-    assert stat.S_IMODE(mac.config_file.stat().st_mode) == 0o640
     monkeypatch.setattr(values, "machine_name", lambda: "Zoes-Mac-mini-2")
     assert mac.daemonctl("install").code == 0
-    assert node_id(mac) == "zoes-mac-mini"
-
-
-def test_a_name_that_its_owner_chose_is_left_alone(mac: Mac) -> None:
-    mac.config_file.write_text(f'node_id = "hall"\n{mac.config_file.read_text()}')
-    before = mac.config_file.stat().st_mtime_ns
-    assert mac.daemonctl("install").code == 0
-    assert mac.config_file.stat().st_mtime_ns == before
-
-
-def test_a_configuration_that_is_a_link_stays_one(mac: Mac) -> None:
-    kept = mac.home / "dotfiles.toml"
-    mac.config_file.rename(kept)
-    mac.config_file.symlink_to(kept)
-    assert mac.daemonctl("install").code == 0
-    assert mac.config_file.is_symlink()
-    assert "node_id" in kept.read_text()
+    context = Context(None, mac.environ, io.StringIO(), io.StringIO())
+    assert context.settings().node_id == "zoes-mac-mini"
 
 
 def test_a_missing_configuration_is_made_private_and_without_settings(mac: Mac) -> None:

@@ -138,7 +138,7 @@ def test_without_an_installation_each_check_still_stands_for_itself(mac: Mac) ->
     assert found["signature"]["verdict"] == "differs"
     assert found["daemon"]["verdict"] == "not seen"
     assert "daemonctl install" in found["daemon"]["seen"]
-    assert found["name"]["seen"] == "it follows the network"
+    assert found["name"]["seen"] == "written down"
 
 
 def test_elsewhere_there_is_nothing_to_check(mac: Mac) -> None:

@@ -7,18 +7,17 @@ read, and the running daemon's own answer. What is written where is `voice_daemo
 from __future__ import annotations
 
 import argparse
-import stat
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
 
 from voice_daemon import __version__
 from voice_daemon.cli.context import Context
-from voice_daemon.config import Effective
-from voice_daemon.config.load import CONFIG_VARIABLE, DEFAULT
+from voice_daemon.config import load_settings
+from voice_daemon.config.load import CONFIG_VARIABLE
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import (
     EXIT_FAILED,
@@ -202,7 +201,10 @@ def _take(steps: Sequence[Step], args: argparse.Namespace, context: Context) -> 
 
 
 def _install(args: argparse.Namespace, context: Context, installation: Installation) -> list[Step]:
-    effective = context.effective()  # a mistake in it is better told now than by a log
+    if args.dry_run:
+        load_settings(context.config_path, context.environ)  # which keeps nothing
+    else:
+        context.settings()  # a mistake in it is better told now than by a log
     _refuse_a_second(context, installation)
     file, places = config_file(context), installation.places
     agent = Agent(
@@ -218,28 +220,9 @@ def _install(args: argparse.Namespace, context: Context, installation: Installat
     )
     restart = _answering(context) not in {None, _own_version()}
     steps = installation.install_steps(agent, bundle, restart=restart)
-    configured = _configuration_steps(file, effective)
-    return [*configured, *steps]
-
-
-def _configuration_steps(file: Path, effective: Effective) -> list[Step]:
-    """Give the steps that write the device's name down, in a file that is made where there is none.
-
-    A name that is not written down follows the network: the topics would change with it, and Home
-    Assistant would see another device.
-    """
-    there = file.exists()
-    content = file.read_bytes() if there else NEW_CONFIGURATION.encode()
-    name = f'node_id = "{effective.settings.node_id}"\n'.encode()
-    if effective.origins["", "node_id"] == DEFAULT:
-        # Above everything: what stands below a section's head would belong to the section.
-        content = name + content if there else content + name
-    elif there:
-        return []
-    # A link stays one: it may lead to where its owner keeps configurations.
-    target = file.resolve() if there else file
-    mode = stat.S_IMODE(target.stat().st_mode) if there else 0o600
-    return [replace(write_file(target, content, mode=mode), is_optional=there)]
+    if not file.exists():
+        steps.insert(0, write_file(file, NEW_CONFIGURATION.encode(), mode=0o600))
+    return steps
 
 
 def _start(_args: argparse.Namespace, context: Context, installation: Installation) -> list[Step]:
