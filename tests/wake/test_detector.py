@@ -89,7 +89,7 @@ def test_a_wake_word_said_again_within_the_refractory_time_is_a_repeat() -> None
     again = gate(refractory_frames=25)
     found = [
         again.feed({"a": score}, at_sample=(n + 1) * FRAME)
-        for n, score in enumerate([0.9] * 4 + [0.1] * 8 + [0.9] * 4 + [0.1] * 20 + [0.9])
+        for n, score in enumerate([0.9] * 4 + [0.1] * 16 + [0.9] * 4 + [0.1] * 20 + [0.9])
     ]
     detections = [each for each in found if each is not None]
     assert [each.is_repeat for each in detections] == [False, True, False]
