@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -105,3 +106,23 @@ def test_a_retained_claim_is_from_the_past() -> None:
     assert others.receive() == []
     router.receive(said.topic, said.payload, retain=False, at=AT)
     assert others.receive() == [(claim(), 0)]
+
+
+def test_a_claim_under_our_node_id_that_is_not_ours_is_a_twins() -> None:
+    signs: list[str] = []
+    made = MqttPeers(
+        topics=TOPICS,
+        publish=lambda _: None,
+        is_connected=lambda: True,
+        has_problem=lambda: False,
+        on_twin=signs.append,
+    )
+    ours = Claim(Stage.CLAIM, TOPICS.node, "ours", "hey_jarvis", 0.9)
+    made.send(ours)
+    made.on_message("", message(ours).payload)
+    made.on_message("", message(replace(ours, stage=Stage.TAKEN)).payload)
+    made.on_message("", message(claim()).payload)
+    assert signs == []
+    made.on_message("", message(replace(ours, session_id="a twin's")).payload)
+    assert len(signs) == 1
+    assert len(made.receive()) == 4

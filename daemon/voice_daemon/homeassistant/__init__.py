@@ -1,1 +1,1 @@
-"""What Home Assistant is told, and when; it listens on the same broker."""
+"""Home Assistant: its device by MQTT discovery, and a satellite beside MQTT."""

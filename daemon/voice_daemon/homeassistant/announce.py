@@ -1,4 +1,4 @@
-"""When the device is announced to Home Assistant, and what has to be taken back.
+"""Announces the device to Home Assistant, and takes back what is no more.
 
 Announced after each connect, and again a moment after Home Assistant says that it has started.
 What was announced before under another name, or with components that are no more, is taken back;
@@ -23,7 +23,7 @@ from voice_daemon.mqtt.topics import Leaf, MqttMessage, Topics
 log = structlog.get_logger()
 
 BIRTH: Final = b"online"
-"""What Home Assistant publishes on its status topic when it has started."""
+"""Home Assistant's word on its status topic when it has started."""
 DELAY_S: Final = (1.0, 5.0)
 """Not all devices of a house at once."""
 
@@ -66,7 +66,7 @@ class DiscoveryAnnouncer:
 
     @property
     def due_s(self) -> float | None:
-        """When to announce again, on the clock; None when nothing calls for it."""
+        """Time of the next announcement, on the clock; None when nothing calls for it."""
         return self._due_s
 
     def on_status(self, _topic: str, payload: bytes) -> None:

@@ -40,7 +40,7 @@ takes an empty value for no event, and keeps the last one's attributes over its 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """What is announced."""
+    """Description of the device, as it is announced."""
 
     topics: Topics
     prefix: str
@@ -49,7 +49,7 @@ class Device:
     model: str
     """The recogniser's."""
     wake_words: tuple[str, ...]
-    """What can be chosen."""
+    """Wake words to choose from."""
     threshold_range: tuple[float, float]
     silence_range_ms: tuple[int, int]
     area: str = ""

@@ -70,7 +70,7 @@ class MqttStatus:
     """Retained messages on command topics."""
     commands_refused: int
     last_error: BrokerError | None
-    """Why it is not connected, or what the broker's access rules forbid; None when well."""
+    """The reason that it is not connected, or is hindered by the broker; None when well."""
 
 
 _TURN_S: Final = 1.0

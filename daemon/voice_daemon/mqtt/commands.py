@@ -1,4 +1,4 @@
-"""What others may ask of the daemon by MQTT, read from topic and payload; and the answers.
+"""Reads commands from topic and payload, and builds the answers.
 
 A payload is nothing, a bare word (`ON`, `0.6`) or a JSON object with `value` and
 `transaction`. Knows nothing of which verbs exist or what carries them out.
@@ -32,7 +32,7 @@ Scalar = str | int | float | bool
 
 
 class Kind(StrEnum):
-    """Which of the two topic forms a command came by."""
+    """The two topic forms of a command."""
 
     CALL = "cmd"
     """`cmd/<verb>`, answered on `response/<verb>`."""

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from paho.mqtt.client import (
     Client,
@@ -47,7 +47,7 @@ from voice_daemon.mqtt.limits import NO_LIMITS, BrokerLimits
 from voice_daemon.mqtt.topics import MqttMessage
 
 MAX_INCOMING_BYTES: Final = 65_536
-"""What the broker may send us in one packet, where MQTT 5 lets us say so."""
+"""Largest packet from the broker, where MQTT 5 lets us say so."""
 
 
 class Protocol(StrEnum):
@@ -59,7 +59,7 @@ class Protocol(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whom to connect to, and as whom."""
+    """The broker to connect to, and our credentials."""
 
     host: str
     port: int
@@ -84,10 +84,28 @@ def broker_url(host: str, port: int, *, tls: bool) -> str:
 
 
 class _Client(Client):
-    """paho's client, which can say that a message was sent before."""
+    """paho's client, which reads in large pieces and can say that a message was sent before."""
 
     is_again = False
     """True while a message is published that an earlier connection may have delivered."""
+
+    _buffer = b""
+    _buffer_at = 0
+
+    @property
+    def has_unread(self) -> bool:
+        """True while bytes are here that select cannot see."""
+        return self._buffer_at < len(self._buffer)
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        # paho asks for a byte or two at a time. Each call gives other threads the interpreter, and
+        # beside a recogniser that computes, a flood would take seconds to read.
+        if not self.has_unread:
+            self._buffer, self._buffer_at = super()._sock_recv(MAX_INCOMING_BYTES), 0
+        at = self._buffer_at
+        data = self._buffer[at : at + bufsize]
+        self._buffer_at += len(data)
+        return data
 
     def _send_publish(  # noqa: PLR0917 - as inherited
         self,
@@ -198,7 +216,7 @@ class SelfPipe:
 
 
 _TURN_S: Final = 0.1
-"""How often opening and closing look whether they should give up."""
+"""Interval at which opening and closing look whether they should give up."""
 
 _PACKETS_A_TURN: Final = 256
 """Read at most before others have their turn: what waits to be sent, and keep-alive."""
@@ -255,7 +273,7 @@ class Connection:
         self.receipts: deque[PubAck] = deque()
         self.refused_filters: deque[RefusedFilter] = deque()
         self.limits: BrokerLimits = NO_LIMITS
-        """What the broker said that it takes."""
+        """The limits that the broker named."""
         self._asked: dict[int, tuple[str, ...]] = {}
         """Filters that the broker has not answered for, by the id of the answer."""
         self._target = target
@@ -312,7 +330,9 @@ class Connection:
         )
         self._selector.modify(sock, wanted)
         # TLS may hold decrypted bytes that select cannot see.
-        is_readable = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        is_readable = self._client.has_unread or (
+            isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        )
         for key, mask in self._selector.select(0 if is_readable else timeout_s):
             if key.fileobj is self._self_pipe:
                 self._self_pipe.drain()
@@ -403,7 +423,7 @@ class Connection:
     ) -> None:
         self._welcome = reason
         if self.protocol is Protocol.V5 and not reason.is_failure:
-            self.limits = _limits_of(properties.json())  # type: ignore[no-untyped-call] # paho
+            self.limits = BrokerLimits.named(properties.json())  # type: ignore[no-untyped-call] # paho
 
     def _on_disconnect(
         self,
@@ -460,17 +480,6 @@ class Connection:
         self._selector.unregister(sock)
         if not self._is_closing:
             _discard_on_close(sock)
-
-
-def _limits_of(properties: dict[str, Any]) -> BrokerLimits:
-    """Read the limits of a CONNACK."""
-    return BrokerLimits(
-        receive_maximum=properties.get("ReceiveMaximum", NO_LIMITS.receive_maximum),
-        maximum_qos=properties.get("MaximumQoS", NO_LIMITS.maximum_qos),
-        retain_available=bool(properties.get("RetainAvailable", 1)),
-        maximum_packet_bytes=properties.get("MaximumPacketSize"),
-        wildcards_available=bool(properties.get("WildcardSubscriptionAvailable", 1)),
-    )
 
 
 def _limit_retransmission(sock: socket.socket, silence_s: float) -> None:

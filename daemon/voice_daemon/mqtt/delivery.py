@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 
 class Delivery:
-    """What is on its way over one connection. `user`: as whom.
+    """Messages on their way over one connection, published as `user`.
 
     `sent` is told of each message before it leaves, `delivered` of each that the broker has, and
     `report_error` what it turned down.
@@ -46,7 +46,7 @@ class Delivery:
         self._delivered = delivered
         self._report_error = report_error
         self._in_flight: dict[int, OutboxEntry] = {}
-        """By the packet id that its acknowledgement carries."""
+        """Entries by the packet id of their acknowledgement."""
 
     def hand_over(self) -> None:
         """Give the connection what it can take."""

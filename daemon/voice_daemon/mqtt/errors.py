@@ -50,11 +50,11 @@ _REFUSALS: Final = {
     157: ("the broker has moved", "set mqtt.host to where it is now"),
     159: ("the broker takes no more connections so fast", "it is tried again"),
 }
-"""By reason code of a CONNACK: in our words, and what to do."""
+"""Reason codes of a CONNACK, in our words and with a remedy."""
 
 
 class Cause(StrEnum):
-    """What kind of fault it is, which decides when to try again."""
+    """Kinds of fault; the kind decides when to try again."""
 
     NETWORK = "network"
     """May pass: back off and try again."""

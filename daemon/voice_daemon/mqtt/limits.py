@@ -1,11 +1,13 @@
-"""What a broker says that it takes, and what a message of ours looks like within that.
+"""Limits of a broker, and our messages lowered to them.
 
 Pure; knows nothing of sockets or of what messages say.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from voice_daemon.mqtt.topics import MqttMessage
 
@@ -27,6 +29,17 @@ class BrokerLimits:
     maximum_packet_bytes: int | None = None
     """None: whatever MQTT can carry."""
     wildcards_available: bool = True
+
+    @classmethod
+    def named(cls, properties: Mapping[str, Any]) -> BrokerLimits:
+        """Read the limits from the properties of a CONNACK."""
+        return cls(
+            receive_maximum=properties.get("ReceiveMaximum", 65_535),
+            maximum_qos=properties.get("MaximumQoS", 1),
+            retain_available=bool(properties.get("RetainAvailable", 1)),
+            maximum_packet_bytes=properties.get("MaximumPacketSize"),
+            wildcards_available=bool(properties.get("WildcardSubscriptionAvailable", 1)),
+        )
 
     def fits(self, message: MqttMessage) -> bool:
         """True when the broker takes a packet as large as this message's."""

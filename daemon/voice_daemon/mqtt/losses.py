@@ -17,7 +17,7 @@ from voice_daemon.mqtt.topics import MqttMessage
 
 
 class LossReason(StrEnum):
-    """Why a message will not be delivered any more."""
+    """Reasons for which a message is given up."""
 
     EXPIRED = "expired"
     """Not acknowledged within its `expiry_s`."""
@@ -101,7 +101,7 @@ class LossReport:
         self._left_out: dict[str, Loss] = {}
         """States that are not sent, by topic, until they are reported."""
         self._told: dict[str, LossReason] = {}
-        """What was reported of them: a state is announced anew at every connection."""
+        """Reported already, by topic: a state is announced anew at every connection."""
 
     def add(self, losses: Sequence[Loss]) -> None:
         """Enter losses."""

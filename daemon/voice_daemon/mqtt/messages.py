@@ -32,7 +32,7 @@ from voice_daemon.mqtt.topics import SCHEMA, Leaf, MqttMessage, Topics, encode_j
 PARTIAL_EXPIRY_S: Final = 2.0
 """The next partial replaces it sooner."""
 WAKE_EXPIRY_S: Final = 10.0
-"""What a wake sets off (a light, a lowered volume) is absurd later."""
+"""A light or a lowered volume that a wake word sets off is absurd later."""
 SESSION_EXPIRY_S: Final = 30.0
 ERROR_EXPIRY_S: Final = 3600.0
 """A dated record for the owner, of use after an outage too."""
@@ -85,7 +85,7 @@ class Health:
     model_memory_mb: int
     threads: int
     mic_problem: str | None = None
-    """What is wrong with the input, for people; None when nothing is."""
+    """The fault of the input, for people; None when there is none."""
 
 
 def for_event(

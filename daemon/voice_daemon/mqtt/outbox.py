@@ -25,7 +25,7 @@ WINDOW: Final = 16
 MAX_SENDINGS: Final = 2
 """A subscriber sees an event twice at most: again only if a connection broke over it."""
 ASIDE_S: Final = 3600.0
-"""How long a state that broke two connections in a row is not sent; another value of it is."""
+"""A state that broke two connections in a row is not sent for so long; another value of it is."""
 RETRY_S: Final = (1.0, 2.0, 4.0, 8.0)
 """After each refusal that may pass; the last one again and again, within the message's life."""
 
@@ -50,12 +50,12 @@ class OutboxEntry:
     deadline_s: float
     """On the outbox's clock; infinite for what never gets old."""
     sent_at_s: float = 0.0
-    """When it was taken for sending; of no meaning while it waits."""
+    """Time at which it was taken for sending; of no meaning while it waits."""
     sendings: int = 0
-    """How often it was taken; one that was refused for sure is taken off again."""
+    """Number of sendings that may have arrived: a refused one is taken off again."""
     refusals: int = 0
     not_before_s: float = 0.0
-    """When it may be tried again after a refusal."""
+    """Earliest time of the next attempt after a refusal."""
 
     @property
     def is_event(self) -> bool:
@@ -84,7 +84,7 @@ class OutboxEntry:
 
 @dataclass(frozen=True, slots=True)
 class OutboxCounts:
-    """How many messages are where."""
+    """Counts of messages by what became of them."""
 
     queued: int
     """Waiting or unacknowledged."""
@@ -129,7 +129,7 @@ class Outbox:
         self._waiting: deque[OutboxEntry] = deque()
         self._sent: dict[int, OutboxEntry] = {}
         self._suspects: set[tuple[str, bytes]] = set()
-        """What was unacknowledged when the last connection ended, and was not delivered since."""
+        """Messages unacknowledged when the last connection ended, and not delivered since."""
         self._aside: dict[tuple[str, bytes], float] = {}
         """States that are not sent, and until when."""
         self._losses: list[Loss] = []
@@ -284,7 +284,7 @@ class Outbox:
 
     @property
     def oldest_unacknowledged_s(self) -> float:
-        """How long the broker has owed its oldest acknowledgement."""
+        """Age of the oldest sending that the broker has not acknowledged."""
         with self._lock:
             return self._owed_s(self._clock_s())
 
@@ -357,7 +357,7 @@ class Outbox:
         self._waiting = deque(sorted([*entries, *self._waiting], key=lambda e: e.ticket))
 
     def _expire(self, now_s: float) -> None:
-        """Give up what waited too long. A sent message's fate is settled by link or broker."""
+        """Give up what waited too long; what was sent is settled by the broker, or the end."""
         for entry in [e for e in self._waiting if e.deadline_s <= now_s]:
             self._waiting.remove(entry)
             self._give_up(entry, LossReason.EXPIRED)

@@ -43,13 +43,13 @@ class Snapshot:
     session_id: str | None
     totals: Totals
     problems: Mapping[str, Problem]
-    """By code, oldest first."""
+    """Problems by code, oldest first."""
     last_wake_at: str | None
     """RFC 3339 UTC."""
     wake_threshold: float
     wake_words: tuple[str, ...]
     model: str
-    """What the recogniser is called."""
+    """Name of the recogniser."""
 
 
 class Publisher:

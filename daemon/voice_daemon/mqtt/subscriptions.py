@@ -31,7 +31,7 @@ class Subscriptions:
         self._essential = frozenset(essential)
         self._answer_s = answer_s
         self._on_problem = on_problem
-        self._patience_ends_s = now_s + answer_s
+        self._answer_due_s = now_s + answer_s
         self._is_settled = False
         self._is_deaf = False
         connection.subscribe(filters)
@@ -46,12 +46,12 @@ class Subscriptions:
                     f"the broker refused the subscription to {one.topic_filter}: {one.reason}",
                     f"give {user!r} access to the daemon's topics in the broker's rules",
                 )
-        if not self._connection.is_subscribed and now_s >= self._patience_ends_s:
+        if not self._connection.is_subscribed and now_s >= self._answer_due_s:
             self._raise(
                 f"the broker did not answer a subscription for {self._answer_s:g} s",
                 "see the broker's log; it is asked again every minute",
             )
-            self._patience_ends_s = now_s + _ASK_AGAIN_S
+            self._answer_due_s = now_s + _ASK_AGAIN_S
             self._connection.subscribe(self._filters)
         elif self._connection.is_subscribed and not self._is_settled:
             self._is_settled = True

@@ -1,4 +1,4 @@
-"""What proves who we are to the broker, and the broker to us: password and TLS.
+"""Credentials and TLS: proves us to the broker, and the broker to us.
 
 Reads files anew at each call, so that a renewed certificate or a corrected password counts
 at the next attempt. Knows nothing of connections. No message here holds a secret.

@@ -140,15 +140,15 @@ class Connection:
 
     async def _next_event(self) -> Event | None:
         """Wait for the next event, for as long as a client may be silent."""
-        patience_s = self._limits.idle_s if self._utterance is None else self._limits.stall_s
+        timeout_s = self._limits.idle_s if self._utterance is None else self._limits.stall_s
         try:
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(timeout_s):
                 await self._writer.drain()
                 return await frames.read_event(self._reader)
         except TimeoutError:
             raise WyomingError(
                 "wyoming.stalled",
-                f"nothing came for {patience_s:g} s",
+                f"nothing came for {timeout_s:g} s",
                 remedy="send audio-stop where the audio ends",
             ) from None
 

@@ -44,7 +44,7 @@ class PcmFormat:
         return self.width_bytes * self.channels
 
     def seconds(self, n_bytes: int) -> float:
-        """How long so many bytes last."""
+        """Duration of so many bytes."""
         return n_bytes / self.frame_bytes / self.rate_hz
 
 

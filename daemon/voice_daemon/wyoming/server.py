@@ -31,7 +31,7 @@ log = structlog.get_logger()
 _REFUSALS_BURST: Final = 5
 _REFUSALS_PER_S: Final = 0.2
 _NETWORK_BITS: Final = 64
-"""Of an IPv6 address: the rest is the client's to choose."""
+"""Network part of an IPv6 address: the rest is the client's to choose."""
 
 
 def _share_of(writer: asyncio.StreamWriter) -> str:

@@ -42,15 +42,15 @@ class Limits:
     """Read from one client; past it the client is made to wait. A chunk of 20 ms comes 50 times
     a second, and a file that is sent at once may come eight times as fast as it plays."""
     max_formats: int = 3
-    """Of one utterance: each costs a filter, and a change is rare at best."""
+    """Formats in one utterance: each costs a filter, and a change is rare at best."""
     idle_s: float = 300
     """Without any event between two utterances."""
     stall_s: float = 30
     """Without a whole event inside an utterance."""
     max_audio_s: float = 600
-    """Of one utterance."""
+    """Longest utterance."""
     max_chunk_s: float = 60
-    """Of one event, whatever its sample rate."""
+    """Longest event, whatever its sample rate."""
     max_backlog_s: float = 30
     """Audio that waits for its turn; beyond it the client is not read from."""
     max_unsent_bytes: int = 256 * 1024
