@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,22 @@ def test_a_degraded_daemons_problems_are_the_first_findings(home: Path) -> None:
     assert next(iter(found)) == "daemon"
     assert found["daemon"][0]["message"] == "mic: 12 s of digital silence"
     assert found["microphone"][0]["remedy"] == "allow it"
+
+
+def test_a_broker_that_the_agent_alone_does_not_reach_is_told_as_the_agent_meets_it(
+    home: Path,
+) -> None:
+    """macOS asks for the local network in the agent's name; a terminal may always."""
+    refused = Problem("mqtt", "mqtt://den:1883: no route to the host", "Local Network")
+    status = replace(DEGRADED, problems=(refused,))
+    server = ControlServer(home / "voice-daemon.sock", {"status": lambda _: status.to_dict()})
+    server.start()
+    code, found = examine(home)
+    server.stop()
+    assert code == 1
+    assert found["daemon"][0]["message"] == "mqtt: mqtt://den:1883: no route to the host"
+    assert found["daemon"][0]["remedy"] == "Local Network"
+    assert found["broker port"][0]["verdict"] == "ok"
 
 
 def test_a_broken_configuration_hides_only_what_needs_it(home: Path) -> None:
