@@ -46,7 +46,7 @@ ALWAYS: Final = AcceptanceRule(
     sure=30,
     farthest=9,
     distance_allowance=99,
-    lead=-99,
+    lead=0,
     protected=frozenset(),
 )
 """Takes the best sentence of the home whenever there is one."""
@@ -106,7 +106,7 @@ class Judge:
         return frozenset(
             (
                 "own" if result.intent.name.startswith("own") else result.intent.name,
-                frozenset((key, str(e.value).strip()) for key, e in result.entities.items()),
+                frozenset((key, _value(e.value)) for key, e in result.entities.items()),
             )
             for result in found
         )
@@ -229,6 +229,11 @@ class Bench:
     def _knows(self, slot: str) -> bool:
         assert self._corrector.home is not None
         return slot in self._corrector.home.document.lists
+
+
+def _value(value: object) -> str:
+    """A slot's value; 5 and 5.0 are one, as digits and words give them."""
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value).strip()
 
 
 def _spoken(text: str, wanted: frozenset[tuple[str, str]]) -> int:
