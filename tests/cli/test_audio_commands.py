@@ -148,10 +148,10 @@ def test_without_matplotlib_the_picture_is_refused_before_anything_is_scored(
 
 
 def test_the_meters_show_where_it_counts() -> None:
-    assert level_meter(-120).count("#") == 0
-    assert level_meter(0).count("#") == 30
+    assert level_meter(-120).count("█") == 0
+    assert level_meter(0).count("█") == 30
     low = score_meter(ScoreSample(1.0, {"alexa": 0.2}, None), 0.5)
-    assert low.count("#") == 6
+    assert low.count("█") == 6
     assert "|" in low
     assert "|" not in score_meter(ScoreSample(1.0, {"alexa": 0.8}, None), 0.5)
 

@@ -20,7 +20,6 @@ from voice_daemon import __version__
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.main import main
 from voice_daemon.cli.status import run
-from voice_daemon.cli.status_view import render
 from voice_daemon.control.server import ControlServer
 from voice_daemon.control.socket import InstanceLock
 from voice_daemon.errors import Problem
@@ -76,7 +75,11 @@ def test_a_healthy_daemon_gives_0_and_its_picture(
     home: Path, serve: Callable[[Status], ControlServer]
 ) -> None:
     serve(HEALTHY)
-    assert call(home) == (0, render(HEALTHY, colour=False) + "\n", "")
+    code, out, err = call(home)
+    assert (code, err) == (0, "")
+    first, *parts = out.splitlines()
+    assert first == f"voice-daemon {__version__}  ● healthy  (pid 812, up 1m 1s)"
+    assert [line.split()[0] for line in parts] == ["mic", "wake", "asr", "mqtt", "session"]
 
 
 def test_a_degraded_daemon_gives_1(home: Path, serve: Callable[[Status], ControlServer]) -> None:

@@ -7,6 +7,7 @@ and modes, and changes nothing; whether to refuse or to warn is its callers' dec
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import stat
@@ -75,6 +76,16 @@ def open_to_others(found: os.stat_result) -> str | None:
     return f"{mode:04o}" if mode & 0o077 else None
 
 
+def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Lock a file until it is closed; False when another process holds it."""
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _exposed(path: Path, found: os.stat_result) -> Exposure | None:
     if found.st_uid not in _trusted():
         return Exposure(
@@ -137,13 +148,13 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError:
         Path(name).unlink(missing_ok=True)
         raise
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Write the folder's entries: until then a power cut may bring the old file back."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

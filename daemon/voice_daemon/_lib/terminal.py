@@ -28,6 +28,19 @@ class Painter:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
 
 
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉"
+
+
+def bar(share: float, n_cells: int, *, mark: float | None = None) -> str:
+    """Draw a meter of which `share`, 0..1, is full; `|` shows a mark that is not reached yet."""
+    n_full, eighths = divmod(round(min(1.0, max(0.0, share)) * n_cells * 8), 8)
+    cells = ("█" * n_full + _EIGHTHS[eighths]).ljust(n_cells)[:n_cells]
+    if mark is None or share >= mark:
+        return cells
+    at = min(n_cells - 1, int(mark * n_cells))
+    return f"{cells[:at]}|{cells[at + 1 :]}"
+
+
 def printable(text: str) -> str:
     """Escape what could steer the reader's terminal: others choose some of what is shown."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Final
 
+from voice_daemon._lib.terminal import bar
 from voice_daemon.audio import AudioSource
 from voice_daemon.cli import audio_input as hearing
 from voice_daemon.cli.context import Context
@@ -79,8 +80,7 @@ def _measure_live(
 
 def meter(level_dbfs: float) -> str:
     """Draw a level as a bar."""
-    share = 1 - max(_METER_FLOOR_DBFS, min(0.0, level_dbfs)) / _METER_FLOOR_DBFS
-    return f"[{'#' * round(share * _METER_CELLS):{_METER_CELLS}}] {level_dbfs:6.1f} dBFS"
+    return f"▕{bar(1 - level_dbfs / _METER_FLOOR_DBFS, _METER_CELLS)}▏ {level_dbfs:6.1f} dBFS"
 
 
 def lines(name: str, report: MicReport, found: Sequence[MicrophoneFinding]) -> Iterator[str]:

@@ -9,6 +9,11 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from voice_daemon._lib.terminal import print_error
 from voice_daemon.asr.benchmark import measure
@@ -36,6 +41,9 @@ from voice_daemon.models.benchmark import (
 from voice_daemon.models.progress import progress_to
 from voice_daemon.models.pull import pull
 from voice_daemon.runtime.build import streaming_config
+
+MB_PER_GB: Final = 1000
+_PIPE_COLUMNS: Final = 1000
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
@@ -252,15 +260,20 @@ def _as_json(model: InstalledModel, *, in_use: bool) -> dict[str, object]:
 
 
 def _write_table(context: Context, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Write columns as wide as their widest cell; the first one is a mark."""
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    widths[0] = 1
-    for row in (head, *rows):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        context.out.write("  ".join(cells).rstrip() + "\n")
+    """Write aligned columns; the last one is folded where a terminal is narrow."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for title in head[:-1]:
+        table.add_column(Text(title), no_wrap=True)
+    table.add_column(Text(head[-1]))
+    for row in rows:
+        table.add_row(*map(Text, row))
+    # A pipe has no width: there a line is never folded.
+    width = None if context.is_terminal else _PIPE_COLUMNS
+    console = Console(file=context.out, width=width, no_color=not context.wants_colour)
+    console.print(table)
 
 
 def size_text(n_bytes: int) -> str:
     """Bytes as people read them, in decimal units as disks are sold."""
     mb = n_bytes / 1e6
-    return f"{mb / 1000:.2f} GB" if mb >= 1000 else f"{mb:.1f} MB"  # noqa: PLR2004 - a unit
+    return f"{mb / MB_PER_GB:.2f} GB" if mb >= MB_PER_GB else f"{mb:.1f} MB"

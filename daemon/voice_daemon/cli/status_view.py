@@ -16,6 +16,7 @@ from voice_daemon._lib.terminal import (
     RED,
     YELLOW,
     Painter,
+    bar,
     duration_text,
     printable,
 )
@@ -43,16 +44,6 @@ _LIGHTS: Final = {
     Condition.NOT_LOADED: ("not loaded", RED),
     Condition.NOT_INSTALLED: ("not installed", RED),
 }
-
-
-def render(status: Status, *, colour: bool) -> str:
-    """Write the status of a daemon that answers; no newline at the end."""
-    healthy = Condition.RUNNING if status.healthy else Condition.DEGRADED
-    starting = status.healthy and status.session.state == "starting"
-    condition = Condition.STARTING if starting else healthy
-    paint = Painter(colour=colour)
-    head = headlines(status, condition, paint)
-    return "\n".join((*head, *part_lines(status, paint)))
 
 
 def headlines(
@@ -181,7 +172,6 @@ def _session_line(status: Status) -> str:
 METER_CELLS: Final = 40
 QUIETEST_DBFS: Final = -80.0
 CLIPPING_DBFS: Final = -3.0
-_EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 _STATE_COLOURS: Final = {"listening": GREEN, "transcribing": GREEN, "degraded": RED}
 
 
@@ -226,10 +216,7 @@ def _score_meter(score: float, threshold: float, paint: Painter) -> str:
 
 
 def _meter(share: float, colour: str, paint: Painter) -> str:
-    """Draw a bar of `METER_CELLS` of which `share`, 0..1, is full."""
-    eighths = round(min(1.0, max(0.0, share)) * METER_CELLS * 8)
-    bar = "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
-    return f"▕{paint(bar, colour)}{' ' * (METER_CELLS - len(bar))}▏"
+    return f"▕{paint(bar(share, METER_CELLS), colour)}▏"
 
 
 def _lag(words: LiveTranscript | None) -> str:

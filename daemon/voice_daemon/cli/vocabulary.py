@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from voice_daemon._lib.files import open_to_others
 from voice_daemon.asr.cooperative import at_once
 from voice_daemon.cli.context import Context
 from voice_daemon.config import Settings
@@ -146,7 +148,7 @@ def _token(path: Path) -> str:
     """Read a token from its file, which its owner alone may read."""
     try:
         with path.open("rb") as file:
-            mode = path.stat().st_mode
+            mode = open_to_others(os.fstat(file.fileno()))
             token = file.read(MAX_TOKEN_BYTES).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
@@ -154,10 +156,10 @@ def _token(path: Path) -> str:
             f"{path} cannot be read as a token: {type(error).__name__}",
             remedy="put the token alone into that file",
         ) from None
-    if mode & 0o077:
+    if mode is not None:
         raise UsageError(
             "vocabulary.token_not_private",
-            f"others may read {path}",
+            f"others may read {path} (mode {mode})",
             remedy=f"chmod 600 {path}, and make a new token if others could see it",
         )
     if not token:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from voice_daemon._lib.terminal import print_error
+from voice_daemon._lib.terminal import bar, print_error
 from voice_daemon.audio import AudioSource
 from voice_daemon.audio.file import decode
 from voice_daemon.audio.resample import to_int16
@@ -328,11 +328,9 @@ def _show(moment: ScoreSample, context: Context, threshold: float, *, as_json: b
 
 def meter(moment: ScoreSample, threshold: float) -> str:
     """Draw each wake word's score as a bar with the threshold in it."""
-    mark = min(_METER_CELLS - 1, int(threshold * _METER_CELLS))
-    bars = []
-    for word, score in moment.peaks.items():
-        cells = ["#" if at < score * _METER_CELLS else " " for at in range(_METER_CELLS)]
-        cells[mark] = "#" if score >= threshold else "|"
-        bars.append(f"{word} [{''.join(cells)}] {score:.2f}")
+    bars = (
+        f"{word} ▕{bar(score, _METER_CELLS, mark=threshold)}▏ {score:.2f}"
+        for word, score in moment.peaks.items()
+    )
     woken = f"  heard {moment.wake.wake_word}" if moment.wake is not None else ""
     return f"{moment.at_s:6.1f} s  {'  '.join(bars)}{woken}"

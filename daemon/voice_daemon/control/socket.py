@@ -6,7 +6,6 @@ Knows nothing of what is said over it.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import socket
 import stat
@@ -17,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from voice_daemon._lib.files import exposed_way, open_regular
+from voice_daemon._lib.files import exposed_way, open_regular, open_to_others, try_lock
 from voice_daemon.errors import AlreadyRunningError, ControlError
 
 _ATTEMPTS = 4
@@ -50,7 +49,7 @@ class InstanceLock:
         """
         descriptor = _open(self._path, os.O_RDWR | os.O_CREAT)
         for attempt in range(_ATTEMPTS):
-            if _try_lock(descriptor, fcntl.LOCK_EX):
+            if try_lock(descriptor):
                 self._descriptor = descriptor
                 os.ftruncate(descriptor, 0)
                 with suppress(OSError):  # a full disk: the lock holds all the same
@@ -79,7 +78,7 @@ def holder_pid(path: Path) -> int | None:
         return None
     descriptor = _open(path, os.O_RDONLY)
     try:
-        return None if _try_lock(descriptor, fcntl.LOCK_SH) else _read_pid(descriptor)
+        return None if try_lock(descriptor, shared=True) else _read_pid(descriptor)
     finally:
         os.close(descriptor)
 
@@ -93,14 +92,6 @@ def _open(path: Path, flags: int) -> int:
             f"the lock file {path} cannot be opened: {error.strerror}",
             remedy="remove it, or set VOICE_DAEMON_HOME to a folder of your own",
         ) from error
-
-
-def _try_lock(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _read_pid(descriptor: int) -> int:
@@ -158,7 +149,7 @@ def make_private_folder(folder: Path) -> None:
                 f"the control socket's folder {folder} is shared with other users",
                 remedy="set VOICE_DAEMON_HOME to a folder of your own",
             )
-        if stat.S_IMODE(found.st_mode) & 0o077:
+        if open_to_others(found):
             folder.chmod(0o700)
     except OSError as error:
         raise ControlError(

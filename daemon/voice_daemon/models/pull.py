@@ -6,7 +6,6 @@ one rename. A pull that stops, however it stops, leaves no model, and the next o
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
@@ -18,7 +17,7 @@ from typing import Any, Final
 
 import structlog
 
-from voice_daemon._lib.files import read_json
+from voice_daemon._lib.files import read_json, sync_folder, try_lock
 from voice_daemon.errors import ModelError
 from voice_daemon.models import download as transfer
 from voice_daemon.models import store
@@ -207,29 +206,18 @@ def _install(manifest: store.Manifest, partial: Path, target: Path) -> None:
     if target.exists():
         target.rename(replaced)
     partial.rename(target)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
     shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` last through a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
 def _only_one(lock: Path, name: str) -> Iterator[None]:
     """Hold the right to pull this model; raises `ModelError` when another process has it."""
     with lock.open("w") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not try_lock(held.fileno()):
             raise ModelError(
                 "models.being_pulled",
                 f"another process is pulling {name} now",
                 remedy="wait for it",
-            ) from error
+            )
         yield
