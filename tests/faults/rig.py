@@ -203,5 +203,6 @@ class FaultRig:
         assert max(Counter(session for session, _ in finals).values(), default=1) == 1
         promised = {session for session, m in ended.items() if m["finals"]}
         lost = promised - {session for session, _ in finals}
-        reports = [m["message"] for m in self.on("error") if m["code"] == "mqtt.final_lost"]
+        told = {"mqtt.final_lost", "mqtt.final_unconfirmed"}
+        reports = [m["message"] for m in self.on("error") if m["code"] in told]
         assert all(any(session in report for report in reports) for session in lost), lost

@@ -103,7 +103,7 @@ class PersistentSubscriber:
         counter[body["session_id"]] += 1
 
     def _error(self, body: dict[str, Any]) -> None:
-        if body["code"] != "mqtt.final_lost":
+        if body["code"] not in {"mqtt.final_lost", "mqtt.final_unconfirmed"}:
             return
         named, count = _SESSIONS.search(body["message"]), _COUNT.match(body["message"])
         assert named is not None, body["message"]

@@ -32,10 +32,9 @@ from wyoming.satellite import PauseSatellite, RunSatellite
 from wyoming.wake import Detection
 
 from voice_daemon import __version__
-from voice_daemon.asr.tokenizer import LANGUAGES
 from voice_daemon.config import Settings
 from voice_daemon.errors import VoiceDaemonError, WyomingError
-from voice_daemon.events import SAMPLE_RATE, TranscriptFinal
+from voice_daemon.events import LANGUAGES, SAMPLE_RATE, TranscriptFinal
 from voice_daemon.homeassistant.advertise import advertised
 from voice_daemon.wyoming import framing
 
