@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -104,6 +105,21 @@ def test_a_spoken_command_switches_the_light_and_is_answered(
         ]
         assert answered[0]["answer"]
         assert (kitchen.orders, bedroom.orders) == ([b"ON"], [])
+
+
+def test_a_final_that_is_sent_again_is_carried_out_once(
+    automate: Automate, start_daemon: StartDaemon, listener: Observer, tmp_path: Path
+) -> None:
+    automate()
+    spoken = spoken_commands(tmp_path / "command.wav", pauses_s=(1,))
+    with start_daemon(NODE, recording=spoken):
+        answers(listener, 1)
+        (said,) = listener.on(FINAL)
+        time.sleep(1)  # a connection that broke is not back any sooner
+        for _ in range(3):
+            listener.publish(FINAL, said)
+        say(listener, "please do number 1", session_id="another", seq=1)
+        assert [answer["text"] for answer in answers(listener, 2)][1:] == ["please do number 1"]
 
 
 def test_every_command_of_a_quick_series_is_carried_out_in_order(
