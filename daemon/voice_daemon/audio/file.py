@@ -313,7 +313,7 @@ def _source(path: Path) -> Path | io.BytesIO:
     if len(content) > _PIPE_MAX_BYTES:
         raise AudioFileError(
             "audio.too_long",
-            f"{path} is no file, and more than {_PIPE_MAX_BYTES >> 20} MiB come out of it",
+            f"{path} is a pipe or a device and gave more than {_PIPE_MAX_BYTES >> 20} MiB",
             remedy="save it to a file, and give that",
         )
     return io.BytesIO(content)

@@ -108,7 +108,7 @@ def _reset(args: argparse.Namespace, context: Context) -> int:
     if args.json:
         context.print_json({"settings": names})
     elif names:
-        context.out.write(f"as configured again: {', '.join(names)}\n")
+        context.out.write(f"back to the configured value: {', '.join(names)}\n")
     else:
         context.out.write("nothing was changed at run time\n")
     return EXIT_OK

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     if args.fast and args.input == MICROPHONE:
         raise UsageError(
             "run.fast_microphone",
-            "--fast is for files: a microphone is as fast as it is",
+            "--fast is for files: a microphone delivers sound in real time only",
             remedy="add --input FILE, or leave --fast out",
         )
     if args.parent_pipe is not None:

@@ -124,7 +124,7 @@ def _check(args: argparse.Namespace, context: Context) -> int:
         for fault in document.faults:
             context.err.write(f"daemonctl: left out: {fault}\n")
         if document.n_left_out > len(faults):
-            context.err.write(f"daemonctl: {document.n_left_out} entries in all\n")
+            context.err.write(f"daemonctl: {document.n_left_out} entries are left out in all\n")
     return EXIT_FAILED if faults else EXIT_OK
 
 
@@ -191,10 +191,10 @@ def _say(args: argparse.Namespace, context: Context) -> int:
         for reading in readings[:MAX_SHOWN]:
             context.out.write(f"  {_reading_text(reading)}\n")
         return EXIT_OK
-    context.out.write(f"no sentence of the home: {args.text}\n")
-    context.out.write(f'  understood as far as: "{begun}"\n')
+    context.out.write(f"not a sentence of this home: {args.text}\n")
+    context.out.write(f'  understood up to: "{begun}"\n')
     if following:
-        context.out.write(f"  there may follow: {', '.join(following[:MAX_SHOWN])}\n")
+        context.out.write(f"  could go on with: {', '.join(following[:MAX_SHOWN])}\n")
     for name, distance in nearest.items():
         context.out.write(f"  sounds like a name: {name} ({distance:.2f})\n")
     return EXIT_FAILED

@@ -66,7 +66,7 @@ def _verdict(trial: ThresholdSweep, *, now: float, suggested: Point | None) -> I
         yield f"suggested: wake.threshold = {suggested.threshold:g} (now {now:g})"
     per_hour, possible = trial.per_hour(suggested), trial.resolution_per_hour
     if per_hour is None or possible is None:
-        yield "nothing is known of false accepts: add recordings of other speech with --not"
+        yield "false accepts are not measured: add recordings of other speech with --not"
     elif per_hour > TOLERABLE_PER_HOUR:
         yield f"it still wakes falsely {per_hour:.1f} times an hour: try another wake word"
     elif not suggested.false_accepts and possible > TOLERABLE_PER_HOUR:

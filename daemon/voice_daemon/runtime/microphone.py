@@ -52,7 +52,7 @@ _FORBIDDEN: Final = {
     Authorization.RESTRICTED: Problem(
         "mic",
         "a profile or Screen Time forbids the microphone on this Mac",
-        "have it allowed by who manages this Mac",
+        "ask the person who manages this Mac to allow it for VoiceDaemon",
     ),
 }
 

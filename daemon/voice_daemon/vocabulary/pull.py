@@ -118,7 +118,7 @@ def socket_address(url: str) -> str:
     if parts.scheme not in schemes or not parts.hostname:
         raise VocabularyError(
             "vocabulary.bad_url",
-            f"{url!r} is no address of a Home Assistant",
+            f"{url!r} is not the address of a Home Assistant",
             remedy="give its web address, such as http://homeassistant.local:8123",
         )
     path = parts.path.rstrip("/") + "/api/websocket"
@@ -202,5 +202,5 @@ class _Conversation:
     def _receive(self) -> dict[str, Any]:
         message = json.loads(self._socket.recv(timeout=TIMEOUT_S))
         if not isinstance(message, dict):
-            raise ValueError("its answer is no object")  # noqa: TRY004 - told as any bad answer
+            raise ValueError("its answer is not a JSON object")  # noqa: TRY004 - told as any bad answer
         return message

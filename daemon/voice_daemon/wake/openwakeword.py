@@ -118,7 +118,7 @@ class _Classifier:
         except Exception as error:
             raise ModelError(
                 "wake.not_a_wake_model",
-                f"{path} gives no scores: {next(iter(str(error).splitlines()), error)}",
+                f"{path} fails when it is run: {next(iter(str(error).splitlines()), error)}",
                 remedy="give a model that was trained with openWakeWord",
             ) from error
 

@@ -92,5 +92,7 @@ def _length(header: dict[str, Any], key: str, *, most: int) -> int:
 
 def _malformed(why: str) -> WyomingError:
     return WyomingError(
-        "wyoming.malformed", f"that is no Wyoming event: {why}", remedy="check the client"
+        "wyoming.malformed",
+        f"the client sent something that is not a Wyoming event: {why}",
+        remedy="check the client",
     )
