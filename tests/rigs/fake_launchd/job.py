@@ -71,6 +71,7 @@ class Job:
         if self._process is not None:
             self._signal(signal.SIGKILL)
             self._process.wait()
+            self._clear_group(self._process.pid)
 
     def advance(self, now_s: float) -> None:
         """Do whatever is due: notice an end, kill what does not end, start what is wanted."""
@@ -97,11 +98,15 @@ class Job:
         code = process.returncode
         self._process, self._kill_at_s = None, None
         self.exit_code, self.exit_signal = (code, None) if code >= 0 else (None, -code)
-        if not self.agent.get("AbandonProcessGroup"):
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+        self._clear_group(process.pid)
         self._wanted = self._kept_alive()
         self.journal(event="ended", label=self.label, code=self.exit_code, signal=self.exit_signal)
+
+    def _clear_group(self, group: int) -> None:
+        """End what the program has started and left behind."""
+        if not self.agent.get("AbandonProcessGroup"):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
 
     def _kept_alive(self) -> bool:
         """Whether the end that came calls for a start: conditions are ORed."""
