@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,15 @@ import pytest
 
 from rigs.fake_launchd.harness import FakeLaunchd
 from rigs.fake_launchd.mac import Mac
+
+LAST_WORDS_S = 30.0
+
+
+def _remove(folder: Path) -> None:
+    """Remove a home; a daemon that has lost its launchd may still be writing its last lines."""
+    give_up_s = time.monotonic() + LAST_WORDS_S
+    while folder.exists():
+        shutil.rmtree(folder, ignore_errors=time.monotonic() < give_up_s)
 
 
 @pytest.fixture
@@ -33,7 +43,7 @@ def new_mac() -> Iterator[Callable[..., Mac]]:
     for launchd in sessions:
         launchd.__exit__()
     for folder in folders:
-        shutil.rmtree(folder)
+        _remove(folder)
 
 
 @pytest.fixture
