@@ -171,7 +171,8 @@ def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
 
 
 def test_a_pipe_without_an_end_is_refused() -> None:
-    with pytest.raises(AudioFileError, match="/dev/zero is a pipe or a device and gave more than 512 MiB"):
+    told = "/dev/zero is a pipe or a device and gave more than 512 MiB"
+    with pytest.raises(AudioFileError, match=told):
         load_audio(Path("/dev/zero"))
 
 

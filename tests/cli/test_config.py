@@ -173,7 +173,8 @@ def test_a_damaged_file_of_changes_is_a_warning(
 
 def test_reset_forgets_what_was_changed(changed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "reset"]) == 0
-    assert capsys.readouterr().out == "back to the configured value: mute, wake_threshold, wake_word\n"
+    told = "back to the configured value: mute, wake_threshold, wake_word\n"
+    assert capsys.readouterr().out == told
     assert SettingsStore(changed).state.changes == {}
     assert main(["config", "reset"]) == 0
     assert capsys.readouterr().out == "nothing was changed at run time\n"
