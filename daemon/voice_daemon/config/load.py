@@ -72,7 +72,7 @@ _INLINE_REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What one source says of the known keys, and what is wrong with its names."""
+    """One source's values of known keys, and the mistakes in its names."""
 
     values: Mapping[Key, Any]
     problems: tuple[Mistake, ...]

@@ -286,7 +286,7 @@ class WyomingSettings(Section):
 
 
 class PrivacySettings(Section):
-    """What may be kept of what was said."""
+    """Traces of what was said."""
 
     log_transcripts: bool = Field(default=False, description="Write what was said into the log.")
     save_audio: bool = Field(default=False, description="Keep the audio of each command on disk.")

@@ -30,7 +30,7 @@ MAX_BYTES: Final = 256 * 1024
 """A file beyond this is not ours."""
 
 Value = str | int | float | bool
-"""What a setting can be."""
+"""A setting's value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,16 @@ class Change:
 
     value: Value
     configured: Value
-    """What the configuration said then: once it says something else, it is the newer word."""
+    """The configured value then: once it says something else, it is the newer word."""
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What a broker was told to remember of us, for Home Assistant."""
+    """A retained announcement for Home Assistant."""
 
     topic: str
     root: str
-    """Of the topics that it speaks of."""
+    """The topics that it names are below this one."""
     components: Mapping[str, str]
     """Platforms by component."""
 
@@ -122,7 +122,7 @@ class SettingsStore:
 
     @property
     def state(self) -> PersistedState:
-        """What is remembered now."""
+        """The state as it is now."""
         with self._lock:
             return self._state
 

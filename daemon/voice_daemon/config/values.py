@@ -29,7 +29,7 @@ _HOST = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.%a-z]*")
 
 @dataclass(frozen=True, slots=True)
 class Accepts:
-    """What a kind of value accepts, in words; shown as the remedy for a value that it refuses."""
+    """A kind of value in words; shown as the remedy for a value that it refuses."""
 
     text: str
 

@@ -23,7 +23,7 @@ MAX_LINE_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client asks."""
+    """A client's question."""
 
     verb: str
     arguments: Mapping[str, Any]

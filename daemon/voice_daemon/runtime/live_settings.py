@@ -39,7 +39,7 @@ CONFIG_KEYS: Final = {
     SILENCE_MS: ("session", "silence_ms"),
     WAKE_WORD: ("wake", "models"),
 }
-"""What takes the place of which configuration key; muting has none."""
+"""Setting -> the configuration key that it stands in for; muting has none."""
 
 _THRESHOLD_DIGITS = 3
 
@@ -70,7 +70,7 @@ class LiveSettings:
         self.restored: dict[str, Change] = {}
         """Changes of earlier runs that are in force, by name."""
         self.forgotten: dict[str, str] = {}
-        """Why others are not, by name."""
+        """Reasons why other changes are not, by name."""
         for name, change in self.store.state.changes.items():
             self._restore(name, change)
 
@@ -81,7 +81,7 @@ class LiveSettings:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What can be set."""
+        """The settings' names."""
         return tuple(self._known)
 
     def listening_for(self, wake_word: Value) -> tuple[str, ...]:

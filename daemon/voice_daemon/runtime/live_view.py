@@ -26,7 +26,7 @@ class LiveTranscript:
     draft: str = ""
     is_final: bool = False
     lag_ms: int | None = None
-    """How far behind the sound the newest partial was; None before the first."""
+    """Lag of the newest partial behind the sound; None before the first."""
 
 
 @dataclass(frozen=True, slots=True)

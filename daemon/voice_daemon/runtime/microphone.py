@@ -69,7 +69,7 @@ class Permission(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MicrophoneReport:
-    """What is wrong now, by code, and whether opening the input anew may help."""
+    """The problems now, by code, and whether opening the input anew may help."""
 
     problems: Mapping[str, Problem]
     reopen: bool = False
@@ -98,7 +98,7 @@ class MicrophoneWatch:
 
     @property
     def authorization(self) -> Authorization | None:
-        """How the permission stood when it was last looked at; None where there is none."""
+        """The permission at the last look; None where there is none."""
         return self._known
 
     def opening(self) -> None:

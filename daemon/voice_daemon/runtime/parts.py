@@ -51,7 +51,7 @@ from voice_daemon.wyoming.server import WyomingServer
 log = structlog.get_logger()
 
 BROKER_WAIT_S: Final = 5.0
-"""How long a replay waits for the broker: partials are not kept for one that comes later."""
+"""A replay waits this long for the broker: partials are not kept for one that comes later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Input:
     name_of: Callable[[AudioSource], str] = lambda source: source.description
     replay: FileReplay | None = None
     watch: MicrophoneWatch | None = None
-    """What is known of a microphone beside its sound."""
+    """Knowledge of a microphone beside its sound: its permission, its silence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Signal:
 
 
 Notice = Nudge | Reload | Signal | Outcome
-"""What the other threads and the signal handler tell the main thread."""
+"""Messages from the other threads and the signal handler to the main thread."""
 
 
 class Parts:

@@ -29,7 +29,7 @@ Key = tuple[str, str]
 
 
 class ApplyMode(StrEnum):
-    """How a changed key comes into force."""
+    """The way in which a changed key comes into force."""
 
     AT_ONCE = "at once"
     """From the next wake word or session on; an open session is left as it is."""

@@ -65,8 +65,8 @@ def wait_for_a_change(
     0 after SIGTERM, which is a wanted stop. Raises `AlreadyRunningError` when another daemon
     has the lock.
     """
-    parked = _Parked(error, log_file)
-    server = ControlServer(socket_path, parked.handlers())
+    waiting = _WaitingDaemon(error, log_file)
+    server = ControlServer(socket_path, waiting.handlers())
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     handlers = {n: signal.signal(n, lambda number, _: signals.put(number)) for n in _SIGNALS}
     accept_signals()
@@ -124,8 +124,8 @@ def empty_full_crash_files() -> None:
             os.ftruncate(descriptor, 0)
 
 
-class _Parked:
-    """What a waiting daemon answers on its control socket."""
+class _WaitingDaemon:
+    """Answers on the control socket for a daemon that waits."""
 
     def __init__(self, error: VoiceDaemonError, log_file: Path) -> None:
         self._error = error

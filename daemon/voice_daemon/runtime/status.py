@@ -97,7 +97,7 @@ class VocabularyStatus:
     language: str | None = None
     source: str | None = None
     why: str | None = None
-    """What keeps them from being used."""
+    """The problem that keeps them from being used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Status:
     problems: tuple[Problem, ...] = ()
     log_file: str = ""
     notes: tuple[Problem, ...] = ()
-    """What the owner should know of, and that is no fault."""
+    """Notes for the owner that are no fault."""
     vocabulary: VocabularyStatus = VocabularyStatus()
 
     @property

@@ -34,7 +34,7 @@ Learned = Callable[[HomeVocabulary | VoiceDaemonError | None], None]
 
 
 class VocabularyState(StrEnum):
-    """What becomes of the home's names."""
+    """The state of the home's names."""
 
     NONE = "none"
     """None are known."""
@@ -46,7 +46,7 @@ class VocabularyState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VocabularySummary:
-    """What may be told of the names: everything but the names."""
+    """The public facts about the names: everything but the names."""
 
     state: VocabularyState = VocabularyState.NONE
     source: str | None = None
@@ -195,12 +195,12 @@ class LearningJob:
 
 
 def document_topics(topics: Topics) -> tuple[str, str]:
-    """Where documents are published: this node's, which goes first, and that for all."""
+    """List the topics of documents: this node's, which goes first, and that for all."""
     return topics.path(Leaf.VOCABULARY), f"{topics.base}/{Leaf.VOCABULARY.value}"
 
 
 class VocabularyKeeper:
-    """Which document is in force: the node's from the broker, that for all nodes, or the file's.
+    """Chooses the document in force: the node's from the broker, that for all nodes, or the file's.
 
     `learn` has one made ready and tells how it went, on another thread. `changed`: there is
     something to `save`.
@@ -234,7 +234,7 @@ class VocabularyKeeper:
 
     @property
     def summary(self) -> VocabularySummary:
-        """What may be told now."""
+        """The public facts now."""
         with self._lock:
             return self._summary
 

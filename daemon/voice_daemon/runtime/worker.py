@@ -73,7 +73,7 @@ FAINT_REMEDY: Final = (
     "look for a mute switch on the microphone, or raise the input's volume: daemonctl test-mic"
 )
 READ_TIMEOUT_S: Final = 0.1
-"""How long a request may wait while there is no audio."""
+"""Longest wait of a request while there is no audio."""
 BETWEEN_TURNS_S: Final = 0.001
 """The same while somebody else has something to compute."""
 FAULTS_BEFORE_RESTART: Final = 2
@@ -87,7 +87,7 @@ class Engine:
     pipeline: Pipeline
     transcriber: TimedTranscriber
     wake_problem: Problem | None
-    """Why the wake words cannot be trusted; None when they passed their self-test."""
+    """The reason why the wake words cannot be trusted; None when they passed their self-test."""
     wake_scores: Callable[[], Mapping[str, float]] = dict
     """The wake words' newest scores, 0..1."""
     transcriptions: TranscriptionService | None = None
@@ -143,7 +143,7 @@ class Worker:
         self.silence_alarm_s = silence_alarm_s
         """May be set at any time."""
         self.microphone = microphone or MicrophoneWatch()
-        """What macOS says of the microphone."""
+        """The microphone's permission and its silence."""
         self._replay = replay
         self._before_opening = before_opening
         self._on_end = on_end
