@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import json
 import random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hassil
 import pytest
@@ -13,12 +13,9 @@ from hassil.intents import TextSlotList
 
 from voice_daemon.asr.cooperative import at_once
 from voice_daemon.vocabulary.document import Document, read_document
-from voice_daemon.vocabulary.grammar import START, SentenceGrammar
+from voice_daemon.vocabulary.grammar import START, Position, SentenceGrammar
 from voice_daemon.vocabulary.reading import Reader, respelled, same_meaning
 from voice_daemon.vocabulary.templates import OWN, languages
-
-if TYPE_CHECKING:
-    from voice_daemon.vocabulary.grammar import Position
 
 
 def walked(grammar: SentenceGrammar, chance: random.Random) -> str | None:

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import json
 from itertools import product
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
 import soundfile as sf
 
-from voice_daemon.asr.cooperative import at_once
+from voice_daemon.asr import WhisperModel
+from voice_daemon.asr.cooperative import Steps, at_once
+from voice_daemon.asr.model import CrossKeys
 from voice_daemon.asr.streaming import StreamingConfig, StreamingDecoder
 from voice_daemon.vocabulary.branches import BranchingDecoder, beginning
 from voice_daemon.vocabulary.document import read_document
 from voice_daemon.vocabulary.grammar import SentenceGrammar
-from voice_daemon.vocabulary.search import SearchLimits, SentenceSearch
+from voice_daemon.vocabulary.search import Found, SearchLimits, SentenceSearch
 from voice_daemon.vocabulary.tokens import TokenAutomaton
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from voice_daemon.asr import WhisperModel
-    from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.asr.model import CrossKeys
-    from voice_daemon.vocabulary.search import Found
 
 
 class Audio:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
 
 import pytest
 
 from vocabulary.test_grammar import walked
+from voice_daemon.asr import WhisperModel
 from voice_daemon.asr.cooperative import at_once
 from voice_daemon.vocabulary import tokens as tokens_module
+from voice_daemon.vocabulary.grammar import SentenceGrammar
 from voice_daemon.vocabulary.tokens import TokenAutomaton
-
-if TYPE_CHECKING:
-    from voice_daemon.asr import WhisperModel
-    from voice_daemon.vocabulary.grammar import SentenceGrammar
 
 
 def test_every_sentence_of_the_grammar_is_accepted_in_each_case(

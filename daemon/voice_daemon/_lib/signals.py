@@ -8,11 +8,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from types import FrameType
+from typing import Any, Final, Self
 
 TYPE_CHECKING = False  # as typing's, which takes longer to load than all of this
-if TYPE_CHECKING:
-    from types import FrameType
-    from typing import Any, Final, Self
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 HELD_BACK: Final = (*SIGNALS, signal.SIGUSR1, signal.SIGUSR2)

@@ -154,7 +154,7 @@ class FileSource:
 
     @property
     def clock(self) -> LiveClock | ReplayClock:
-        """In real time where the replay stands, else how far the file was read."""
+        """The replay's place in real time, or how far the file was read."""
         return self._live_clock if self._realtime else self._replay_clock
 
     @property

@@ -79,7 +79,7 @@ class ServiceView:
         return self.has_failed and (self.runs or 0) >= CRASHES_IN_A_ROW
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Give JSON values."""
         return asdict(self)
 
 
@@ -296,7 +296,7 @@ class Diagnosis:
         return EXIT_OK if good else EXIT_FAILED
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values; the schema's version is added by whoever prints them."""
+        """Give JSON values; the schema's version is added by whoever prints them."""
         about: dict[str, Any] = {
             "condition": self.condition.value,
             "command_version": __version__,

@@ -44,7 +44,7 @@ class Screen(Protocol):
 
 
 class TerminalScreen:
-    """For people."""
+    """A screen for people."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -91,7 +91,7 @@ class TerminalScreen:
 
 
 class JsonScreen:
-    """For scripts: JSON lines."""
+    """A screen for scripts: JSON lines."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out

@@ -39,7 +39,7 @@ class Finding:
     took_ms: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Give JSON values."""
         return {
             "check": self.check,
             "verdict": self.verdict.value,

@@ -51,7 +51,7 @@ class MacCheck:
     verdict: SelfCheckVerdict
 
     def to_dict(self) -> dict[str, str]:
-        """As JSON values."""
+        """Give JSON values."""
         return {
             "check": self.name,
             "how": self.how,

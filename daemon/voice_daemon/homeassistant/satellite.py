@@ -56,7 +56,7 @@ _SILENCE: Final = bytes(SAMPLE_RATE // 10 * 2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SatelliteOptions:
-    """How the satellite presents itself, and where it listens."""
+    """The satellite's description, and the address that it listens on."""
 
     name: str
     area: str

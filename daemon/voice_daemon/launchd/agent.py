@@ -1,4 +1,4 @@
-"""What launchd is told: the agent's property list, made from the template in `launchd/`.
+"""Makes the agent's property list, which launchd reads, from the template in `launchd/`.
 
 Knows the template and where this user's paths go in it, and nothing of how it is loaded.
 """
@@ -19,7 +19,7 @@ TEMPLATE: Final = Path(__file__).with_name("agent.plist")
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """What differs from one user to the next; everything else is the template's."""
+    """The values that differ between users; everything else is the template's."""
 
     program: Path
     """The app's launcher; what it starts is sealed in the app."""
@@ -64,12 +64,12 @@ class AgentPaths:
 
     @property
     def out_log(self) -> Path:
-        """What the daemon wrote to its standard output under launchd."""
+        """The daemon's standard output under launchd."""
         return self.log_folder / "launchd.out.log"
 
     @property
     def err_log(self) -> Path:
-        """What the daemon wrote to its standard error under launchd: crashes."""
+        """The daemon's standard error under launchd: crashes."""
         return self.log_folder / "launchd.err.log"
 
 

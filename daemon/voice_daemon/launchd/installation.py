@@ -57,7 +57,7 @@ class Installation:
             return False
 
     def state(self) -> AgentState | None:
-        """What launchd knows of the agent; None when it is not loaded. Raises `NoSessionError`."""
+        """The agent's state in launchd; None when it is not loaded. Raises `NoSessionError`."""
         return self._launchctl().state(LABEL)
 
     def install_steps(self, agent: Agent, bundle: Bundle, *, restart: bool) -> list[Step]:
@@ -121,11 +121,11 @@ class Installation:
             )
 
     def _building(self) -> Path:
-        """Where the app is put together, beside its place, so that moving it is one step."""
+        """The place where the app is put together, beside its own: moving it is one step."""
         return self.places.app.with_name(f".{self.places.app.stem}-building.app")
 
     def _old(self) -> Path:
-        """Where the app that is replaced waits until the new one is in its place."""
+        """The place where the replaced app waits until the new one is in its place."""
         return self.places.app.with_name(f".{self.places.app.stem}-old.app")
 
     def _agent_file_is(self, agent: Agent) -> bool:

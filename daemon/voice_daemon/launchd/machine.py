@@ -30,7 +30,7 @@ _PASSED_ON = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "TMPDIR", "USER")
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where this process runs, for whom, and with which Python."""
+    """The machine, user and Python of this process."""
 
     platform: str
     """`sys.platform`."""

@@ -1,4 +1,4 @@
-"""What an installation does, one thing at a time: told before it is done, or told only.
+"""The steps of an installation: each is told before it is done, or told only.
 
 A step is made of values that are known beforehand, so that `--dry-run` shows exactly what would
 happen. Knows files and processes, and nothing of what they are for.
@@ -36,7 +36,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """How a program ended and what it said."""
+    """A program's exit code and output."""
 
     code: int
     out: str

@@ -38,7 +38,7 @@ class Record:
         return self.level not in LEVELS or LEVELS.index(self.level) >= LEVELS.index(level)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values, `at` as it was written."""
+        """Give JSON values, `at` as it was written."""
         at = None if self.at is None else self.at.isoformat().replace("+00:00", "Z")
         return {"at": at, "level": self.level, "event": self.event, **self.fields}
 

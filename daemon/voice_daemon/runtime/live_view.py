@@ -44,7 +44,7 @@ class LiveSnapshot:
     words: LiveTranscript | None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values. Digital silence is `null`: JSON has no minus infinity."""
+        """Give JSON values. Digital silence is `null`: JSON has no minus infinity."""
         return {
             "state": self.state,
             "level_dbfs": self.level_dbfs if math.isfinite(self.level_dbfs) else None,

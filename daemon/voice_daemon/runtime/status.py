@@ -135,7 +135,7 @@ class Status:
         return not self.problems
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values. Digital silence is `null`: JSON has no minus infinity."""
+        """Give JSON values. Digital silence is `null`: JSON has no minus infinity."""
         data = asdict(self)
         if not math.isfinite(self.mic.level_dbfs):
             data["mic"]["level_dbfs"] = None

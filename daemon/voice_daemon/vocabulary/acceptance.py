@@ -6,22 +6,17 @@ understood.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-from voice_daemon.vocabulary.reading import respelled, same_meaning
+from voice_daemon.vocabulary.reading import Reading, respelled, same_meaning
+from voice_daemon.vocabulary.search import Found, Scored
 from voice_daemon.vocabulary.spoken import fold, letters_left_out, sound_distance
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from voice_daemon.vocabulary.reading import Reading
-    from voice_daemon.vocabulary.search import Found, Scored
 
 
 class Reason(StrEnum):
-    """Why a text was kept or changed."""
+    """The reason for which a text was kept or changed."""
 
     HEARD = "heard"
     """What was heard is a sentence of the home."""
@@ -76,14 +71,14 @@ class AcceptanceRule:
         return min(most, self.sure - self.doubted * heard_score)
 
     def reach(self, heard_score: float, n_words: int) -> float:
-        """How far below what was heard a sentence, or its rival, is worth following."""
+        """The greatest distance below what was heard at which a sentence is worth following."""
         allowance = self.allowance(n_words + 2, heard_score=heard_score)
         return allowance + self.lead if allowance else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is written, and why."""
+    """The text that is written, and the reason."""
 
     text: str
     reason: Reason
@@ -187,7 +182,7 @@ def decide(
 
 
 def _reason(best: _Candidate, rival: _Candidate | None, rule: AcceptanceRule) -> Reason:
-    """Why the best candidate is taken, or is not."""
+    """The reason for which the best candidate is taken, or is not."""
     allowance = best.allowance(rule)
     cost = best.cost(rule)
     if best.gap >= allowance:

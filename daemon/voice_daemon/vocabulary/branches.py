@@ -7,22 +7,16 @@ in the self-attention's cache. Knows nothing of grammars.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
 from voice_daemon.asr.cpu_kernels import gelu
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr.load import WhisperModel
-    from voice_daemon.asr.model import CrossKeys, TextDecoder
+from voice_daemon.asr.load import WhisperModel
+from voice_daemon.asr.model import CrossKeys, TextDecoder
 
 KeyValue = tuple[mx.array, mx.array]
 Caches = tuple[KeyValue, ...]

@@ -1,25 +1,20 @@
-"""What was heard, or the home's sentence that was said: over one utterance's encoded audio.
+"""Chooses between what was heard and a sentence of the home, over one utterance's audio.
 
 Owns when a search is worth its time, and that it can only fail into what was heard.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import structlog
 
+from voice_daemon.asr.cooperative import Steps
+from voice_daemon.asr.load import WhisperModel
+from voice_daemon.asr.types import FinalReading
 from voice_daemon.vocabulary.acceptance import AcceptanceRule, Reason, Verdict, as_heard, decide
-from voice_daemon.vocabulary.branches import BranchingDecoder
+from voice_daemon.vocabulary.branches import BranchingDecoder, LogProbs
+from voice_daemon.vocabulary.home import HomeVocabulary
 from voice_daemon.vocabulary.search import SentenceSearch
 from voice_daemon.vocabulary.spoken import fold
-
-if TYPE_CHECKING:
-    from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.asr.load import WhisperModel
-    from voice_daemon.asr.types import FinalReading
-    from voice_daemon.vocabulary.branches import LogProbs
-    from voice_daemon.vocabulary.home import HomeVocabulary
 
 log = structlog.get_logger()
 

@@ -12,13 +12,11 @@ import hashlib
 import json
 import tomllib
 import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from voice_daemon.errors import VoiceDaemonError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 SCHEMA = 1
 MAX_BYTES = 64 * 1024
@@ -73,7 +71,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What is known of a home."""
+    """The known names and sentences of a home."""
 
     language: str = ""
     """A language code; "" for the one that is listened for."""

@@ -9,21 +9,17 @@ tokens or of models.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from voice_daemon.vocabulary.templates import reading_templates
+from hassil.expression import Expression
+from hassil.intents import IntentData
+
+from voice_daemon.asr.cooperative import Steps
+from voice_daemon.vocabulary.document import Document
+from voice_daemon.vocabulary.templates import Templates, reading_templates
 from voice_daemon.vocabulary.values import Value, spoken_numbers
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from hassil.expression import Expression
-    from hassil.intents import IntentData
-
-    from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.vocabulary.document import Document
-    from voice_daemon.vocabulary.templates import Templates
 
 try:
     from hassil import expression as hx
@@ -54,7 +50,7 @@ class ListArc(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Arcs:
-    """What may follow a position."""
+    """The ways on from a position."""
 
     words: tuple[tuple[str, Position], ...] = ()
     lists: tuple[tuple[ListArc, Position], ...] = ()
@@ -101,7 +97,7 @@ class SentenceGrammar:
         return grammar
 
     def arcs(self, position: Position) -> Arcs:
-        """What may follow a position; computed once."""
+        """The ways on from a position; computed once."""
         found = self._arcs.get(position)
         if found is None:
             found = self._arcs[position] = self._explore(position)
@@ -356,7 +352,7 @@ class _State(NamedTuple):
 
 
 class _Found:
-    """What an expansion came to, in order."""
+    """The result of an expansion, in order."""
 
     def __init__(self) -> None:
         self.words: dict[tuple[str, Position], None] = {}

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from voice_daemon.asr.cooperative import Steps
+from voice_daemon.vocabulary.document import Document
 from voice_daemon.vocabulary.grammar import SentenceGrammar
 from voice_daemon.vocabulary.reading import Reader
 from voice_daemon.vocabulary.tokens import TokenAutomaton
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.vocabulary.document import Document
 
 HOME_ASSISTANT = "home-assistant"
 NONE = "none"
@@ -21,7 +17,7 @@ NONE = "none"
 
 @dataclass(frozen=True, slots=True)
 class HomeVocabulary:
-    """What can be said in a home, in words and in tokens."""
+    """The sentences of a home, in words and in tokens."""
 
     document: Document
     language: str

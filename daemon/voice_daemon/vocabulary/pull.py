@@ -8,14 +8,12 @@ itself never holds a token.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from voice_daemon.vocabulary.document import SCHEMA, VocabularyError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 TIMEOUT_S = 20.0
 MAX_ANSWER_BYTES = 16 * 2**20
@@ -47,7 +45,7 @@ NAMED_DOMAINS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class HomeAnswers:
-    """What Home Assistant knows, as it says it."""
+    """Home Assistant's answers, as it gives them."""
 
     exposed: Mapping[str, Any]
     """Entity -> assistants that it is exposed to."""

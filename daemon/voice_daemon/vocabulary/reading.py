@@ -1,4 +1,4 @@
-"""What a text means to a home: the sentences of its grammar that it is, and their slots.
+"""Reads a text as a home does: finds the sentences of its grammar, and their slots.
 
 Reads by folded words, so that case, punctuation and hyphens do not matter. Knows nothing of
 tokens or of audio.
@@ -7,18 +7,14 @@ tokens or of audio.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from voice_daemon.vocabulary.grammar import START
+from voice_daemon.vocabulary.grammar import START, Arcs, ListArc, Position, SentenceGrammar
 from voice_daemon.vocabulary.spoken import edit_share, fold
 from voice_daemon.vocabulary.templates import OWN
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from voice_daemon.vocabulary.grammar import Arcs, ListArc, Position, SentenceGrammar
-    from voice_daemon.vocabulary.values import Value
+from voice_daemon.vocabulary.values import Value
 
 MAX_READINGS = 48
 MAX_VISITS = 20_000
@@ -39,7 +35,7 @@ class Piece(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """What is asked for: equal for two texts that ask for the same."""
+    """The request in a text: equal for two texts that ask for the same."""
 
     intent: str
     slots: frozenset[tuple[str, str]]

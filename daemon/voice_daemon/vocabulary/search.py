@@ -6,30 +6,25 @@ soon as they cannot come within reach of what was heard. Knows nothing of what i
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from voice_daemon.vocabulary.branches import beginning, together
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from numpy.typing import NDArray
-
-    from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.asr.model import CrossKeys
-    from voice_daemon.asr.tokenizer import WhisperTokenizer
-    from voice_daemon.vocabulary.branches import Branches, BranchingDecoder
-    from voice_daemon.vocabulary.tokens import Node, TokenAutomaton
+from voice_daemon.asr.cooperative import Steps
+from voice_daemon.asr.model import CrossKeys
+from voice_daemon.asr.tokenizer import WhisperTokenizer
+from voice_daemon.vocabulary.branches import Branches, BranchingDecoder, beginning, together
+from voice_daemon.vocabulary.tokens import Node, TokenAutomaton
 
 LOWEST = -1e9
 
 
 @dataclass(frozen=True, slots=True)
 class SearchLimits:
-    """How far the search goes. Scores are in nats."""
+    """Bounds of the search. Scores are in nats."""
 
     width: int = 8
     """Hypotheses in a decoder call."""
@@ -52,7 +47,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search came to."""
+    """The result of a search."""
 
     heard: Scored
     """The free reading."""
@@ -63,7 +58,7 @@ class Found:
 
 
 class _Writing:
-    """What the beam needs to know of the model's tokens."""
+    """The model's tokens, as far as the beam needs them."""
 
     def __init__(self, tokenizer: WhisperTokenizer, suppressed: Sequence[int]) -> None:
         self.end = tokenizer.eot

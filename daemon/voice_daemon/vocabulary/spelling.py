@@ -81,7 +81,7 @@ def spellings_of(
     speakers: Iterable[Voice],
     taken: frozenset[tuple[str, ...]],
 ) -> tuple[str, ...]:
-    """How a recogniser writes a name, the commonest first; without what is another's.
+    """The ways in which a recogniser writes a name, the commonest first; none that is another's.
 
     `taken`: folded names of the home.
     """

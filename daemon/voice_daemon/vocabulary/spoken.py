@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
 
 from voice_daemon.vocabulary.values import number_words
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
 
 COMPOUNDING = frozenset({"de", "nl", "sv", "da", "nb", "fi", "is", "et", "hu", "af", "lb"})
 """Languages that write what belongs together as one word, which a recogniser often splits."""
@@ -106,7 +103,7 @@ def said_apart(text: str) -> Iterator[str]:
 
 
 def sound_distance(a: str, b: str, language: str) -> float:
-    """How unlike two texts sound: 0 for the same, 1 for nothing in common."""
+    """The distance of two texts by sound: 0 for the same, 1 for nothing in common."""
     letters_a, letters_b = (_spelled_out(text, language) for text in (a, b))
     return (
         edit_share(letters_a, letters_b) + edit_share(_sounds(letters_a), _sounds(letters_b))
@@ -114,7 +111,7 @@ def sound_distance(a: str, b: str, language: str) -> float:
 
 
 def letters_left_out(a: str, b: str, language: str) -> int:
-    """How many more letters `a` has than `b`, numbers in words."""
+    """The number of letters that `a` has more than `b`, numbers in words."""
     return max(0, len(_spelled_out(a, language)) - len(_spelled_out(b, language)))
 
 

@@ -9,19 +9,15 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from voice_daemon._lib.files import write_atomically
 from voice_daemon.errors import VoiceDaemonError
-from voice_daemon.vocabulary.document import MAX_BYTES, VocabularyError, read_document
-
-if TYPE_CHECKING:
-    from voice_daemon.vocabulary.document import Document
+from voice_daemon.vocabulary.document import MAX_BYTES, Document, VocabularyError, read_document
 
 
 @dataclass(frozen=True, slots=True)
 class KnownDocument:
-    """What is known of a home, and where from."""
+    """A home's document, and its origin."""
 
     document: Document
     source: str
@@ -29,7 +25,7 @@ class KnownDocument:
 
 
 def known_document(stored: Path, file: Path | None) -> KnownDocument | None:
-    """What came by MQTT, else what the owner's file says; None where nothing is known.
+    """Read the document that came by MQTT, else the owner's file; None where there is neither.
 
     Raises VocabularyError for a file that cannot be used.
     """

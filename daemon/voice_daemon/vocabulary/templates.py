@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from voice_daemon.vocabulary.document import VocabularyError
+from hassil.expression import Expression
+from hassil.intents import IntentData
+
+from voice_daemon.asr.cooperative import Steps
+from voice_daemon.vocabulary.document import Document, Name, VocabularyError
 from voice_daemon.vocabulary.spoken import compound_ends, join_compounds, said_apart
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from hassil.expression import Expression
-    from hassil.intents import IntentData
-
-    from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.vocabulary.document import Document, Name
 
 try:
     import hassil
@@ -51,7 +47,7 @@ class Block:
 
 @dataclass(slots=True)
 class Templates:
-    """What hassil parsed for one language."""
+    """The templates of one language, parsed by hassil."""
 
     blocks: list[Block]
     starts: list[tuple[Expression, int]]
@@ -184,7 +180,7 @@ def _names(document: Document, language: str) -> Steps[dict[str, list[Any]]]:
 
 
 def _spoken(name: Name, ends: frozenset[str]) -> dict[str, str]:
-    """How a name may be said, and what is written for it."""
+    """The ways to say a name, and what is written for it."""
     found = {text: text for text in (name.text, *name.aliases)}
     for text in list(found):
         # Letters and digits say a name; signs between them do not.

@@ -7,15 +7,10 @@ audio; of hassil only what the grammar shows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
 
-from voice_daemon.vocabulary.grammar import START
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from voice_daemon.asr.cooperative import Steps
-    from voice_daemon.vocabulary.grammar import ListArc, Position, SentenceGrammar
+from voice_daemon.asr.cooperative import Steps
+from voice_daemon.vocabulary.grammar import START, ListArc, Position, SentenceGrammar
 
 MAX_NODES = 50_000
 """Nodes that are kept; beyond it they are made anew for the next utterance."""
@@ -230,7 +225,7 @@ class TokenAutomaton:
 
 
 class _Follower:
-    """What one token leads to."""
+    """The position that one token leads to."""
 
     __slots__ = ("literal", "over", "rest")
 
@@ -241,7 +236,7 @@ class _Follower:
 
 
 class _Followers:
-    """What every token leads to, gathered."""
+    """The positions that every token leads to, gathered."""
 
     def __init__(self) -> None:
         self.by_token: dict[int, _Follower] = {}

@@ -1,13 +1,10 @@
-"""What a list holds: ways to say its entries, numbers in digits and in words of a language."""
+"""Values of a list: ways to say its entries, numbers in digits and in words of a language."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
+from typing import NamedTuple
 
 LARGEST_IN_WORDS = 100
 
