@@ -8,15 +8,15 @@ import pytest
 
 from voice_daemon.vocabulary.acceptance import (
     AcceptanceRule,
+    Decision,
     Reason,
-    Verdict,
     as_heard,
     decide,
     explained,
     explanation,
 )
 from voice_daemon.vocabulary.reading import Reader
-from voice_daemon.vocabulary.search import Found, Scored
+from voice_daemon.vocabulary.search import Found, ScoredSentence
 
 RULE = AcceptanceRule()
 
@@ -27,10 +27,12 @@ def decided(
     *sentences: tuple[str, float],
     score: float = -3.0,
     rule: AcceptanceRule = RULE,
-) -> Verdict:
+) -> Decision:
     """`sentences`: how much less probable than what was heard each is, in nats."""
     found = Found(
-        Scored(heard, score), tuple(Scored(text, score - gap) for text, gap in sentences), 5
+        ScoredSentence(heard, score),
+        tuple(ScoredSentence(text, score - gap) for text, gap in sentences),
+        5,
     )
     return decide(found, reader.read, rule, language="en")
 
@@ -171,4 +173,4 @@ def test_every_verdict_is_explained_with_both_candidates(reader: Reader) -> None
     assert document["reason"] == "ambiguous"
     assert document["sentence_score"] == -4.0
     for reason in Reason:
-        assert explanation(Verdict("a", reason, in_vocabulary=False, heard="a"))
+        assert explanation(Decision("a", reason, in_vocabulary=False, heard="a"))

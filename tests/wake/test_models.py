@@ -11,7 +11,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from voice_daemon.wake.detector import SelfTest
+from voice_daemon.wake.detector import WakeSelfTest
 from voice_daemon.wake.models import find_wake_model, load_graph
 
 LOAD = """
@@ -57,4 +57,4 @@ def test_a_mac_has_a_second_runtime_to_fall_back_to() -> None:
     ("backend", "remedy"), [("onnx", "pip install ai-edge-litert"), ("tflite", '"onnx"')]
 )
 def test_the_remedy_of_a_failed_self_test_is_the_other_runtime(backend: str, remedy: str) -> None:
-    assert remedy in SelfTest(passed=False, score=0.0, backend=backend).remedy
+    assert remedy in WakeSelfTest(passed=False, score=0.0, backend=backend).remedy

@@ -33,7 +33,7 @@ from voice_daemon.asr import StreamingDecoder, load_model
 from voice_daemon.asr.cooperative import at_once
 from voice_daemon.asr.types import FinalReading, StreamingConfig
 from voice_daemon.audio.file import load_audio
-from voice_daemon.vocabulary.acceptance import AcceptanceRule, Reason, Verdict
+from voice_daemon.vocabulary.acceptance import AcceptanceRule, Decision, Reason
 from voice_daemon.vocabulary.correction import Corrector
 from voice_daemon.vocabulary.document import Document
 from voice_daemon.vocabulary.home import HOME_ASSISTANT, NONE, building_vocabulary
@@ -188,7 +188,7 @@ class Bench:
         )
         return self._judged(outcome, clip)
 
-    def _corrected(self, reading: FinalReading | None, rule: AcceptanceRule) -> Verdict | None:
+    def _corrected(self, reading: FinalReading | None, rule: AcceptanceRule) -> Decision | None:
         if reading is None:
             return None
         self._corrector.rule = rule

@@ -29,7 +29,7 @@ _HELP_COLUMN: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class CommandSpec:
     """A subcommand: how it is typed, and the module whose `run` does it."""
 
     name: str
@@ -365,90 +365,96 @@ def _add_completion(parser: argparse.ArgumentParser) -> None:
 
 
 _ALL: Final = (
-    Command("run", "run the daemon in the foreground", _add_run, "--input command.wav"),
-    Command(
+    CommandSpec("run", "run the daemon in the foreground", _add_run, "--input command.wav"),
+    CommandSpec(
         "demo", "show the daemon at work on a bundled clip, with a broker of its own", _add_demo
     ),
-    Command(
+    CommandSpec(
         "transcribe",
         "stream sound files through the recogniser",
         _add_transcribe,
         "--json command.wav",
     ),
-    Command(
+    CommandSpec(
         "serve-wyoming",
         "serve the recogniser to Home Assistant and others by Wyoming",
         _add_serve_wyoming,
         "--host 0.0.0.0 --port 10300",
         module="serve_wyoming",
     ),
-    Command("status", "show the health of the running daemon", _add_status, "--watch"),
-    Command("logs", "show the log, or one session as a story", _add_logs, "--session last"),
-    Command("doctor", "look for what is wrong, and say what to do", _add_json),
-    Command("selfcheck", "check what only a Mac can show, as a report to paste", _add_json),
-    Command(
+    CommandSpec("status", "show the health of the running daemon", _add_status, "--watch"),
+    CommandSpec("logs", "show the log, or one session as a story", _add_logs, "--session last"),
+    CommandSpec("doctor", "look for what is wrong, and say what to do", _add_json),
+    CommandSpec("selfcheck", "check what only a Mac can show, as a report to paste", _add_json),
+    CommandSpec(
         "install",
         "install the launchd agent and its app, and start it",
         _add_install,
         "--dry-run",
         module="service",
     ),
-    Command(
+    CommandSpec(
         "uninstall",
         "stop and remove the agent and its app",
         _add_uninstall,
         "--purge",
         module="service",
     ),
-    Command("start", "start the installed agent", _add_service, module="service"),
-    Command(
+    CommandSpec("start", "start the installed agent", _add_service, module="service"),
+    CommandSpec(
         "stop",
         "stop the agent until the next login or `daemonctl start`",
         _add_service,
         module="service",
     ),
-    Command("restart", "stop the agent cleanly and start it again", _add_service, module="service"),
-    Command("reload", "apply a changed configuration to the running daemon", _add_answer_json),
-    Command(
+    CommandSpec(
+        "restart", "stop the agent cleanly and start it again", _add_service, module="service"
+    ),
+    CommandSpec("reload", "apply a changed configuration to the running daemon", _add_answer_json),
+    CommandSpec(
         "listen", "open a session now, without the wake word", _add_answer_json, module="session"
     ),
-    Command("cancel", "end the session without a transcript", _add_answer_json, module="session"),
-    Command("mute", "stop listening until `daemonctl unmute`", _add_answer_json, module="session"),
-    Command("unmute", "listen again", _add_answer_json, module="session"),
-    Command("devices", "list the audio inputs", _add_json),
-    Command(
+    CommandSpec(
+        "cancel", "end the session without a transcript", _add_answer_json, module="session"
+    ),
+    CommandSpec(
+        "mute", "stop listening until `daemonctl unmute`", _add_answer_json, module="session"
+    ),
+    CommandSpec("unmute", "listen again", _add_answer_json, module="session"),
+    CommandSpec("devices", "list the audio inputs", _add_json),
+    CommandSpec(
         "test-mic",
         "measure the microphone: level, clipping, noise, speech",
         _add_mic_test,
         "--seconds 5",
         module="mic_test",
     ),
-    Command(
+    CommandSpec(
         "test-wake",
         "show live wake word scores, or find a threshold from recordings",
         _add_wake_test,
         "said/ --not television.wav --picture wake.png",
         module="wake_test",
     ),
-    Command(
+    CommandSpec(
         "models",
         "list, measure, download or verify recogniser models",
         _add_models,
         "pull small.en",
     ),
-    Command(
+    CommandSpec(
         "vocabulary",
         "show the home's names, check a document, fetch them, explain a sentence",
         _add_vocabulary,
         'say "turn on the bed light"',
     ),
-    Command(
+    CommandSpec(
         "config",
         "check or show the configuration, undo changes, or print an example",
         _add_config_actions,
         "check",
     ),
-    Command(
+    CommandSpec(
         "completion",
         "print a script that completes command lines in your shell",
         _add_completion,

@@ -46,7 +46,7 @@ from voice_daemon.runtime.build import (
 )
 from voice_daemon.session.options import PipelineOptions
 from voice_daemon.session.transcription import Transcription
-from voice_daemon.vocabulary.acceptance import Verdict, explained, explanation
+from voice_daemon.vocabulary.acceptance import Decision, explained, explanation
 from voice_daemon.vocabulary.correction import Corrector
 from voice_daemon.vocabulary.document import Document
 from voice_daemon.vocabulary.home import building_vocabulary
@@ -67,7 +67,7 @@ class Line:
     """Wall time computed since the line before."""
     text: str
     more: Mapping[str, object] = field(default_factory=dict)
-    verdict: Verdict | None = None
+    verdict: Decision | None = None
     """The verdict of the home's vocabulary on a final."""
 
     def document(self, file: Path, *, why: bool = False) -> dict[str, object]:

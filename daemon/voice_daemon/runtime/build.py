@@ -35,8 +35,7 @@ from voice_daemon.session.recorder import SessionRecorder, prune
 from voice_daemon.session.transcription import TranscriptionService
 from voice_daemon.vocabulary.acceptance import AcceptanceRule
 from voice_daemon.vocabulary.correction import Corrector
-from voice_daemon.wake.detector import SelfTest as WakeSelfTest
-from voice_daemon.wake.detector import WakeDetector
+from voice_daemon.wake.detector import WakeDetector, WakeSelfTest
 
 log = structlog.get_logger()
 

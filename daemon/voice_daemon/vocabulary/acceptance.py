@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from voice_daemon.vocabulary.reading import Reading, respelled, same_meaning
-from voice_daemon.vocabulary.search import Found, Scored
+from voice_daemon.vocabulary.search import Found, ScoredSentence
 from voice_daemon.vocabulary.spoken import fold, letters_left_out, sound_distance
 
 
@@ -77,7 +77,7 @@ class AcceptanceRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Decision:
     """The text that is written, and the reason."""
 
     text: str
@@ -100,16 +100,16 @@ class Verdict:
     """Decoder calls that the search took."""
 
 
-def as_heard(text: str, readings: Sequence[Reading]) -> Verdict:
+def as_heard(text: str, readings: Sequence[Reading]) -> Decision:
     """Keep a text that is a sentence of the home, with its names as the home spells them."""
-    return Verdict(respelled(text, readings[0]), Reason.HEARD, in_vocabulary=True, heard=text)
+    return Decision(respelled(text, readings[0]), Reason.HEARD, in_vocabulary=True, heard=text)
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     """A sentence of the home beside what was heard."""
 
-    scored: Scored
+    scored: ScoredSentence
     gap: float
     """How much less probable it is."""
     distance: float
@@ -133,7 +133,7 @@ def decide(
     rule: AcceptanceRule,
     *,
     language: str,
-) -> Verdict:
+) -> Decision:
     """Choose between a text that is no sentence of the home and the best one that is."""
     heard = found.heard
     words = fold(heard.text)
@@ -151,7 +151,7 @@ def decide(
                 )
             )
     if not candidates:
-        return Verdict(
+        return Decision(
             heard.text,
             Reason.NOTHING,
             in_vocabulary=False,
@@ -165,7 +165,7 @@ def decide(
     reason = _reason(best, rival, rule)
     sentence = respelled(best.scored.text, best.readings[0], exact=True)
     taken = reason is Reason.CORRECTED
-    return Verdict(
+    return Decision(
         sentence if taken else heard.text,
         reason,
         in_vocabulary=taken,
@@ -208,7 +208,7 @@ _WHY = {
 }
 
 
-def explanation(verdict: Verdict) -> list[str]:
+def explanation(verdict: Decision) -> list[str]:
     """Tell a person why a text is what it is: lines with both candidates, scores and reason."""
     lines = [f"heard: {verdict.heard}{_nats(verdict.heard_score)}"]
     if verdict.sentence:
@@ -226,7 +226,7 @@ def _nats(score: float | None) -> str:
     return "" if score is None else f"  [{score:.1f} nats]"
 
 
-def explained(verdict: Verdict) -> dict[str, object]:
+def explained(verdict: Decision) -> dict[str, object]:
     """The same for a program."""
     numbers = {
         "heard_score": verdict.heard_score,

@@ -10,7 +10,7 @@ import structlog
 from voice_daemon.asr.cooperative import Steps
 from voice_daemon.asr.load import WhisperModel
 from voice_daemon.asr.types import FinalReading
-from voice_daemon.vocabulary.acceptance import AcceptanceRule, Reason, Verdict, as_heard, decide
+from voice_daemon.vocabulary.acceptance import AcceptanceRule, Decision, Reason, as_heard, decide
 from voice_daemon.vocabulary.branches import BranchingDecoder, LogProbs
 from voice_daemon.vocabulary.home import HomeVocabulary
 from voice_daemon.vocabulary.search import SentenceSearch
@@ -35,12 +35,12 @@ class Corrector:
         self.rule = rule or AcceptanceRule()
         self.home: HomeVocabulary | None = None
         """None while nothing is known."""
-        self.newest: Verdict | None = None
+        self.newest: Decision | None = None
         """On the last utterance that was decided on; None where none was since `correcting`."""
         decoder = BranchingDecoder(model, logprobs)
         self._search = SentenceSearch(decoder, model.tokenizer, suppressed=model.suppress_tokens)
 
-    def correcting(self, heard: FinalReading) -> Steps[Verdict | None]:
+    def correcting(self, heard: FinalReading) -> Steps[Decision | None]:
         """Decide what was said, in a step a decoder call; None without a vocabulary.
 
         May be given up at any step. Never raises: what was heard stands.
@@ -57,7 +57,7 @@ class Corrector:
             self.newest = _kept(heard)
         return self.newest
 
-    def _deciding(self, heard: FinalReading, home: HomeVocabulary) -> Steps[Verdict]:
+    def _deciding(self, heard: FinalReading, home: HomeVocabulary) -> Steps[Decision]:
         if readings := home.reader.read(heard.text):
             return as_heard(heard.text, readings)
         automaton = home.automaton
@@ -78,8 +78,8 @@ class Corrector:
         return len(words) > 1 or any(home.reader.begins_like(word) for word in words)
 
 
-def _kept(heard: FinalReading) -> Verdict:
-    return Verdict(heard.text, Reason.NOT_SEARCHED, in_vocabulary=False, heard=heard.text)
+def _kept(heard: FinalReading) -> Decision:
+    return Decision(heard.text, Reason.NOT_SEARCHED, in_vocabulary=False, heard=heard.text)
 
 
 def _same_language(a: str, b: str) -> bool:

@@ -34,7 +34,7 @@ class Piece(NamedTuple):
     written: str
 
 
-class Meaning(NamedTuple):
+class HomeRequest(NamedTuple):
     """The request in a text: equal for two texts that ask for the same."""
 
     intent: str
@@ -45,7 +45,7 @@ class Meaning(NamedTuple):
 class Reading:
     """One way to understand a text."""
 
-    meaning: Meaning
+    meaning: HomeRequest
     sentence: int
     """Number of the own sentence; -1 for one of Home Assistant's."""
     domains: frozenset[str]
@@ -189,7 +189,7 @@ class Reader:
             slots |= {(key, str(value)) for key, value in known.data.slots.items()}
         within = {at for piece in way.pieces for at in range(piece.first, piece.end)}
         return Reading(
-            meaning=Meaning(known.intent, frozenset(slots)),
+            meaning=HomeRequest(known.intent, frozenset(slots)),
             sentence=known.sentence,
             domains=frozenset(named) or known.domains,
             pieces=way.pieces,

@@ -38,7 +38,7 @@ class SearchLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredSentence:
     """A text and its log-probability, end-of-text included."""
 
     text: str
@@ -49,9 +49,9 @@ class Scored:
 class Found:
     """The result of a search."""
 
-    heard: Scored
+    heard: ScoredSentence
     """The free reading."""
-    sentences: tuple[Scored, ...]
+    sentences: tuple[ScoredSentence, ...]
     """The home's, the most probable first; () where none came within reach."""
     n_calls: int
     """Calls of the decoder."""
@@ -123,7 +123,7 @@ class SentenceSearch:
         limits = self._limits
         free, ahead = self._decoder.read(cross, opening, heard)
         heard_score = self._score(ahead, heard)
-        scored = Scored(self._writing.text(heard), heard_score)
+        scored = ScoredSentence(self._writing.text(heard), heard_score)
         floor = heard_score - reach(heard_score, len(scored.text.split()))
         beam = _Beam(
             automaton,
@@ -292,8 +292,10 @@ class _Beam:
         if score > self._done.get(key, (LOWEST, ()))[0]:
             self._done[key] = (score, tokens)
 
-    def best(self, n: int) -> tuple[Scored, ...]:
+    def best(self, n: int) -> tuple[ScoredSentence, ...]:
         """The most probable sentences above the floor."""
         ranked = sorted(self._done.values(), key=lambda done: -done[0])[:n]
         text = self._writing.text
-        return tuple(Scored(text(tokens), score) for score, tokens in ranked if score > self._floor)
+        return tuple(
+            ScoredSentence(text(tokens), score) for score, tokens in ranked if score > self._floor
+        )

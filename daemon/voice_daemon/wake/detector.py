@@ -25,7 +25,7 @@ from voice_daemon.wake.models import backends_to_try, find_wake_model
 from voice_daemon.wake.openwakeword import OpenWakeWord
 from voice_daemon.wake.speech_embedding import WAKE_FRAME_SAMPLES
 
-__all__ = ["OpenWakeWord", "SelfTest", "WakeDetector", "WakeGate"]
+__all__ = ["OpenWakeWord", "WakeDetector", "WakeGate", "WakeSelfTest"]
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ _SELF_TEST_SCORE: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class SelfTest:
+class WakeSelfTest:
     """Result of the wake models' self-test on this machine."""
 
     passed: bool
@@ -197,7 +197,7 @@ class WakeDetector:
         self._at_sample = at_sample
         self._last_scores = dict.fromkeys(self._scorer.wake_words, 0.0)
 
-    def self_test(self) -> SelfTest:
+    def self_test(self) -> WakeSelfTest:
         """Find out whether the models hear the bundled clip on this machine.
 
         Also whether the configured ones give scores at all. Does not touch the stream.
@@ -214,7 +214,7 @@ class WakeDetector:
         return self._gate.feed(self._last_scores, at_sample=self._at_sample)
 
 
-def self_test(models: Sequence[str], *, backend: str) -> SelfTest:
+def self_test(models: Sequence[str], *, backend: str) -> WakeSelfTest:
     """Score the bundled clip with the bundled model for it, and with `models`.
 
     openWakeWord's ONNX models are known to give nothing but zeros on some machines; the clip
@@ -232,10 +232,10 @@ def self_test(models: Sequence[str], *, backend: str) -> SelfTest:
         scores = configured.score(frame)
         best = max(best, reference.score(frame)[_SELF_TEST_WORD])
         if not all(0 <= score <= 1 for score in scores.values()):
-            return SelfTest(passed=False, score=best, backend=backend)
+            return WakeSelfTest(passed=False, score=best, backend=backend)
         if best >= _SELF_TEST_SCORE:
-            return SelfTest(passed=True, score=best, backend=backend)
-    return SelfTest(passed=False, score=best, backend=backend)
+            return WakeSelfTest(passed=True, score=best, backend=backend)
+    return WakeSelfTest(passed=False, score=best, backend=backend)
 
 
 def check_models(settings: WakeSettings) -> None:

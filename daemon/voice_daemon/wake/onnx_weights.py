@@ -32,7 +32,7 @@ Field = tuple[int, int | bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class OnnxNode:
     """One operation, and the names of what it takes."""
 
     op_type: str
@@ -44,7 +44,7 @@ class OnnxWeights:
     """The float32 initializers of a file by name, and its nodes in order."""
 
     tensors: dict[str, NDArray[np.float32]]
-    nodes: tuple[Node, ...]
+    nodes: tuple[OnnxNode, ...]
 
 
 def read_onnx_weights(path: Path) -> OnnxWeights:
@@ -77,14 +77,14 @@ def _read_model(data: bytes) -> OnnxWeights:
     return OnnxWeights(tensors, tuple(nodes))
 
 
-def _read_node(data: bytes) -> Node:
+def _read_node(data: bytes) -> OnnxNode:
     inputs, op_type = [], ""
     for number, value in _fields(data):
         if number == 1:
             inputs.append(_as_bytes(value).decode())
         elif number == 4:  # noqa: PLR2004 - the schema's
             op_type = _as_bytes(value).decode()
-    return Node(op_type, tuple(inputs))
+    return OnnxNode(op_type, tuple(inputs))
 
 
 def _read_tensor(data: bytes) -> tuple[str, NDArray[np.float32] | None]:

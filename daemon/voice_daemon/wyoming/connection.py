@@ -76,7 +76,7 @@ LINGER_S: Final = 1.0
 _AUDIO: Final = frozenset({AUDIO_START, AUDIO_CHUNK, AUDIO_STOP})
 
 
-class Connection:
+class ClientConnection:
     """Serves one client until it leaves, breaks a rule or stalls."""
 
     def __init__(

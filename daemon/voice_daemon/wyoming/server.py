@@ -19,7 +19,7 @@ from voice_daemon._lib.rate import TokenBucket
 from voice_daemon.errors import WyomingError
 from voice_daemon.session.transcription import TranscriptionService
 from voice_daemon.wyoming import framing as frames
-from voice_daemon.wyoming.connection import Connection
+from voice_daemon.wyoming.connection import ClientConnection
 from voice_daemon.wyoming.stream import Limits
 
 if TYPE_CHECKING:  # the scheduler stands with the threads, right of here
@@ -128,7 +128,7 @@ class WyomingServer:
             return
         self._clients[task] = share
         try:
-            await Connection(
+            await ClientConnection(
                 reader,
                 writer,
                 recogniser=recogniser,
