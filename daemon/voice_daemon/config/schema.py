@@ -101,7 +101,7 @@ class WakeSettings(Section):
 
 
 class SessionSettings(Section):
-    """From the wake word to the end of the command."""
+    """Sessions: each lasts from the wake word to the end of the command."""
 
     silence_ms: int = Field(
         default=700,

@@ -64,7 +64,7 @@ class VocabularySummary:
         return MqttMessage(topics.path(Leaf.VOCABULARY_STATE), encode_json(document), retain=True)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Give JSON values."""
         return {
             "state": self.state.value,
             "source": self.source or None,
