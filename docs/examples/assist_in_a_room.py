@@ -103,12 +103,14 @@ class Final:
 
 
 def read_final(topic: str, payload: bytes) -> Final | None:
-    """Read a message; None for one that is no final, whoever sent it."""
+    """Read a message; None for one that is no final, or that a satellite carries out already."""
     try:
         message = json.loads(payload)
     except (ValueError, RecursionError):
         return None
     if not isinstance(message, dict):
+        return None
+    if "handled_by" in message:
         return None
     session, seq, text = (message.get(key) for key in ("session_id", "seq", "text"))
     if not (isinstance(session, str) and isinstance(text, str) and type(seq) is int):
