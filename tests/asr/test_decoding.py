@@ -12,7 +12,7 @@ from faster_whisper import WhisperModel as FasterWhisper
 from numpy.typing import NDArray
 
 from voice_daemon.asr import DecodingOptions, DecodingTask, GreedyDecoder, WhisperModel
-from voice_daemon.asr.decoding import is_loop
+from voice_daemon.asr.decoding import repeated_run
 from voice_daemon.asr.features import log_mel_spectrogram
 from voice_daemon.asr.model import CrossKeys, DecoderOutput, TextDecoder
 from voice_daemon.asr.offline import N_SAMPLES
@@ -127,8 +127,8 @@ def test_an_english_model_refuses_to_translate(
         DecodingTask(tiny, DecodingOptions(task="translate")).run(command_speech)
 
 
-def test_loops_are_told_from_speech() -> None:
-    assert is_loop([5, 5, 5, 5])
-    assert is_loop([1, 2, 3] * 4)
-    assert not is_loop([5, 5, 5])
-    assert not is_loop([1, 2, 3, 1, 2, 4, 1, 2, 3, 1, 2, 4])
+def test_a_run_said_four_times_is_noticed() -> None:
+    assert repeated_run([5, 5, 5, 5]) == 1
+    assert repeated_run([9, *[1, 2, 3] * 4]) == 3
+    assert repeated_run([5, 5, 5]) == 0
+    assert repeated_run([1, 2, 3, 1, 2, 4, 1, 2, 3, 1, 2, 4]) == 0

@@ -81,6 +81,27 @@ def median_filter(values: NDArray[np.float32], width: int) -> NDArray[np.float32
     return filtered
 
 
+SPOKEN_FRAMES_A_TOKEN = 3
+"""Nobody speaks a run of tokens faster, the signs between words counted: 60 ms a token."""
+LEAST_REST_FRAMES = 20
+"""Audio behind a loop in which a word has room."""
+
+
+def repeats_that_move_on(frames: Sequence[int], width: int) -> int:
+    """Count the first repetitions of a run of `width` tokens that were spoken one after another.
+
+    `frames` are the most attended ones of all tokens of all repetitions, one run behind the
+    other. Attention wanders by a word, so that a run's mean counts, and the way from the first
+    to the last run: two words that are alike often attend to the same place.
+    """
+    places = np.asarray(frames).reshape(-1, width).mean(axis=1)
+    least = SPOKEN_FRAMES_A_TOKEN * width
+    if places[-1] - places[0] >= least * (len(places) - 1):
+        return len(places)
+    standing = np.flatnonzero(np.diff(places) < least)
+    return int(standing[0]) + 1 if standing.size else len(places)
+
+
 CUT_MARGIN_FRAMES = 150
 """Frames at a window's end whose words may still change, and are never finalised."""
 SENTENCE_FRAMES = 15

@@ -14,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from voice_daemon.asr.alignatt import attended_frames, repeats_that_move_on
 from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.asr.load import WhisperModel
 from voice_daemon.asr.model import CrossKeys, DecoderOutput, KeyValue
@@ -61,7 +62,9 @@ def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
 Task = Literal["transcribe", "translate"]
 
 MAX_REPEATS = 3
-"""A run of tokens said this many times in a row beyond the first is a loop."""
+"""A run of tokens this many times in a row beyond the first is a loop, unless it was spoken."""
+MAX_RUN_TOKENS = 8
+"""Tokens of the longest run that is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class Decoded:
     ended: bool
     """True when the model said end-of-text, False when a limit or a loop stopped it."""
     looped: bool
+    """True when the tokens went round while the attention stood still; those rounds are cut."""
     no_speech_prob: float
     """Probability of <|nospeech|> after <|sot|>; 0 where it was not asked for."""
     scores: NDArray[np.float32]
@@ -148,6 +152,7 @@ class GreedyDecoder:
         scores = [_rows(out, len(initial_tokens) - 1, start + agreed, n_frames)]
         cache = _trimmed(out.cache, start + agreed)
         rest = DraftTail(draft[agreed:])
+        run.leave_loop(scores, n_forced=len(text), n_frames=n_frames)
         while not run.stopped(max_tokens):
             yield
             tail = rest.after(run.tokens[-1])[: max_tokens - len(run.tokens) - 1]
@@ -155,6 +160,7 @@ class GreedyDecoder:
             rest.drop(n_read - 1 if tail else 0)
             scores.append(_rows(out, 0, n_read, n_frames))
             cache = _trimmed(out.cache, cache[0][0].shape[2] + n_read)
+            run.leave_loop(scores, n_forced=len(text), n_frames=n_frames)
         found = run.found(max_tokens)
         return Decoded(
             tokens=found,
@@ -199,18 +205,41 @@ class _Run:
     def __init__(self, sampled: Sampled, n_tokens: int, *, eot: int) -> None:
         self.tokens, self.logprobs = sampled.tokens[:n_tokens], sampled.logprobs[:n_tokens]
         self._eot = eot
+        self._judge_from = 0
+        self.looped = False
 
     @property
     def ended(self) -> bool:
         return self.tokens[-1] == self._eot
 
-    @property
-    def looped(self) -> bool:
-        return is_loop(self.tokens)
-
     def add(self, sampled: Sampled) -> None:
         self.tokens += sampled.tokens
         self.logprobs += sampled.logprobs
+
+    def leave_loop(
+        self, scores: Sequence[mx.array | None], *, n_forced: int, n_frames: int
+    ) -> None:
+        """Cut off the rounds of a loop; a repetition that somebody speaks stays.
+
+        The attention alone tells them apart: it moves on through the audio with what is said,
+        and stands still or jumps back where the model has lost its place.
+        """
+        width = repeated_run(self.tokens)
+        if not width or len(self.tokens) < self._judge_from:
+            return
+        first = len(self.tokens) - width * (MAX_REPEATS + 1)
+        stacked = _stack(scores, n_forced + len(self.tokens), n_frames)
+        n_spoken = 1
+        if stacked.shape[0]:
+            frames = attended_frames(stacked)[n_forced + first :]
+            n_spoken = repeats_that_move_on(frames.tolist(), width)
+        if n_spoken > MAX_REPEATS:
+            # The rows' statistics cost more than a token: the next round is soon enough.
+            self._judge_from = len(self.tokens) + width
+            return
+        self.looped = True
+        end = first + width * n_spoken
+        self.tokens, self.logprobs = self.tokens[:end], self.logprobs[:end]
 
     def stopped(self, max_tokens: int) -> bool:
         return self.ended or len(self.tokens) >= max_tokens or self.looped
@@ -219,19 +248,15 @@ class _Run:
         return tuple(self.tokens[:-1] if self.ended else self.tokens[:max_tokens])
 
 
-def is_loop(tokens: Sequence[int]) -> bool:
-    """True when the tokens end in one run said `MAX_REPEATS` times more than once.
-
-    Runs of one to eight tokens count; a digit said four times does not occur in one token
-    run that short unless the model has lost its place.
-    """
-    for width in range(1, 9):
+def repeated_run(tokens: Sequence[int]) -> int:
+    """Tokens of the shortest run that the text ends in `MAX_REPEATS` times more than once, or 0."""
+    for width in range(1, MAX_RUN_TOKENS + 1):
         need = width * (MAX_REPEATS + 1)
         if len(tokens) >= need:
             tail = list(tokens[-need:])
             if tail == tail[:width] * (MAX_REPEATS + 1):
-                return True
-    return False
+                return width
+    return 0
 
 
 def _trimmed(cache: Sequence[KeyValue], length: int) -> tuple[KeyValue, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voice_daemon.asr import alignatt
-from voice_daemon.asr.alignatt import DraftWord, cut_point
+from voice_daemon.asr.alignatt import LEAST_REST_FRAMES, DraftWord, cut_point
 from voice_daemon.asr.decoding import Decoded, GreedyDecoder, Task, detect_language
 from voice_daemon.asr.features import checked_samples, log_mel_spectrogram
 from voice_daemon.asr.incremental_encoder import FRAME_SAMPLES
@@ -24,6 +24,7 @@ from voice_daemon.events import SAMPLE_RATE
 
 N_SAMPLES = 480_000
 """Samples in Whisper's window of 30 s at 16 kHz."""
+LEAST_REST_SAMPLES = LEAST_REST_FRAMES * FRAME_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class DecodingResult:
     no_speech_prob: float
     frames: tuple[int, ...] = field(default=())
     """The encoder frame (20 ms) that each token attends to most; empty without heads."""
+    looped: bool = False
+    """True when decoding stopped at a loop, and what lies behind the last frame was not read."""
 
 
 class DecodingTask:
@@ -102,6 +105,7 @@ class DecodingTask:
             avg_logprob=float(np.mean(decoded.logprobs)) if decoded.logprobs else 0.0,
             no_speech_prob=decoded.no_speech_prob,
             frames=tuple(frames),
+            looped=decoded.looped,
         )
 
 
@@ -120,6 +124,11 @@ def decode_windows(
         result = task.run(window)
         n_frames = len(window) // FRAME_SAMPLES
         words = result_words(model, result, first_frame=first // FRAME_SAMPLES, n_frames=n_frames)
+        behind_loop = words[-1].frame * FRAME_SAMPLES if result.looped and words else first
+        if min(behind_loop - first, len(samples) - behind_loop) >= LEAST_REST_SAMPLES:
+            yield result, words
+            first = behind_loop
+            continue
         if first + N_SAMPLES >= len(samples):
             yield result, words
             return

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voice_daemon.asr.alignatt import DraftWord, committable
-from voice_daemon.asr.cooperative import Steps
+from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.asr.decoding import GreedyDecoder
 from voice_daemon.asr.features import float_samples
 from voice_daemon.asr.incremental_encoder import SilenceCache, silent_window
@@ -151,6 +151,7 @@ class StreamingDecoder:
         free = self._window.decode(
             self._spoken, draft=tokens_of(streamed.words), want_no_speech=True
         )
+        free = at_once(self._window.read_on_steps(free, end_frame=self._window.end_frame))
         verified = streamed.verify(free)
         words = (*self._finalised, *verified.words)
         return replace(
@@ -242,7 +243,9 @@ class StreamingDecoder:
 
     def _streamed(self) -> Streamed:
         """Collect the words that streaming over this window produced so far."""
-        return Streamed(self._spoken, tuple(self._committed[self._n_behind :]), self._draft)
+        committed = tuple(self._committed[self._n_behind :])
+        looped = self._newest is not None and self._newest.looped
+        return Streamed(self._spoken, committed, self._draft, looped=looped)
 
     def _forced(self) -> tuple[int, ...]:
         """Text tokens that every step decodes on from: what is committed never changes."""

@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from voice_daemon.asr.alignatt import DraftWord, attended_frames, cut_point, leaves_out
+from voice_daemon.asr.alignatt import (
+    LEAST_REST_FRAMES,
+    DraftWord,
+    attended_frames,
+    cut_point,
+    leaves_out,
+)
 from voice_daemon.asr.cooperative import Steps, at_once, grouped
 from voice_daemon.asr.decoding import Decoded, GreedyDecoder, detect_language
 from voice_daemon.asr.incremental_encoder import FRAMES_PER_SECOND, IncrementalEncoder, SilenceCache
@@ -22,6 +28,8 @@ from voice_daemon.asr.types import StreamingConfig, tokens_of
 
 TOKENS_PER_SECOND = 12
 """No language is spoken faster in Whisper's tokens; more is a loop."""
+READINGS_ON = 3
+"""Times that reading begins again behind a loop."""
 LANGUAGE_FRAMES = 2 * FRAMES_PER_SECOND
 """Speech on which a language is decided for the whole utterance."""
 NO_SPEECH = 0.5
@@ -51,6 +59,8 @@ class _Request:
     forced: tuple[int, ...]
     draft: tuple[int, ...]
     want_no_speech: bool
+    first_frame: int
+    """The utterance's frame that the encoded window begins with."""
 
 
 class Window:
@@ -157,9 +167,19 @@ class Window:
         *,
         draft: Sequence[int] = (),
         want_no_speech: bool = True,
+        first_frame: int | None = None,
     ) -> Steps[WindowDecode]:
-        """`decode` over any encoding, a step for each call of the decoder."""
-        request = _Request(tuple(forced), tuple(draft), want_no_speech=want_no_speech)
+        """`decode` over any encoding, a step for each call of the decoder.
+
+        `first_frame` is the encoding's place in the utterance where it is not the window's.
+        """
+        request = _Request(
+            tuple(forced),
+            tuple(draft),
+            want_no_speech=want_no_speech,
+            # Taken down now: the window may slide on between two steps.
+            first_frame=self.first_frame if first_frame is None else first_frame,
+        )
         if self._prompt:
             prompted = yield from self._decode_after(self._prompt, encoder, request)
             if prompted.looped:
@@ -167,6 +187,33 @@ class Window:
             elif prompted.no_speech_prob <= NO_SPEECH:
                 return prompted
         return (yield from self._decode_after("", encoder, request))
+
+    def read_on_steps(self, decoded: WindowDecode, *, end_frame: int) -> Steps[WindowDecode]:
+        """Read what was said behind a loop, up to `end_frame`, as an utterance of its own.
+
+        The decoder does not leave a loop by itself. It begins again where the attention stood
+        last, without the text so far, which would lead it back. A step for each layer and call.
+        """
+        for _ in range(READINGS_ON):
+            frame = decoded.words[-1].frame if decoded.words else end_frame
+            if not decoded.looped:
+                break
+            if end_frame - frame < LEAST_REST_FRAMES:
+                return replace(decoded, looped=False)
+            encoder = self._encoder.behind(frame - self.first_frame)
+            yield from encoder.encode_steps(
+                everything=True, padding_frames=self._final_padding_frames
+            )
+            rest = yield from self.decode_steps(encoder, first_frame=frame)
+            if rest.no_speech_prob > NO_SPEECH:
+                return replace(decoded, looped=False)
+            decoded = replace(
+                rest,
+                words=(*decoded.words, *rest.words),
+                confidence=min(decoded.confidence, rest.confidence),
+                no_speech_prob=decoded.no_speech_prob,
+            )
+        return decoded
 
     def encode_anew_steps(self) -> Steps[IncrementalEncoder]:
         """Encode all audio so far as for a final, a step for each layer.
@@ -194,7 +241,6 @@ class Window:
     ) -> Steps[WindowDecode]:
         forced = request.forced
         n_frames = max(1, encoder.n_frames)
-        first_frame = self.first_frame  # the window may slide on between two steps
         initial_tokens = self._model.initial_tokens(self.language, self._config.task, prompt)
         room = self._model.dims.n_text_ctx - len(initial_tokens) - len(forced) - 1
         by_rate = 8 + TOKENS_PER_SECOND * n_frames // FRAMES_PER_SECOND - len(forced)
@@ -208,7 +254,9 @@ class Window:
             want_no_speech=request.want_no_speech,
         )
         return WindowDecode(
-            words=self._words(decoded, n_frames, first_frame=first_frame, n_forced=len(forced)),
+            words=self._words(
+                decoded, n_frames, first_frame=request.first_frame, n_forced=len(forced)
+            ),
             ended=decoded.ended,
             looped=decoded.looped,
             confidence=float(np.exp(np.mean(decoded.logprobs))) if decoded.logprobs else 0.0,
@@ -276,6 +324,8 @@ class Streamed:
     """Tokens of a phrase that the audio begins with and that is no part of the text."""
     committed: tuple[DraftWord, ...]
     draft: tuple[DraftWord, ...]
+    looped: bool = False
+    """True when the draft ends in a loop: it may hold words that nobody said."""
 
     @property
     def words(self) -> tuple[DraftWord, ...]:
@@ -284,8 +334,10 @@ class Streamed:
 
     def verify(self, free: WindowDecode) -> WindowDecode:
         """Take a free decode, unless it loops or skips a sentence that was streamed."""
-        if self.committed and (free.looped or leaves_out(free.words, self.words)):
-            return replace(free, words=self.words)
+        heard = self.committed if self.looped else self.words
+        loops = free.looped and not self.looped
+        if self.committed and (loops or leaves_out(free.words, heard)):
+            return replace(free, words=heard)
         return free
 
 
@@ -299,6 +351,7 @@ def slide_steps(window: Window, streamed: Streamed, *, n_layers: int) -> Steps[F
     free = yield from grouped(
         window.decode_steps(anew, streamed.spoken, draft=tokens_of(streamed.words)), CALLS_A_TURN
     )
+    free = yield from grouped(window.read_on_steps(free, end_frame=end_frame), CALLS_A_TURN)
     words = streamed.verify(free).words
     n_words, frame = cut_point(words, first_frame=first_frame, end_frame=end_frame)
     yield
