@@ -33,9 +33,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
 def _check(args: argparse.Namespace, context: Context) -> int:
     try:
         effective = context.effective()
-        missing = [*missing_models(effective, models_dir=context.paths().models_dir)]
-        if missing:
-            raise ConfigProblems(missing)  # noqa: TRY301 - told as all others
+        _refuse_missing_models(effective, context)
         if args.load:
             _try_models(effective.settings, context)
     except ConfigProblems as error:
@@ -55,6 +53,13 @@ def _check(args: argparse.Namespace, context: Context) -> int:
     place = effective.file or "no configuration file, all defaults"
     context.out.write(f"{place}: {'well formed' if absent else 'no mistakes'}\n")
     return EXIT_OK
+
+
+def _refuse_missing_models(effective: Effective, context: Context) -> None:
+    """Raise `ConfigProblems` for models that are not on this disk."""
+    missing = [*missing_models(effective, models_dir=context.paths().models_dir)]
+    if missing:
+        raise ConfigProblems(missing)
 
 
 def _try_models(settings: Settings, context: Context) -> None:

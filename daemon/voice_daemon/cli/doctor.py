@@ -19,7 +19,6 @@ from voice_daemon.cli.service import config_file
 from voice_daemon.config import Settings
 from voice_daemon.doctor import audio as hearing
 from voice_daemon.doctor import system as surroundings
-from voice_daemon.doctor import vocabulary as names
 from voice_daemon.doctor.broker import BrokerCheck
 from voice_daemon.doctor.checks import Check, Finding, examine, fail, ok, skip, warn
 from voice_daemon.errors import EXIT_FAILED, EXIT_OK, ConfigError
@@ -96,7 +95,7 @@ def _configured(settings: Settings, context: Context, diagnosis: Diagnosis) -> I
     yield Check("microphone", lambda: hearing.microphone(settings.audio, diagnosis.status), 30.0)
     yield Check("wake", lambda: hearing.wake_words(settings.wake), _SLOW_TIMEOUT_S)
     stored = context.paths().vocabulary_file
-    yield Check("vocabulary", lambda: names.vocabulary(settings, stored), _SLOW_TIMEOUT_S)
+    yield Check("vocabulary", lambda: surroundings.vocabulary(settings, stored), _SLOW_TIMEOUT_S)
     yield Check("model", lambda: hearing.model(settings.asr, models_dir), _SLOW_TIMEOUT_S)
     yield Check(
         "recogniser",

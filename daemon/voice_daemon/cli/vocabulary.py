@@ -31,6 +31,8 @@ from voice_daemon.vocabulary.store import KnownDocument, known_document, read_fi
 
 MAX_SHOWN: Final = 12
 MAX_TOKEN_BYTES: Final = 4096
+SOUNDS_ALIKE: Final = 0.5
+"""Names nearer than this are shown; 0 is the same sound."""
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
@@ -302,4 +304,4 @@ def _nearest(text: str, home: HomeVocabulary) -> dict[str, float]:
             sound_distance(" ".join(span), name.text, home.language) for span in spans
         )
     near = sorted(found, key=lambda name: found[name])[:3]
-    return {name: round(found[name], 2) for name in near if found[name] < 0.5}  # noqa: PLR2004
+    return {name: round(found[name], 2) for name in near if found[name] < SOUNDS_ALIKE}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class ReceivedMessage:
 
     topic: str
     """Below `<base>/<node>/`."""
-    payload: Any
+    payload: object
     """Decoded JSON, or the bare word."""
     clip_s: float
     """Second of the clip that was playing when it arrived."""
@@ -167,9 +167,10 @@ class Report:
         )
 
 
-def decode_payload(payload: bytes) -> Any:  # noqa: ANN401 - JSON is any
+def decode_payload(payload: bytes) -> object:
     """Read a payload: JSON where it is an object, else the bare word."""
-    return json.loads(payload) if payload.startswith(b"{") else payload.decode()
+    decoded: object = json.loads(payload) if payload.startswith(b"{") else payload.decode()
+    return decoded
 
 
 def plain_words(text: str) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -74,7 +74,7 @@ class DemoSubscriber:
         """Wait a moment for the daemon's last message."""
         self._heard_offline.wait(LAST_MESSAGE_S)
 
-    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:  # noqa: ANN401 - paho's
+    def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
         clip_s = self._clip_sample() / SAMPLE_RATE
         leaf = message.topic.removeprefix(f"{self._root}/")
         payload = decode_payload(bytes(message.payload))

@@ -1,4 +1,4 @@
-"""Checks of the machine: disk, clock, arithmetic, file permissions, automatic login.
+"""Checks of the machine: disk, clock, arithmetic, file permissions, automatic login; and the home's names.
 
 Each takes what it looks at, so that a test can give it another. Knows nothing of audio or MQTT.
 """
@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Final
 
 from voice_daemon._lib.files import shared_with_a_group
-from voice_daemon.config import MqttSettings
+from voice_daemon.config import MqttSettings, Settings
 from voice_daemon.doctor.checks import Finding, fail, ok, skip, warn
 from voice_daemon.mqtt.tls import read_password
+from voice_daemon.vocabulary.document import VocabularyError
+from voice_daemon.vocabulary.store import known_document
+from voice_daemon.vocabulary.templates import installed, languages
 
 MB: Final = 1_000_000
 FULL_BYTES: Final = 200 * MB
@@ -146,3 +149,47 @@ def automatic_login(login_window: Path = LOGIN_WINDOW) -> Iterator[Finding]:
         yield ok("login", f"{user} is logged in automatically")
     else:
         yield warn("login", "nobody is logged in automatically after a restart", remedy)
+
+
+def vocabulary(settings: Settings, stored: Path) -> Iterator[Finding]:
+    """Look what is known of the home, and whether it can be used."""
+    wanted = settings.vocabulary
+    if not wanted.enabled:
+        yield skip("vocabulary", "vocabulary.enabled is false")
+        return
+    try:
+        known = known_document(stored, wanted.file)
+    except VocabularyError as error:
+        yield warn("vocabulary", f"{wanted.file}: {error.message}", error.remedy)
+        return
+    if known is None:
+        yield skip("vocabulary", "no names of a home are known: docs/vocabulary.md")
+        return
+    document = known.document
+    language = document.language or settings.asr.language
+    if not installed():
+        yield warn(
+            "vocabulary",
+            f"{document.n_names} names are known, and the home's sentences are not installed",
+            "pip install 'voice-daemon[home]'",
+        )
+    elif language != "auto" and wanted.sentences != "none" and not _is_spoken(language):
+        yield warn(
+            "vocabulary",
+            f"there are no sentences for language {language!r}",
+            'set sentences = "none" in [vocabulary] to use those of the document alone',
+        )
+    elif document.n_left_out:
+        yield warn(
+            "vocabulary",
+            f"{document.n_names} names from {known.source}, {document.n_left_out} entries left out",
+            "check the document: daemonctl vocabulary check FILE",
+        )
+    else:
+        yield ok("vocabulary", f"{document.n_names} names from {known.source}")
+
+
+def _is_spoken(language: str) -> bool:
+    known = {code.lower().replace("_", "-") for code in languages()}
+    wanted = language.lower().replace("_", "-")
+    return wanted in known or wanted.split("-")[0] in known

@@ -83,7 +83,7 @@ class _Mask:
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         return {key: self._masked(key, value) for key, value in event.items()}
 
-    def _masked(self, key: object, value: object) -> Any:  # noqa: ANN401 - any logged value
+    def _masked(self, key: object, value: object) -> object:
         if key in self._keys:
             return MASK
         if isinstance(value, Mapping):
