@@ -45,7 +45,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("voice_daemon.homeassistant.announce.DELAY_S", (0.05, 0.1))
 
 
-def is_state(name: str, value: str) -> Any:  # noqa: ANN401 - a predicate
+def is_state(name: str, value: str) -> Any:
     def wanted(message: Seen) -> bool:
         return (message.topic, message.payload) == (f"{ROOT}/{name}", value.encode())
 
@@ -296,7 +296,7 @@ def test_a_silence_that_is_set_in_a_session_counts_from_the_next_one(
     class Paused(EndlessRoom):
         """Waits in the middle of the first command for the setting to be there."""
 
-        def read(self, timeout_s: float) -> Any:  # noqa: ANN401 - as the base class
+        def read(self, timeout_s: float) -> Any:
             if self._read > scene.wakes[0] + 16_000 and not gate.is_set():
                 gate.wait(0.05)
                 return None
@@ -333,7 +333,7 @@ def test_a_storm_of_commands_leaves_the_session_alone(broker: Mosquitto) -> None
     class Steady(EndlessRoom):
         """Hears the command while the storm goes on."""
 
-        def read(self, timeout_s: float) -> Any:  # noqa: ANN401 - as the base class
+        def read(self, timeout_s: float) -> Any:
             if self._read > scene.wakes[0]:
                 in_session.set()
                 over.wait(0.02)

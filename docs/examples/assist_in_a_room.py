@@ -80,13 +80,13 @@ class Assist:
         self._number += 1
         self._line.send(json.dumps({"id": self._number, **command}))
 
-    def _receive(self) -> Any:  # noqa: ANN401 - JSON
+    def _receive(self) -> Any:
         while True:
             message = json.loads(self._line.recv(TIMEOUT_S))
             if message.get("id") == self._number:
                 return message
 
-    def _result(self) -> Any:  # noqa: ANN401 - JSON
+    def _result(self) -> Any:
         answer = self._receive()
         if not answer["success"]:
             raise SystemExit(f"Home Assistant refuses: {answer['error']['message']}")

@@ -80,7 +80,7 @@ def test_a_draft_is_resumed_after_the_word_that_differs(
     n_calls = 0
     call = TextDecoder.__call__
 
-    def counted(decoder: TextDecoder, *args: Any, **options: Any) -> DecoderOutput:  # noqa: ANN401 - passed on
+    def counted(decoder: TextDecoder, *args: Any, **options: Any) -> DecoderOutput:
         nonlocal n_calls
         n_calls += 1
         return call(decoder, *args, **options)

@@ -66,7 +66,7 @@ RESULT_FIELDS = (
 )
 
 
-def named(path: str) -> Any:  # noqa: ANN401 - a class or a function
+def named(path: str) -> Any:
     found: Any = asr
     for part in path.split("."):
         found = getattr(found, part)
@@ -261,7 +261,7 @@ def virtual_microphone(
     portaudio = PortAudio(Device("Anker PowerConf"))
     opened = portaudio.InputStream
 
-    def speaking(**arguments: Any) -> Any:  # noqa: ANN401 - a stream of the fake
+    def speaking(**arguments: Any) -> Any:
         stream = opened(**arguments)
         start = stream.start
 

@@ -172,8 +172,8 @@ json_values = st.recursive(
 @given(settings=json_values, announced=json_values)
 def test_whatever_the_file_says_reading_gives_a_memory_or_says_why_not(
     tmp_path_factory: pytest.TempPathFactory,
-    settings: Any,  # noqa: ANN401 - JSON is any
-    announced: Any,  # noqa: ANN401 - as above
+    settings: Any,
+    announced: Any,
 ) -> None:
     file = tmp_path_factory.mktemp("fuzz") / "state.json"
     file.write_text(json.dumps({"schema": 1, "settings": settings, "announced": announced}))

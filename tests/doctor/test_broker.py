@@ -35,7 +35,7 @@ def look(
     *,
     is_running: bool = False,
     born_at: str | None = None,
-    **mqtt: Any,  # noqa: ANN401 - any setting
+    **mqtt: Any,
 ) -> dict[str, Finding]:
     settings = Settings(
         node_id=NODE, mqtt=MqttSettings(host=mqtt.pop("host", HOST), port=port, **mqtt)
@@ -139,7 +139,7 @@ def test_macos_refusing_the_local_network_is_told_apart(monkeypatch: pytest.Monk
     assert "Local Network" in look(1883)["broker port"].remedy
 
 
-def identity(authority: trustme.CA, folder: Path, **options: Any) -> tuple[str, ...]:  # noqa: ANN401 - trustme's
+def identity(authority: trustme.CA, folder: Path, **options: Any) -> tuple[str, ...]:
     issued = authority.issue_cert("localhost", **options)
     cert_file, key_file, ca_file = folder / "c.pem", folder / "k.pem", folder / "ca.pem"
     cert_file.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))

@@ -61,7 +61,7 @@ def test_a_broker_that_dies_in_the_window_leaves_nobody_without_an_answer(
 
         has_struck = threading.Event()
 
-        def _on_message(self, client: Any, userdata: object, message: Any) -> None:  # noqa: ANN401 - paho's
+        def _on_message(self, client: Any, userdata: object, message: Any) -> None:
             if message.topic.startswith("voice/arbitration/") and not self.has_struck.is_set():
                 broker.kill()
                 self.has_struck.set()

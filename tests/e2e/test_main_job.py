@@ -32,7 +32,7 @@ def environment(port: int, **more: str) -> dict[str, str]:
     return {"VOICE_DAEMON_NODE_ID": NODE, "VOICE_DAEMON_MQTT__PORT": str(port), **more}
 
 
-def is_on(leaf: str, payload: bytes | None = None) -> Any:  # noqa: ANN401 - a predicate
+def is_on(leaf: str, payload: bytes | None = None) -> Any:
     def wanted(message: Seen) -> bool:
         fits = payload is None or message.payload == payload
         return message.topic == f"voice/{NODE}/{leaf}" and fits and not message.retain
@@ -50,7 +50,7 @@ def words(text: str) -> list[str]:
     return re.findall(r"[a-z']+", text.lower())
 
 
-def write(path: Path, samples: NDArray[np.int16], **options: Any) -> Path:  # noqa: ANN401
+def write(path: Path, samples: NDArray[np.int16], **options: Any) -> Path:
     soundfile.write(path, samples, options.pop("rate_hz", 16_000), **options)
     return path
 

@@ -39,7 +39,7 @@ def quiet_minutes(tmp_path: Path) -> Path:
     return tmp_path / "room.wav"
 
 
-def state_is(state: str) -> Any:  # noqa: ANN401 - a predicate
+def state_is(state: str) -> Any:
     def wanted(message: Seen) -> bool:
         if message.topic != f"voice/{NODE}/vocabulary/state" or not message.payload:
             return False

@@ -37,7 +37,7 @@ def environment(mqtt_port: int, port: int) -> dict[str, str]:
     }
 
 
-def is_on(leaf: str) -> Any:  # noqa: ANN401 - a predicate
+def is_on(leaf: str) -> Any:
     def wanted(message: Seen) -> bool:
         return message.topic == f"voice/{NODE}/{leaf}" and not message.retain
 

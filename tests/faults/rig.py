@@ -117,7 +117,7 @@ class FaultRig:
         payloads = [m.payload for m in self.seen if m.topic == f"voice/{NODE}/{leaf}"]
         return [json.loads(p) if p.startswith(b"{") else p.decode() for p in payloads]
 
-    def wait_for(self, condition: Callable[[], object], what: str, within_s: float = SOON_S) -> Any:  # noqa: ANN401 - whatever it is
+    def wait_for(self, condition: Callable[[], object], what: str, within_s: float = SOON_S) -> Any:
         """Give what `condition` gives, as soon as that is something."""
         give_up_s = time.monotonic() + within_s
         while not (found := condition()):

@@ -19,7 +19,7 @@ from voice_daemon.homeassistant.discovery import Device, announcement, component
 GOLDEN = Path(__file__).parents[1] / "golden" / "homeassistant" / "device.json"
 
 
-def body(announced: Device, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - any option
+def body(announced: Device, **options: Any) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(announcement(announced, **options).payload)
     return found
 

@@ -27,7 +27,7 @@ def launchd(tmp_path: Path) -> Iterator[FakeLaunchd]:
         yield running
 
 
-def agent(folder: Path, code: str = "import time; time.sleep(60)", **keys: Any) -> Path:  # noqa: ANN401
+def agent(folder: Path, code: str = "import time; time.sleep(60)", **keys: Any) -> Path:
     path = folder / f"{LABEL}.plist"
     arguments = [sys.executable, "-c", code]
     path.write_bytes(plistlib.dumps({"Label": LABEL, "ProgramArguments": arguments, **keys}))

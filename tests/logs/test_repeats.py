@@ -12,8 +12,7 @@ import structlog
 
 from support.manual_clock import ManualClock
 from voice_daemon.config import LogSettings
-from voice_daemon.logs.repeats import BURST, MAX_NAMES, PER_S, RepeatFilter
-from voice_daemon.logs.setup import configure
+from voice_daemon.logs.setup import BURST, MAX_NAMES, PER_S, RepeatFilter, configure
 
 
 def passed(repeats: RepeatFilter, name: str, times: int) -> int:

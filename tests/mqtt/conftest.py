@@ -37,7 +37,7 @@ def start_daemon() -> Iterator[Callable[..., Daemon]]:
     """Give a function that starts a daemon's client; all are stopped at the end."""
     started: list[Daemon] = []
 
-    def start(port: int, **changes: Any) -> Daemon:  # noqa: ANN401 - any setting
+    def start(port: int, **changes: Any) -> Daemon:
         of_daemon = {
             name: changes.pop(name)
             for name in ("announcements", "on_command", "timeouts", "client_id")

@@ -15,11 +15,10 @@ from support.manual_clock import ManualClock
 from support.mqtt_clients import TOPICS
 from support.transcripts import final_of
 from voice_daemon.events import SessionStarted
-from voice_daemon.mqtt.limits import BrokerLimits, packet_bytes
 from voice_daemon.mqtt.losses import Loss, LossReason
 from voice_daemon.mqtt.messages import for_event
 from voice_daemon.mqtt.outbox import ASIDE_S, MAX_SENDINGS, WINDOW, Outbox, OutboxEntry, steady_s
-from voice_daemon.mqtt.topics import MqttMessage
+from voice_daemon.mqtt.topics import BrokerLimits, MqttMessage, packet_bytes
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -86,7 +86,7 @@ class PortAudio:
     def query_hostapis(self) -> tuple[dict[str, str]]:
         return ({"name": "Core Audio"},)
 
-    def query_devices(self, kind: str | None = None) -> Any:  # noqa: ANN401 - as sounddevice does
+    def query_devices(self, kind: str | None = None) -> Any:
         rows = [
             {
                 "index": index,
@@ -110,7 +110,7 @@ class PortAudio:
         if (channels, samplerate) not in self.listed[device].formats:
             raise MadeUpPortAudioError("Invalid sample rate")
 
-    def InputStream(self, *, device: int, dtype: str, **arguments: Any) -> Stream:  # noqa: ANN401, N802 - sounddevice's name
+    def InputStream(self, *, device: int, dtype: str, **arguments: Any) -> Stream:  # noqa: N802 - sounddevice's name
         assert dtype == "int16"
         if self.opening_waits_for is not None:
             assert self.opening_waits_for.wait(30)

@@ -31,7 +31,7 @@ def live(settings: Settings | None = None, store: SettingsStore | None = None) -
     return LiveSettings(settings, store=store)
 
 
-def read(name: str, value: Any, *, of: LiveSettings | None = None) -> Any:  # noqa: ANN401 - any value
+def read(name: str, value: Any, *, of: LiveSettings | None = None) -> Any:
     return (of or live()).read(Command(name, value=value, kind=Kind.SETTING))
 
 

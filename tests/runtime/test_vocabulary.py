@@ -25,7 +25,7 @@ def document(*names: str, **more: object) -> bytes:
 class Rig:
     """A keeper, and everything that it asks for and says."""
 
-    def __init__(self, stored: Path | None = None, **settings: Any) -> None:  # noqa: ANN401
+    def __init__(self, stored: Path | None = None, **settings: Any) -> None:
         self.learned: list[tuple[Document | None, Learned]] = []
         self.published: list[MqttMessage] = []
         self.problems: dict[str, Problem] = {}

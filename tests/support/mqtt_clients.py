@@ -65,7 +65,7 @@ class Daemon:
         return error.code if error else ""
 
 
-def settings_for(port: int, **changes: Any) -> MqttSettings:  # noqa: ANN401 - any setting
+def settings_for(port: int, **changes: Any) -> MqttSettings:
     values = {"reconnect_min_s": 0.1, "reconnect_max_s": 1, **changes}
     return MqttSettings(host=values.pop("host", HOST), port=port, **values)
 

@@ -224,7 +224,7 @@ def write_ctranslate2(
     return folder / "model.bin"
 
 
-def _set_norm(spec: Any, source: Tensors, name: str) -> None:  # noqa: ANN401 - untyped library
+def _set_norm(spec: Any, source: Tensors, name: str) -> None:
     spec.gamma, spec.beta = source[f"{name}.weight"], source[f"{name}.bias"]
 
 
@@ -232,7 +232,7 @@ _LETTERS = {"q": "query", "k": "key", "v": "value", "o": "out"}
 
 
 def _set_attention(
-    spec: Any,  # noqa: ANN401 - untyped library
+    spec: Any,
     source: Tensors,
     name: str,
     *,
@@ -243,7 +243,7 @@ def _set_attention(
         _set_linear(linear, source, [f"{name}.{_LETTERS[letter]}" for letter in letters])
 
 
-def _set_linear(spec: Any, source: Tensors, names: Sequence[str]) -> None:  # noqa: ANN401 - untyped
+def _set_linear(spec: Any, source: Tensors, names: Sequence[str]) -> None:
     weights = [source[f"{name}.weight"] for name in names]
     zeros = np.zeros(len(weights[0]), weights[0].dtype)
     spec.weight = np.concatenate(weights)

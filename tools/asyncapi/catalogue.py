@@ -325,7 +325,7 @@ def _entry(
     message: MqttMessage,
     summary: str,
     schema: Schema,
-    example: Any,  # noqa: ANN401 - any JSON
+    example: Any,
     *,
     is_text: bool = False,
 ) -> Entry:

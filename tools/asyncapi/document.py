@@ -67,7 +67,7 @@ def as_yaml() -> str:
 class _NoAliases(yaml.SafeDumper):  # type: ignore[misc] # it carries no types
     """Writes equal parts out each time: anchors are no help to a reader."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401 - the base class's signature
+    def ignore_aliases(self, data: Any) -> bool:
         del data
         return True
 

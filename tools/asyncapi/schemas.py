@@ -69,7 +69,7 @@ def words(*values: str) -> Schema:
     return {"type": "string", "enum": [str(value) for value in values]}
 
 
-def _of_field(hint: Any, value: Any) -> Schema:  # noqa: ANN401 - any annotation and any JSON
+def _of_field(hint: Any, value: Any) -> Schema:
     if get_origin(hint) is tuple:
         return {"type": "array", "items": _of_field(get_args(hint)[0], value[0])}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
@@ -80,7 +80,7 @@ def _of_field(hint: Any, value: Any) -> Schema:  # noqa: ANN401 - any annotation
     return {"type": names[0] if len(names) == 1 else names}
 
 
-def _type_names(hint: Any) -> list[str]:  # noqa: ANN401 - any annotation
+def _type_names(hint: Any) -> list[str]:
     """`float | None` -> number, null. What JSON has no number for is null too."""
     members = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
     names = [_SIMPLE[member] for member in members]

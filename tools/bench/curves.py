@@ -84,7 +84,7 @@ def value_of(config: object, name: str) -> object:
     return value_of(value, rest) if rest else value
 
 
-def with_value(config: Any, name: str, value: float) -> Any:  # noqa: ANN401 - any dataclass
+def with_value(config: Any, name: str, value: float) -> Any:
     """A copy of a dataclass with one dotted field changed."""
     first, _, rest = name.partition(".")
     inner = with_value(getattr(config, first), rest, value) if rest else value

@@ -156,7 +156,7 @@ def measure(
     model: WhisperModel,
     *,
     step_s: float,
-    peer: Any = None,  # noqa: ANN401 - a function or None
+    peer: Any = None,
 ) -> dict[str, Tally]:
     """Read every clip in each way."""
     tallies: dict[str, Tally] = defaultdict(Tally)

@@ -117,7 +117,7 @@ def mutated_json(draw: st.DrawFn, good: Good) -> bytes:
     return content[:begin] + json.dumps(document).encode() + content[begin + end :]
 
 
-def _replaced(draw: st.DrawFn, value: Any) -> Any:  # noqa: ANN401 - JSON is any
+def _replaced(draw: st.DrawFn, value: Any) -> Any:
     """Walk into a document as far as luck leads, and replace or drop what is there."""
     keys = (
         list(value)

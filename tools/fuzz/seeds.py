@@ -184,7 +184,7 @@ def _sounds() -> tuple[bytes, ...]:
     return tuple(_sound(tone, form, options) for form, options in forms)
 
 
-def _sound(tone: Any, form: str, options: dict[str, Any]) -> bytes:  # noqa: ANN401 - an array
+def _sound(tone: Any, form: str, options: dict[str, Any]) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, tone, 16_000, format=form, **options)
     return file.getvalue()

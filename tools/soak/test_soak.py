@@ -38,7 +38,7 @@ def test_no_final_is_lost_or_doubled_while_the_broker_comes_and_goes(tmp_path: P
     assert check.faults[CUT] >= 1
 
 
-def heard(**counts: Any) -> Any:  # noqa: ANN401 - a subscriber that went home
+def heard(**counts: Any) -> Any:
     empty: dict[str, Any] = {
         "finals": Counter(),
         "started": Counter(),
@@ -113,7 +113,7 @@ def test_no_two_slots_of_a_recording_are_alike_and_all_come_again(tmp_path: Path
     assert not any(np.array_equal(slots[0], slot) for slot in slots[1:])
 
 
-def check(**changes: Any) -> DeliveryCheck:  # noqa: ANN401 - any of its fields
+def check(**changes: Any) -> DeliveryCheck:
     """An hour in which all was well."""
     flat, sessions = change([1.0, 2.0]), list(map(str, range(100)))
     well: dict[str, Any] = {

@@ -118,7 +118,7 @@ def read_bounded(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     return content
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401 - callers check what they take from it
+def read_json(path: Path) -> Any:
     """Read a JSON document; ValueError for what is none."""
     try:
         return json.loads(read_bounded(path).decode("utf-8"))

@@ -61,7 +61,7 @@ class CallbackQueue:
         self.arrived_at_s = time.monotonic()
         self.lost = False
 
-    def on_audio(self, audio: NDArray[np.int16], n_frames: int, _times: Any, status: Any) -> None:  # noqa: ANN401 - sounddevice has no types
+    def on_audio(self, audio: NDArray[np.int16], n_frames: int, _times: Any, status: Any) -> None:
         """Take (n_frames, n_channels): the first channel counts, others may be references."""
         before_s, self.arrived_at_s = self.arrived_at_s, time.monotonic()
         after_s = self.arrived_at_s - before_s if self.delivered_samples else 0.0
@@ -245,7 +245,7 @@ class MicrophoneCapture:
         return captured
 
 
-def _open(portaudio: Any, wanted: str, callbacks: CallbackQueue) -> _Opened:  # noqa: ANN401 - no types
+def _open(portaudio: Any, wanted: str, callbacks: CallbackQueue) -> _Opened:
     """Open an input and start it; if that fails, once more after looking for devices again."""
     try:
         return _open_once(portaudio, wanted, callbacks)
@@ -254,7 +254,7 @@ def _open(portaudio: Any, wanted: str, callbacks: CallbackQueue) -> _Opened:  # 
     return _open_once(portaudio, wanted, callbacks)
 
 
-def _open_once(portaudio: Any, wanted: str, callbacks: CallbackQueue) -> _Opened:  # noqa: ANN401 - no types
+def _open_once(portaudio: Any, wanted: str, callbacks: CallbackQueue) -> _Opened:
     device = find_device(wanted, input_devices(portaudio))
     try:
         channels, rate_hz = _choose_format(portaudio, device)
@@ -281,7 +281,7 @@ def _open_once(portaudio: Any, wanted: str, callbacks: CallbackQueue) -> _Opened
     return _Opened(stream, device, rate_hz)
 
 
-def _choose_format(portaudio: Any, device: InputDevice) -> tuple[int, int]:  # noqa: ANN401 - no types
+def _choose_format(portaudio: Any, device: InputDevice) -> tuple[int, int]:
     """Return channels and rate: mono at `SAMPLE_RATE` if the device does it, else its own."""
     for channels in (1, device.channels):
         for rate_hz in (SAMPLE_RATE, device.rate_hz):

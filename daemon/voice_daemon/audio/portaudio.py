@@ -111,7 +111,7 @@ def list_devices(driver: AudioDriver | None = None) -> tuple[InputDevice, ...]:
     return (driver or process_driver()).call(input_devices, timeout_s=_LIST_TIMEOUT_S)
 
 
-def refresh(portaudio: Any) -> None:  # noqa: ANN401 - sounddevice has no types
+def refresh(portaudio: Any) -> None:
     """Make PortAudio look for devices again, which it does only when it is initialised.
 
     Closes every stream. sounddevice offers nothing but these two functions for it.
@@ -120,7 +120,7 @@ def refresh(portaudio: Any) -> None:  # noqa: ANN401 - sounddevice has no types
     portaudio._initialize()  # noqa: SLF001 - see above
 
 
-def input_devices(portaudio: Any) -> tuple[InputDevice, ...]:  # noqa: ANN401 - no types
+def input_devices(portaudio: Any) -> tuple[InputDevice, ...]:
     """List the inputs that PortAudio found when it was initialised."""
     host_apis = portaudio.query_hostapis()
     try:
@@ -193,7 +193,7 @@ def _no_input_remedy() -> str:
     return "connect a microphone, then: daemonctl devices"
 
 
-def _load_sounddevice() -> Any:  # noqa: ANN401 - no types
+def _load_sounddevice() -> Any:
     try:
         # Loading it opens the system's audio: only for those who want a microphone.
         import sounddevice  # noqa: PLC0415 - see above
@@ -208,5 +208,5 @@ def _load_sounddevice() -> Any:  # noqa: ANN401 - no types
     return sounddevice
 
 
-def _terminate_sounddevice(portaudio: Any) -> None:  # noqa: ANN401 - no types
+def _terminate_sounddevice(portaudio: Any) -> None:
     portaudio._terminate()  # noqa: SLF001 - see `refresh`

@@ -30,7 +30,7 @@ from voice_daemon.errors import (
     UsageError,
     VoiceDaemonError,
 )
-from voice_daemon.launchd.parent import end_with_parent
+from voice_daemon.launchd.app_bundle import end_with_parent
 from voice_daemon.logs import setup as logs
 from voice_daemon.runtime import safe_mode as parked
 from voice_daemon.runtime.build import build_engine

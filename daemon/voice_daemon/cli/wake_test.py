@@ -161,7 +161,7 @@ def draw(
     figure.savefig(path, dpi=120)
 
 
-def _draw_accepts(accepts: Any, trial: ThresholdSweep, thresholds: Sequence[float]) -> None:  # noqa: ANN401 - matplotlib has no types
+def _draw_accepts(accepts: Any, trial: ThresholdSweep, thresholds: Sequence[float]) -> None:
     rates = [trial.per_hour(point) or 0.0 for point in trial.points]
     accepts.plot(thresholds, rates, color=_ORANGE, marker="s", markersize=3)
     accepts.set_ylabel(f"false accepts an hour ({trial.other_hours:.2f} h)", color=_ORANGE)

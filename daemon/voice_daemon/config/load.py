@@ -469,9 +469,7 @@ def _bad_files(leaves: Mapping[Key, _Leaf]) -> Iterator[Mistake]:
                 yield leaves[key].problem(key, *fault)
 
 
-def _fault_of_file(  # noqa: PLR0911 - one return a kind of fault
-    file: Path, *, secret: bool
-) -> tuple[str, str] | None:
+def _fault_of_file(file: Path, *, secret: bool) -> tuple[str, str] | None:
     """Return what is wrong with a file that the configuration names, and the remedy."""
     try:
         mode = open_to_others(file.stat())

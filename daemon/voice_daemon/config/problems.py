@@ -104,7 +104,7 @@ def kind(field: FieldInfo) -> str:
     return "a text or nothing" if NoneType in get_args(annotation) else "a text in quotes"
 
 
-def _number(limit: Any) -> float:  # noqa: ANN401 - annotated_types allows anything comparable
+def _number(limit: Any) -> float:
     return float(limit)
 
 

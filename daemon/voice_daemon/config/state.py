@@ -90,7 +90,7 @@ def read_state(path: Path) -> PersistedState:
             _refuse_a_file_of_others(file)
             text = file.read(MAX_BYTES + 1)
         if len(text) > MAX_BYTES:
-            raise ValueError("it is too long")  # noqa: TRY301 - handled as any other damage
+            raise ValueError("it is too long")
         return _parsed(json.loads(text))
     except FileNotFoundError:
         return EMPTY

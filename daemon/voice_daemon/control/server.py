@@ -178,7 +178,7 @@ class ControlServer:
             handler = self._handlers.get(request.verb)
             if handler is None:
                 known = ", ".join(sorted(self._handlers))
-                raise ControlError(  # noqa: TRY301 - every refusal leaves by the same door
+                raise ControlError(
                     "control.unknown_verb",
                     f"the daemon does not know the verb {request.verb[:40]!r}",
                     remedy=f"use one of: {known}",

@@ -10,19 +10,59 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from voice_daemon._lib.files import open_regular
+from voice_daemon._lib.rate import TokenBucket
 from voice_daemon.config import LogSettings
 from voice_daemon.errors import ConfigError, Problem
-from voice_daemon.logs.repeats import RepeatFilter
+
+BURST: Final = 100
+"""At once: a full outbox that is lost, a flood's first lines."""
+PER_S: Final = 2
+"""Warnings and errors afterwards."""
+CALM_PER_S: Final = 10
+"""Other lines afterwards: a replay as fast as it goes writes some, a session a few a minute."""
+MAX_NAMES: Final = 1000
+"""Names of other libraries' lines are whole sentences; past this they share one bucket."""
+_OTHERS: Final = ""
+
+
+class RepeatFilter:
+    """A structlog processor; callable from any thread."""
+
+    def __init__(self, *, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
+        self._lock = threading.Lock()
+        self._buckets: dict[str, TokenBucket] = {}
+        self._dropped: dict[str, int] = {}
+
+    def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        """Pass an event on, or raise `DropEvent`."""
+        name = str(event.get("event"))
+        per_s = CALM_PER_S if method in {"debug", "info"} else PER_S
+        with self._lock:
+            if name not in self._buckets and len(self._buckets) >= MAX_NAMES:
+                name = _OTHERS
+            bucket = self._buckets.get(name)
+            if bucket is None:
+                bucket = TokenBucket(burst=BURST, per_s=per_s, clock_s=self._clock_s)
+                self._buckets[name] = bucket
+            if not bucket.allows():
+                self._dropped[name] = self._dropped.get(name, 0) + 1
+                raise structlog.DropEvent
+            repeats = self._dropped.pop(name, 0)
+        return {**event, "repeats": repeats} if repeats else event
+
 
 MASK = "***"
 _SPOKEN = frozenset({"text", "draft", "words", "payload", "prompt"})
@@ -227,6 +267,6 @@ def _install(handlers: Sequence[logging.Handler], level: str) -> None:
     )
 
 
-def _to_json(event: EventDict, **kwargs: Any) -> str:  # noqa: ANN401 - as json.dumps takes them
+def _to_json(event: EventDict, **kwargs: Any) -> str:
     head = {key: event[key] for key in _FIRST if key in event}
     return json.dumps({**head, **event}, ensure_ascii=False, **kwargs)

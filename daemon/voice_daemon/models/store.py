@@ -191,7 +191,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if data["schema"] != SCHEMA:
-            raise ValueError(f"schema {data['schema']}")  # noqa: TRY301 - one message for all
+            raise ValueError(f"schema {data['schema']}")
         files = tuple(ManifestFile(**item) for item in data["files"])
         return Manifest(data["repo_id"], data["revision"], files)
     except FileNotFoundError:

@@ -153,7 +153,7 @@ def _addressed(topic: str, topics: Topics) -> Command | None:
     return None
 
 
-def _load_json(text: str, bare: Command) -> Any:  # noqa: ANN401 - JSON is any
+def _load_json(text: str, bare: Command) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

@@ -43,8 +43,7 @@ from voice_daemon.mqtt.errors import (
     refusal_fault,
     stopped_fault,
 )
-from voice_daemon.mqtt.limits import NO_LIMITS, BrokerLimits
-from voice_daemon.mqtt.topics import MqttMessage
+from voice_daemon.mqtt.topics import NO_LIMITS, BrokerLimits, MqttMessage
 
 MAX_INCOMING_BYTES: Final = 65_536
 """Largest packet from the broker, where MQTT 5 lets us say so."""

@@ -82,9 +82,7 @@ class LinkError(BrokerError):
         self.cause = cause
 
 
-def connect_fault(  # noqa: PLR0911 - one return a kind of fault
-    error: OSError | UnicodeError, url: str
-) -> LinkError:
+def connect_fault(error: OSError | UnicodeError, url: str) -> LinkError:
     """Explain an exception raised while connecting or shaking hands."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return LinkError(

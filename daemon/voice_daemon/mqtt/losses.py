@@ -12,8 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from voice_daemon.events import ErrorRaised
-from voice_daemon.mqtt.limits import BrokerLimits, packet_bytes
-from voice_daemon.mqtt.topics import MqttMessage
+from voice_daemon.mqtt.topics import BrokerLimits, MqttMessage, packet_bytes
 
 
 class LossReason(StrEnum):

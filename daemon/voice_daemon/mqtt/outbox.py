@@ -16,9 +16,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from voice_daemon.events import ErrorRaised
-from voice_daemon.mqtt.limits import NO_LIMITS, BrokerLimits
 from voice_daemon.mqtt.losses import Loss, LossReason, LossReport
-from voice_daemon.mqtt.topics import MqttMessage
+from voice_daemon.mqtt.topics import NO_LIMITS, BrokerLimits, MqttMessage
 
 WINDOW: Final = 16
 """Unacknowledged messages at a time; brokers take 20 or more."""

@@ -79,7 +79,7 @@ def tls_context(
 class _SelfClosingSocket(ssl.SSLSocket):
     """Closes at a failed handshake; paho drops the socket open, for the collector to find."""
 
-    def do_handshake(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as inherited
+    def do_handshake(self, *args: Any, **kwargs: Any) -> None:
         try:
             super().do_handshake(*args, **kwargs)
         except BaseException:

@@ -121,7 +121,7 @@ def read_document(payload: bytes, *, toml: bool = False) -> Document:
     return _Reader(top).document(hashlib.sha256(payload).hexdigest())
 
 
-def _json(text: str) -> Any:  # noqa: ANN401 - anything may come
+def _json(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_no_constant, parse_int=_bounded_int)
     except json.JSONDecodeError as error:
@@ -131,7 +131,7 @@ def _json(text: str) -> Any:  # noqa: ANN401 - anything may come
         raise _bad("it holds what JSON does not have", "write plain JSON") from None
 
 
-def _toml(text: str) -> Any:  # noqa: ANN401 - anything may come
+def _toml(text: str) -> Any:
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
@@ -145,7 +145,7 @@ def _no_constant(name: str) -> None:
 
 
 def _bounded_int(digits: str) -> int:
-    if len(digits) > 18:  # noqa: PLR2004 - as many as 64 bits hold
+    if len(digits) > 18:
         raise ValueError(digits[:18])
     return int(digits)
 
@@ -170,7 +170,7 @@ def _check_head(top: Mapping[str, Any]) -> None:
 
 def _is_code(value: object) -> bool:
     letters = isinstance(value, str) and value.replace("-", "").replace("_", "")
-    return bool(letters) and len(str(value)) <= 12 and str(letters).isascii()  # noqa: PLR2004
+    return bool(letters) and len(str(value)) <= 12 and str(letters).isascii()
 
 
 class _Reader:
@@ -279,7 +279,7 @@ class _Reader:
             where = f"lists[{at}]"
             if len(found) >= MAX_LISTS:
                 self._leave_out(where, f"more than {MAX_LISTS} lists", "leave some out")
-            elif not (key.replace("_", "a").isalnum() and key.isascii() and len(key) <= 40):  # noqa: PLR2004
+            elif not (key.replace("_", "a").isalnum() and key.isascii() and len(key) <= 40):
                 self._leave_out(where, "has a name with other signs", "use letters, digits and _")
             elif not isinstance(values, list):
                 self._leave_out(where, f"is a {_kind(values)}", "write a list of texts")

@@ -18,8 +18,8 @@ from hassil.intents import IntentData
 
 from voice_daemon.asr.cooperative import Steps
 from voice_daemon.vocabulary.document import Document
+from voice_daemon.vocabulary.spoken import Value, spoken_numbers
 from voice_daemon.vocabulary.templates import Templates, reading_templates
-from voice_daemon.vocabulary.values import Value, spoken_numbers
 
 try:
     from hassil import expression as hx
@@ -239,7 +239,7 @@ class SentenceGrammar:
         key = (self._number(item), block)
         found = self._alive.get(key)
         if found is None:
-            found = depth < 24 and self._lives(item, block, depth + 1)  # noqa: PLR2004
+            found = depth < 24 and self._lives(item, block, depth + 1)
             self._alive[key] = found
         return found
 
@@ -304,7 +304,7 @@ class SentenceGrammar:
             self._values[key] = len(self.lists) - 1 if found else _NO_VALUES
         return self._values[key]
 
-    def _forms(self, value: Any, block: int) -> Iterator[Value]:  # noqa: ANN401 - hassil's
+    def _forms(self, value: Any, block: int) -> Iterator[Value]:
         context = value.context or {}
         domain = context.get("domain", "") if isinstance(context, dict) else ""
         written = (value.metadata or {}).get("written", "")
@@ -381,7 +381,7 @@ class _TooManyStatesError(Exception):
     """A template that cannot be walked."""
 
 
-def _fits(context: Any, data: IntentData | None) -> bool:  # noqa: ANN401 - of a document or hassil
+def _fits(context: Any, data: IntentData | None) -> bool:
     if data is None:
         return True
     context = context or {}

@@ -154,7 +154,7 @@ def pull(url: str, token: str) -> dict[str, Any]:
 class _Conversation:
     """Questions and answers over an open socket."""
 
-    def __init__(self, socket: Any) -> None:  # noqa: ANN401 - of an extra's type
+    def __init__(self, socket: Any) -> None:
         self._socket = socket
         self._n_asked = 0
 
@@ -183,7 +183,7 @@ class _Conversation:
                 remedy="make a long-lived one on your profile's page, under Security",
             )
 
-    def _ask(self, kind: str, **more: object) -> Any:  # noqa: ANN401 - Home Assistant's answer
+    def _ask(self, kind: str, **more: object) -> Any:
         self._n_asked += 1
         self._socket.send(json.dumps({"id": self._n_asked, "type": kind, **more}))
         while (answer := self._receive()).get("id") != self._n_asked:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from voice_daemon.vocabulary.grammar import START, Arcs, ListArc, Position, SentenceGrammar
-from voice_daemon.vocabulary.spoken import edit_share, fold
+from voice_daemon.vocabulary.spoken import Value, edit_share, fold
 from voice_daemon.vocabulary.templates import OWN
-from voice_daemon.vocabulary.values import Value
 
 MAX_READINGS = 48
 MAX_VISITS = 20_000

@@ -71,7 +71,7 @@ def languages() -> frozenset[str]:
     return frozenset(code for code in found if code.split("-")[0] not in SPACELESS)
 
 
-def _folder() -> Any:  # noqa: ANN401 - importlib's Traversable
+def _folder() -> Any:
     if not installed():
         return None
     return importlib.resources.files("home_assistant_intents") / "data"
@@ -171,7 +171,7 @@ def _names(document: Document, language: str) -> Steps[dict[str, list[Any]]]:
     places = (document.entities, document.areas, document.floors)
     for (_, entries), names in zip(lists.items(), places, strict=True):
         for at, name in enumerate(names):
-            if at % 64 == 63:  # noqa: PLR2004 - some milliseconds
+            if at % 64 == 63:
                 yield
             context = {"domain": name.domain} if name.domain else {}
             for said, written in _spoken(name, ends).items():

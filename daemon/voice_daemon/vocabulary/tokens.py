@@ -128,7 +128,7 @@ class TokenAutomaton:
         # In a wildcard a word may also be its end, and what follows it begin.
         following: dict[int, Node] = {}
         for at, (token, follower) in enumerate(into.by_token.items()):
-            if at % 256 == 255:  # noqa: PLR2004 - some milliseconds
+            if at % 256 == 255:
                 yield
             rest = frozenset(follower.rest | wild)
             following[token] = self._node(rest, follower.literal, follower.over, wild)
@@ -153,7 +153,7 @@ class TokenAutomaton:
             for tokens in self._ways_to_write(word):
                 into.literal(tokens, frozenset(behind))
         for at, (arc, behind) in enumerate(lists.items()):
-            if at % 8 == 7:  # noqa: PLR2004 - the same
+            if at % 8 == 7:
                 yield
             into.within(self._trie(arc), frozenset(behind))
         return anything
@@ -208,7 +208,7 @@ class TokenAutomaton:
         root = _Trie()
         before: dict[tuple[str, ...], _Trie] = {(): root}
         for at, value in enumerate(self._grammar.lists[arc.list_id]):
-            if at % 64 == 63:  # noqa: PLR2004
+            if at % 64 == 63:
                 yield
             words = (arc.prefix + value.words[0], *value.words[1:])
             words = (*words[:-1], words[-1] + arc.suffix)

@@ -122,7 +122,7 @@ class _LiteRtGraph:
         return output
 
 
-def _litert_interpreter() -> Any:  # noqa: ANN401 - LiteRT has no types
+def _litert_interpreter() -> Any:
     """Return LiteRT's interpreter class.
 
     Not tflite_runtime's, the older package of the same thing: its last release needs numpy 1.

@@ -51,7 +51,7 @@ def read_onnx_weights(path: Path) -> OnnxWeights:
     """Read a file's weights; raises `ModelError` for one that is missing or damaged."""
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
-            raise ValueError(f"it is larger than {_MAX_FILE_BYTES} bytes")  # noqa: TRY301
+            raise ValueError(f"it is larger than {_MAX_FILE_BYTES} bytes")
         return _read_model(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ModelError(
@@ -62,13 +62,13 @@ def read_onnx_weights(path: Path) -> OnnxWeights:
 
 
 def _read_model(data: bytes) -> OnnxWeights:
-    graph = next((value for number, value in _fields(data) if number == 7), b"")  # noqa: PLR2004 - the schema's
+    graph = next((value for number, value in _fields(data) if number == 7), b"")
     tensors: dict[str, NDArray[np.float32]] = {}
     nodes = []
     for number, value in _fields(_as_bytes(graph)):
         if number == 1:
             nodes.append(_read_node(_as_bytes(value)))
-        elif number == 5:  # noqa: PLR2004 - the schema's
+        elif number == 5:
             name, tensor = _read_tensor(_as_bytes(value))
             if tensor is not None:
                 tensors[name] = tensor
@@ -82,7 +82,7 @@ def _read_node(data: bytes) -> OnnxNode:
     for number, value in _fields(data):
         if number == 1:
             inputs.append(_as_bytes(value).decode())
-        elif number == 4:  # noqa: PLR2004 - the schema's
+        elif number == 4:
             op_type = _as_bytes(value).decode()
     return OnnxNode(op_type, tuple(inputs))
 
@@ -141,7 +141,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004 - the bit that says that more follow
+        if byte < 0x80:
             return value, at
     raise ValueError("it holds a number that is too long")
 

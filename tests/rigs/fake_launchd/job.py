@@ -146,7 +146,7 @@ class Job:
         else:
             self.journal(event="spawned", label=self.label, pid=self._process.pid, at_s=now_s)
 
-    def _open(self, key: str) -> Any:  # noqa: ANN401 - a binary file
+    def _open(self, key: str) -> Any:
         return Path(self.agent.get(key, os.devnull)).open("ab")
 
     def _environment(self) -> dict[str, str]:

@@ -104,7 +104,7 @@ class Hub:
 
     # REST
 
-    def request(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+    def request(self, method: str, path: str, body: object = None) -> Any:
         """Give the answer, JSON decoded if it is any."""
         request = urllib.request.Request(  # noqa: S310 - the address is the caller's own
             self.url + path,
@@ -170,7 +170,7 @@ class Hub:
 
     # WebSocket
 
-    def ask(self, kind: str, **fields: object) -> Any:  # noqa: ANN401 - JSON
+    def ask(self, kind: str, **fields: object) -> Any:
         """Give the result of one WebSocket command."""
         with self._line() as line:
             return _result(line, 1, {"type": kind, **fields})
@@ -283,7 +283,7 @@ class Hub:
         return str(self.request("GET", "/api/error_log"))
 
 
-def _result(line: Connection, number: int, command: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+def _result(line: Connection, number: int, command: dict[str, Any]) -> Any:
     line.send(json.dumps({"id": number, **command}))
     while True:
         message = json.loads(line.recv(REQUEST_S))

@@ -18,7 +18,7 @@ class State:
     folder: Path
     name: str = field(default="mac.json")
 
-    def get(self, key: str, default: Any) -> Any:  # noqa: ANN401 - JSON
+    def get(self, key: str, default: Any) -> Any:
         """Read one entry."""
         return self._read().get(key, default)
 

@@ -113,7 +113,7 @@ def _by_id(ids: Mapping[str, int]) -> tuple[bytes, ...]:
     return tuple(_token_bytes(token) for token, _ in tokens)
 
 
-def _read_json(path: Path) -> Any:  # noqa: ANN401 - callers check what they take from it
+def _read_json(path: Path) -> Any:
     return json.loads(read_text(path))
 
 
