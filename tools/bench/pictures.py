@@ -45,7 +45,7 @@ def words_over_time(outcomes: Sequence[Outcome], reference: Reference, path: Pat
     panels[0][0].invert_yaxis()
     handles, names = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=8)
-    figure.suptitle(f"{outcomes[0].clip.name}, steps of {outcomes[0].step_s:g} s", fontsize=10)
+    figure.suptitle(f"One command, steps of {outcomes[0].step_s:g} s", fontsize=10)
     figure.savefig(path, dpi=DPI)
     plt.close(figure)
 
@@ -85,7 +85,7 @@ def bars(summaries: Sequence[Summary], path: Path) -> None:
     for row, summary in zip(rows, summaries, strict=True):
         speed.text(summary.rtf, row, f" {summary.rtf:.2f}", va="center", fontsize=8)
     speed.axvline(1.0, color="black", lw=1, ls=":")
-    speed.set_xlabel("seconds computed for a second of audio")
+    speed.set_xlabel("seconds computed for a second of audio\n(beyond the dotted line it falls behind)")
     speed.margins(x=0.12)
     speed.set_yticks(rows, names)
     speed.invert_yaxis()
@@ -100,7 +100,7 @@ def bars(summaries: Sequence[Summary], path: Path) -> None:
         zeros = [0.0] * len(middle)
         ends = [row + offset for row in rows]
         lag.errorbar(middle, ends, xerr=[zeros, beyond], fmt="none", color="black", lw=1)
-    lag.set_xlabel("seconds after the end of a word, p50 and p95, computing counted")
+    lag.set_xlabel("seconds after the end of a word\n(bar: p50, line: p95; computing counted)")
     lag.legend(fontsize=8)
     figure.savefig(path, dpi=DPI)
     plt.close(figure)
