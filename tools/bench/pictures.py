@@ -85,7 +85,7 @@ def bars(summaries: Sequence[Summary], path: Path) -> None:
     for row, summary in zip(rows, summaries, strict=True):
         speed.text(summary.rtf, row, f" {summary.rtf:.2f}", va="center", fontsize=8)
     speed.axvline(1.0, color="black", lw=1, ls=":")
-    speed.set_xlabel("seconds computed for a second of audio\n(beyond the dotted line it falls behind)")
+    speed.set_xlabel("seconds computed for a second of audio\n(dotted: as long as it lasts)")
     speed.margins(x=0.12)
     speed.set_yticks(rows, names)
     speed.invert_yaxis()
