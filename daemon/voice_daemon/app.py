@@ -149,6 +149,10 @@ class Daemon:
                 server.stop(WYOMING_STOP_S)
         if error is None and self._stop_signal is None and not delivered:
             error = self._undelivered()
+        if self._stop_signal is not None:
+            # Who asked it to end waits for that: an error that came first was told, and nobody
+            # is to wait for a better configuration now.
+            error = None
         code = exit_code(error, self._stop_signal)
         log.info("daemon.stopped", exit_code=code)
         if not worker_ended:

@@ -504,9 +504,11 @@ def test_a_daemon_in_a_terminal_is_not_joined_by_a_second_one(installed: Mac) ->
     installed.launchctl().bootout(LABEL)
     program = [str(installed.python), "-m", "voice_daemon", "run", "--supervised"]
     with subprocess.Popen(program, env={**os.environ, **installed.environ}) as terminal:
-        eventually((installed.voice_home / "voice-daemon.sock").exists, "it runs")
-        for command in (["start"], ["install"], ["uninstall", "--purge", "--yes"]):
-            done = installed.daemonctl(*command)
-            assert done.code == 1
-            assert "a daemon is running that launchd did not start" in done.err
-        terminal.terminate()
+        try:
+            eventually((installed.voice_home / "voice-daemon.sock").exists, "it runs")
+            for command in (["start"], ["install"], ["uninstall", "--purge", "--yes"]):
+                done = installed.daemonctl(*command)
+                assert done.code == 1, done.err
+                assert "a daemon is running that launchd did not start" in done.err
+        finally:
+            terminal.kill()

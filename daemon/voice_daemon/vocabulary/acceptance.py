@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from voice_daemon.vocabulary.reading import Reading, respelled, same_meaning
-from voice_daemon.vocabulary.search import Found, ScoredSentence
 from voice_daemon.vocabulary.spoken import fold, letters_left_out, sound_distance
+
+if TYPE_CHECKING:  # the search runs a model, and the rule is pure
+    from voice_daemon.vocabulary.search import Found, ScoredSentence
 
 
 class Reason(StrEnum):
