@@ -37,6 +37,7 @@ from voice_daemon.errors import (
     exit_code,
 )
 from voice_daemon.events import AudioBlock, State
+from voice_daemon.runtime.worker import Outcome
 
 
 def test_a_replay_says_everything_in_order_and_exits_0(
@@ -222,6 +223,17 @@ def test_a_fault_on_the_main_thread_ends_everything_in_order(
     assert caught.value.exit_code == EXIT_FAULT
     hear_it_leave(subscriber)
     assert on(subscriber, "error")[-1]["code"] == "daemon.crashed"
+
+
+def test_a_daemon_that_is_asked_to_end_does_not_wait_for_a_better_model(
+    mosquitto_port: int,
+) -> None:
+    app = make_app(mosquitto_port, Input(EndlessRoom))
+    broken = ModelError("asr.broken", "the model is broken", remedy="get it again")
+    app.startup()
+    app._on_signal(signal.SIGTERM, None)
+    # Raised, it would have a supervised daemon wait, and the signal would be lost.
+    assert app.shutdown(Outcome(broken)) == 0
 
 
 @pytest.mark.parametrize(

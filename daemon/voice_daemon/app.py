@@ -21,7 +21,7 @@ import structlog
 from voice_daemon import __version__
 from voice_daemon._lib.signals import SIGNALS, EarlySignals, accept_signals, in_a_terminal
 from voice_daemon._lib.terminal import print_error
-from voice_daemon.errors import BrokerError, VoiceDaemonError, crash, exit_code
+from voice_daemon.errors import EXIT_CONFIG, BrokerError, VoiceDaemonError, crash, exit_code
 from voice_daemon.events import EndReason
 from voice_daemon.mqtt.messages import error_event
 from voice_daemon.runtime.live_settings import LiveSettings
@@ -149,9 +149,9 @@ class Daemon:
                 server.stop(WYOMING_STOP_S)
         if error is None and self._stop_signal is None and not delivered:
             error = self._undelivered()
-        if self._stop_signal is not None:
-            # Who asked it to end waits for that: an error that came first was told, and nobody
-            # is to wait for a better configuration now.
+        if self._stop_signal is not None and exit_code(error, None) == EXIT_CONFIG:
+            # It was told already. Raised, it would have the process wait for a better
+            # configuration, and the signal that asked it to end would be lost.
             error = None
         code = exit_code(error, self._stop_signal)
         log.info("daemon.stopped", exit_code=code)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,19 +18,21 @@ EARLY_S = (0.3, 0.8, 2.0)
 
 
 @pytest.fixture
-def young(voice_home: Path, tmp_path: Path) -> subprocess.Popen[str]:
+def young(voice_home: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     silence = tmp_path / "silence.wav"
     soundfile.write(silence, [0.0] * 16_000 * 20, 16_000)
     command = [sys.executable, "-m", "voice_daemon", "run", "--input", str(silence)]
     environ = {**os.environ, "VOICE_DAEMON_HOME": str(voice_home), "VOICE_DAEMON_MQTT__PORT": "1"}
-    return subprocess.Popen(
+    with subprocess.Popen(
         command,
         env=environ,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        yield process
+        process.kill()
 
 
 @pytest.mark.parametrize("age_s", EARLY_S)
