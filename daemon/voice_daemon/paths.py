@@ -48,6 +48,11 @@ class Paths:
         return self.state_dir / "audio"
 
     @property
+    def wake_words_dir(self) -> Path:
+        """The owner's own wake words, and the recordings that they were made of."""
+        return self.models_dir.with_name("wake-words")
+
+    @property
     def wyoming_log_file(self) -> Path:
         """The log of `daemonctl serve-wyoming`, which may run beside the daemon."""
         return self.log_file.with_name("serve-wyoming.jsonl")

@@ -87,7 +87,7 @@ def test_recordings_are_scored_and_a_threshold_is_found(
     assert lines[0].split()[1:] == ["0.99", "hey_jarvis", "heard"]
     assert lines[1].split()[1:] == ["0.00", "hey_jarvis", "-"]
     assert any(line.split()[:2] == ["0.50", "0"] and "in force" in line for line in lines)
-    assert "wake.threshold = 0.5 suits these recordings" in lines
+    assert "0.5 suits these recordings" in lines
 
 
 def test_folders_are_searched_and_the_json_has_every_threshold(
@@ -150,10 +150,10 @@ def test_without_matplotlib_the_picture_is_refused_before_anything_is_scored(
 def test_the_meters_show_where_it_counts() -> None:
     assert level_meter(-120).count("█") == 0
     assert level_meter(0).count("█") == 30
-    low = score_meter(ScoreSample(1.0, {"alexa": 0.2}, None), 0.5)
+    low = score_meter(ScoreSample(1.0, {"alexa": 0.2}, None), {"alexa": 0.5})
     assert low.count("█") == 6
     assert "|" in low
-    assert "|" not in score_meter(ScoreSample(1.0, {"alexa": 0.8}, None), 0.5)
+    assert "|" not in score_meter(ScoreSample(1.0, {"alexa": 0.8}, None), {"alexa": 0.5})
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ DEFAULTS = {
     "wake": {
         "models": ("hey_jarvis",),
         "threshold": 0.5,
+        "thresholds": {},
         "trigger_level": 1,
         "refractory_s": 2.0,
         "vad_threshold": 0.0,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from voice_daemon.config import Settings, load_effective, load_settings
+from voice_daemon.config import ConfigProblems, Settings, load_effective, load_settings
 from voice_daemon.config.load import SECTIONS, all_keys, model_of, variable
 from voice_daemon.config.problems import accepted, toml_value, unit
 from voice_daemon.config.render import document, example, show, with_tables
@@ -153,3 +153,16 @@ def test_the_document_nests_values_and_origins_alike(tmp_path: Path) -> None:
     assert values["wake"]["models"] == ["hey_jarvis"]
     assert origins["wake"]["models"] == "default"
     assert set(values) == set(origins) == set(Settings.model_fields)
+
+
+def test_thresholds_are_a_table_in_the_file_and_pairs_in_a_variable(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[wake.thresholds]\nalexa = 0.7\n'okay house' = 0.93\n")
+    read = load_effective(file, {})
+    assert read.settings.wake.thresholds == {"alexa": 0.7, "okay house": 0.93}
+    assert 'thresholds = { alexa = 0.7, "okay house" = 0.93 }' in show(read)
+    environ = {"VOICE_DAEMON_WAKE__THRESHOLDS": "alexa=0.6, okay house=0.9"}
+    assert load_settings(file, environ).wake.thresholds == {"alexa": 0.6, "okay house": 0.9}
+    for wrong in ("alexa=7", "alexa", "alexa=high"):
+        with pytest.raises(ConfigProblems, match="a score from"):
+            load_settings(file, {"VOICE_DAEMON_WAKE__THRESHOLDS": wrong})

@@ -23,7 +23,7 @@ from voice_daemon.runtime.live_settings import (
     LiveSettings,
 )
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
-from voice_daemon.wake.models import EVERY
+from voice_daemon.wake.models import EVERY, wake_thresholds
 
 
 def live(settings: Settings | None = None, store: SettingsStore | None = None) -> LiveSettings:
@@ -117,7 +117,7 @@ def test_each_is_applied_to_the_pipeline() -> None:
     settings.apply(pipeline, WAKE_THRESHOLD, value=0.8)
     settings.apply(pipeline, SILENCE_MS, value=900)
     settings.apply(pipeline, WAKE_WORD, value="alexa")
-    assert (wake.threshold, wake.models) == (0.8, ("alexa",))
+    assert (wake.thresholds, wake.models) == ({"alexa": 0.5}, ("alexa",))
     assert settings.apply(pipeline, MUTE, value=True) == [StateChanged(State.MUTED)]
     assert settings.apply(pipeline, MUTE, value=False) == [StateChanged(State.IDLE)]
 
@@ -125,16 +125,40 @@ def test_each_is_applied_to_the_pipeline() -> None:
 def test_a_change_is_in_force_in_the_next_run() -> None:
     store = SettingsStore()
     first = live(store=store)
+    first.keep(WAKE_WORD, "alexa")
     first.keep(WAKE_THRESHOLD, 0.7)
     first.keep(SILENCE_MS, 900)
-    first.keep(WAKE_WORD, "alexa")
     first.keep(MUTE, value=True)
     second = live(store=store)
     assert second.values == {MUTE: True, WAKE_THRESHOLD: 0.7, SILENCE_MS: 900, WAKE_WORD: "alexa"}
-    assert second.settings.wake.threshold == 0.7
+    assert second.settings.wake.thresholds == {"alexa": 0.7}
     assert second.settings.session.silence_ms == 900
     assert second.settings.wake.models == ("alexa",)
     assert second.restored.keys() == second.values.keys()
+
+
+def test_each_wake_word_has_its_own_threshold() -> None:
+    store = SettingsStore()
+    wake = WakeSettings(models=("hey_jarvis",), thresholds={"alexa": 0.8, "Hey Mycroft": 0.3})
+    settings = live(Settings(wake=wake), store)
+    settings.keep(WAKE_THRESHOLD, 0.6)
+    settings.keep(WAKE_WORD, "alexa")
+    assert settings.values[WAKE_THRESHOLD] == 0.8
+    assert read(WAKE_THRESHOLD, "default", of=settings) == 0.8
+    assert store.state.changes.keys() == {WAKE_WORD}
+    again = live(Settings(wake=wake), store)
+    assert (again.values[WAKE_WORD], again.values[WAKE_THRESHOLD]) == ("alexa", 0.8)
+    settings.keep(WAKE_WORD, "hey_mycroft")
+    assert settings.values[WAKE_THRESHOLD] == 0.3
+
+
+def test_a_changed_configuration_gives_the_word_in_force_its_new_threshold() -> None:
+    settings = live()
+    settings.keep(WAKE_WORD, "alexa")
+    of_another = Settings(wake=WakeSettings(thresholds={"hey_jarvis": 0.9}))
+    assert settings.reconfigure(of_another) == {}
+    its_own = Settings(wake=WakeSettings(thresholds={"alexa": 0.9}))
+    assert settings.reconfigure(its_own) == {WAKE_THRESHOLD: 0.9}
 
 
 def test_what_is_set_back_is_remembered_no_more() -> None:
@@ -150,7 +174,7 @@ def test_a_configuration_that_was_changed_since_is_the_newer_word() -> None:
     live(store=store).keep(WAKE_THRESHOLD, 0.7)
     later = live(Settings(wake=WakeSettings(threshold=0.4)), store)
     assert later.values[WAKE_THRESHOLD] == 0.4
-    assert later.settings.wake.threshold == 0.4
+    assert wake_thresholds(later.settings.wake, ("hey_jarvis",)) == {"hey_jarvis": 0.4}
     assert later.forgotten.keys() == {WAKE_THRESHOLD}
     assert store.state.changes == {}
 

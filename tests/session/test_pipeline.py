@@ -415,8 +415,8 @@ def test_a_repeat_opens_no_session() -> None:
 
 def test_the_wake_threshold_can_be_set_at_any_time() -> None:
     rig = Rig(continuous())
-    assert rig.pipeline.set_threshold(0.8) == []
-    assert rig.wake.threshold == 0.8
+    assert rig.pipeline.set_thresholds({"hey_jarvis": 0.8}) == []
+    assert rig.wake.thresholds == {"hey_jarvis": 0.8}
 
 
 def test_the_wake_detector_hears_everything_once() -> None:

@@ -96,7 +96,7 @@ class FakeWake:
     """Detects at given samples of the input; hearing all of it, it also keeps the clock going."""
 
     def __init__(self, at_samples: Sequence[int] = (), *, clock: FakeClock | None = None) -> None:
-        self.threshold = 0.5
+        self.thresholds: Mapping[str, float] = {WAKE_WORD: 0.5}
         self.models: tuple[str, ...] = (WAKE_WORD,)
         self.is_repeat = False
         """Whether what it detects is a repeat within the refractory time."""

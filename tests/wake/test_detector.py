@@ -227,8 +227,8 @@ def test_speech_that_is_cut_into_does_not_wake() -> None:
 
 def test_the_detector_obeys_its_threshold() -> None:
     listening = detector()
-    listening.threshold = 0.9999
-    assert listening.threshold == 0.9999
+    listening.thresholds = {"hey_jarvis": 0.9999}
+    assert listening.thresholds == {"hey_jarvis": 0.9999}
     assert listening.feed(CLIP) == []
 
 

@@ -19,7 +19,9 @@ from voice_daemon.wake.threshold import (
     GateRules,
     Scored,
     ThresholdSweep,
+    events_at_most,
     score_recording,
+    share_at_most,
     suggest,
     try_thresholds,
 )
@@ -101,8 +103,16 @@ def test_without_the_wake_word_there_is_no_suggestion() -> None:
 
 def test_little_audio_is_said_to_prove_little() -> None:
     tried = trial([0.9], [0.1], hours=0.1)
-    told = "\n".join(trial_lines(tried, now=0.5, suggested=suggest(tried, now=0.5)))
-    assert "no false accept in 6 minutes still allows for 30.0 an hour" in told
+    told = "\n".join(trial_lines(tried, word="word", now=0.5, suggested=suggest(tried, now=0.5)))
+    assert "0 false accepts in 0.1 h: at most 30 an hour" in told
+    assert "0 of 1 missed: at most 95%" in told
+
+
+def test_the_bounds_are_those_of_the_tables() -> None:
+    # Poisson: 2.996, 4.744 and 15.705 behind 0, 1 and 9; Clopper and Pearson: 0.259 behind 0 of 10.
+    assert [round(events_at_most(n), 3) for n in (0, 1, 9)] == [2.996, 4.744, 15.705]
+    assert round(share_at_most(0, 10), 3) == 0.259
+    assert share_at_most(3, 3) == 1
 
 
 def test_a_recording_scores_the_same_in_pieces_of_any_size() -> None:

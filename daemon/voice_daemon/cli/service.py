@@ -65,6 +65,7 @@ def belongings(context: Context, installation: Installation) -> list[Path]:
     logs = [f"{log.name}*" for log in (paths.log_file, paths.wyoming_log_file)]
     return [
         paths.models_dir,
+        paths.wake_words_dir,
         paths.audio_dir,
         *sorted(found for name in state for found in paths.state_dir.glob(name)),
         *sorted(found for name in logs for found in paths.log_file.parent.glob(name)),

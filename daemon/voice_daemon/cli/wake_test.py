@@ -22,6 +22,7 @@ from voice_daemon.errors import EXIT_FAILED, EXIT_OK, AudioFileError, UsageError
 from voice_daemon.events import SAMPLE_RATE, WakeDetection
 from voice_daemon.wake import threshold as wake_trial
 from voice_daemon.wake.detector import OpenWakeWord, WakeDetector, choose_backend
+from voice_daemon.wake.models import wake_thresholds
 from voice_daemon.wake.threshold import (
     TOLERABLE_PER_HOUR,
     Point,
@@ -35,17 +36,20 @@ SHOWN: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _ORANGE, _BLUE, _GREY = "#c44e00", "#1f5fa8", "#666666"
 
 
-def recording_lines(recordings: Sequence[Scored], threshold: float) -> Iterator[str]:
+def recording_lines(recordings: Sequence[Scored], thresholds: Mapping[str, float]) -> Iterator[str]:
     """Give a line for each recording: its best score, and whether that passes."""
     width = max((len(recording.name) for recording in recordings), default=0)
     for recording in recordings:
         word, score = recording.best()
-        heard = "heard" if score >= threshold else "-"
+        heard = "heard" if score >= thresholds.get(word, 1.0) else "-"
         yield f"{recording.name:{width}}  {score:.2f}  {word}  {heard}"
 
 
-def trial_lines(trial: ThresholdSweep, *, now: float, suggested: Point | None) -> Iterator[str]:
-    """Give the table of thresholds, and what follows from it."""
+def trial_lines(
+    trial: ThresholdSweep, *, word: str, now: float, suggested: Point | None
+) -> Iterator[str]:
+    """Give the table of thresholds of one wake word, and what follows from it."""
+    yield f"{word}:"
     yield f"threshold  {_missed_head(trial):<22}  {_accepts_head(trial)}"
     for point in (trial.at(threshold) for threshold in SHOWN):
         mark = "  <- in force" if point == trial.at(now) else ""
@@ -53,27 +57,38 @@ def trial_lines(trial: ThresholdSweep, *, now: float, suggested: Point | None) -
             f"{point.threshold:9.2f}  {_missed(trial, point):<22}  {_accepts(trial, point)}{mark}"
         )
     yield ""
-    yield from _verdict(trial, now=now, suggested=suggested)
+    yield from _verdict(trial, word=word, now=now, suggested=suggested)
 
 
-def _verdict(trial: ThresholdSweep, *, now: float, suggested: Point | None) -> Iterator[str]:
+def _verdict(
+    trial: ThresholdSweep, *, word: str, now: float, suggested: Point | None
+) -> Iterator[str]:
     if suggested is None:
         yield "no threshold can be suggested without recordings of the wake word"
         return
     if suggested == trial.at(now):
-        yield f"wake.threshold = {now:g} suits these recordings"
+        yield f"{now:g} suits these recordings"
     else:
-        yield f"suggested: wake.threshold = {suggested.threshold:g} (now {now:g})"
-    per_hour, possible = trial.per_hour(suggested), trial.resolution_per_hour
+        yield (f"suggested: wake.thresholds = {{ {word} = {suggested.threshold:g} }} (now {now:g})")
+    per_hour, possible = trial.per_hour(suggested), trial.per_hour_at_most(suggested)
     if per_hour is None or possible is None:
         yield "false accepts are not measured: add recordings of other speech with --not"
-    elif per_hour > TOLERABLE_PER_HOUR:
-        yield f"it still wakes falsely {per_hour:.1f} times an hour: try another wake word"
-    elif not suggested.false_accepts and possible > TOLERABLE_PER_HOUR:
-        yield (
-            f"no false accept in {trial.other_hours * 60:.0f} minutes still allows for "
-            f"{possible:.1f} an hour: more audio says more"
-        )
+    else:
+        yield f"{bounds_text(trial, suggested)}: more recordings say more"
+        if per_hour > TOLERABLE_PER_HOUR:
+            yield f"it still wakes falsely {per_hour:.1f} times an hour: try another wake word"
+
+
+def bounds_text(trial: ThresholdSweep, point: Point) -> str:
+    """Say what a point's counts leave possible: 95 % sure, one bound at a time."""
+    parts = []
+    missed, per_hour = trial.miss_rate_at_most(point), trial.per_hour_at_most(point)
+    if missed is not None:
+        parts.append(f"{point.misses} of {trial.n_said} missed: at most {missed:.0%}")
+    if per_hour is not None:
+        accepts = f"{point.false_accepts} false accept{'' if point.false_accepts == 1 else 's'}"
+        parts.append(f"{accepts} in {trial.other_hours:.2g} h: at most {per_hour:.2g} an hour")
+    return "; ".join(parts)
 
 
 def _missed_head(trial: ThresholdSweep) -> str:
@@ -108,6 +123,8 @@ def document(trial: ThresholdSweep, *, now: float, suggested: Point | None) -> d
                 "miss_rate": trial.miss_rate(point),
                 "false_accepts": point.false_accepts,
                 "false_accepts_per_hour": trial.per_hour(point),
+                "miss_rate_at_most": trial.miss_rate_at_most(point),
+                "false_accepts_per_hour_at_most": trial.per_hour_at_most(point),
             }
             for point in trial.points
         ],
@@ -145,7 +162,7 @@ def draw(
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     misses = figure.subplots()
     thresholds = [point.threshold for point in trial.points]
-    misses.set(title=title, xlabel="wake.threshold", xlim=(0, 1))
+    misses.set(title=title, xlabel="threshold", xlim=(0, 1))
     if trial.n_said:
         rates = [100 * (trial.miss_rate(point) or 0.0) for point in trial.points]
         misses.plot(thresholds, rates, color=_BLUE, marker="o", markersize=3)
@@ -201,27 +218,35 @@ def _score_files(args: argparse.Namespace, context: Context, settings: WakeSetti
     for fault in faults:
         print_error(fault, context.err)
     rules = wake_trial.GateRules(settings.trigger_level, round(settings.refractory_s * SAMPLE_RATE))
-    trial = wake_trial.try_thresholds(said, other, rules)
-    now = settings.threshold
-    suggested = wake_trial.suggest(trial, now=now)
+    now = wake_thresholds(settings, settings.models)
+    trials = {
+        word: wake_trial.try_thresholds(
+            [r.of(word) for r in said if r.best()[0] == word], [r.of(word) for r in other], rules
+        )
+        for word in scorer.wake_words
+    }
+    suggested = {w: wake_trial.suggest(trial, now=now[w]) for w, trial in trials.items()}
     if args.json:
+        documents = {
+            w: document(trial, now=now[w], suggested=suggested[w]) for w, trial in trials.items()
+        }
+        first = documents[scorer.wake_words[0]]
         context.print_json(
             {
                 "wake_words": list(scorer.wake_words),
                 "recordings": [*_rows(said, is_other=False), *_rows(other, is_other=True)],
-                **document(trial, now=now, suggested=suggested),
+                **(first if len(documents) == 1 else {"by_wake_word": documents}),
             }
         )
     else:
-        told = (
-            *recording_lines((*said, *other), now),
-            "",
-            *trial_lines(trial, now=now, suggested=suggested),
-        )
+        told = list(recording_lines((*said, *other), now))
+        for word, trial in trials.items():
+            told += ["", *trial_lines(trial, word=word, now=now[word], suggested=suggested[word])]
         context.out.writelines(f"{line}\n" for line in told)
     if args.picture is not None:
-        title = f"Wake word {', '.join(scorer.wake_words)}"
-        draw(trial, args.picture, title=title, now=now, suggested=suggested)
+        word = scorer.wake_words[0]
+        title = f"Wake word {word}"
+        draw(trials[word], args.picture, title=title, now=now[word], suggested=suggested[word])
     return EXIT_FAILED if faults else EXIT_OK
 
 
@@ -286,9 +311,11 @@ def _listen(args: argparse.Namespace, context: Context, settings: WakeSettings) 
     detector = WakeDetector.from_settings(settings)
     with hearing.listening(hearing.open_microphone(context)) as source:
         words = " or ".join(f'"{detector.phrase(word)}"' for word in detector.wake_words)
-        context.err.write(f"say {words}; it counts from {settings.threshold:g}; Ctrl-C ends\n")
+        thresholds = detector.thresholds
+        from_ = " or ".join(f"{score:g}" for score in dict.fromkeys(thresholds.values()))
+        context.err.write(f"say {words}; it counts from {from_}; Ctrl-C ends\n")
         for moment in _moments(source, detector, args.seconds):
-            _show(moment, context, settings.threshold, as_json=args.json)
+            _show(moment, context, thresholds, as_json=args.json)
     if not args.json and context.out.isatty():
         context.out.write("\n")
     return EXIT_OK
@@ -312,24 +339,26 @@ def _moments(
             peaks, shown_s = {}, at_s
 
 
-def _show(moment: ScoreSample, context: Context, threshold: float, *, as_json: bool) -> None:
+def _show(
+    moment: ScoreSample, context: Context, thresholds: Mapping[str, float], *, as_json: bool
+) -> None:
     if as_json:
         scores = {word: round(score, 4) for word, score in moment.peaks.items()}
         woken = None if moment.wake is None else moment.wake.wake_word
         context.print_json({"at_s": round(moment.at_s, 2), "scores": scores, "wake": woken})
     elif context.out.isatty():
         end = "\n" if moment.wake is not None else ""
-        context.out.write(f"\r\x1b[K{meter(moment, threshold)}{end}")
+        context.out.write(f"\r\x1b[K{meter(moment, thresholds)}{end}")
         context.out.flush()
     elif moment.wake is not None:
-        context.out.write(f"{meter(moment, threshold)}\n")
+        context.out.write(f"{meter(moment, thresholds)}\n")
         context.out.flush()
 
 
-def meter(moment: ScoreSample, threshold: float) -> str:
-    """Draw each wake word's score as a bar with the threshold in it."""
+def meter(moment: ScoreSample, thresholds: Mapping[str, float]) -> str:
+    """Draw each wake word's score as a bar with its threshold in it."""
     bars = (
-        f"{word} ▕{bar(score, _METER_CELLS, mark=threshold)}▏ {score:.2f}"
+        f"{word} ▕{bar(score, _METER_CELLS, mark=thresholds[word])}▏ {score:.2f}"
         for word, score in moment.peaks.items()
     )
     woken = f"  heard {moment.wake.wake_word}" if moment.wake is not None else ""

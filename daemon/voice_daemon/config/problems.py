@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ MAX_SHOWN_CHARS = 80
 MASK = "***"
 
 _UNITS = {"_ms": "milliseconds", "_s": "seconds", "_db": "decibels", "_mb": "megabytes"}
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SECRET_WORDS = ("password", "passwd", "passphrase", "secret", "token")
 
 
@@ -41,8 +43,16 @@ def toml_value(value: object) -> str:
             return f"{value:g}"
         case list() | tuple():
             return f"[{', '.join(toml_value(item) for item in value)}]"
+        case dict() if all(isinstance(item, float) for item in value.values()):
+            pairs = (f"{_toml_key(key)} = {toml_value(item)}" for key, item in value.items())
+            return f"{{ {', '.join(pairs)} }}" if value else "{}"
         case _:
+            # Of any other table nothing is shown: it may hold a secret.
             return "{...}" if isinstance(value, dict) else str(value)
+
+
+def _toml_key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else toml_value(key)
 
 
 def is_secret(key: str) -> bool:

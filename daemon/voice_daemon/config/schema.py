@@ -19,6 +19,7 @@ from voice_daemon.config.values import (
     NodeId,
     OptionalLine,
     OptionalPath,
+    Scores,
     Topic,
     Words,
     host_node_id,
@@ -75,10 +76,16 @@ class WakeSettings(Section):
 
     models: Names = Field(
         default=("hey_jarvis",),
-        description="Wake words: bundled names, or paths of openWakeWord models.",
+        description="Wake words: bundled names, your own, or paths of openWakeWord models.",
     )
     threshold: float = Field(
-        default=0.5, ge=0.01, le=0.99, description="Score from which a wake word counts as heard."
+        default=0.5,
+        ge=0.01,
+        le=0.99,
+        description="Score from which a wake word counts as heard, where its model names none.",
+    )
+    thresholds: Scores = Field(
+        default={}, description="The same for single wake words; wins over what a model names."
     )
     trigger_level: int = Field(
         default=1,

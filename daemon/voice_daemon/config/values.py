@@ -50,7 +50,7 @@ def host_node_id() -> str:
 
 def names_a_path(value: str) -> bool:
     """Tell a path from a model's name: a repository id has none of these marks."""
-    return value.startswith(("/", "./", "../", "~")) or value.endswith((".onnx", ".tflite"))
+    return value.startswith(("/", "./", "../", "~")) or value.endswith((".onnx", ".tflite", ".npz"))
 
 
 def _refuse(message: str) -> PydanticCustomError:
@@ -108,6 +108,14 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _score_of(value: object) -> object:
+    """Part the text of a variable: "alexa=0.7,okay_house=0.9"."""
+    if not isinstance(value, str):
+        return value
+    pairs = (item.split("=") for item in value.split(",") if item.strip())
+    return {word.strip(): score[0] if score else "" for word, *score in pairs}
+
+
 def _empty_is_none(value: object) -> object:
     return None if value == "" else value
 
@@ -151,6 +159,12 @@ Names = Annotated[
     Field(min_length=1, max_length=8, strict=False),
     AfterValidator(_distinct),
     Accepts("a list of 1 to 8 different names or paths"),
+]
+Scores = Annotated[
+    dict[Line, Annotated[float, Field(ge=0.01, le=0.99, strict=False)]],
+    Field(max_length=32),
+    BeforeValidator(_score_of),
+    Accepts("a score from 0.01 to 0.99 for each of up to 32 words, such as { alexa = 0.7 }"),
 ]
 Domains = Annotated[
     tuple[Line, ...],

@@ -19,7 +19,13 @@ from voice_daemon.mqtt.commands import Command, Kind, response_message
 from voice_daemon.mqtt.messages import error_event
 from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.mqtt.topics import MqttMessage, Topics
-from voice_daemon.runtime.live_settings import AS_CONFIGURED, MUTE, WAKE_WORD, LiveSettings
+from voice_daemon.runtime.live_settings import (
+    AS_CONFIGURED,
+    MUTE,
+    WAKE_THRESHOLD,
+    WAKE_WORD,
+    LiveSettings,
+)
 from voice_daemon.runtime.status_collector import StatusCollector
 from voice_daemon.runtime.worker import Worker
 from voice_daemon.session.pipeline import Pipeline
@@ -161,6 +167,7 @@ class CommandHandler:
         self._publisher.setting(name, value)
         if name == WAKE_WORD:
             self._publisher.wake_words_changed(self._live.listening_for(value))
+            self._publisher.setting(WAKE_THRESHOLD, self._live.values[WAKE_THRESHOLD])
 
     def _listen(self, done: Callable[[], None]) -> None:
         now = self._publisher.snapshot()

@@ -21,7 +21,7 @@ from voice_daemon.mqtt.commands import Command, CommandError, Kind
 from voice_daemon.mqtt.messages import Info
 from voice_daemon.mqtt.topics import Topics
 from voice_daemon.session.pipeline import Pipeline
-from voice_daemon.wake.models import wake_choices, wake_word_of_setting
+from voice_daemon.wake.models import wake_choices, wake_thresholds, wake_word_of_setting
 
 MUTE: Final = "mute"
 WAKE_THRESHOLD: Final = "wake_threshold"
@@ -35,7 +35,7 @@ AS_CONFIGURED: Final = "default"
 """The value that takes a change back."""
 
 CONFIG_KEYS: Final = {
-    WAKE_THRESHOLD: ("wake", "threshold"),
+    WAKE_THRESHOLD: ("wake", "thresholds"),
     SILENCE_MS: ("session", "silence_ms"),
     WAKE_WORD: ("wake", "models"),
 }
@@ -65,14 +65,17 @@ class LiveSettings:
         self._known = _settings(settings, self._wake_choices)
         self.values: dict[str, Value] = {n: s.configured for n, s in self._known.items()}
         """In force, by name."""
+        self._configured_settings = settings
         self.settings = settings
         """In force when the daemon starts."""
         self.restored: dict[str, Change] = {}
         """Changes of earlier runs that are in force, by name."""
         self.forgotten: dict[str, str] = {}
         """Reasons why other changes are not, by name."""
-        for name, change in self.store.state.changes.items():
-            self._restore(name, change)
+        changes = dict(self.store.state.changes)
+        # The wake word first: it decides what its threshold is.
+        for name in sorted(changes, key=lambda name: name != WAKE_WORD):
+            self._restore(name, changes[name])
 
     @property
     def wake_words(self) -> tuple[str, ...]:
@@ -103,8 +106,13 @@ class LiveSettings:
     def keep(self, name: str, value: Value) -> None:
         """Remember that a value is in force."""
         configured = self._known[name].configured
+        is_another_word = name == WAKE_WORD and value != self.values[name]
         self.values[name] = value
         self.store.change(name, None if value == configured else Change(value, configured))
+        if is_another_word:
+            # It begins with its own threshold: a number for one word means nothing for another.
+            self._know_threshold()
+            self.keep(WAKE_THRESHOLD, self._known[WAKE_THRESHOLD].configured)
 
     def reconfigure(self, settings: Settings) -> dict[str, Value]:
         """Take a changed configuration over; give what has to be put in force for it, by name.
@@ -114,16 +122,28 @@ class LiveSettings:
         """
         choices = wake_choices(settings.wake.models)
         before, known = self._known, _settings(settings, choices)
+        word = self.values[WAKE_WORD]
+        if known[WAKE_WORD].configured != before[WAKE_WORD].configured or word not in choices:
+            word = known[WAKE_WORD].configured
+        heard, hears = self._wake_choices.get(str(self.values[WAKE_WORD])), choices[str(word)]
+        old = wake_thresholds(self._configured_settings.wake, heard or hears)
+        self._configured_settings, self._known, self._wake_choices = settings, known, choices
+        self._know_threshold(str(word))
         due = {
             name: setting.configured
             for name, setting in known.items()
-            if setting.configured != before[name].configured
+            if name not in {WAKE_WORD, WAKE_THRESHOLD}
+            and setting.configured != before[name].configured
         }
-        word = self.values[WAKE_WORD]
-        if self._wake_choices.get(str(word)) != choices.get(str(word)):
-            due[WAKE_WORD] = word if word in choices else known[WAKE_WORD].configured
-        self._known, self._wake_choices = known, choices
-        return due
+        if old != wake_thresholds(settings.wake, hears):
+            due[WAKE_THRESHOLD] = known[WAKE_THRESHOLD].configured
+        # The wake word first: another one begins with its own threshold.
+        return ({WAKE_WORD: word} if heard != hears or word != self.values[WAKE_WORD] else {}) | due
+
+    def _know_threshold(self, word: str | None = None) -> None:
+        """Take the threshold of a choice of wake words for the configured one."""
+        choice = self._wake_choices[word or str(self.values[WAKE_WORD])]
+        self._known[WAKE_THRESHOLD] = _threshold_setting(self._configured_settings, choice)
 
     def _restore(self, name: str, change: Change) -> None:
         """Put in force what was changed in an earlier run, unless it has become meaningless."""
@@ -137,6 +157,9 @@ class LiveSettings:
             self._forget(name, error.message)
             return
         self.values[name] = value
+        if name == WAKE_WORD:
+            self._know_threshold()
+            self.values[WAKE_THRESHOLD] = self._known[WAKE_THRESHOLD].configured
         self.settings = setting.configure(self.settings, value)
         self.restored[name] = change
 
@@ -153,12 +176,7 @@ def _settings(settings: Settings, choices: Mapping[str, tuple[str, ...]]) -> dic
             apply=lambda pipeline, on: pipeline.mute() if on else pipeline.unmute(),
             configure=lambda settings, _: settings,
         ),
-        WAKE_THRESHOLD: LiveSetting(
-            configured=settings.wake.threshold,
-            read=_threshold,
-            apply=lambda pipeline, threshold: pipeline.set_threshold(threshold),
-            configure=lambda settings, threshold: _with(settings, "wake", threshold=threshold),
-        ),
+        WAKE_THRESHOLD: _threshold_setting(settings, next(iter(choices.values()))),
         SILENCE_MS: LiveSetting(
             configured=settings.session.silence_ms,
             read=_silence_ms,
@@ -168,10 +186,31 @@ def _settings(settings: Settings, choices: Mapping[str, tuple[str, ...]]) -> dic
         WAKE_WORD: LiveSetting(
             configured=next(iter(choices)),
             read=lambda command: _one_of(command, tuple(choices)),
-            apply=lambda pipeline, word: pipeline.choose_wake_words(choices[word]),
+            apply=lambda pipeline, word: [
+                *pipeline.choose_wake_words(choices[word]),
+                *pipeline.set_thresholds(wake_thresholds(settings.wake, choices[word])),
+            ],
             configure=lambda settings, word: _with(settings, "wake", models=choices[word]),
         ),
     }
+
+
+def _threshold_setting(settings: Settings, models: tuple[str, ...]) -> LiveSetting:
+    """Describe the threshold of the wake words in force: a number is for each of them."""
+    own = wake_thresholds(settings.wake, models)
+    configured = next(iter(own.values()))
+
+    def by_word(threshold: float) -> dict[str, float]:
+        return own if threshold == configured else dict.fromkeys(own, threshold)
+
+    return LiveSetting(
+        configured=configured,
+        read=_threshold,
+        apply=lambda pipeline, threshold: pipeline.set_thresholds(by_word(threshold)),
+        configure=lambda settings, threshold: _with(
+            settings, "wake", thresholds={**settings.wake.thresholds, **by_word(threshold)}
+        ),
+    )
 
 
 def _with(settings: Settings, section: str, **values: object) -> Settings:

@@ -38,7 +38,7 @@ class ApplyMode(StrEnum):
 
 _AT_ONCE: Final[Mapping[str, frozenset[str]]] = {
     "audio": frozenset({"preroll_ms", "silence_alarm_s"}),
-    "wake": frozenset({"models", "threshold", "trigger_level", "refractory_s"}),
+    "wake": frozenset({"models", "threshold", "thresholds", "trigger_level", "refractory_s"}),
     "session": frozenset({"silence_ms", "no_speech_timeout_s", "max_s", "speech_start_ms"}),
     "vocabulary": frozenset({"enabled", "file", "sentences", "margin", "protected"}),
     "privacy": frozenset({"log_transcripts"}),

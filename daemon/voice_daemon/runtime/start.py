@@ -63,8 +63,10 @@ _SETTING: Final = {Part.WAKE_WORD: "wake.models", Part.RECOGNISER: "asr.model"}
 class NoWakeWord:
     """Stands in for a wake-word detector that is left out: it hears nothing."""
 
-    threshold = 1.0
     last_scores: Mapping[str, float] = MappingProxyType({})
+
+    def __init__(self) -> None:
+        self.thresholds: Mapping[str, float] = {}
 
     def feed(self, _samples: NDArray[np.int16]) -> Sequence[WakeDetection]:
         """Detect nothing."""

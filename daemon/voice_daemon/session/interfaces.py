@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -16,7 +16,8 @@ from voice_daemon.events import Hypothesis, Transcript, WakeDetection
 class WakeWordDetector(Protocol):
     """Hears wake words in an endless stream; the same detections for any splitting."""
 
-    threshold: float
+    thresholds: Mapping[str, float]
+    """The score that wakes, 0..1, by wake word."""
 
     def feed(self, samples: NDArray[np.int16]) -> Sequence[WakeDetection]:
         """Take the next (n,) samples; return the detections in them."""

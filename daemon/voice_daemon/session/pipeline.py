@@ -9,7 +9,7 @@ same events. The wake detector is fed during a session too, so that it is warm a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from voice_daemon.audio.framer import Framer
@@ -203,9 +203,9 @@ class Pipeline:
                 self._emit_from(self._session, self._session.stop())
         return self._drain()
 
-    def set_threshold(self, threshold: float) -> list[Event]:
-        """Set the wake threshold, 0..1, from now on."""
-        self._wake.threshold = threshold
+    def set_thresholds(self, thresholds: Mapping[str, float]) -> list[Event]:
+        """Set the wake words' thresholds, 0..1, from now on."""
+        self._wake.thresholds = thresholds
         return self._drain()
 
     def set_silence(self, silence_ms: float) -> list[Event]:

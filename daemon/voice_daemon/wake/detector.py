@@ -21,7 +21,7 @@ from voice_daemon.audio.resample import to_int16
 from voice_daemon.config import WakeSettings
 from voice_daemon.errors import ModelError
 from voice_daemon.events import SAMPLE_RATE, WakeDetection
-from voice_daemon.wake.models import backends_to_try, find_wake_model
+from voice_daemon.wake.models import backends_to_try, find_wake_model, wake_thresholds
 from voice_daemon.wake.openwakeword import OpenWakeWord
 from voice_daemon.wake.speech_embedding import WAKE_FRAME_SAMPLES
 
@@ -59,14 +59,16 @@ class WakeSelfTest:
 
 
 class WakeGate:
-    """Decides which scores are wakes: `trigger_level` frames in a row at or over `threshold`.
+    """Decides which scores are wakes: `trigger_level` frames in a row at or over the threshold.
 
+    `thresholds`: of single wake words; `threshold` is that of all others.
     For `refractory_samples` after a wake any other is a repeat, of any wake word, as one utterance
     may please several models. A run of high scores wakes once, however long it is.
     """
 
     def __init__(self, *, threshold: float, trigger_level: int, refractory_samples: int) -> None:
         self.threshold = threshold
+        self.thresholds: Mapping[str, float] = {}
         self._trigger_level = trigger_level
         self._refractory_samples = refractory_samples
         self._runs: dict[str, int] = {}
@@ -75,7 +77,8 @@ class WakeGate:
     def feed(self, scores: Mapping[str, float], *, at_sample: int) -> WakeDetection | None:
         """Take the scores of the frame that ends before `at_sample`; return the best wake."""
         for word, score in scores.items():
-            self._runs[word] = self._runs.get(word, 0) + 1 if score >= self.threshold else 0
+            threshold = self.thresholds.get(word, self.threshold)
+            self._runs[word] = self._runs.get(word, 0) + 1 if score >= threshold else 0
         due = [word for word in scores if self._runs[word] == self._trigger_level]
         if not due:
             return None
@@ -134,6 +137,7 @@ class WakeDetector:
             trigger_level=settings.trigger_level,
             refractory_samples=round(settings.refractory_s * SAMPLE_RATE),
         )
+        gate.thresholds = wake_thresholds(settings, settings.models)
         return cls(
             settings.models,
             gate=gate,
@@ -142,16 +146,18 @@ class WakeDetector:
         )
 
     @property
-    def threshold(self) -> float:
-        """The score that wakes, 0..1; it may be set at any time."""
-        return self._gate.threshold
+    def thresholds(self) -> Mapping[str, float]:
+        """The score that wakes, 0..1, of each wake word; they may be set at any time."""
+        return {
+            word: self._gate.thresholds.get(word, self._gate.threshold) for word in self.wake_words
+        }
 
-    @threshold.setter
-    def threshold(self, threshold: float) -> None:
-        self._gate.threshold = threshold
+    @thresholds.setter
+    def thresholds(self, thresholds: Mapping[str, float]) -> None:
+        self._gate.thresholds = dict(thresholds)
 
     def tune(self, settings: WakeSettings) -> None:
-        """Take over what else governs the gate, from now on; the threshold is set by itself."""
+        """Take over what else governs the gate, from now on; thresholds are set by themselves."""
         refractory_samples = round(settings.refractory_s * SAMPLE_RATE)
         self._gate.tune(trigger_level=settings.trigger_level, refractory_samples=refractory_samples)
 

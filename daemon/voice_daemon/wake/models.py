@@ -18,7 +18,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from voice_daemon.config import WakeSettings
 from voice_daemon.errors import ModelError
+from voice_daemon.paths import default_paths
+from voice_daemon.wake.head import HEAD_SUFFIX, load_head
 
 MELSPECTROGRAM = "melspectrogram"
 EMBEDDING = "embedding_model"
@@ -50,6 +53,8 @@ def load_graph(path: Path) -> Graph:
     """Load a model by the runtime that its suffix names; raises `ModelError`."""
     if path.suffix.lower() == ".tflite":
         return _LiteRtGraph(path)
+    if path.suffix.lower() == HEAD_SUFFIX:
+        return load_head(path)
     return _OnnxGraph(path)
 
 
@@ -173,14 +178,36 @@ def wake_word_of_setting(name: str) -> str:
     return _VERSION.sub("", name.strip().lower().replace(" ", "_").replace("-", "_"))
 
 
+def wake_thresholds(settings: WakeSettings, models: Sequence[str]) -> dict[str, float]:
+    """Give each wake word's threshold: as configured, else its model's own, else for all."""
+    given = {wake_word_of_setting(word): score for word, score in settings.thresholds.items()}
+    return {
+        word: given.get(word, _own_threshold(model) or settings.threshold)
+        for model in models
+        for word in (wake_word_of_setting(model),)
+    }
+
+
+def _own_threshold(model: str) -> float | None:
+    """Return the threshold that a model's file names; None for one that names none."""
+    path = Path(model).expanduser() if _is_path(model) else own_file(wake_word_of_setting(model))
+    if path.suffix.lower() != HEAD_SUFFIX or not path.is_file():
+        return None
+    try:
+        return load_head(path).threshold
+    except ModelError:
+        return None  # whoever loads it says what is wrong
+
+
 def wake_choices(models: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Give what can be listened for, and the models for it: what `models` asks for comes first.
 
-    Several configured wake words are a choice of their own, `EVERY`; each of them and every
-    bundled one can be had alone.
+    Several configured wake words are a choice of their own, `EVERY`; each of them, the owner's
+    own and every bundled one can be had alone.
     """
     several = {EVERY: tuple(models)} if len(models) > 1 else {}
     configured = {wake_word_of_setting(model): (model,) for model in models}
+    configured |= {word: (word,) for word in own_wake_words() if word not in configured}
     try:
         bundled = {word: (word,) for word in bundled_wake_words()}
     except ModelError:
@@ -190,7 +217,22 @@ def wake_choices(models: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 def _is_path(name: str) -> bool:
     path = Path(name)
-    return path.suffix.lower() in (".onnx", ".tflite") or len(path.parts) > 1
+    return path.suffix.lower() in (".onnx", ".tflite", HEAD_SUFFIX) or len(path.parts) > 1
+
+
+def own_folder() -> Path:
+    """Return the folder of the owner's own wake words."""
+    return default_paths(os.environ).wake_words_dir
+
+
+def own_file(wake_word: str) -> Path:
+    """Return the model's place of a wake word of the owner's own."""
+    return own_folder() / f"{wake_word}{HEAD_SUFFIX}"
+
+
+def own_wake_words() -> tuple[str, ...]:
+    """Name the wake words of the owner's own."""
+    return tuple(sorted(file.stem for file in own_folder().glob(f"*{HEAD_SUFFIX}")))
 
 
 def bundled_wake_words() -> tuple[str, ...]:
@@ -207,19 +249,22 @@ def find_wake_model(name: str, *, backend: str) -> Path:
     if _is_path(name):
         return _given_file(Path(name).expanduser(), backend=backend)
     wanted = wake_word_of_setting(name)
+    if own_file(wanted).is_file():
+        return own_file(wanted)
     for file in sorted(bundled_folder().glob(f"*.{backend}")):
         if wake_word_of(file) == wanted and file.stem not in _NOT_WAKE_WORDS:
             return file
     raise ModelError(
         "wake.unknown_model",
         f"there is no wake word {name!r}",
-        remedy=f"choose one of {', '.join(bundled_wake_words())}, or give the path of a model",
+        remedy=f"choose one of {', '.join((*own_wake_words(), *bundled_wake_words()))}, or give "
+        "the path of a model",
     )
 
 
 def _given_file(path: Path, *, backend: str) -> Path:
     """Return a model file of the user's, or the one beside it that `backend` can run."""
-    file = path.with_suffix(f".{backend}")
+    file = path if path.suffix.lower() == HEAD_SUFFIX else path.with_suffix(f".{backend}")
     if file.is_file():
         return file
     if not path.is_file():

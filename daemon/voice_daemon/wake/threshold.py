@@ -6,8 +6,9 @@ daemon itself uses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
@@ -25,8 +26,8 @@ AFTER_SAMPLES: Final = SAMPLE_RATE
 """Silence added to a recording: a wake word that ends with it is scored a moment later."""
 TOLERABLE_PER_HOUR: Final = 0.5
 """False accepts an hour that openWakeWord's own models are chosen by."""
-_ZERO_BOUND: Final = 3.0
-"""Nothing in h hours leaves up to 3 / h an hour possible (95 %, the rule of three)."""
+_DOUBT: Final = 0.05
+"""Chance that a bound is too low."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,10 @@ class Scored:
     seconds: float
     scores: tuple[dict[str, float], ...]
     """By wake word, for each wake frame of 80 ms."""
+
+    def of(self, word: str) -> Scored:
+        """Return the scores of one wake word alone."""
+        return replace(self, scores=tuple({word: frame[word]} for frame in self.scores))
 
     def best(self) -> tuple[str, float]:
         """Return the wake word that scored highest anywhere, and its score."""
@@ -89,10 +94,44 @@ class ThresholdSweep:
         """Return false accepts an hour; None without audio of anything else."""
         return point.false_accepts / self.other_hours if self.other_hours else None
 
-    @property
-    def resolution_per_hour(self) -> float | None:
-        """Rate that is possible although not one false accept was seen; None without audio."""
-        return _ZERO_BOUND / self.other_hours if self.other_hours else None
+    def per_hour_at_most(self, point: Point) -> float | None:
+        """Return the rate that so many false accepts leave possible; None without audio."""
+        return events_at_most(point.false_accepts) / self.other_hours if self.other_hours else None
+
+    def miss_rate_at_most(self, point: Point) -> float | None:
+        """Return the miss rate, 0..1, that so many misses leave possible; None without any."""
+        return share_at_most(point.misses, self.n_said) if self.n_said else None
+
+
+def events_at_most(seen: int) -> float:
+    """Return the mean of events that may lie behind those seen (Poisson, 95 %): 3 behind none."""
+    return _largest(
+        lambda mean: sum(
+            math.exp(n * math.log(mean) - mean - math.lgamma(n + 1)) for n in range(seen + 1)
+        ),
+        most=2 * seen + 20.0,
+    )
+
+
+def share_at_most(seen: int, of: int) -> float:
+    """Return the share that may lie behind `seen` of `of` (Clopper and Pearson, 95 %)."""
+    if seen >= of:
+        return 1.0
+    return _largest(
+        lambda share: sum(
+            math.comb(of, n) * share**n * (1 - share) ** (of - n) for n in range(seen + 1)
+        ),
+        most=1.0,
+    )
+
+
+def _largest(chance: Callable[[float], float], *, most: float) -> float:
+    """Find where a falling chance becomes a doubt, by halving."""
+    least = 0.0
+    for _ in range(60):
+        middle = (least + most) / 2
+        least, most = (middle, most) if chance(middle) > _DOUBT else (least, middle)
+    return most
 
 
 def score_recording(name: str, pieces: Iterable[NDArray[np.int16]], scorer: OpenWakeWord) -> Scored:
