@@ -166,7 +166,7 @@ def test_without_discovery_the_device_goes_and_the_daemon_stays(
 def test_settings_are_reported_back_and_outlive_the_daemon(
     broker: Mosquitto, listener: Subscriber, changes: Path
 ) -> None:
-    wanted = {"wake_threshold": "0.7", "silence_ms": "900", "wake_word": "alexa", "mute": "ON"}
+    wanted = {"wake_word": "alexa", "wake_threshold": "0.7", "silence_ms": "900", "mute": "ON"}
 
     def change() -> None:
         listener.wait_for(is_state("state", "idle"))

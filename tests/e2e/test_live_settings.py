@@ -39,7 +39,7 @@ def quiet_minutes(tmp_path: Path) -> Path:
 def test_changes_outlive_a_daemon_that_is_killed_and_the_broker_says_that_it_is_gone(
     mosquitto_port: int, subscriber: Subscriber, voice_home: Path, quiet_minutes: Path
 ) -> None:
-    wanted = {"wake_threshold": "0.65", "silence_ms": "900", "wake_word": "alexa", "mute": "ON"}
+    wanted = {"wake_word": "alexa", "wake_threshold": "0.65", "silence_ms": "900", "mute": "ON"}
     arguments, variables = ("--input", quiet_minutes), environment(mosquitto_port)
     with DaemonProcess(arguments, voice_home, variables) as daemon:
         subscriber.wait_for(lambda m: (m.topic, m.payload) == (f"{ROOT}/state", b"idle"))
@@ -52,7 +52,7 @@ def test_changes_outlive_a_daemon_that_is_killed_and_the_broker_says_that_it_is_
         daemon.wait()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     shown = run_daemonctl("config", "show", home=voice_home, **variables).stdout
-    assert "threshold = 0.65" in shown
+    assert "thresholds = { alexa = 0.65 }" in shown
     assert "daemonctl config reset" in shown
 
     subscriber.wait_for(lambda m: (m.topic, m.payload) == (f"{ROOT}/availability", b"offline"))
