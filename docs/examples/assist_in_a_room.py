@@ -118,6 +118,11 @@ def read_final(topic: str, payload: bytes) -> Final | None:
     return Final(topic.split("/")[-3], text, (session, seq))
 
 
+def _secret(file: Path | None) -> str | None:
+    """Read a password or a token, less what editors put around it."""
+    return None if file is None else file.read_text(encoding="utf-8-sig").strip()
+
+
 def main() -> None:
     """Run until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -134,13 +139,13 @@ def main() -> None:
     finals: queue.SimpleQueue[mqtt.MQTTMessage] = queue.SimpleQueue()
     client = mqtt.Client(CallbackAPIVersion.VERSION2)
     if options.username:
-        password = options.password_file.read_text().strip() if options.password_file else None
+        password = _secret(options.password_file)
         client.username_pw_set(options.username, password)
     client.on_connect = lambda c, *_: c.subscribe(f"{options.base}/+/transcript/final", qos=1)
     client.on_message = lambda _client, _data, message: finals.put(message)
     client.connect(options.broker, options.port)
     client.loop_start()
-    token = options.token_file.read_text().strip()
+    token = _secret(options.token_file)
     done: dict[tuple[str, int], None] = {}
     while True:
         message = finals.get()

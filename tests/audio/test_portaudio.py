@@ -82,5 +82,21 @@ def test_a_name_of_two_inputs_is_refused_with_a_name_for_each() -> None:
     assert '"USB Mic#1", "Webcam", "USB Mic#2"' in caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "Zoe\u0308\u2019s MIC",
+        "Zo\u00eb's mic",
+        "ZO\u00cb'S  mic",
+        "zoe\u0308's",
+        "Zo\u00eb's\u00a0Mic#1",
+    ],
+)
+def test_a_name_is_found_in_any_spelling(wanted: str) -> None:
+    there = inputs("Webcam", "Zo\u00eb\u2019s Mic")
+    more = inputs("Webcam", "Zo\u00eb\u2019s Mic", "Zoe\u0308's MIC")
+    assert find_device(wanted, more if "#" in wanted else there).index == 1
+
+
 def test_a_name_of_digits_goes_before_a_number() -> None:
     assert find_device("0", inputs("Webcam", "0")).index == 1

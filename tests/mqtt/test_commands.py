@@ -55,7 +55,15 @@ def test_an_integer_transaction_stays_an_integer() -> None:
 
 @pytest.mark.parametrize(
     ("payload", "value"),
-    [("ON", "ON"), (" off\n", "off"), ('"ON"', "ON"), ("true", True), ("700", 700), ("NaN", "NaN")],
+    [
+        ("ON", "ON"),
+        (" off\n", "off"),
+        ("\ufeffON\r\n", "ON"),
+        ('"ON"', "ON"),
+        ("true", True),
+        ("700", 700),
+        ("NaN", "NaN"),
+    ],
 )
 def test_a_bare_word_is_a_value(payload: str, value: Scalar) -> None:
     assert given_value(payload) == value

@@ -26,11 +26,14 @@ def test_a_password_is_the_file_without_its_line_end(secret_file: Path) -> None:
     assert read_password(secret_file) == b"correct horse"
     secret_file.write_bytes(b" sp\xc3\xa4ce \r\n")
     assert read_password(secret_file) == b" sp\xc3\xa4ce "
+    secret_file.write_bytes(b"\xef\xbb\xbfcorrect horse\r\n")
+    assert read_password(secret_file) == b"correct horse"
 
 
 def test_the_variables_password_comes_before_the_files(secret_file: Path) -> None:
     assert find_password(secret_file, {}) == b"correct horse"
     assert find_password(secret_file, {PASSWORD_VARIABLE: "s\u00e4fer"}) == "s\u00e4fer".encode()
+    assert find_password(secret_file, {PASSWORD_VARIABLE: "s3cret\r\n"}) == b"s3cret"
     assert find_password(secret_file, {PASSWORD_VARIABLE: ""}) == b"correct horse"
     assert find_password(None, {}) is None
 

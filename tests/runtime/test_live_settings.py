@@ -46,6 +46,7 @@ def read(name: str, value: Any, *, of: LiveSettings | None = None) -> Any:
         (SILENCE_MS, 900, 900),
         (SILENCE_MS, 900.0, 900),
         (WAKE_WORD, "alexa", "alexa"),
+        (WAKE_WORD, "Hey Jarvis", "hey_jarvis"),
         (WAKE_THRESHOLD, "default", 0.5),
         (SILENCE_MS, "Default", 700),
         (MUTE, "default", False),

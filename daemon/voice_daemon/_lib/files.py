@@ -14,6 +14,7 @@ import stat
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
 
@@ -110,7 +111,7 @@ MAX_BYTES: Final = 64 * 2**20
 
 def read_bounded(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """Read a file whole; ValueError for one that is too long to be what it should."""
-    with path.open("rb") as file:
+    with open_to_read(path) as file:
         # A read claims as much memory as it asks for, whatever there is.
         content = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
     if len(content) > max_bytes:
@@ -121,7 +122,7 @@ def read_bounded(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
 def read_json(path: Path) -> Any:
     """Read a JSON document; ValueError for what is none."""
     try:
-        return json.loads(read_bounded(path).decode("utf-8"))
+        return json.loads(decode_text(read_bounded(path)))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
@@ -132,10 +133,18 @@ def open_regular(path: str | Path, flags: int) -> int:
     Where a pipe lies in its place it is not waited for, as an ordinary open would.
     """
     descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
         os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         raise OSError(errno.EINVAL, "it is not a file")
     return descriptor
+
+
+def open_to_read(path: Path) -> BufferedReader:
+    """Open a file that somebody named; OSError for a pipe, which would be waited for, and such."""
+    return os.fdopen(open_regular(path, os.O_RDONLY), "rb")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, TypeVar
 
+from voice_daemon._lib.names import name_key
 from voice_daemon.errors import AudioDeviceError
 
 _Result = TypeVar("_Result")
@@ -143,10 +144,10 @@ def input_devices(portaudio: Any) -> tuple[InputDevice, ...]:
 
 def selectable_names(devices: Sequence[InputDevice]) -> tuple[str, ...]:
     """Return a name for each input that `find_device` finds it by: the second "Mic" is "Mic#2"."""
-    names = [device.name for device in devices]
+    keys = [name_key(device.name) for device in devices]
     return tuple(
-        f"{name}#{names[: place + 1].count(name)}" if names.count(name) > 1 else name
-        for place, name in enumerate(names)
+        f"{device.name}#{keys[: place + 1].count(key)}" if keys.count(key) > 1 else device.name
+        for place, (device, key) in enumerate(zip(devices, keys, strict=True))
     )
 
 
@@ -154,17 +155,18 @@ def find_device(wanted: str, devices: Sequence[InputDevice]) -> InputDevice:
     """Return the input that `audio.device` names; raises `AudioDeviceError`.
 
     "default" is the system's default input. Any other value is a name of `selectable_names`, a
-    device's number, or a part of exactly one input's name; in upper or lower case.
+    device's number, or a part of exactly one input's name; in any spelling of `name_key`.
     """
     if not devices:
         raise AudioDeviceError(
             "audio.no_input", "there is no audio input", remedy=_no_input_remedy()
         )
-    if wanted.lower() == DEFAULT_DEVICE:
+    key = name_key(wanted)
+    if key == DEFAULT_DEVICE:
         found = [device for device in devices if device.is_default]
         problem = "the system has no default audio input"
     else:
-        found = _named(wanted.lower(), devices)
+        found = _named(key, devices)
         problem = f'{len(found) or "no"} audio inputs are named like "{wanted}"'
     if len(found) != 1:
         names = ", ".join(f'"{name}"' for name in selectable_names(devices))
@@ -174,15 +176,15 @@ def find_device(wanted: str, devices: Sequence[InputDevice]) -> InputDevice:
     return found[0]
 
 
-def _named(wanted: str, devices: Sequence[InputDevice]) -> list[InputDevice]:
+def _named(key: str, devices: Sequence[InputDevice]) -> list[InputDevice]:
     """Find inputs by the most exact rule that finds any."""
     selectable = zip(selectable_names(devices), devices, strict=True)
     rules = (
-        [device for device in devices if device.name.lower() == wanted],
-        [device for name, device in selectable if name.lower() == wanted],
+        [device for device in devices if name_key(device.name) == key],
+        [device for name, device in selectable if name_key(name) == key],
         # After the names: one may be all digits.
-        [device for device in devices if str(device.index) == wanted],
-        [device for device in devices if wanted in device.name.lower()],
+        [device for device in devices if str(device.index) == key],
+        [device for device in devices if key and key in name_key(device.name)],
     )
     return next((found for found in rules if found), [])
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from voice_daemon._lib.files import open_to_others
+from voice_daemon._lib.files import decode_text, open_to_others, open_to_read, read_json
 from voice_daemon.asr.cooperative import at_once
 from voice_daemon.cli.context import Context
 from voice_daemon.config import Settings
@@ -149,10 +149,11 @@ def _pull(args: argparse.Namespace, context: Context) -> int:
 def _token(path: Path) -> str:
     """Read a token from its file, which its owner alone may read."""
     try:
-        with path.open("rb") as file:
+        with open_to_read(path) as file:
             mode = open_to_others(os.fstat(file.fileno()))
-            token = file.read(MAX_TOKEN_BYTES).decode("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
+            token = decode_text(file.read(MAX_TOKEN_BYTES)).strip()
+        token.encode("ascii")
+    except (OSError, UnicodeError) as error:
         raise UsageError(
             "vocabulary.token",
             f"{path} cannot be read as a token: {type(error).__name__}",
@@ -237,7 +238,7 @@ def _spell(args: argparse.Namespace, context: Context) -> int:
     read = _free_reader(settings, context)
     names = (*document.entities, *document.areas, *document.floors)
     taken = frozenset(fold(text) for name in names for text in (name.text, *name.aliases))
-    raw = json.loads(args.file.read_text(encoding="utf-8"))
+    raw = read_json(args.file)
     n_learned = 0
     for entry in raw.get("entities", []):
         named = {"name": entry} if isinstance(entry, str) else entry

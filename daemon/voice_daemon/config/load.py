@@ -28,6 +28,7 @@ from voice_daemon._lib.files import (
     open_to_others,
     shared_with_a_group,
 )
+from voice_daemon._lib.names import path_in_any_normal_form
 from voice_daemon.config import problems as text
 from voice_daemon.config.problems import (
     ENVIRONMENT,
@@ -409,11 +410,11 @@ def _split(raw: str, field: FieldInfo) -> object:
 def _anchored(key: Key, value: object, folder: Path) -> object:
     """Make relative paths absolute, from the folder of the file that wrote them."""
     if isinstance(value, Path):
-        return folder / value
+        return path_in_any_normal_form(folder / value)
     if key in _MODELS and isinstance(value, tuple):
         return tuple(_anchored(key, item, folder) for item in value)
     if key in _MODELS and isinstance(value, str) and names_a_path(value):
-        return str(folder / expand(value))
+        return str(path_in_any_normal_form(folder / expand(value)))
     return value
 
 

@@ -50,7 +50,8 @@ def host_node_id() -> str:
 
 def names_a_path(value: str) -> bool:
     """Tell a path from a model's name: a repository id has none of these marks."""
-    return value.startswith(("/", "./", "../", "~")) or value.endswith((".onnx", ".tflite", ".npz"))
+    is_file = value.lower().endswith((".onnx", ".tflite", ".npz"))
+    return is_file or value.startswith(("/", "./", "../", "~"))
 
 
 def _refuse(message: str) -> PydanticCustomError:

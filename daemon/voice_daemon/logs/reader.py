@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from voice_daemon._lib.files import open_regular, open_to_read
+
 _READ_BYTES: Final = 256 * 1024
 _TAIL_BYTES: Final = 256 * 1024
 _MAX_LINE_BYTES: Final = 1_000_000
@@ -137,7 +139,7 @@ class LogFiles:
         inodes: dict[int, None] = {}
         for path in (self._file, *self._backups()):
             try:
-                stream = path.open("rb", buffering=0)
+                stream = os.fdopen(open_regular(path, os.O_RDONLY), "rb", buffering=0)
             except OSError:
                 continue
             inode = os.fstat(stream.fileno()).st_ino
@@ -165,7 +167,7 @@ class LogFiles:
 def tail(path: Path) -> list[str]:
     """Give the newest lines of one file; none where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_to_read(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL_BYTES))
             lines = file.read().decode("utf-8", "replace").splitlines()

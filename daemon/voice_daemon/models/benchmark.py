@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from voice_daemon._lib.files import write_atomically
+from voice_daemon._lib.files import read_json, write_atomically
 from voice_daemon.models.catalogue import CATALOGUE, CatalogueEntry
 
 FILE: Final = "measured.json"
@@ -40,7 +40,7 @@ class Measurement:
 def read_measurements(state_dir: Path) -> dict[str, Measurement]:
     """Read what is known, by folder; nothing where the file cannot be read."""
     try:
-        document = json.loads((state_dir / FILE).read_text(encoding="utf-8"))
+        document = read_json(state_dir / FILE)
         if document["schema"] != SCHEMA:
             return {}
         return {folder: Measurement(**entry) for folder, entry in document["models"].items()}

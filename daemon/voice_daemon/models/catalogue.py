@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from voice_daemon._lib.files import read_bounded, read_json
+from voice_daemon._lib.files import open_to_read, read_bounded, read_json
 from voice_daemon.errors import ModelError
 
 FIRST_MULTILINGUAL_VOCABULARY: Final = 51_865
@@ -49,7 +49,7 @@ def _layout_and_vocabulary(folder: Path) -> tuple[str, int | None]:
     """Return (layout, vocabulary size). mlx-community's config names transformers' type too."""
     ggml = next(iter(sorted(folder.glob("ggml*.bin"))), None)
     if ggml is not None:
-        with ggml.open("rb") as content:
+        with open_to_read(ggml) as content:
             _, n_vocab = _GGML_HEAD.unpack(content.read(_GGML_HEAD.size))
         return "ggml", n_vocab
     config: Any = read_json(folder / "config.json")

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from voice_daemon._lib.files import read_json
 from voice_daemon.errors import ModelError
 from voice_daemon.models.catalogue import (
     CATALOGUE,
@@ -189,7 +190,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """Read a model's manifest; None when it has none. Raises `ModelError` for a broken one."""
     path = folder / MANIFEST
     try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = read_json(path)
         if data["schema"] != SCHEMA:
             raise ValueError(f"schema {data['schema']}")
         files = tuple(ManifestFile(**item) for item in data["files"])

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from voice_daemon._lib.files import decode_text
 from voice_daemon.errors import BrokerError
 from voice_daemon.mqtt.topics import SCHEMA, MqttMessage, Topics, encode_json
 
@@ -109,7 +110,7 @@ def parse_command(topic: str, payload: bytes, *, retain: bool, topics: Topics) -
             "command.too_long", f"{len(payload)} bytes, at most {MAX_COMMAND_BYTES} are read"
         )
     try:
-        text = payload.decode().strip()
+        text = decode_text(payload).strip()
     except UnicodeDecodeError as error:
         raise bare.refusal("command.not_utf8", "the payload is not UTF-8") from error
     if text.startswith("{"):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from voice_daemon._lib.files import open_to_others
+from voice_daemon._lib.files import open_to_others, open_to_read
 from voice_daemon.config.load import PASSWORD_VARIABLE
 from voice_daemon.errors import BrokerError
 from voice_daemon.mqtt.errors import ssl_reason
@@ -29,7 +29,7 @@ def find_password(file: Path | None, environ: Mapping[str, str] = os.environ) ->
     """
     said = environ.get(PASSWORD_VARIABLE)
     if said:
-        return os.fsencode(said)
+        return _bare(os.fsencode(said))
     return None if file is None else read_password(file)
 
 
@@ -39,9 +39,9 @@ def read_password(path: Path) -> bytes:
     Raises `BrokerError` when it cannot be read, is empty, or is open to others.
     """
     try:
-        with path.open("rb") as file:
+        with open_to_read(path) as file:
             _refuse_if_open_to_others("mqtt.password_file", path, file)
-            secret = file.read(MAX_PASSWORD_BYTES + 6).removeprefix(BOM_UTF8).rstrip(b"\r\n")
+            secret = _bare(file.read(MAX_PASSWORD_BYTES + 6))
     except OSError as error:
         raise _unreadable("mqtt.password_file", path, error) from error
     if not secret or len(secret) > MAX_PASSWORD_BYTES or b"\n" in secret:
@@ -51,6 +51,11 @@ def read_password(path: Path) -> bytes:
             remedy="write the password alone into it",
         )
     return secret
+
+
+def _bare(secret: bytes) -> bytes:
+    """Leave out what an editor or a shell adds."""
+    return secret.removeprefix(BOM_UTF8).rstrip(b"\r\n")
 
 
 def tls_context(
@@ -66,6 +71,7 @@ def tls_context(
         # Not the default context: Python 3.13 refuses in it what home-made authorities leave out.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
+            open_to_read(ca_file).close()
             context.load_verify_locations(ca_file)
         except (OSError, ValueError) as error:
             raise _unreadable("mqtt.ca_file", ca_file, error) from error
@@ -91,12 +97,12 @@ def _load_client_certificate(
     context: ssl.SSLContext, cert_file: Path, key_file: Path | None
 ) -> None:
     try:
-        cert_file.open("rb").close()
+        open_to_read(cert_file).close()
     except OSError as error:
         raise _unreadable("mqtt.cert_file", cert_file, error) from error
     if key_file is not None:
         try:
-            with key_file.open("rb") as file:
+            with open_to_read(key_file) as file:
                 _refuse_if_open_to_others("mqtt.key_file", key_file, file)
         except OSError as error:
             raise _unreadable("mqtt.key_file", key_file, error) from error

@@ -21,7 +21,12 @@ from voice_daemon.mqtt.commands import Command, CommandError, Kind
 from voice_daemon.mqtt.messages import Info
 from voice_daemon.mqtt.topics import Topics
 from voice_daemon.session.pipeline import Pipeline
-from voice_daemon.wake.models import wake_choices, wake_thresholds, wake_word_of_setting
+from voice_daemon.wake.models import (
+    wake_choices,
+    wake_thresholds,
+    wake_word_key,
+    wake_word_of_setting,
+)
 
 MUTE: Final = "mute"
 WAKE_THRESHOLD: Final = "wake_threshold"
@@ -246,14 +251,15 @@ def _within(command: Command, limits: tuple[float, float]) -> float:
 
 
 def _one_of(command: Command, choices: tuple[str, ...]) -> str:
-    wanted = str(command.value)
-    if wanted not in choices:
+    wanted = wake_word_key(str(command.value))
+    alike = [choice for choice in choices if wake_word_key(choice) == wanted]
+    if not alike:
         raise command.refusal(
             "command.bad_value",
-            f"there is no wake word {wanted!r}",
+            f"there is no wake word {str(command.value)!r}",
             remedy=f"send one of {', '.join(choices)}, or {AS_CONFIGURED}",
         )
-    return wanted
+    return str(command.value) if command.value in alike else alike[0]
 
 
 def device_of(live: LiveSettings, topics: Topics) -> Device:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from voice_daemon._lib.files import read_bounded, read_json
+from voice_daemon._lib.files import open_to_read, read_bounded, read_json
 from voice_daemon.config import AsrSettings, Effective, Mistake
 from voice_daemon.config.values import names_a_path
 from voice_daemon.errors import ModelError
@@ -72,7 +72,7 @@ def is_english_only(model: Path) -> bool:
     """Tell by a model's files, never by its name; False where they do not say."""
     with suppress(OSError, ValueError, struct.error):
         if model.is_file():
-            with model.open("rb") as file:
+            with open_to_read(model) as file:
                 _, n_tokens = _GGML_HEADER.unpack(file.read(_GGML_HEADER.size))
             return bool(n_tokens == ENGLISH_ONLY_TOKENS)
         return _says_config(model / "config.json") or _says_vocabulary(model)

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from voice_daemon._lib.files import decode_text
 from voice_daemon.errors import VoiceDaemonError
 
 SCHEMA = 1
@@ -109,7 +110,7 @@ def read_document(payload: bytes, *, toml: bool = False) -> Document:
             f"keep it within {MAX_BYTES} bytes: leave out what nobody says",
         )
     try:
-        text = payload.decode("utf-8")
+        text = decode_text(payload)
     except UnicodeDecodeError as error:
         raise _bad(f"byte {error.start} is not UTF-8", "save it as UTF-8") from None
     top = _toml(text) if toml else _json(text)

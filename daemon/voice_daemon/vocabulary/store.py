@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from voice_daemon._lib.files import write_atomically
+from voice_daemon._lib.files import open_to_read, write_atomically
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.vocabulary.document import MAX_BYTES, Document, VocabularyError, read_document
 
@@ -40,7 +40,7 @@ def known_document(stored: Path, file: Path | None) -> KnownDocument | None:
 def read_file(path: Path) -> Document:
     """Read a document in JSON, or in TOML where its name ends so; raises VocabularyError."""
     try:
-        with path.open("rb") as file:
+        with open_to_read(path) as file:
             payload = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise VocabularyError(
@@ -54,7 +54,7 @@ def read_file(path: Path) -> Document:
 def read_stored(path: Path) -> bytes | None:
     """Read the document; None where there is none that could be ours."""
     try:
-        with path.open("rb") as file:
+        with open_to_read(path) as file:
             content = file.read(MAX_BYTES + 1)
     except OSError:
         return None

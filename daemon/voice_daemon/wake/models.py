@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from voice_daemon._lib.names import name_key
 from voice_daemon.config import WakeSettings
 from voice_daemon.errors import ModelError
 from voice_daemon.paths import default_paths
@@ -168,14 +170,20 @@ def bundled_folder() -> Path:
 
 def wake_word_of(path: Path) -> str:
     """Name the wake word of a model file: "hey_jarvis_v0.1.onnx" -> "hey_jarvis"."""
-    return _VERSION.sub("", path.stem)
+    # A Mac spells its files' accents apart; subscribers compare.
+    return unicodedata.normalize("NFC", _VERSION.sub("", path.stem))
 
 
 def wake_word_of_setting(name: str) -> str:
     """Name the wake word of an entry of `wake.models`: "Hey Jarvis" -> "hey_jarvis"."""
     if _is_path(name):
         return wake_word_of(Path(name))
-    return _VERSION.sub("", name.strip().lower().replace(" ", "_").replace("-", "_"))
+    return wake_word_key(_VERSION.sub("", name.strip()))
+
+
+def wake_word_key(word: str) -> str:
+    """Give what all spellings of a wake word share: "Hey Jarvis", "hey-jarvis"."""
+    return name_key(word).replace(" ", "_").replace("-", "_")
 
 
 def wake_thresholds(settings: WakeSettings, models: Sequence[str]) -> dict[str, float]:
@@ -252,7 +260,7 @@ def find_wake_model(name: str, *, backend: str) -> Path:
     if own_file(wanted).is_file():
         return own_file(wanted)
     for file in sorted(bundled_folder().glob(f"*.{backend}")):
-        if wake_word_of(file) == wanted and file.stem not in _NOT_WAKE_WORDS:
+        if wake_word_key(wake_word_of(file)) == wanted and file.stem not in _NOT_WAKE_WORDS:
             return file
     raise ModelError(
         "wake.unknown_model",

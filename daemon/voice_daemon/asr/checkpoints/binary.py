@@ -15,7 +15,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from voice_daemon._lib.files import read_bounded
+from voice_daemon._lib.files import decode_text, open_to_read, read_bounded
 from voice_daemon.errors import ModelError
 
 _LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
@@ -44,7 +44,7 @@ class BinaryReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._n_bytes = path.stat().st_size
-        self._file = path.open("rb")
+        self._file = open_to_read(path)
         self._at = 0
 
     def __enter__(self) -> Self:
@@ -104,7 +104,7 @@ class BinaryReader:
 
 def read_text(path: Path) -> str:
     """Read a small file of a model's whole; ValueError for one that is too long to be it."""
-    return read_bounded(path).decode("utf-8")
+    return decode_text(read_bounded(path))
 
 
 def refuse_lfs_pointer(path: Path) -> None:
@@ -114,7 +114,7 @@ def refuse_lfs_pointer(path: Path) -> None:
     """
     if path.stat().st_size > _MAX_POINTER_BYTES:
         return
-    with path.open("rb") as file:
+    with open_to_read(path) as file:
         if not file.read(_MAX_POINTER_BYTES).startswith(_LFS_POINTER):
             return
     raise ModelError(

@@ -15,6 +15,7 @@ from typing import Final
 import mlx.core as mx
 import numpy as np
 
+from voice_daemon._lib.files import open_to_read
 from voice_daemon.asr.checkpoints.binary import BinaryReader
 from voice_daemon.asr.checkpoints.safetensors import our_array, our_name
 from voice_daemon.asr.checkpoints.validate import ModelDimensions, RawCheckpoint, check_dimensions
@@ -31,7 +32,7 @@ _MAX_RANK: Final = 3
 
 def is_ggml(path: Path) -> bool:
     """Tell whether the file begins with ggml's magic number."""
-    with path.open("rb") as file:
+    with open_to_read(path) as file:
         return file.read(4) == MAGIC.to_bytes(4, "little")
 
 

@@ -91,8 +91,7 @@ def _read_vocabulary_json(path: Path) -> Vocabulary:
 
 
 def _read_vocabulary_txt(path: Path) -> Vocabulary:
-    text = read_text(path).replace("\r\n", "\n")
-    return _from_lines(text.removesuffix("\n").split("\n"), path)
+    return _from_lines(read_text(path).removesuffix("\n").split("\n"), path)
 
 
 def _from_lines(tokens: Iterable[str], path: Path) -> Vocabulary:
