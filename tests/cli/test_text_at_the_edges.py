@@ -9,10 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from voice_daemon._lib.terminal import print_error
+from voice_daemon.audio.file import load_audio
 from voice_daemon.cli.context import Context
+from voice_daemon.config import ConfigProblems, load_settings
 from voice_daemon.errors import VoiceDaemonError
 
 
@@ -52,3 +55,23 @@ def test_an_error_cannot_steer_the_terminal() -> None:
     err = io.StringIO()
     print_error(VoiceDaemonError("x.y", "no file \x1b[2Ja", remedy="see \x07"), err)
     assert err.getvalue() == "daemonctl: no file \\x1b[2Ja\n  -> see \\x07\n"
+
+
+def test_a_sound_file_whose_name_is_not_utf8_is_read_as_any(
+    demo_clip: Path, tmp_path: Path
+) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/k\xfcche.wav"))
+    path.write_bytes(demo_clip.read_bytes())
+    assert np.array_equal(load_audio(path), load_audio(demo_clip))
+
+
+def test_a_folder_whose_name_is_not_utf8_is_named_where_a_models_path_leads_through_it(
+    tmp_path: Path,
+) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/k\xfcche"))
+    folder.mkdir()
+    (folder / "config.toml").write_text('[wake]\nmodels = ["./word.onnx"]\n')
+    with pytest.raises(ConfigProblems, match=r"models = .* lies in .*, whose name is not UTF-8"):
+        load_settings(folder / "config.toml", {})
+    with pytest.raises(ConfigProblems, match="holds bytes that are not UTF-8"):
+        load_settings(None, {"VOICE_DAEMON_WAKE__MODELS": "k\udcfcche"})

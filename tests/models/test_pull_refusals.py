@@ -12,6 +12,7 @@ from huggingface_hub import constants
 from rigs.model_pull import REPO, WEIGHTS, PullRig, refused
 from voice_daemon.errors import ModelError
 from voice_daemon.models import pull as installer
+from voice_daemon.models.download import Hub
 
 
 def test_a_folder_that_no_pull_made_is_never_replaced(rig: PullRig) -> None:
@@ -111,6 +112,16 @@ def stale_token(rig: PullRig, monkeypatch: pytest.MonkeyPatch) -> str:
     rig.hub.faults.refuses_tokens = True
     monkeypatch.setenv("HF_TOKEN", "hf_expired")
     return "HF_TOKEN"
+
+
+def test_a_token_that_an_editor_put_something_around_is_sent_without_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "\ufeffhf_good\r\n")
+    assert Hub("http://127.0.0.1")._token() == "hf_good"
+    monkeypatch.setenv("HF_TOKEN", "hf_g\u00f6\u00f6d")
+    with pytest.raises(ModelError, match="HF_TOKEN is no token"):
+        Hub("http://127.0.0.1")._token()
 
 
 @pytest.mark.usefixtures("stale_token")

@@ -278,7 +278,9 @@ class _OnwardFile(soundfile.SoundFile):  # type: ignore[misc] # soundfile has no
 
 def _open(path: Path) -> soundfile.SoundFile:
     try:
-        file = _OnwardFile(_completed(_source(path)))
+        source = _completed(_source(path))
+        # As bytes: soundfile cannot spell a name that is not UTF-8.
+        file = _OnwardFile(os.fsencode(source) if isinstance(source, Path) else source)
     except OSError as error:
         raise AudioFileError(
             "audio.cannot_open",

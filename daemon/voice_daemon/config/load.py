@@ -250,6 +250,8 @@ _FILES: tuple[Key, ...] = (
 )
 _SECRET_FILES = frozenset({("mqtt", "password_file"), ("mqtt", "key_file")})
 _MODELS = frozenset({("asr", "model"), ("wake", "models")})
+_NOT_UTF8 = re.compile(r"[\ud800-\udfff]")
+"""Stands in a path for bytes that are no text."""
 _SAID = {
     "greater_than_equal": "is less than {ge:g}",
     "less_than_equal": "is more than {le:g}",
@@ -258,6 +260,7 @@ _SAID = {
     "too_short": "is empty",
     "too_long": "has more than {max_length} entries",
     "refused": "{reason}",
+    "string_unicode": "holds bytes that are not UTF-8",
 }
 """Pydantic's types of error in our words; what is not here is a value of another kind."""
 
@@ -397,7 +400,12 @@ def _checked(
             message, remedy = _explain(error.errors()[0], name, field)
             problems.append(leaf.problem(key, message, remedy))
         else:
-            yield key, _Leaf(_anchored(key, getattr(checked, name), folder), leaf.origin, raw)
+            anchored = _anchored(key, getattr(checked, name), folder)
+            if key in _MODELS and _NOT_UTF8.search("".join(anchored)):
+                message = f"lies in {folder}, whose name is not UTF-8"
+                problems.append(leaf.problem(key, message, "give the folder another name"))
+            else:
+                yield key, _Leaf(anchored, leaf.origin, raw)
 
 
 def _split(raw: str, field: FieldInfo) -> object:
@@ -407,7 +415,7 @@ def _split(raw: str, field: FieldInfo) -> object:
     return [item.strip() for item in raw.split(",")]
 
 
-def _anchored(key: Key, value: object, folder: Path) -> object:
+def _anchored(key: Key, value: Any, folder: Path) -> Any:
     """Make relative paths absolute, from the folder of the file that wrote them."""
     if isinstance(value, Path):
         return path_in_any_normal_form(folder / value)

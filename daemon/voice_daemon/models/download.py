@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 from urllib.parse import quote
 
 import structlog
@@ -229,8 +229,21 @@ class Hub:
             revision=revision,
             files_metadata=True,
             timeout=TIMEOUT_S,
-            token=False if self._refused_token else None,
+            token=self._token(),
         )
+
+    def _token(self) -> str | Literal[False]:
+        """Give the token to send, less what an editor put around it; False for none."""
+        if self._refused_token or constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+            return False
+        token = (get_token() or "").removeprefix("\ufeff").strip()
+        if not token.isascii():
+            raise ModelError(
+                "models.bad_token",
+                f"what is in {token_source()} is no token: it holds other characters than ASCII",
+                remedy="log in again (hf auth login), or remove it",
+            )
+        return token or False
 
     def _drop_token(self, error: Exception) -> bool:
         """Leave the token out from now on if it was refused; False when it is not to blame.
@@ -270,8 +283,7 @@ class Hub:
         `ModelError` for what will not.
         """
         url = f"{self.endpoint}/{file.repo_id}/resolve/{file.revision}/{quote(file.name)}"
-        token = False if self._refused_token else None
-        headers = {**build_hf_headers(token=token), "Accept-Encoding": "identity"}
+        headers = {**build_hf_headers(token=self._token()), "Accept-Encoding": "identity"}
         if from_byte:
             headers["Range"] = f"bytes={from_byte}-"
         try:
