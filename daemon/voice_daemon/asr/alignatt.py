@@ -12,7 +12,7 @@ import math
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -100,6 +100,29 @@ def repeats_that_move_on(frames: Sequence[int], width: int) -> int:
         return len(places)
     standing = np.flatnonzero(np.diff(places) < least)
     return int(standing[0]) + 1 if standing.size else len(places)
+
+
+JUMP = 3
+"""A way between two words that is so many times the usual one passes over speech."""
+
+
+def before_loop_end(words: Sequence[DraftWord]) -> tuple[int, int]:
+    """Cut a text that ran into a loop: (words that stand where they were said, their end's frame).
+
+    A loop shows late: the last round often attends to what was said behind it, and before that
+    the attention may have jumped ahead, or stood still while a word came again. What follows is
+    read again, as a round too many does less harm than a word too few.
+    """
+    spoken = [at for at, word in enumerate(words) if not word.is_punctuation]
+    if len(spoken) < 2:
+        return len(words), words[-1].frame if words else 0
+    ways = np.diff([words[at].frame for at in spoken])
+    usual = max(0.0, float(np.median(ways)))
+    again = [words[a].text == words[b].text for a, b in pairwise(spoken)]
+    left = (ways > max(JUMP * usual, LEAST_REST_FRAMES)) | (np.array(again) & (ways <= 0))
+    last = int(left.argmax()) if left.any() else len(ways) - 1
+    # A word attends to its middle.
+    return spoken[last] + 1, words[spoken[last]].frame + round(usual / 2)
 
 
 CUT_MARGIN_FRAMES = 150

@@ -16,6 +16,7 @@ from voice_daemon.asr.alignatt import (
     LEAST_REST_FRAMES,
     DraftWord,
     attended_frames,
+    before_loop_end,
     cut_point,
     leaves_out,
 )
@@ -28,8 +29,8 @@ from voice_daemon.asr.types import StreamingConfig, tokens_of
 
 TOKENS_PER_SECOND = 12
 """No language is spoken faster in Whisper's tokens; more is a loop."""
-READINGS_ON = 3
-"""Times that reading begins again behind a loop."""
+READINGS_ON = 8
+"""Times that reading begins again behind a loop: each costs an encoding of what is left."""
 LANGUAGE_FRAMES = 2 * FRAMES_PER_SECOND
 """Speech on which a language is decided for the whole utterance."""
 NO_SPEECH = 0.5
@@ -191,29 +192,36 @@ class Window:
     def read_on_steps(self, decoded: WindowDecode, *, end_frame: int) -> Steps[WindowDecode]:
         """Read what was said behind a loop, up to `end_frame`, as an utterance of its own.
 
-        The decoder does not leave a loop by itself. It begins again where the attention stood
-        last, without the text so far, which would lead it back. A step for each layer and call.
+        The decoder does not leave a loop by itself. It begins again where the text was still
+        sure, without the text so far, which would lead it back. A step for each layer and call.
         """
+        read: tuple[DraftWord, ...] = ()
+        newest, frame, confidence = decoded, self.first_frame, decoded.confidence
         for _ in range(READINGS_ON):
-            frame = decoded.words[-1].frame if decoded.words else end_frame
-            if not decoded.looped:
+            if not newest.looped:
                 break
+            n_sure, sure_to = before_loop_end(newest.words)
+            # Where the attention stands still, something must move on.
+            frame = max(sure_to, frame + LEAST_REST_FRAMES)
             if end_frame - frame < LEAST_REST_FRAMES:
-                return replace(decoded, looped=False)
+                newest = replace(newest, looped=False)
+                break
             encoder = self._encoder.behind(frame - self.first_frame)
             yield from encoder.encode_steps(
                 everything=True, padding_frames=self._final_padding_frames
             )
             rest = yield from self.decode_steps(encoder, first_frame=frame)
             if rest.no_speech_prob > NO_SPEECH:
-                return replace(decoded, looped=False)
-            decoded = replace(
-                rest,
-                words=(*decoded.words, *rest.words),
-                confidence=min(decoded.confidence, rest.confidence),
-                no_speech_prob=decoded.no_speech_prob,
-            )
-        return decoded
+                newest = replace(newest, looped=False)
+                break
+            read, newest = (*read, *newest.words[:n_sure]), rest
+            confidence = min(confidence, rest.confidence)
+        return replace(
+            newest,
+            words=(*read, *newest.words),
+            confidence=confidence,
+            no_speech_prob=decoded.no_speech_prob,
+        )
 
     def encode_anew_steps(self) -> Steps[IncrementalEncoder]:
         """Encode all audio so far as for a final, a step for each layer.
