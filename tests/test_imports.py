@@ -21,7 +21,7 @@ ORDER = (
     ("paths", "config"),
     ("models",),
     ("audio", "endpoint", "asr", "control", "launchd", "logs", "demo"),
-    ("wake", "vocabulary"),
+    ("wake", "vocabulary", "sound"),
     ("session",),
     ("wyoming", "mqtt"),
     ("homeassistant",),

@@ -112,6 +112,8 @@ class Daemon:
         if not left.is_empty:
             log.warning("journal.settled", sessions=left.sessions, finals=list(left.finals))
         self.parts.publisher.events(left.events(), ComputeCost)
+        if self.parts.speaker is not None:
+            self.parts.speaker.start()
         if self.parts.satellite is not None:
             self.parts.satellite.start()
         self.parts.commands.restore()
@@ -144,9 +146,9 @@ class Daemon:
         self.parts.housekeeper.finish(delivered=delivered)
         if self.parts.control is not None:
             self.parts.control.stop(timeout_s=CONTROL_STOP_S)
-        for server in (self.parts.wyoming, self.parts.satellite):
-            if server is not None:
-                server.stop(WYOMING_STOP_S)
+        for part in (self.parts.wyoming, self.parts.satellite, self.parts.speaker):
+            if part is not None:
+                part.stop(WYOMING_STOP_S)
         if error is None and self._stop_signal is None and not delivered:
             error = self._undelivered()
         if self._stop_signal is not None and exit_code(error, None) == EXIT_CONFIG:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rigs.fake_portaudio import Device, PortAudio
-from voice_daemon.audio.portaudio import AudioDriver, InputDevice, find_device, list_devices
+from voice_daemon.audio.portaudio import AudioDevice, AudioDriver, find_device, list_devices
 from voice_daemon.errors import AudioDeviceError
 
 
@@ -22,14 +22,14 @@ def test_inputs_are_listed_with_the_default() -> None:
         Device("Speakers", channels=0), Device("Anker", channels=2), Device("Webcam"), default=2
     )
     assert list_devices(AudioDriver(lambda: portaudio)) == (
-        InputDevice(1, "Anker", "Core Audio", channels=2, rate_hz=48_000, is_default=False),
-        InputDevice(2, "Webcam", "Core Audio", channels=1, rate_hz=48_000, is_default=True),
+        AudioDevice(1, "Anker", "Core Audio", channels=2, rate_hz=48_000, is_default=False),
+        AudioDevice(2, "Webcam", "Core Audio", channels=1, rate_hz=48_000, is_default=True),
     )
 
 
-def inputs(*names: str, default: str = "") -> tuple[InputDevice, ...]:
+def inputs(*names: str, default: str = "") -> tuple[AudioDevice, ...]:
     return tuple(
-        InputDevice(index, name, "Core Audio", 1, 48_000, is_default=name == default)
+        AudioDevice(index, name, "Core Audio", 1, 48_000, is_default=name == default)
         for index, name in enumerate(names)
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from voice_daemon.audio.portaudio import InputDevice
+from voice_daemon.audio.portaudio import AudioDevice
 from voice_daemon.cli.devices import table
 
 ALSA = Path("/usr/share/alsa/alsa.conf")
@@ -80,8 +80,8 @@ def test_without_any_input_there_is_a_remedy(tmp_path: Path) -> None:
 
 
 def test_the_table_is_aligned() -> None:
-    short = InputDevice(0, "Mic", "Core Audio", channels=1, rate_hz=16_000, is_default=False)
-    long = InputDevice(3, "Anker PowerConf", "ALSA", channels=2, rate_hz=48_000, is_default=True)
+    short = AudioDevice(0, "Mic", "Core Audio", channels=1, rate_hz=16_000, is_default=False)
+    long = AudioDevice(3, "Anker PowerConf", "ALSA", channels=2, rate_hz=48_000, is_default=True)
     assert list(table((short, long), short)) == [
         "* Mic              Core Audio, 1 channel, 16000 Hz",
         "  Anker PowerConf  ALSA, 2 channels, 48000 Hz  system default",
@@ -90,7 +90,7 @@ def test_the_table_is_aligned() -> None:
 
 def test_inputs_of_one_name_are_listed_by_names_that_choose_one() -> None:
     inputs = [
-        InputDevice(index, name, "Core Audio", channels=1, rate_hz=48_000, is_default=index == 0)
+        AudioDevice(index, name, "Core Audio", channels=1, rate_hz=48_000, is_default=index == 0)
         for index, name in enumerate(("USB Mic", "Webcam", "USB Mic"))
     ]
     names = [line[2:].split("  ")[0] for line in table(inputs, inputs[0])]

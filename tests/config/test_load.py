@@ -13,6 +13,7 @@ from voice_daemon.config.load import KEPT, all_keys, variable, with_kept_node_id
 DEFAULTS = {
     "audio": {
         "device": "default",
+        "output": "default",
         "preroll_ms": 500,
         "queue_max_ms": 5000,
         "gain_db": 0.0,
@@ -71,6 +72,7 @@ DEFAULTS = {
         "satellite_host": "0.0.0.0",  # noqa: S104 - a default that is asked for
         "satellite_port": 10700,
     },
+    "sounds": {"enabled": True, "volume": 0.5},
     "arbitration": {"enabled": False, "window_ms": 150},
     "vocabulary": {
         "enabled": True,

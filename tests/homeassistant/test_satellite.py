@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
 from wyoming.asr import Transcribe, Transcript
-from wyoming.audio import AudioStart
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncTcpClient
+from wyoming.error import Error
 from wyoming.event import Event, Eventable
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
-from wyoming.pipeline import RunPipeline
+from wyoming.pipeline import PipelineStage, RunPipeline
 from wyoming.satellite import PauseSatellite, RunSatellite
+from wyoming.snd import Played
+from wyoming.timer import TimerFinished
+from wyoming.tts import Synthesize
 
 from rigs.brokers import HOST, eventually
 from support.transcripts import final_of
 from voice_daemon.errors import WyomingError
 from voice_daemon.events import TranscriptFinal
+from voice_daemon.homeassistant import satellite as satellite_module
+from voice_daemon.homeassistant.answers import Answers
 from voice_daemon.homeassistant.satellite import Satellite, SatelliteOptions
+from voice_daemon.sound.output import Sound, Speaker
 from voice_daemon.wyoming import framing
 
 OPTIONS = SatelliteOptions(
@@ -36,6 +43,34 @@ OPTIONS = SatelliteOptions(
 PATIENCE_S = 10.0
 
 
+class Desk(Speaker):
+    """A speaker whose sounds end when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__("default", volume=1)
+        self.playing: list[tuple[Iterable[Sound], Callable[[bool], None]]] = []
+        self.rings = self.questions = 0
+
+    def play(
+        self, sounds: Iterable[Sound], *, done: Callable[[bool], None] = lambda _: None
+    ) -> None:
+        self.playing.append((sounds, done))
+
+    def ring(self) -> None:
+        self.rings += 1
+
+    def listen(self) -> None:
+        self.questions += 1
+
+    def hear(self, *, to_the_end: bool = True) -> int:
+        """Play what waits; return how many samples it has."""
+        eventually(lambda: self.playing, "there is something to play")
+        sounds, done = self.playing.pop(0)
+        n_samples = sum(len(sound.samples) for sound in sounds)
+        done(to_the_end)
+        return n_samples
+
+
 @dataclass
 class Running:
     """A satellite that serves, and what it could not carry out."""
@@ -43,6 +78,7 @@ class Running:
     satellite: Satellite
     lost: list[str]
     ports: tuple[int, int]
+    desk: Desk
 
     def accept(self, text: str, session_id: str = "s1") -> bool:
         return self.satellite.accept(command(text, session_id))
@@ -58,12 +94,21 @@ def running() -> Iterator[Running]:
         yield made
 
 
+@pytest.fixture
+def speaking() -> Iterator[Running]:
+    """A satellite that has a speaker."""
+    with serving(OPTIONS, speaks=True) as made:
+        yield made
+
+
 @contextlib.contextmanager
-def serving(options: SatelliteOptions) -> Iterator[Running]:
+def serving(options: SatelliteOptions, *, speaks: bool = False) -> Iterator[Running]:
     lost: list[str] = []
-    satellite = Satellite(options, on_lost=lost.append)
+    desk = Desk()
+    answers = Answers(desk if speaks else None, ring=desk.ring, listen=desk.listen)
+    satellite = Satellite(options, on_lost=lost.append, answers=answers)
     ports = satellite.start()
-    yield Running(satellite, lost, ports)
+    yield Running(satellite, lost, ports, desk)
     satellite.stop(PATIENCE_S)
 
 
@@ -81,9 +126,21 @@ class Hub:
         assert event is not None, "the satellite hung up"
         return event
 
-    async def until(self, kind: type[RunPipeline]) -> None:
-        while not kind.is_type((await self.next()).type):
+    async def until(self, kind: type[RunPipeline | Played]) -> Event:
+        while not kind.is_type((event := await self.next()).type):
             pass
+        return event
+
+    async def say(self, *, n_samples: int = 22_050, text: str = "") -> None:
+        """Send an answer as Home Assistant does, or an announcement: no text."""
+        if text:
+            await self.client.write_event(Synthesize(text=text).event())
+        await self.client.write_event(AudioStart(rate=22_050, width=2, channels=1).event())
+        for at in range(0, n_samples, 1024):
+            audio = bytes(2 * min(1024, n_samples - at))
+            chunk = AudioChunk(rate=22_050, width=2, channels=1, audio=audio)
+            await self.client.write_event(chunk.event())
+        await self.client.write_event(AudioStop().event())
 
     async def take_text(self) -> str:
         text = await recognised(self.running)
@@ -223,8 +280,9 @@ def test_a_text_that_was_handed_out_is_not_reported_lost(running: Running) -> No
 
 def test_a_newer_home_assistant_takes_the_place_of_an_older_one(running: Running) -> None:
     async def scene() -> None:
-        async with attached(running), attached(running) as newer:
-            await asyncio.sleep(0)
+        async with attached(running) as older, attached(running) as newer:
+            async with asyncio.timeout(PATIENCE_S):
+                assert await older.client.read_event() is None
             assert running.accept("one")
             await newer.until(RunPipeline)
             assert await newer.take_text() == "one"
@@ -254,7 +312,11 @@ def test_another_host_gets_no_text() -> None:
 
 
 def test_a_port_that_is_taken_is_named(running: Running) -> None:
-    second = Satellite(replace(OPTIONS, port=running.ports[0]), on_lost=lambda _: None)
+    second = Satellite(
+        replace(OPTIONS, port=running.ports[0]),
+        on_lost=lambda _: None,
+        answers=Answers(None, ring=lambda: None, listen=lambda: None),
+    )
     with pytest.raises(WyomingError, match="satellite_port"):
         second.start()
 
@@ -269,5 +331,126 @@ def test_bytes_that_are_no_events_end_one_connection_and_no_other(running: Runni
             await hub.until(RunPipeline)
             assert await hub.take_text() == "one"
             writer.close()
+
+    play(scene)
+
+
+def test_an_announcement_is_played_whole_and_its_end_is_told_when_it_is_over(
+    speaking: Running,
+) -> None:
+    async def scene() -> None:
+        async with attached(speaking) as hub:
+            await hub.say(n_samples=30_000)
+            assert await asyncio.to_thread(speaking.desk.hear) == 30_000
+            await hub.until(Played)
+            assert speaking.desk.questions == 0
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("text", "heard", "questions"),
+    [
+        ("Which room? ", "whole", 1),
+        ("Turned on the light.", "whole", 0),
+        ("Which room?", "cut", 0),
+    ],
+)
+def test_a_question_is_followed_by_a_session_once_it_was_heard(
+    speaking: Running,
+    text: str,
+    heard: str,
+    questions: int,
+) -> None:
+    async def scene() -> None:
+        async with attached(speaking) as hub:
+            await hub.say(text=text)
+            await asyncio.to_thread(lambda: speaking.desk.hear(to_the_end=heard == "whole"))
+            await hub.until(Played)
+            assert speaking.desk.questions == questions
+            await hub.say()
+            await asyncio.to_thread(speaking.desk.hear)
+            assert speaking.desk.questions == questions
+
+    play(scene)
+
+
+def test_a_timer_that_is_over_rings(speaking: Running) -> None:
+    async def scene() -> None:
+        async with attached(speaking) as hub:
+            await hub.client.write_event(TimerFinished(id="t1").event())
+            await asyncio.to_thread(eventually, lambda: speaking.desk.rings == 1, "it rings")
+
+    play(scene)
+
+
+def test_an_answer_whose_sound_fails_is_spoken_by_the_system(speaking: Running) -> None:
+    async def scene() -> None:
+        async with attached(speaking) as hub:
+            await hub.client.write_event(Error(text="no text was said", code="stt").event())
+            await hub.client.write_event(Synthesize(text="It is noon.").event())
+            await hub.client.write_event(Error(text="the voice is broken", code="tts").event())
+            await asyncio.to_thread(eventually, lambda: speaking.desk.playing, "it is spoken")
+            assert len(speaking.desk.playing) == 1
+
+    play(scene)
+
+
+def test_without_a_speaker_the_end_of_a_sound_is_told_at_once(running: Running) -> None:
+    async def scene() -> None:
+        async with attached(running) as hub:
+            await hub.say()
+            await hub.until(Played)
+
+    play(scene)
+
+
+def test_the_pipeline_runs_to_its_speech_only_where_there_is_a_speaker(
+    running: Running, speaking: Running
+) -> None:
+    async def scene() -> None:
+        stages = []
+        for made in (running, speaking):
+            async with attached(made) as hub:
+                assert made.accept("one")
+                event = await hub.until(RunPipeline)
+                stages.append(RunPipeline.from_event(event).end_stage)
+                await hub.take_text()
+        assert stages == [PipelineStage.HANDLE, PipelineStage.TTS]
+
+    play(scene)
+
+
+def test_a_pipeline_without_speech_is_run_without_and_the_command_runs_once(
+    speaking: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(satellite_module, "ASKED_WITHIN_S", 0.1)
+
+    async def scene() -> None:
+        async with attached(speaking) as hub:
+            assert speaking.accept("one", "s1")
+            stages = [
+                RunPipeline.from_event(await hub.until(RunPipeline)).end_stage for _ in range(2)
+            ]
+            assert stages == [PipelineStage.TTS, PipelineStage.HANDLE]
+            assert await hub.take_text() == "one"
+            assert await recognised(speaking) == ""
+            assert speaking.accept("two", "s2")
+            event = await hub.until(RunPipeline)
+            assert RunPipeline.from_event(event).end_stage is PipelineStage.HANDLE
+            assert await hub.take_text() == "two"
+        assert speaking.lost == []
+
+    play(scene)
+
+
+def test_home_assistant_going_away_in_the_middle_ends_the_sound(speaking: Running) -> None:
+    async def scene() -> None:
+        async with attached(speaking) as hub:
+            await hub.client.write_event(AudioStart(rate=22_050, width=2, channels=1).event())
+            audio = bytes(2048)
+            chunk = AudioChunk(rate=22_050, width=2, channels=1, audio=audio)
+            await hub.client.write_event(chunk.event())
+        assert await asyncio.to_thread(speaking.desk.hear) == 1024
 
     play(scene)

@@ -29,6 +29,36 @@ class Device:
     own_rate_hz: int = 48_000
     formats: frozenset[tuple[int, int]] = frozenset({(1, SAMPLE_RATE)})
     """(channels, rate)."""
+    output_channels: int = 0
+
+
+@dataclass
+class OutputStream:
+    """An open output; `play` is the driver calling back for the next block."""
+
+    samplerate: int
+    channels: int
+    blocksize: int
+    callback: Callable[[NDArray[np.int16], int, Any, bool], None]
+    finished_callback: Callable[[], None]
+    latency: Any = 0.0
+    running: bool = False
+
+    def start(self) -> None:
+        self.running = True
+        self.latency = 0.0
+
+    def close(self, *, ignore_errors: bool) -> None:
+        assert ignore_errors
+        self.running = False
+        self.finished_callback()
+
+    def play(self) -> NDArray[np.int16]:
+        assert self.running
+        buffer = np.full((self.blocksize, self.channels), 99, np.int16)
+        underflowed = False
+        self.callback(buffer, self.blocksize, None, underflowed)
+        return buffer
 
 
 @dataclass
@@ -80,6 +110,7 @@ class PortAudio:
         self.listed = plugged_in
         self.default = default
         self.streams: list[Stream] = []
+        self.outputs: list[OutputStream] = []
         self.opening_waits_for: threading.Event | None = None
         self.close_waits_for: threading.Event | None = None
 
@@ -93,6 +124,7 @@ class PortAudio:
                 "name": device.name,
                 "hostapi": 0,
                 "max_input_channels": device.channels,
+                "max_output_channels": device.output_channels,
                 "default_samplerate": float(device.own_rate_hz),
             }
             for index, device in enumerate(self.listed)
@@ -118,6 +150,13 @@ class PortAudio:
             raise MadeUpPortAudioError("Internal PortAudio error")
         self.streams.append(Stream(**arguments, close_waits_for=self.close_waits_for))
         return self.streams[-1]
+
+    def OutputStream(self, *, device: int, dtype: str, **arguments: Any) -> OutputStream:  # noqa: N802 - sounddevice's name
+        assert dtype == "int16"
+        if self.listed[device] not in self.plugged_in:
+            raise MadeUpPortAudioError("Internal PortAudio error")
+        self.outputs.append(OutputStream(**arguments))
+        return self.outputs[-1]
 
     def _terminate(self) -> None:
         self.listed = ()

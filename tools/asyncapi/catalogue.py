@@ -47,7 +47,7 @@ AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 TOPICS = Topics("voice", "mac-mini")
 ROOT = "{base}/{node}"
 
-VERBS = ("listen", "cancel", "mute", "unmute", "health")
+VERBS = ("listen", "cancel", "mute", "unmute", "health", "speak")
 """What `cmd/<verb>` knows."""
 
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from voice_daemon.audio.clock import LiveClock
 from voice_daemon.audio.level import SILENCE_DBFS, dbfs, power
 from voice_daemon.audio.portaudio import (
+    AudioDevice,
     AudioDriver,
-    InputDevice,
     find_device,
     input_devices,
     list_devices,
@@ -82,7 +82,7 @@ class CallbackQueue:
             self.queue.put_nowait(None)
 
 
-__all__ = ["InputDevice", "MicrophoneCapture", "list_devices"]
+__all__ = ["AudioDevice", "MicrophoneCapture", "list_devices"]
 
 log = structlog.get_logger()
 
@@ -100,7 +100,7 @@ class _Opened:
     """An input stream that runs."""
 
     stream: Any
-    device: InputDevice
+    device: AudioDevice
     rate_hz: int
 
 
@@ -281,7 +281,7 @@ def _open_once(portaudio: Any, wanted: str, callbacks: CallbackQueue) -> _Opened
     return _Opened(stream, device, rate_hz)
 
 
-def _choose_format(portaudio: Any, device: InputDevice) -> tuple[int, int]:
+def _choose_format(portaudio: Any, device: AudioDevice) -> tuple[int, int]:
     """Return channels and rate: mono at `SAMPLE_RATE` if the device does it, else its own."""
     for channels in (1, device.channels):
         for rate_hz in (SAMPLE_RATE, device.rate_hz):

@@ -1,4 +1,4 @@
-"""Calls into PortAudio: the list of inputs, and no waiting for a driver that hangs.
+"""Calls into PortAudio: the lists of devices, and no waiting for a driver that hangs.
 
 PortAudio blocks for half a minute or for ever when a driver hangs, and its calls must not run
 beside one another. So one thread of the process makes every call, and whoever wants one waits
@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from voice_daemon._lib.names import name_key
 from voice_daemon.errors import AudioDeviceError
@@ -24,13 +24,15 @@ from voice_daemon.errors import AudioDeviceError
 _Result = TypeVar("_Result")
 
 DEFAULT_DEVICE: Final = "default"
+Direction = Literal["input", "output"]
 _LIST_TIMEOUT_S: Final = 10.0
 _EXIT_TIMEOUT_S: Final = 1.0
+_NO_OUTPUT_REMEDY: Final = 'connect a speaker, or set audio.output = "none"'
 
 
 @dataclass(frozen=True, slots=True)
-class InputDevice:
-    """An audio input as PortAudio lists it."""
+class AudioDevice:
+    """An audio input or output as PortAudio lists it."""
 
     index: int
     name: str
@@ -107,7 +109,7 @@ def process_driver() -> AudioDriver:
     return AudioDriver()
 
 
-def list_devices(driver: AudioDriver | None = None) -> tuple[InputDevice, ...]:
+def list_devices(driver: AudioDriver | None = None) -> tuple[AudioDevice, ...]:
     """List the audio inputs there are now, perhaps none; raises `AudioDeviceError`."""
     return (driver or process_driver()).call(input_devices, timeout_s=_LIST_TIMEOUT_S)
 
@@ -121,28 +123,33 @@ def refresh(portaudio: Any) -> None:
     portaudio._initialize()  # noqa: SLF001 - see above
 
 
-def input_devices(portaudio: Any) -> tuple[InputDevice, ...]:
+def input_devices(portaudio: Any) -> tuple[AudioDevice, ...]:
     """List the inputs that PortAudio found when it was initialised."""
+    return devices_of(portaudio, "input")
+
+
+def devices_of(portaudio: Any, direction: Direction) -> tuple[AudioDevice, ...]:
+    """List the inputs or outputs that PortAudio found when it was initialised."""
     host_apis = portaudio.query_hostapis()
     try:
-        default_index = portaudio.query_devices(kind="input")["index"]
+        default_index = portaudio.query_devices(kind=direction)["index"]
     except (ValueError, portaudio.PortAudioError):
         default_index = None
     return tuple(
-        InputDevice(
+        AudioDevice(
             index=device["index"],
             name=device["name"],
             host_api=host_apis[device["hostapi"]]["name"],
-            channels=device["max_input_channels"],
+            channels=device[f"max_{direction}_channels"],
             rate_hz=round(device["default_samplerate"]),
             is_default=device["index"] == default_index,
         )
         for device in portaudio.query_devices()
-        if device["max_input_channels"] > 0
+        if device[f"max_{direction}_channels"] > 0
     )
 
 
-def selectable_names(devices: Sequence[InputDevice]) -> tuple[str, ...]:
+def selectable_names(devices: Sequence[AudioDevice]) -> tuple[str, ...]:
     """Return a name for each input that `find_device` finds it by: the second "Mic" is "Mic#2"."""
     keys = [name_key(device.name) for device in devices]
     return tuple(
@@ -151,32 +158,36 @@ def selectable_names(devices: Sequence[InputDevice]) -> tuple[str, ...]:
     )
 
 
-def find_device(wanted: str, devices: Sequence[InputDevice]) -> InputDevice:
-    """Return the input that `audio.device` names; raises `AudioDeviceError`.
+def find_device(
+    wanted: str, devices: Sequence[AudioDevice], *, direction: Direction = "input"
+) -> AudioDevice:
+    """Return what `audio.device` or `audio.output` names; raises `AudioDeviceError`.
 
-    "default" is the system's default input. Any other value is a name of `selectable_names`, a
-    device's number, or a part of exactly one input's name; in any spelling of `name_key`.
+    "default" is the system's default. Any other value is a name of `selectable_names`, a
+    device's number, or a part of exactly one device's name; in any spelling of `name_key`.
     """
     if not devices:
+        remedy = _no_input_remedy() if direction == "input" else _NO_OUTPUT_REMEDY
         raise AudioDeviceError(
-            "audio.no_input", "there is no audio input", remedy=_no_input_remedy()
+            f"audio.no_{direction}", f"there is no audio {direction}", remedy=remedy
         )
     key = name_key(wanted)
     if key == DEFAULT_DEVICE:
         found = [device for device in devices if device.is_default]
-        problem = "the system has no default audio input"
+        problem = f"the system has no default audio {direction}"
     else:
         found = _named(key, devices)
-        problem = f'{len(found) or "no"} audio inputs are named like "{wanted}"'
+        problem = f'{len(found) or "no"} audio {direction}s are named like "{wanted}"'
     if len(found) != 1:
         names = ", ".join(f'"{name}"' for name in selectable_names(devices))
+        setting = "audio.device" if direction == "input" else "audio.output"
         raise AudioDeviceError(
-            "audio.no_such_device", problem, remedy=f"set audio.device to one of {names}"
+            "audio.no_such_device", problem, remedy=f"set {setting} to one of {names}"
         )
     return found[0]
 
 
-def _named(key: str, devices: Sequence[InputDevice]) -> list[InputDevice]:
+def _named(key: str, devices: Sequence[AudioDevice]) -> list[AudioDevice]:
     """Find inputs by the most exact rule that finds any."""
     selectable = zip(selectable_names(devices), devices, strict=True)
     rules = (

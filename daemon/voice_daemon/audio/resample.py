@@ -38,16 +38,16 @@ def apply_gain(samples: NDArray[np.float32], gain_db: float) -> NDArray[np.float
 
 
 class StreamResampler:
-    """A stream at `rate_hz` -> the same at `SAMPLE_RATE`.
+    """A stream at `rate_hz` -> the same at `to_hz`.
 
-    Output sample k is the input at k / SAMPLE_RATE seconds: the filter's delay is taken off,
+    Output sample k is the input at k / to_hz seconds: the filter's delay is taken off,
     so output comes some milliseconds late and `finish` brings the rest.
     """
 
-    def __init__(self, rate_hz: int) -> None:
+    def __init__(self, rate_hz: int, *, to_hz: int = SAMPLE_RATE) -> None:
         self._stream = None
-        if rate_hz != SAMPLE_RATE:
-            self._stream = soxr.ResampleStream(rate_hz, SAMPLE_RATE, 1, dtype="float32")
+        if rate_hz != to_hz:
+            self._stream = soxr.ResampleStream(rate_hz, to_hz, 1, dtype="float32")
 
     def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take the next (n,) samples; return those that are ready, perhaps none."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from voice_daemon._lib.terminal import print_error
-from voice_daemon.audio.portaudio import InputDevice, find_device, list_devices, selectable_names
+from voice_daemon.audio.portaudio import AudioDevice, find_device, list_devices, selectable_names
 from voice_daemon.cli.context import Context
 from voice_daemon.errors import EXIT_FAILED, EXIT_OK, AudioDeviceError
 
@@ -19,7 +19,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     """List the inputs; 1 when the configured one is not among them."""
     wanted = context.settings().audio.device
     devices = list_devices()
-    chosen: InputDevice | None = None
+    chosen: AudioDevice | None = None
     try:
         chosen = find_device(wanted, devices)
     except AudioDeviceError as error:
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     return EXIT_FAILED if chosen is None else EXIT_OK
 
 
-def table(devices: Sequence[InputDevice], chosen: InputDevice | None) -> Iterator[str]:
+def table(devices: Sequence[AudioDevice], chosen: AudioDevice | None) -> Iterator[str]:
     """Give a line for each input; a star marks the one that the daemon would take."""
     names = selectable_names(devices)
     width = max(map(len, names), default=0)

@@ -47,6 +47,10 @@ class AudioSettings(Section):
         default="default",
         description="Input device: a name from `daemonctl devices`; default: that at opening.",
     )
+    output: Line = Field(
+        default="default",
+        description="Output device for sounds and speech: a name, default, or none for silence.",
+    )
     preroll_ms: int = Field(
         default=500,
         ge=0,
@@ -275,6 +279,17 @@ class VocabularySettings(Section):
     )
 
 
+class SoundsSettings(Section):
+    """The daemon's own sounds."""
+
+    enabled: bool = Field(
+        default=True, description="Short sounds when a wake word is heard and a command ends."
+    )
+    volume: float = Field(
+        default=0.5, ge=0, le=1, description="Loudness of sounds, speech and timers; 1 is full."
+    )
+
+
 class ArbitrationSettings(Section):
     """Several devices that hear the same wake word."""
 
@@ -333,6 +348,7 @@ class Settings(BaseSettings):
     mqtt: MqttSettings = MqttSettings()
     homeassistant: HomeAssistantSettings = HomeAssistantSettings()
     vocabulary: VocabularySettings = VocabularySettings()
+    sounds: SoundsSettings = SoundsSettings()
     arbitration: ArbitrationSettings = ArbitrationSettings()
     wyoming: WyomingSettings = WyomingSettings()
     privacy: PrivacySettings = PrivacySettings()

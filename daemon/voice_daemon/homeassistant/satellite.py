@@ -2,8 +2,8 @@
 
 Home Assistant connects to two services of ours: a `satellite`, which asks for a pipeline run, and
 a recogniser, from which the pipeline's speech-to-text stage takes the text that is known already.
-So each final runs Home Assistant's own pipeline, in the area of the device and with its agent.
-(Two services, because Home Assistant makes no recogniser of one that is a satellite too.)
+So each final runs Home Assistant's own pipeline, in the area of the device, with its agent and to
+the speech of its answer. (Two services: it makes no recogniser of one that is a satellite too.)
 
 A command is handed out once, to the Home Assistant that runs the satellite, and never after its
 life. Runs on a thread of its own; any thread may call it.
@@ -31,12 +31,14 @@ from wyoming.info import Satellite as SatelliteInfo
 from wyoming.ping import Ping, Pong
 from wyoming.pipeline import PipelineStage, RunPipeline
 from wyoming.satellite import PauseSatellite, RunSatellite
+from wyoming.snd import Played
 from wyoming.wake import Detection
 
 from voice_daemon import __version__
 from voice_daemon.config import Settings
 from voice_daemon.errors import VoiceDaemonError, WyomingError
 from voice_daemon.events import LANGUAGES, SAMPLE_RATE, TranscriptFinal
+from voice_daemon.homeassistant.answers import Answers
 from voice_daemon.wyoming import framing
 
 log = structlog.get_logger()
@@ -102,6 +104,8 @@ HANDLED_BY: Final = "satellite"
 MAX_CLIENTS: Final = 8
 MAX_WAITING: Final = 8
 """Commands in a row that Home Assistant has not asked for yet."""
+ASKED_WITHIN_S: Final = 3.0
+"""A pipeline without text-to-speech fails before it asks for the text: then it is run without."""
 ANSWER_S: Final = 10.0
 """From the text to the end of the pipeline; then the next command is not held up any longer."""
 IDLE_S: Final = 120.0
@@ -139,7 +143,9 @@ class _Command:
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-def satellite_of(settings: Settings, *, on_lost: Callable[[str], None]) -> Satellite | None:
+def satellite_of(
+    settings: Settings, *, on_lost: Callable[[str], None], answers: Answers
+) -> Satellite | None:
     """Build the satellite that the settings ask for; None where they ask for none."""
     wanted = settings.homeassistant
     if not wanted.satellite:
@@ -154,7 +160,7 @@ def satellite_of(settings: Settings, *, on_lost: Callable[[str], None]) -> Satel
         languages=LANGUAGES if language == "auto" else (language,),
         ttl_s=settings.mqtt.final_ttl_s,
     )
-    return Satellite(options, on_lost=on_lost)
+    return Satellite(options, on_lost=on_lost, answers=answers)
 
 
 class _Client:
@@ -186,12 +192,17 @@ class _Client:
 class Satellite:
     """Serves one Home Assistant, from `start` to `stop`.
 
-    `on_lost` is told the session of a command that was accepted and not carried out.
+    `on_lost` is told the session of a command that was accepted and not carried out; `answers`
+    plays what Home Assistant says.
     """
 
-    def __init__(self, options: SatelliteOptions, *, on_lost: Callable[[str], None]) -> None:
+    def __init__(
+        self, options: SatelliteOptions, *, on_lost: Callable[[str], None], answers: Answers
+    ) -> None:
         self._options = options
         self._on_lost = on_lost
+        self._answers = answers
+        self._last_stage = PipelineStage.HANDLE
         self._attached = threading.Event()
         self._clients: set[asyncio.Task[None]] = set()
         self._queue: asyncio.Queue[_Command] = asyncio.Queue()
@@ -315,11 +326,10 @@ class Satellite:
                     await self._attach(client)
                 elif PauseSatellite.is_type(event.type):
                     await self._detach(client)
-                elif event.type in _ENDS_PIPELINE and client is self._active:
-                    if self._current is not None:
+                elif not _answer(client, event, self._satellite_info) and client is self._active:
+                    if event.type in _ENDS_PIPELINE and self._current is not None:
                         self._current.over.set()
-                else:
-                    _answer(client, event, self._satellite_info)
+                    self._answers.take(event, played=lambda: self._tell_played(client))
         finally:
             await self._detach(client)
 
@@ -339,6 +349,7 @@ class Satellite:
             await self._detach(older)
             older.close()
         self._active = client
+        self._last_stage = PipelineStage.TTS if self._answers.can_speak else PipelineStage.HANDLE
         self._driver = asyncio.ensure_future(self._drive(client))
         self._attached.set()
         log.info("satellite.attached")
@@ -351,23 +362,41 @@ class Satellite:
             self._current = None
 
     async def _run_pipeline(self, client: _Client, command: _Command) -> None:
-        if time.monotonic() < command.due_s:
+        speaks = self._last_stage is PipelineStage.TTS
+        if not await self._ask(client, command, within_s=ASKED_WITHIN_S if speaks else None):
+            if speaks:
+                log.warning("satellite.no_speech", remedy="give the pipeline a text-to-speech")
+                self._last_stage = PipelineStage.HANDLE
+            if not (speaks and await self._ask(client, command)):
+                self._lose(command)
+                return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                await command.over.wait()
+
+    async def _ask(
+        self, client: _Client, command: _Command, *, within_s: float | None = None
+    ) -> bool:
+        """Ask for a run; False when the text was not asked for in time."""
+        left_s = command.due_s - time.monotonic()
+        if left_s > 0:
             client.send(
                 Detection(name=command.wake_word),
-                RunPipeline(PipelineStage.ASR, PipelineStage.HANDLE),
+                RunPipeline(PipelineStage.ASR, self._last_stage),
                 AudioStart(rate=SAMPLE_RATE, width=2, channels=1),
                 AudioChunk(rate=SAMPLE_RATE, width=2, channels=1, audio=_SILENCE),
                 AudioStop(),
             )
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, command.due_s - time.monotonic())):
+            async with asyncio.timeout(max(0.0, left_s if within_s is None else within_s)):
                 await command.handed_out.wait()
-        if not command.handed_out.is_set():
-            self._lose(command)
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ANSWER_S):
-                await command.over.wait()
+        return command.handed_out.is_set()
+
+    def _tell_played(self, client: _Client) -> None:
+        """Tell Home Assistant that a sound has ended; callable from any thread."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                self._loop.call_soon_threadsafe(client.send, Played())
 
     async def _detach(self, client: _Client) -> None:
         """Work for nobody; what Home Assistant had not asked for yet is lost, and said so."""
@@ -375,6 +404,7 @@ class Satellite:
             return
         self._active = None
         self._attached.clear()
+        self._answers.forget()
         if self._driver is not None:
             self._driver.cancel()
             await asyncio.gather(self._driver, return_exceptions=True)
@@ -449,12 +479,16 @@ _ENDS_PIPELINE: Final = frozenset({"transcript", "error"})
 """What Home Assistant tells a satellite when the text was taken, or the run failed."""
 
 
-def _answer(client: _Client, event: Event, info: Callable[[], Info]) -> None:
+def _answer(client: _Client, event: Event, info: Callable[[], Info]) -> bool:
+    """Answer what every service answers; False for an event of another kind."""
     if Describe.is_type(event.type):
         client.send(info())
     elif Ping.is_type(event.type):
         text = Ping.from_event(event).text
         client.send(Pong(text if isinstance(text, str) and text.isprintable() else None))
+    else:
+        return False
+    return True
 
 
 def _cannot_listen(host: str, port: int, error: Exception) -> WyomingError:

@@ -29,6 +29,7 @@ from voice_daemon.runtime.live_settings import (
 from voice_daemon.runtime.status_collector import StatusCollector
 from voice_daemon.runtime.worker import Worker
 from voice_daemon.session.pipeline import Pipeline
+from voice_daemon.sound.sounds import Sounds
 
 log = structlog.get_logger()
 
@@ -51,6 +52,7 @@ class CommandHandler:
         publish_health: Callable[[], None],
         on_change: Callable[[], None],
         save_now: Callable[[], None],
+        sounds: Sounds,
     ) -> None:
         self._worker = worker
         self._publisher = publisher
@@ -61,9 +63,10 @@ class CommandHandler:
         self._publish_health = publish_health
         self._on_change = on_change
         self._save_now = save_now
+        self._sounds = sounds
         self._verbs: dict[str, Callable[[Callable[[], None]], None]] = {
             "listen": self._listen,
-            "cancel": lambda done: worker.submit(lambda pipeline: pipeline.cancel(), done=done),
+            "cancel": self._cancel,
             "mute": lambda done: self._submit(MUTE, value=True, done=done),
             "unmute": lambda done: self._submit(MUTE, value=False, done=done),
         }
@@ -98,13 +101,16 @@ class CommandHandler:
         elif command.verb == "health":
             self._publish_health()
             self._answer(command)
+        elif command.verb == "speak":
+            self._say(command)
+            self._answer(command)
         elif command.verb in self._verbs:
             try:
                 self._verbs[command.verb](lambda: self._answer(command))
             except ControlError as error:
                 raise command.refusal(error.code, error.message, remedy=error.remedy) from error
         else:
-            raise command.unknown([*self._verbs, "health"])
+            raise command.unknown([*self._verbs, "health", "speak"])
 
     def restore(self) -> None:
         """Put the mute of an earlier run in force; to be called before the worker starts.
@@ -186,6 +192,19 @@ class CommandHandler:
                 remedy="`daemonctl status` names the part; try another one, then restart",
             )
         self._worker.submit(lambda pipeline: pipeline.listen(), done=done)
+
+    def _cancel(self, done: Callable[[], None]) -> None:
+        self._sounds.silence()
+        self._worker.submit(lambda pipeline: pipeline.cancel(), done=done)
+
+    def _say(self, command: Command) -> None:
+        text = str(command.value or "").strip()
+        if not text:
+            raise command.refusal("command.bad_value", "there is no text", remedy="send the text")
+        if not self._sounds.speak(text):
+            raise command.refusal(
+                "output.none", "there is no output to speak on", remedy="set audio.output"
+            )
 
     def _answer(self, command: Command) -> None:
         self._publish(response_message(command, topics=self._topics))

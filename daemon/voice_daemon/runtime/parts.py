@@ -23,8 +23,9 @@ from voice_daemon.config import Settings
 from voice_daemon.config.state import SettingsStore
 from voice_daemon.control.server import ControlServer
 from voice_daemon.errors import Problem
-from voice_daemon.events import ErrorRaised, TranscriptFinal
+from voice_daemon.events import AudioBlock, ErrorRaised, Event, TranscriptFinal
 from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
+from voice_daemon.homeassistant.answers import Answers
 from voice_daemon.homeassistant.satellite import HANDLED_BY, satellite_of
 from voice_daemon.mqtt.arbitration import MqttPeers, claims_filter
 from voice_daemon.mqtt.client import MqttClient
@@ -46,6 +47,9 @@ from voice_daemon.runtime.start import SAFE_MODE, SLOW, Part, StartSupervisor
 from voice_daemon.runtime.status_collector import StatusCollector
 from voice_daemon.runtime.vocabulary import VocabularyKeeper, document_topics
 from voice_daemon.runtime.worker import Engine, Outcome, Worker
+from voice_daemon.sound.echo import EchoCanceller
+from voice_daemon.sound.output import Speaker
+from voice_daemon.sound.sounds import Sounds
 from voice_daemon.wyoming.server import WyomingServer
 
 log = structlog.get_logger()
@@ -117,14 +121,19 @@ class Parts:
         )
         self.journal = Journal(journal_folder, self._topics)
         self.mqtt = _build_mqtt(settings, self._topics, parts=self)
-        self.satellite = satellite_of(settings, on_lost=self.on_command_lost)
+        self.speaker, self.sounds = _build_sound(settings, parts=self)
+        self.satellite = satellite_of(
+            settings,
+            on_lost=self.on_command_lost,
+            answers=Answers(self.speaker, ring=self.sounds.ring, listen=self.listen),
+        )
         self.publisher = Publisher(
             publish=self._publish,
             topics=self._topics,
             info=info_of(live),
             settings=live.values,
             final_ttl_s=settings.mqtt.final_ttl_s,
-            on_event=live_view.on_event,
+            on_event=lambda event: self._on_event(event, live_view),
             take_over=self.take_over,
         )
         self.peers = _build_peers(self._topics, self.mqtt, self.publisher)
@@ -168,6 +177,18 @@ class Parts:
         if self.wyoming is not None and engine.transcriptions is not None:
             self.wyoming.start(engine.transcriptions)
         return engine
+
+    def _on_event(self, event: Event, live_view: LiveView) -> None:
+        live_view.on_event(event)
+        self.sounds.on_event(event)
+
+    def listen(self) -> None:
+        """Open a session without a wake word: a question was asked."""
+        self.worker.submit(lambda pipeline: pipeline.listen())
+
+    def cancel(self) -> None:
+        """Drop the open session."""
+        self.worker.submit(lambda pipeline: pipeline.cancel())
 
     def take_over(self, final: TranscriptFinal) -> str | None:
         """Have the satellite carry a command out, if there is one; return who does."""
@@ -268,6 +289,14 @@ def _build_mqtt(settings: Settings, topics: Topics, *, parts: Parts) -> MqttClie
     )
 
 
+def _build_sound(settings: Settings, *, parts: Parts) -> tuple[Speaker | None, Sounds]:
+    """Build the speaker and what it is used for; a replay stays silent."""
+    wanted = parts.is_live and settings.audio.output.lower() != "none"
+    volume = settings.sounds.volume
+    speaker = Speaker(settings.audio.output, volume=volume) if wanted else None
+    return speaker, Sounds(speaker, with_cues=settings.sounds.enabled, cancel=parts.cancel)
+
+
 def _build_peers(topics: Topics, mqtt: MqttClient, publisher: Publisher) -> MqttPeers:
     return MqttPeers(
         topics=topics,
@@ -301,12 +330,20 @@ def _build_worker(
         publisher=parts.publisher,
         silence_alarm_s=parts.settings.audio.silence_alarm_s if parts.is_live else None,
         replay=audio.replay,
+        without_echo=_build_canceller(parts),
         before_opening=parts.await_broker,
         on_end=parts.notices.put,
         scheduler=scheduler,
         on_scores=on_scores,
         microphone=audio.watch,
     )
+
+
+def _build_canceller(parts: Parts) -> Callable[[AudioBlock], AudioBlock | None]:
+    speaker = parts.speaker
+    if speaker is None:
+        return lambda block: block
+    return EchoCanceller(lambda: speaker.line, parts.audio_input.now_sample).feed
 
 
 def _build_vocabulary(file: Path | None, topics: Topics, *, parts: Parts) -> VocabularyKeeper:
@@ -335,6 +372,7 @@ def _build_collector(
         log_file=log_file,
         live_view=live_view,
         vocabulary=parts.vocabulary,
+        speaker=parts.speaker,
     )
 
 
@@ -362,6 +400,7 @@ def _build_commands(live: LiveSettings, topics: Topics, *, parts: Parts) -> Comm
         publish_health=parts.publish_health,
         on_change=parts.nudge,
         save_now=parts.housekeeper.save,
+        sounds=parts.sounds,
     )
 
 

@@ -31,6 +31,7 @@ from voice_daemon.runtime.status import (
 )
 from voice_daemon.runtime.vocabulary import VocabularyKeeper, VocabularySummary
 from voice_daemon.runtime.worker import Worker
+from voice_daemon.sound.output import Speaker
 
 _AUDIO_IS_KEPT: Final = Problem(
     "privacy",
@@ -53,6 +54,7 @@ class StatusCollector:
     log_file: Path | None
     live_view: LiveView
     vocabulary: VocabularyKeeper
+    speaker: Speaker | None = None
 
     def status(self) -> Status:
         """Take the snapshot that `daemonctl status` shows."""
@@ -83,7 +85,7 @@ class StatusCollector:
             ),
             problems=(*now.problems.values(), *_broker_problems(broker)),
             log_file=str(self.log_file or ""),
-            notes=(_AUDIO_IS_KEPT,) if self.settings.privacy.save_audio else (),
+            notes=self._notes(),
             vocabulary=_vocabulary(self.vocabulary.summary),
         )
 
@@ -126,6 +128,12 @@ class StatusCollector:
             threads=threading.active_count(),
             mic_problem=mic_problems[0] if mic_problems else None,
         )
+
+    def _notes(self) -> tuple[Problem, ...]:
+        """List what the owner should know; without an output everything else works."""
+        kept = (_AUDIO_IS_KEPT,) if self.settings.privacy.save_audio else ()
+        silent = self.speaker.problem if self.speaker is not None else None
+        return kept if silent is None else (*kept, silent)
 
     def _mic(self) -> MicStatus:
         source = self.audio_input.source

@@ -113,6 +113,7 @@ class Worker:
     `silence_alarm_s`: digital silence that raises `mic.silent`; None for a file, which may be
     silent. `before_opening` is called when the models are warm, `on_scores` with the wake words'
     scores after each block, and `on_end` last.
+    `without_echo` takes the sound of the own speaker out of a block, or holds it back: None.
     `scheduler`: others who compute with these models, a step whenever no audio waits to be heard.
     `microphone` knows what keeps sound away from one. Where `build` gives None, in safe mode
     without a recogniser, the input stays closed and the worker waits to be told to stop.
@@ -129,6 +130,7 @@ class Worker:
         before_opening: Callable[[], None],
         on_end: Callable[[Outcome], None],
         scheduler: RoundRobin | None = None,
+        without_echo: Callable[[AudioBlock], AudioBlock | None] = lambda block: block,
         microphone: MicrophoneWatch | None = None,
         on_scores: Callable[[Mapping[str, float]], None] = lambda _: None,
     ) -> None:
@@ -148,6 +150,7 @@ class Worker:
         self._before_opening = before_opening
         self._on_end = on_end
         self._scheduler = scheduler or RoundRobin()
+        self._without_echo = without_echo
         self._on_scores = on_scores
         self._requests = RequestQueue()
         self._stopping = threading.Event()
@@ -290,9 +293,7 @@ class Worker:
             case None:
                 self._scheduler.step()
             case AudioBlock() as block:
-                if engine.recorder is not None:
-                    engine.recorder.feed(block)
-                self._publish(engine, engine.pipeline.feed(block))
+                self._hear(engine, block)
                 self._on_scores(engine.wake_scores())
                 self._publisher.clear_problem("mic.lost")  # not before it delivers
                 self._publisher.ready()
@@ -302,6 +303,14 @@ class Worker:
             case InputBack(device):
                 log.info("input.back", device=device)
                 self._publisher.input_changed(device)
+
+    def _hear(self, engine: Engine, block: AudioBlock) -> None:
+        """Pass on what was heard, less what is being played."""
+        heard = self._without_echo(block)
+        if heard is not None:
+            if engine.recorder is not None:
+                engine.recorder.feed(heard)
+            self._publish(engine, engine.pipeline.feed(heard))
 
     def _lose(self, engine: Engine, lost: InputLost) -> None:
         log.warning("input.lost", reason=lost.message)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from voice_daemon.audio.resample import StreamResampler, to_int16
 from voice_daemon.errors import WyomingError
+from voice_daemon.events import SAMPLE_RATE
 from voice_daemon.wyoming.framing import shown
 
 RATES_HZ: Final = range(4_000, 384_001)
@@ -51,9 +52,9 @@ class PcmFormat:
 class PcmConverter:
     """One stream of one format: `feed`, and `finish` for what the resampler still holds."""
 
-    def __init__(self, pcm: PcmFormat) -> None:
+    def __init__(self, pcm: PcmFormat, *, to_hz: int = SAMPLE_RATE) -> None:
         self._pcm = pcm
-        self._resampler = StreamResampler(pcm.rate_hz)
+        self._resampler = StreamResampler(pcm.rate_hz, to_hz=to_hz)
         self._rest = b""
 
     def feed(self, payload: bytes) -> NDArray[np.int16]:

@@ -1,0 +1,286 @@
+"""The speaker: one thread owns the output's stream and plays what it is handed, in order.
+
+Whoever has something to play hands it an iterable of `Sound`s; it is taken on the speaker's own
+thread, so it may wait there for what comes over a network. PortAudio's callback copies, puts and
+counts, and nothing else. Without an output nothing is played, and `problem` says why.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from voice_daemon.audio.microphone import CallbackQueue
+from voice_daemon.audio.portaudio import AudioDriver, devices_of, find_device, process_driver
+from voice_daemon.audio.resample import StreamResampler, to_float, to_int16
+from voice_daemon.errors import AudioDeviceError, Problem
+
+log = structlog.get_logger()
+
+BLOCK_MS: Final = 20
+AHEAD_BLOCKS: Final = 10
+"""Handed to the callback ahead of time; what is stopped ends within a block all the same."""
+IDLE_S: Final = 30.0
+"""The device is let go when nothing was played for so long."""
+POLL_S: Final = 0.01
+MAX_FEED_S: Final = 600.0
+"""Longest sound that is taken from a sender; it may send faster than it is played."""
+_PLAYED_BLOCKS: Final = 250
+"""5 s of what was played may wait for its reader."""
+_MAX_LATENCY_S: Final = 0.5
+_OPEN_TIMEOUT_S: Final = 8.0
+_CLOSE_TIMEOUT_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """Something to play: (n,) int16 mono."""
+
+    samples: NDArray[np.int16]
+    rate_hz: int
+
+
+class Feed:
+    """Sound that is still coming: one thread feeds it, the speaker's takes it."""
+
+    def __init__(self, rate_hz: int) -> None:
+        self._rate_hz = rate_hz
+        self._blocks: queue.SimpleQueue[NDArray[np.int16] | None] = queue.SimpleQueue()
+        self._room = round(MAX_FEED_S * rate_hz)
+
+    def feed(self, samples: NDArray[np.int16]) -> None:
+        """Take the next (n,) samples; beyond `MAX_FEED_S` they are dropped."""
+        kept = samples[: self._room]
+        self._room -= len(kept)
+        self._blocks.put(kept)
+
+    def finish(self) -> None:
+        """Say that there will be no more."""
+        self._blocks.put(None)
+
+    def __iter__(self) -> Iterator[Sound]:
+        """Give what there is, and nothing of no length while there is none."""
+        while True:
+            try:
+                samples = self._blocks.get(timeout=POLL_S)
+            except queue.Empty:
+                samples = np.zeros(0, np.int16)
+            if samples is None:
+                return
+            yield Sound(samples, self._rate_hz)
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Something to play, and who wants to know when that is over."""
+
+    sounds: Iterable[Sound]
+    done: Callable[[bool], None]
+    turn: int
+    """Orders of an earlier turn were stopped."""
+
+
+class OutputLine:
+    """Between the speaker's thread and the callback of one stream."""
+
+    def __init__(self, rate_hz: int) -> None:
+        self.rate_hz = rate_hz
+        self.blocks: deque[NDArray[np.int16]] = deque()
+        self.played = CallbackQueue(_PLAYED_BLOCKS)
+        """Copies of what the device was given, silence too: the reference of what it plays."""
+        self.lost = False
+
+    def on_audio(self, out: NDArray[np.int16], n_frames: int, times: Any, status: Any) -> None:
+        """Fill (n_frames, n_channels), all alike."""
+        filled = 0
+        while filled < n_frames and self.blocks:
+            try:
+                block = self.blocks.popleft()
+            except IndexError:  # stopped just now
+                break
+            part = block[: n_frames - filled]
+            out[filled : filled + len(part)] = part[:, np.newaxis]
+            filled += len(part)
+            if len(part) < len(block):
+                self.blocks.appendleft(block[len(part) :])
+        out[filled:] = 0
+        self.played.on_audio(out, n_frames, times, status)
+
+    def on_finished(self) -> None:
+        """Take note that the stream ended."""
+        self.lost = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A stream that runs."""
+
+    stream: Any
+    line: OutputLine
+    name: str
+    latency_s: float
+    """From the callback to the air."""
+
+
+class Speaker:
+    """Plays on the output named `device`, at `volume` from 0 to 1; any thread may call it."""
+
+    def __init__(self, device: str, *, volume: float, driver: AudioDriver | None = None) -> None:
+        self.problem: Problem | None = None
+        """The reason why nothing can be played; None as far as is known."""
+        self._device = device
+        self._volume = np.float32(volume)
+        self._driver = driver
+        self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
+        self._turn = 0
+        self._opened: _Opened | None = None
+        self._thread = threading.Thread(target=self._run, name="speaker", daemon=True)
+
+    @property
+    def line(self) -> OutputLine | None:
+        """The open stream's line; None while the device is not in use."""
+        opened = self._opened
+        return None if opened is None else opened.line
+
+    def start(self) -> None:
+        """Start the thread; the device is opened when there is something to play."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Fall silent, let the device go and end the thread."""
+        self.silence()
+        self._orders.put(None)
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def play(
+        self, sounds: Iterable[Sound], *, done: Callable[[bool], None] = lambda _: None
+    ) -> None:
+        """Play in its turn; `done` is told on the speaker's thread whether it was to the end."""
+        self._orders.put(_Order(sounds, done, self._turn))
+
+    def silence(self) -> None:
+        """Stop what is being played, and drop what waits for its turn."""
+        self._turn += 1
+
+    def _run(self) -> None:
+        while True:
+            try:
+                order = self._orders.get(timeout=IDLE_S)
+            except queue.Empty:
+                self._close()
+                continue
+            if order is None:
+                self._close()
+                return
+            order.done(self._carry_out(order))
+
+    def _carry_out(self, order: _Order) -> bool:
+        """Play an order; False when it was stopped, or could not be played."""
+        try:
+            opened = self._open()
+            completed = self._play(order, opened.line)
+        except AudioDeviceError as error:
+            if self.problem is None:
+                log.warning("output.unavailable", reason=error.message, remedy=error.remedy)
+            self.problem = Problem("output", error.message, error.remedy)
+            return False
+        except Exception:  # whatever is wrong with a sound or a device, the next may be played
+            log.exception("output.failed")
+            return False
+        self.problem = None
+        if opened.line.lost:
+            log.warning("output.lost", device=opened.name)
+            self._close()
+        elif completed:
+            threading.Event().wait(opened.latency_s)
+        return completed
+
+    def _play(self, order: _Order, line: OutputLine) -> bool:
+        resampler, rate_hz = StreamResampler(line.rate_hz, to_hz=line.rate_hz), line.rate_hz
+        for sound in order.sounds:
+            if sound.rate_hz != rate_hz:
+                self._put(resampler.finish(), line)
+                rate_hz = sound.rate_hz
+                resampler = StreamResampler(rate_hz, to_hz=line.rate_hz)
+            self._put(resampler.feed(to_float(sound.samples)), line)
+            if not self._wait(order, line, down_to=AHEAD_BLOCKS):
+                return False
+        self._put(resampler.finish(), line)
+        return self._wait(order, line, down_to=0)
+
+    def _put(self, samples: NDArray[np.float32], line: OutputLine) -> None:
+        step = line.rate_hz * BLOCK_MS // 1000
+        louder = to_int16(samples * self._volume)
+        line.blocks.extend(louder[at : at + step] for at in range(0, len(louder), step))
+
+    def _wait(self, order: _Order, line: OutputLine, *, down_to: int) -> bool:
+        """Wait until no more blocks are left; False, and silence, when it is to end before."""
+        pause = threading.Event()
+        while not line.lost and order.turn == self._turn:
+            if len(line.blocks) <= down_to:
+                return True
+            pause.wait(POLL_S)
+        line.blocks.clear()
+        return False
+
+    def _open(self) -> _Opened:
+        if self._opened is None:
+            driver = self._driver or process_driver()
+            self._opened = driver.call(
+                lambda portaudio: _open_stream(portaudio, self._device),
+                timeout_s=_OPEN_TIMEOUT_S,
+                too_late=_close_stream,
+            )
+            log.info("output.opened", device=self._opened.name)
+        return self._opened
+
+    def _close(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            try:
+                driver = self._driver or process_driver()
+                driver.call(lambda _: _close_stream(opened), timeout_s=_CLOSE_TIMEOUT_S)
+            except AudioDeviceError as error:
+                log.warning("output.close_failed", device=opened.name, reason=error.message)
+
+
+def _open_stream(portaudio: Any, wanted: str) -> _Opened:
+    """Open an output. Devices are not looked for anew: that would close the microphone."""
+    device = find_device(wanted, devices_of(portaudio, "output"), direction="output")
+    line = OutputLine(device.rate_hz)
+    try:
+        stream = portaudio.OutputStream(
+            device=device.index,
+            samplerate=device.rate_hz,
+            channels=min(2, device.channels),
+            dtype="int16",
+            blocksize=device.rate_hz * BLOCK_MS // 1000,
+            latency="low",
+            callback=line.on_audio,
+            finished_callback=line.on_finished,
+        )
+        try:
+            stream.start()
+        except portaudio.PortAudioError:
+            stream.close(ignore_errors=True)
+            raise
+    except portaudio.PortAudioError as error:
+        raise AudioDeviceError(
+            "audio.cannot_open_output",
+            f'the audio output "{device.name}" cannot be opened: {error}',
+            remedy="choose another audio.output: daemonctl devices",
+        ) from error
+    return _Opened(stream, line, device.name, min(float(stream.latency), _MAX_LATENCY_S))
+
+
+def _close_stream(opened: _Opened) -> None:
+    opened.stream.close(ignore_errors=True)

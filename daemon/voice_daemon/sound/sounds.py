@@ -1,0 +1,95 @@
+"""Sounds at the moments of a session, texts, the ring of a timer, and what barging in means.
+
+Whoever says the wake word is heard out: what is being played stops. A ringing timer is stopped
+by it too, and no command is expected then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from voice_daemon.assets import DONE_SOUND, HEARD_SOUND, NOTHING_SOUND, TIMER_SOUND
+from voice_daemon.audio.file import load_audio
+from voice_daemon.audio.resample import to_int16
+from voice_daemon.events import SAMPLE_RATE, EndReason, Event, SessionEnded, SessionStarted
+from voice_daemon.sound.output import Sound, Speaker
+from voice_daemon.sound.voice import spoken
+
+RINGS: Final = 80
+"""Two minutes of 1.5 s each."""
+_FAILED: Final = frozenset(
+    {EndReason.NO_SPEECH, EndReason.ERROR, EndReason.OVERLOAD, EndReason.MIC_LOST}
+)
+
+
+@cache
+def bundled_sound(file: Path) -> Sound:
+    """Load one of the bundled sounds."""
+    return Sound(to_int16(load_audio(file)), SAMPLE_RATE)
+
+
+class Sounds:
+    """Plays what goes with events, timers and texts; silent where `speaker` is None.
+
+    `with_cues` False leaves the short sounds out. `cancel` drops the open session.
+    """
+
+    def __init__(
+        self, speaker: Speaker | None, *, with_cues: bool, cancel: Callable[[], None]
+    ) -> None:
+        self._speaker = speaker
+        self._with_cues = with_cues
+        self._cancel = cancel
+        self._rings = 0
+
+    def on_event(self, event: Event) -> None:
+        """Do what goes with an event; never waits."""
+        match event:
+            case SessionStarted():
+                self._barge_in(by_wake_word=event.wake_word is not None)
+            case SessionEnded() if event.reason in _FAILED:
+                self._cue(NOTHING_SOUND)
+            case SessionEnded() if event.finals:
+                self._cue(DONE_SOUND)
+            case _:
+                pass
+
+    def ring(self) -> None:
+        """Ring for a timer that is over, until somebody stops it or two minutes are past."""
+        if self._speaker is not None:
+            self._rings += 1
+            self._speaker.play(self._ringing(), done=self._rung)
+
+    def speak(self, text: str) -> bool:
+        """Speak a text in its turn, by the system's voice; False where there is no output."""
+        if self._speaker is None:
+            return False
+        self._speaker.play(spoken(text))
+        return True
+
+    def silence(self) -> None:
+        """Stop what is being played."""
+        if self._speaker is not None:
+            self._speaker.silence()
+
+    def _barge_in(self, *, by_wake_word: bool) -> None:
+        is_ringing = self._rings > 0
+        self.silence()
+        if is_ringing and by_wake_word:
+            self._cancel()
+        elif by_wake_word:
+            self._cue(HEARD_SOUND)
+
+    def _ringing(self) -> Iterator[Sound]:
+        for _ in range(RINGS):
+            yield bundled_sound(TIMER_SOUND)
+
+    def _rung(self, _completed: bool) -> None:  # noqa: FBT001 - the speaker's signature
+        self._rings -= 1
+
+    def _cue(self, file: Path) -> None:
+        if self._speaker is not None and self._with_cues:
+            self._speaker.play((bundled_sound(file),))
