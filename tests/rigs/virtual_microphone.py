@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 
 DEVICE = "roommic"
+OUTPUT = "roomspeaker"
+"""A speaker in the same room: the microphone hears it, and nobody else."""
 _SINK = (
     "module-null-sink sink_name=room rate=16000 channels=1 format=s16le channel_map=mono "
     # Without it PulseAudio keeps up to 2 s to itself and rewrites them.
@@ -24,6 +26,7 @@ _SINK = (
 )
 _ALSA = """</usr/share/alsa/alsa.conf>
 pcm.roommic {{ type pulse device room.monitor server "{server}" hint {{ show on }} }}
+pcm.roomspeaker {{ type pulse device room server "{server}" hint {{ show on }} }}
 """
 _READY_S = 10
 

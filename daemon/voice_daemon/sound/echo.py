@@ -28,34 +28,40 @@ BLOCK: Final = 512
 """Samples that the filter takes at a time: 32 ms."""
 PARTITIONS: Final = 12
 """Blocks that an echo may last, its way through both devices included: 384 ms."""
-_KEPT: Final = 0.9995
-"""Share of the path's power that lasts from block to block."""
+_KEPT: Final = 0.998
+"""Share of the path that lasts from block to block."""
 _SMOOTHING: Final = 0.8
 """Of the power of what is not echo."""
+_WORSE: Final = 1.2
+"""The rest has this times the power of what was heard: the path is another than was learned."""
+_WORSE_BLOCKS: Final = 8
 _RING_SAMPLES: Final = 10 * SAMPLE_RATE
 _REALIGN_SAMPLES: Final = SAMPLE_RATE // 25
 """The clocks' word is taken anew where it differs by more than this; each time the way from
 speaker to microphone has to be learned again."""
-_LEAD_SAMPLES: Final = SAMPLE_RATE // 50
-"""The reference is read so far ahead: an echo must not seem to come before its sound."""
 
 
 class EchoFilter:
     """The way from speaker to microphone, learned block by block of `BLOCK` samples."""
 
     def __init__(self) -> None:
+        self.forget()
+        self.forget_sound()
+
+    def forget(self) -> None:
+        """Take it that nothing is known of the way."""
         n_bins = BLOCK + 1
         self._path = np.zeros((PARTITIONS, n_bins), np.complex128)
         self._doubt = np.ones((PARTITIONS, n_bins))
         self._rest = np.zeros(n_bins)
-        self.forget_sound()
+        self._n_worse = 0
 
     def forget_sound(self) -> None:
         """Take it that nothing was played until now; the way is kept."""
         self._played = np.zeros_like(self._path)
         self._last = np.zeros(BLOCK)
 
-    def feed(self, heard: NDArray[np.float32], played: NDArray[np.float32]) -> NDArray[np.float64]:
+    def feed(self, heard: NDArray[np.float32], played: NDArray[np.float32]) -> NDArray[np.floating]:
         """Take (`BLOCK`,) of both in [-1, 1]; return what was heard without the echo."""
         spectrum = np.fft.rfft(np.concatenate((self._last, played)))
         self._played = np.concatenate((spectrum[np.newaxis], self._played[:-1]))
@@ -73,7 +79,22 @@ class EchoFilter:
         lasting = _KEPT**2
         self._doubt *= lasting * (1 - 0.5 * gain * power)
         self._doubt += (1 - lasting) * np.abs(self._path) ** 2
-        return rest
+        return self._better(heard, rest)
+
+    def _better(
+        self, heard: NDArray[np.float32], rest: NDArray[np.float64]
+    ) -> NDArray[np.floating]:
+        """Give the rest, or what was heard where the rest is louder; begin anew if that lasts.
+
+        An output that ran dry plays on later, and with it the whole way is another.
+        """
+        if np.square(rest).sum() <= _WORSE * np.square(heard, dtype=np.float64).sum():
+            self._n_worse = 0
+            return rest
+        self._n_worse += 1
+        if self._n_worse == _WORSE_BLOCKS:
+            self.forget()
+        return heard
 
 
 class Reference:
@@ -108,7 +129,7 @@ class Reference:
                 self._ring.push(block)
                 if block.samples.any():
                     self._sound_to = self._ring.end_sample
-        ahead = self._clock.now_sample() - self._now_sample() + _LEAD_SAMPLES
+        ahead = self._clock.now_sample() - self._now_sample()
         if abs(ahead - self._ahead) <= _REALIGN_SAMPLES:
             return False
         self._ahead = ahead

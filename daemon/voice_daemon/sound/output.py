@@ -28,6 +28,8 @@ log = structlog.get_logger()
 BLOCK_MS: Final = 20
 AHEAD_BLOCKS: Final = 10
 """Handed to the callback ahead of time; what is stopped ends within a block all the same."""
+LATENCY_S: Final = 0.1
+"""Asked of the device: the callback may have to wait for the interpreter."""
 IDLE_S: Final = 30.0
 """The device is let go when nothing was played for so long."""
 POLL_S: Final = 0.01
@@ -264,7 +266,7 @@ def _open_stream(portaudio: Any, wanted: str) -> _Opened:
             channels=min(2, device.channels),
             dtype="int16",
             blocksize=device.rate_hz * BLOCK_MS // 1000,
-            latency="low",
+            latency=LATENCY_S,
             callback=line.on_audio,
             finished_callback=line.on_finished,
         )
