@@ -41,7 +41,9 @@ def daemonctl(
 def test_the_inputs_are_listed_and_the_default_is_taken(tmp_path: Path) -> None:
     done = daemonctl(home=tmp_path, inputs=("kitchen", "attic"))
     assert done.returncode == 0
-    lines = done.stdout.splitlines()
+    inputs, outputs = done.stdout.split("\n\nOutputs:\n")
+    lines = inputs.splitlines()
+    assert sorted(line[2:].split()[0] for line in outputs.splitlines()) == ["attic", "kitchen"]
     assert sorted(line[2:].split()[0] for line in lines) == ["attic", "kitchen"]
     assert [line.startswith("* ") for line in lines] == [
         line.endswith("system default") for line in lines
@@ -50,7 +52,7 @@ def test_the_inputs_are_listed_and_the_default_is_taken(tmp_path: Path) -> None:
 
 @made_up_inputs
 def test_the_configured_input_is_marked(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text('[audio]\ndevice = "Attic"\n')
+    (tmp_path / "config.toml").write_text('[audio]\ndevice = "Attic"\noutput = "kitchen"\n')
     done = daemonctl("--json", home=tmp_path, inputs=("kitchen", "attic"))
     assert done.returncode == 0
     found = json.loads(done.stdout)
@@ -59,6 +61,7 @@ def test_the_configured_input_is_marked(tmp_path: Path) -> None:
         "kitchen": False,
         "attic": True,
     }
+    assert [row["name"] for row in found["outputs"] if row["is_chosen"]] == ["kitchen"]
 
 
 @made_up_inputs

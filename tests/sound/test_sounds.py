@@ -6,10 +6,13 @@ import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from voice_daemon.assets import DONE_SOUND, HEARD_SOUND, NOTHING_SOUND, TIMER_SOUND
+from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.events import EndReason, SessionEnded, SessionStarted
+from voice_daemon.session.options import PipelineOptions
 from voice_daemon.sound.output import Sound, Speaker
 from voice_daemon.sound.sounds import Sounds, bundled_sound
 
@@ -114,6 +117,14 @@ def test_without_a_speaker_nothing_happens() -> None:
     silent.ring()
     silent.silence()
     assert not silent.speak("hello")
+
+
+@pytest.mark.parametrize("loudness", [1, 0.03])
+def test_no_sound_is_taken_for_a_voice(loudness: float) -> None:
+    for file in ALL:
+        sound = (loudness * bundled_sound(file).samples).astype(np.int16)
+        probabilities = SileroVad().feed(np.concatenate((np.zeros(8000, np.int16), sound)))
+        assert max(probabilities) < PipelineOptions().voice_off
 
 
 def test_the_bundled_sounds_are_what_the_script_makes(tmp_path: Path) -> None:

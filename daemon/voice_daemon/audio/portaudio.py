@@ -109,9 +109,13 @@ def process_driver() -> AudioDriver:
     return AudioDriver()
 
 
-def list_devices(driver: AudioDriver | None = None) -> tuple[AudioDevice, ...]:
-    """List the audio inputs there are now, perhaps none; raises `AudioDeviceError`."""
-    return (driver or process_driver()).call(input_devices, timeout_s=_LIST_TIMEOUT_S)
+def list_devices(
+    driver: AudioDriver | None = None, *, direction: Direction = "input"
+) -> tuple[AudioDevice, ...]:
+    """List the inputs or outputs there are now, perhaps none; raises `AudioDeviceError`."""
+    return (driver or process_driver()).call(
+        lambda portaudio: devices_of(portaudio, direction), timeout_s=_LIST_TIMEOUT_S
+    )
 
 
 def refresh(portaudio: Any) -> None:

@@ -1,12 +1,13 @@
-"""`daemonctl devices`: the audio inputs of this machine, and which one the daemon would take.
+"""`daemonctl devices`: the audio devices of this machine, and which the daemon would take.
 
-What an input is, and which one a name means, belongs to `voice_daemon.audio`.
+What a device is, and which one a name means, belongs to `voice_daemon.audio`.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 
 from voice_daemon._lib.terminal import print_error
@@ -16,24 +17,36 @@ from voice_daemon.errors import EXIT_FAILED, EXIT_OK, AudioDeviceError
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
-    """List the inputs; 1 when the configured one is not among them."""
-    wanted = context.settings().audio.device
-    devices = list_devices()
+    """List inputs and outputs; 1 when the configured input is not among them."""
+    audio = context.settings().audio
+    inputs, outputs = list_devices(), list_devices(direction="output")
     chosen: AudioDevice | None = None
     try:
-        chosen = find_device(wanted, devices)
+        chosen = find_device(audio.device, inputs)
     except AudioDeviceError as error:
         print_error(error, context.err)
+    speaker: AudioDevice | None = None
+    with suppress(AudioDeviceError):
+        speaker = find_device(audio.output, outputs, direction="output")
     if args.json:
-        rows = [{**asdict(device), "is_chosen": device == chosen} for device in devices]
-        context.print_json({"configured": wanted, "devices": rows})
+        document = {"configured": audio.device, "devices": rows(inputs, chosen)}
+        more = {"configured_output": audio.output, "outputs": rows(outputs, speaker)}
+        context.print_json({**document, **more})
     else:
-        context.out.writelines(f"{line}\n" for line in table(devices, chosen))
+        context.out.writelines(f"{line}\n" for line in table(inputs, chosen))
+        if outputs:
+            context.out.write("\nOutputs:\n")
+            context.out.writelines(f"{line}\n" for line in table(outputs, speaker))
     return EXIT_FAILED if chosen is None else EXIT_OK
 
 
+def rows(devices: Sequence[AudioDevice], chosen: AudioDevice | None) -> list[dict[str, object]]:
+    """Give the JSON of devices."""
+    return [{**asdict(device), "is_chosen": device == chosen} for device in devices]
+
+
 def table(devices: Sequence[AudioDevice], chosen: AudioDevice | None) -> Iterator[str]:
-    """Give a line for each input; a star marks the one that the daemon would take."""
+    """Give a line for each device; a star marks the one that the daemon would take."""
     names = selectable_names(devices)
     width = max(map(len, names), default=0)
     for name, device in zip(names, devices, strict=True):
