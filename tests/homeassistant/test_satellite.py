@@ -27,8 +27,10 @@ from voice_daemon.errors import WyomingError
 from voice_daemon.events import TranscriptFinal
 from voice_daemon.homeassistant import satellite as satellite_module
 from voice_daemon.homeassistant.answers import Answers
-from voice_daemon.homeassistant.satellite import Satellite, SatelliteOptions
+from voice_daemon.homeassistant.satellite import Satellite
+from voice_daemon.homeassistant.services import SatelliteOptions
 from voice_daemon.sound.output import Sound, Speaker
+from voice_daemon.sound.voice import voice_program
 from voice_daemon.wyoming import framing
 
 OPTIONS = SatelliteOptions(
@@ -371,6 +373,34 @@ def test_a_question_is_followed_by_a_session_once_it_was_heard(
             await hub.say()
             await asyncio.to_thread(speaking.desk.hear)
             assert speaking.desk.questions == questions
+
+    play(scene)
+
+
+needs_voice = pytest.mark.skipif(voice_program() is None, reason="the system has no voice")
+
+
+@needs_voice
+def test_the_systems_own_voice_speaks_for_the_home_assistant_that_runs_it(
+    running: Running,
+) -> None:
+    async def scene() -> None:
+        info = Info.from_event(await ask(running.ports[1], Describe()))
+        assert [voice.languages for program in info.tts for voice in program.voices] == [["en"]]
+        async with attached(running), AsyncTcpClient(HOST, running.ports[1]) as client:
+            await client.write_event(Synthesize(text="--version and -f are words here").event())
+            async with asyncio.timeout(PATIENCE_S):
+                kinds: list[str] = []
+                audio = b""
+                while not kinds or not AudioStop.is_type(kinds[-1]):
+                    event = await client.read_event()
+                    assert event is not None
+                    kinds.append(event.type)
+                    audio += event.payload or b""
+        assert AudioStart.is_type(kinds[0])
+        seconds = len(audio) / 2 / 22_050
+        assert 1 < seconds < 10
+        assert any(audio)
 
     play(scene)
 

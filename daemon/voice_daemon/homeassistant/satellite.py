@@ -1,7 +1,7 @@
 """An Assist satellite for Home Assistant, by its Wyoming integration.
 
 Home Assistant connects to two services of ours: a `satellite`, which asks for a pipeline run, and
-a recogniser, from which the pipeline's speech-to-text stage takes the text that is known already.
+speech, from which the pipeline's speech-to-text stage takes the text that is known already.
 So each final runs Home Assistant's own pipeline, in the area of the device, with its agent and to
 the speech of its answer. (Two services: it makes no recogniser of one that is a satellite too.)
 
@@ -20,25 +20,31 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import structlog
 from wyoming.asr import Transcript
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.event import Event, Eventable
-from wyoming.info import AsrModel, AsrProgram, Attribution, Describe, Info
-from wyoming.info import Satellite as SatelliteInfo
+from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
 from wyoming.pipeline import PipelineStage, RunPipeline
 from wyoming.satellite import PauseSatellite, RunSatellite
 from wyoming.snd import Played
+from wyoming.tts import Synthesize
 from wyoming.wake import Detection
 
-from voice_daemon import __version__
 from voice_daemon.config import Settings
 from voice_daemon.errors import VoiceDaemonError, WyomingError
 from voice_daemon.events import LANGUAGES, SAMPLE_RATE, TranscriptFinal
 from voice_daemon.homeassistant.answers import Answers
+from voice_daemon.homeassistant.services import (
+    SatelliteOptions,
+    satellite_info,
+    speech_info,
+    synthesised,
+)
 from voice_daemon.wyoming import framing
 
 log = structlog.get_logger()
@@ -98,7 +104,6 @@ def _addresses(host: str) -> list[str]:
     return addresses or ["127.0.0.1"]
 
 
-PROGRAM: Final = "voice-daemon"
 HANDLED_BY: Final = "satellite"
 """What a final says of itself when its pipeline runs here."""
 MAX_CLIENTS: Final = 8
@@ -112,21 +117,6 @@ IDLE_S: Final = 120.0
 """Home Assistant pings every few seconds; who is silent for so long is gone."""
 _SILENCE: Final = bytes(SAMPLE_RATE // 10 * 2)
 """0.1 s: the pipeline wants some sound to begin with."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SatelliteOptions:
-    """The satellite's description, and the address that it listens on."""
-
-    name: str
-    area: str
-    host: str
-    port: int
-    """Of the satellite; the recogniser has the next one. 0: any two."""
-    model: str
-    languages: tuple[str, ...]
-    ttl_s: float
-    """How long a command may wait for Home Assistant."""
 
 
 @dataclass(slots=True)
@@ -203,6 +193,8 @@ class Satellite:
         self._on_lost = on_lost
         self._answers = answers
         self._last_stage = PipelineStage.HANDLE
+        self._info_of_satellite = partial(satellite_info, options)
+        self._info_of_speech = partial(speech_info, options)
         self._attached = threading.Event()
         self._clients: set[asyncio.Task[None]] = set()
         self._queue: asyncio.Queue[_Command] = asyncio.Queue()
@@ -282,11 +274,18 @@ class Satellite:
             bound.set_result((ports[0], ports[1]))
             name = self._options.name
             services = {name: ports[0], f"{name} speech": ports[1]}
-            await servers.enter_async_context(advertised(self._options.host, services))
+            advertising = asyncio.ensure_future(self._advertise(services))
             await self._stopping.wait()
+            advertising.cancel()
+            await asyncio.gather(advertising, return_exceptions=True)
         for client in self._clients:
             client.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
+
+    async def _advertise(self, services: Mapping[str, int]) -> None:
+        """Be found until cancelled; that takes seconds, for which nobody should wait."""
+        async with advertised(self._options.host, services):
+            await asyncio.Event().wait()
 
     async def _listen(
         self, serve: Callable[[_Client], Coroutine[None, None, None]], port: int
@@ -326,7 +325,7 @@ class Satellite:
                     await self._attach(client)
                 elif PauseSatellite.is_type(event.type):
                     await self._detach(client)
-                elif not _answer(client, event, self._satellite_info) and client is self._active:
+                elif not _answer(client, event, self._info_of_satellite) and client is self._active:
                     if event.type in _ENDS_PIPELINE and self._current is not None:
                         self._current.over.set()
                     self._answers.take(event, played=lambda: self._tell_played(client))
@@ -337,8 +336,10 @@ class Satellite:
         while (event := await client.next_event()) is not None:
             if AudioStart.is_type(event.type):
                 client.send(Transcript(text=self._hand_out(client.host)))
+            elif Synthesize.is_type(event.type) and self._is_theirs(client.host):
+                client.send(*await asyncio.to_thread(synthesised, event))
             else:
-                _answer(client, event, self._recogniser_info)
+                _answer(client, event, self._info_of_speech)
 
     async def _attach(self, client: _Client) -> None:
         """Work for this Home Assistant from now on: an older connection may be a dead one's."""
@@ -422,11 +423,14 @@ class Satellite:
         else:
             self._queue.put_nowait(command)
 
+    def _is_theirs(self, host: str) -> bool:
+        """Tell whether a host is the one that runs the satellite."""
+        return self._active is not None and host == self._active.host
+
     def _hand_out(self, host: str) -> str:
         """Give the text that a pipeline runs for, once, to the host that runs the satellite."""
         command = self._current
-        is_theirs = self._active is not None and host == self._active.host
-        if command is None or not is_theirs or command.handed_out.is_set():
+        if command is None or not self._is_theirs(host) or command.handed_out.is_set():
             return ""
         if time.monotonic() >= command.due_s:
             return ""
@@ -438,43 +442,7 @@ class Satellite:
         log.warning("satellite.not_run", session=command.session_id)
         self._on_lost(command.session_id)
 
-    def _satellite_info(self) -> Info:
-        options = self._options
-        return Info(
-            satellite=SatelliteInfo(
-                name=options.name,
-                attribution=_ATTRIBUTION,
-                installed=True,
-                description="Wake word and speech recognition on this device",
-                version=__version__,
-                area=options.area or None,
-                has_vad=False,
-            )
-        )
 
-    def _recogniser_info(self) -> Info:
-        options = self._options
-        model = AsrModel(
-            name=options.model,
-            attribution=_ATTRIBUTION,
-            installed=True,
-            description="Text that the satellite has recognised",
-            version=__version__,
-            languages=list(options.languages),
-        )
-        program = AsrProgram(
-            name=options.name,
-            attribution=_ATTRIBUTION,
-            installed=True,
-            description="Hands out what the satellite heard",
-            version=__version__,
-            models=[model],
-            requires_external_vad=False,
-        )
-        return Info(asr=[program])
-
-
-_ATTRIBUTION: Final = Attribution(name=PROGRAM, url="")
 _ENDS_PIPELINE: Final = frozenset({"transcript", "error"})
 """What Home Assistant tells a satellite when the text was taken, or the run failed."""
 

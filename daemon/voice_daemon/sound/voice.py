@@ -24,12 +24,17 @@ PROGRAMS: Final = {
 TIMEOUT_S: Final = 60.0
 
 
+def voice_program() -> str | None:
+    """Name the system's speech program; None where it has none."""
+    return next((name for name in PROGRAMS if shutil.which(name)), None)
+
+
 def spoken(text: str) -> Iterator[Sound]:
     """Give a text as sound; nothing, and a line in the log, where it cannot be spoken.
 
     Waits for the program when it is first asked for sound.
     """
-    program = next((name for name in PROGRAMS if shutil.which(name)), None)
+    program = voice_program()
     if program is None:
         log.warning(
             "output.no_voice",

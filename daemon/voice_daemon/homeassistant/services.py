@@ -1,0 +1,109 @@
+"""The two Wyoming services of a satellite, as they describe themselves, and its voice.
+
+The second one is speech: the recogniser that hands out what is known, and the system's own voice
+for homes that have no other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.error import Error
+from wyoming.event import Event, Eventable
+from wyoming.info import AsrModel, AsrProgram, Attribution, Info, TtsProgram, TtsVoice
+from wyoming.info import Satellite as SatelliteInfo
+
+from voice_daemon import __version__
+from voice_daemon.sound.voice import spoken, voice_program
+
+PROGRAM: Final = "voice-daemon"
+CHUNK_SAMPLES: Final = 4096
+_ATTRIBUTION: Final = Attribution(name=PROGRAM, url="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SatelliteOptions:
+    """The satellite's description, and the address that it listens on."""
+
+    name: str
+    area: str
+    host: str
+    port: int
+    """Of the satellite; the recogniser has the next one. 0: any two."""
+    model: str
+    languages: tuple[str, ...]
+    ttl_s: float
+    """How long a command may wait for Home Assistant."""
+
+
+def satellite_info(options: SatelliteOptions) -> Info:
+    """Describe the satellite."""
+    return Info(
+        satellite=SatelliteInfo(
+            name=options.name,
+            attribution=_ATTRIBUTION,
+            installed=True,
+            description="Wake word and speech recognition on this device",
+            version=__version__,
+            area=options.area or None,
+            has_vad=False,
+        )
+    )
+
+
+def speech_info(options: SatelliteOptions) -> Info:
+    """Describe the recogniser, and the voice where the system has one."""
+    languages = list(options.languages)
+    model = AsrModel(
+        name=options.model,
+        attribution=_ATTRIBUTION,
+        installed=True,
+        description="Text that the satellite has recognised",
+        version=__version__,
+        languages=languages,
+    )
+    recogniser = AsrProgram(
+        name=options.name,
+        attribution=_ATTRIBUTION,
+        installed=True,
+        description="Hands out what the satellite heard",
+        version=__version__,
+        models=[model],
+        requires_external_vad=False,
+    )
+    name = voice_program()
+    if name is None:
+        return Info(asr=[recogniser])
+    voice = TtsVoice(
+        name=name,
+        attribution=_ATTRIBUTION,
+        installed=True,
+        description="The system's own voice",
+        version=__version__,
+        languages=languages,
+    )
+    speaker = TtsProgram(
+        name=options.name,
+        attribution=_ATTRIBUTION,
+        installed=True,
+        description="Speaks by the system's own voice",
+        version=__version__,
+        voices=[voice],
+    )
+    return Info(asr=[recogniser], tts=[speaker])
+
+
+def synthesised(event: Event) -> list[Eventable]:
+    """Speak the text of a `synthesize` into events; takes as long as the program does."""
+    text = event.data.get("text")
+    sound = next(spoken(text), None) if isinstance(text, str) else None
+    if sound is None:
+        return [Error(text="the text could not be spoken", code="tts")]
+    pcm = {"rate": sound.rate_hz, "width": 2, "channels": 1}
+    chunks = [
+        AudioChunk(**pcm, audio=sound.samples[at : at + CHUNK_SAMPLES].tobytes())
+        for at in range(0, len(sound.samples), CHUNK_SAMPLES)
+    ]
+    return [AudioStart(**pcm), *chunks, AudioStop()]
