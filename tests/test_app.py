@@ -134,8 +134,13 @@ def test_commands_by_mqtt_are_carried_out_and_answered(
         subscriber.wait_for(lambda m: m.topic == f"{root}/response/health")
         subscriber.publish(f"{root}/cmd/dance", b"")
         subscriber.wait_for(lambda m: m.topic == f"{root}/response/dance")
+        subscriber.publish(f"{root}/cmd/speak", b" ")
+        subscriber.publish(f"{root}/cmd/speak", b"dinner is ready")
+        subscriber.wait_for(lambda m: m.topic == f"{root}/response/speak" and b"none" in m.payload)
 
     assert Running(app, script).run() == 0
+    refused = [answer["error"]["code"] for answer in on(subscriber, "response/speak")]
+    assert refused == ["command.bad_value", "output.none"]
     assert on(subscriber, "response/listen")[0]["transaction"] == "t1"
     assert [e.get("reason") for e in on(subscriber, "session")] == [None, "cancelled"]
     assert on(subscriber, "error")[0]["code"] == "command.out_of_range"

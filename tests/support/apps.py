@@ -17,7 +17,7 @@ from support.fakes import FakeTranscriber, FakeVad, FakeWake, Scene
 from support.subscriber import Subscriber
 from voice_daemon.app import Daemon, Input
 from voice_daemon.audio.file import FileReplay
-from voice_daemon.config import Settings
+from voice_daemon.config import AudioSettings, Settings
 from voice_daemon.config.state import SettingsStore
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.events import AudioBlock
@@ -89,7 +89,7 @@ def make_app(
 ) -> Daemon:
     """`changes_file`: settings changed at run time; `hang`: the step that never ends."""
     scene = scene or Scene()
-    settings = settings or Settings(node_id=NODE)
+    settings = settings or Settings(node_id=NODE, audio=AudioSettings(output="none"))
     mqtt = settings.mqtt.model_copy(update={"port": port})
     live = LiveSettings(
         settings.model_copy(update={"mqtt": mqtt}),
