@@ -28,6 +28,11 @@ def remembered(file: Path) -> set[str]:
     return set(json.loads(file.read_text())["settings"]) if file.exists() else set()
 
 
+def said_since(n_before: int, subscriber: Subscriber) -> dict[str, str]:
+    """The last text on each topic after the first `n_before` messages."""
+    return {m.topic: m.payload.decode() for m in subscriber.seen[n_before:]}
+
+
 @pytest.fixture
 def quiet_minutes(tmp_path: Path) -> Path:
     """A room in which nobody speaks while the test does its work."""
@@ -58,12 +63,14 @@ def test_changes_outlive_a_daemon_that_is_killed_and_the_broker_says_that_it_is_
     subscriber.wait_for(lambda m: (m.topic, m.payload) == (f"{ROOT}/availability", b"offline"))
     n_before = len(subscriber.seen)
     with DaemonProcess(arguments, voice_home, variables) as daemon:
+        announced = {f"{ROOT}/health", CONFIG}
         subscriber.wait_for(
-            lambda _: f"{ROOT}/health" in {m.topic for m in subscriber.seen[n_before:]}
+            lambda _: (
+                announced <= said_since(n_before, subscriber).keys()
+                and said_since(n_before, subscriber).get(f"{ROOT}/state") == "muted"
+            )
         )
-        said = {m.topic: m.payload.decode() for m in subscriber.seen[n_before:]}
+        said = said_since(n_before, subscriber)
         daemon.signal(signal.SIGTERM)
         assert daemon.wait() == 0
     assert {name: said[f"{ROOT}/{name}/state"] for name in wanted} == wanted
-    assert said[f"{ROOT}/state"] == "muted"
-    assert CONFIG in said

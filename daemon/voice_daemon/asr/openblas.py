@@ -32,10 +32,13 @@ def preload_openblas() -> bool:
 
 
 def _already_loaded() -> bool:
-    """True when the library is in the process already (for instance by LD_PRELOAD)."""
+    """True when the library is in the process already (for instance by LD_PRELOAD).
+
+    NumPy's own copy does not count: its functions have other names, and MLX never finds them.
+    """
     try:
         with open("/proc/self/maps", encoding="utf-8") as maps:  # noqa: PTH123 - a proc file
-            return any("openblas" in line for line in maps)
+            return any("/libopenblas" in line and "numpy.libs" not in line for line in maps)
     except OSError:
         return False
 
