@@ -18,9 +18,9 @@ from voice_daemon.cli.context import Context
 def see(mac: Mac, *, as_json: bool = False) -> tuple[int, str]:
     """Type `daemonctl status` -> exit code, stdout."""
     out = io.StringIO()
-    context = Context(None, mac.environ, out, io.StringIO())
+    context = Context(None, mac.environ, out, io.StringIO(), machine=mac.machine)
     args = argparse.Namespace(watch=False, json=as_json)
-    code = status.run(args, context, machine_of=lambda _: mac.machine)
+    code = status.run(args, context)
     return code, out.getvalue()
 
 

@@ -42,9 +42,9 @@ def installed(mac: Mac) -> Mac:
 
 def checked(mac: Mac, *, as_json: bool = True) -> tuple[int, str]:
     out = io.StringIO()
-    context = Context(None, mac.environ, out, io.StringIO())
+    context = Context(None, mac.environ, out, io.StringIO(), machine=mac.machine)
     args = argparse.Namespace(json=as_json)
-    code = selfcheck.run(args, context, machine_of=lambda _: mac.machine, compute_options=METAL)
+    code = selfcheck.run(args, context, compute_options=METAL)
     return code, out.getvalue()
 
 

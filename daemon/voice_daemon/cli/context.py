@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from voice_daemon.config import Effective, Settings
+    from voice_daemon.launchd import Machine
     from voice_daemon.paths import Paths
 
 from voice_daemon._lib.signals import EarlySignals
@@ -37,6 +38,8 @@ class Context:
     err: TextIO
     signals: EarlySignals = field(default_factory=EarlySignals)
     """The signals that came before the command's own handlers."""
+    machine: Machine | None = None
+    """Where launchd is looked for; None: on this machine."""
 
     def settings(self) -> Settings:
         """Read the configuration in force; raises `ConfigError` with every mistake in it."""

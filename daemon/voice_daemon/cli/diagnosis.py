@@ -1,12 +1,10 @@
 """Diagnoses the daemon from outside: its own answer, or why there is none.
 
-Asks the control socket first, then the lock, launchd and the files that a dead daemon left
-behind. What that means is `voice_daemon.cli.diagnosis`'s.
+Asks the control socket first, then the lock, launchd and the files that a dead daemon left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,7 +13,7 @@ from typing import Any, Final
 from voice_daemon import __version__
 from voice_daemon._lib.terminal import printable, rfc3339
 from voice_daemon.cli.context import Context
-from voice_daemon.cli.service import crash_files, installation_of, machine_here
+from voice_daemon.cli.service import crash_files, installation_of
 from voice_daemon.control.client import ControlClient
 from voice_daemon.control.socket import holder_pid, lock_path
 from voice_daemon.errors import (
@@ -28,7 +26,6 @@ from voice_daemon.errors import (
     Problem,
     ServiceError,
 )
-from voice_daemon.launchd import Machine
 from voice_daemon.launchd.launchctl import NoSessionError
 from voice_daemon.logs.crashes import CrashKind, read_crashes
 from voice_daemon.logs.reader import tail
@@ -77,10 +74,6 @@ class ServiceView:
     def is_looping(self) -> bool:
         """True when it has failed again and again."""
         return self.has_failed and (self.runs or 0) >= CRASHES_IN_A_ROW
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,11 +248,6 @@ class Diagnosis:
         return self.down_reason
 
     @property
-    def command_version(self) -> str:
-        """Our own version."""
-        return __version__
-
-    @property
     def is_failing(self) -> bool:
         """True while a daemon that failed again and again is being started once more."""
         starting = self.status is not None and self.status.session.state == "starting"
@@ -301,7 +289,7 @@ class Diagnosis:
             "condition": self.condition.value,
             "command_version": __version__,
             "version_mismatch": self.other_version is not None,
-            "service": None if self.service is None else self.service.to_dict(),
+            "service": None if self.service is None else asdict(self.service),
             "last_error": None if self.last_error is None else asdict(self.last_error),
         }
         if self.status is not None:
@@ -316,12 +304,7 @@ class Diagnosis:
         return {"running": running, "healthy": False, "error": error, **about}
 
 
-def probe(
-    context: Context,
-    machine_of: Callable[[Mapping[str, str]], Machine] | None = None,
-    *,
-    always_service: bool = True,
-) -> Diagnosis:
+def probe(context: Context, *, always_service: bool = True) -> Diagnosis:
     """Look at the daemon, and at the agent where there is a launchd.
 
     `always_service`: also when the daemon answers.
@@ -330,22 +313,22 @@ def probe(
         reply = ControlClient(context.paths().socket_path).exchange("status")
         status = Status.from_dict(reply.result)
     except ControlError as error:
-        service = service_view(context, machine_of)
+        service = service_view(context)
         if isinstance(error, NotRunningError) or error.code == "control.starting":
             return _down(context, service)
-        return Diagnosis(None, _unanswered(error), service)
-    service = service_view(context, machine_of) if always_service else None
+        unanswered = DownReason(
+            Condition.NOT_ANSWERING, error.code, error.message, error.remedy, error.exit_code
+        )
+        return Diagnosis(None, unanswered, service)
+    service = service_view(context) if always_service else None
     seen = Diagnosis(status, None, service, reply.version)
     return replace(seen, last_error=last_error(context)) if seen.is_failing else seen
 
 
-def service_view(
-    context: Context, machine_of: Callable[[Mapping[str, str]], Machine] | None = None
-) -> ServiceView | None:
+def service_view(context: Context) -> ServiceView | None:
     """Look at the launchd agent; None where there is no launchd, or none for this user."""
     try:
-        machine = (machine_of or machine_here)(context.environ)
-        installation = installation_of(machine, context)
+        installation = installation_of(context)
         installed = installation.installed
         try:
             state = installation.state()
@@ -381,12 +364,6 @@ def _down(context: Context, service: ServiceView | None) -> Diagnosis:
     ended_badly = {Condition.CRASH_LOOPING, Condition.STALE_SOCKET, Condition.STOPPED}
     left = last_error(context) if down_reason.condition in ended_badly else None
     return Diagnosis(None, down_reason, service, last_error=left)
-
-
-def _unanswered(error: ControlError) -> DownReason:
-    return DownReason(
-        Condition.NOT_ANSWERING, error.code, error.message, error.remedy, error.exit_code
-    )
 
 
 def _last_crash(context: Context) -> LastError | None:

@@ -1,15 +1,11 @@
-"""`daemonctl doctor`: everything that may be wrong, a line each, with what to do about it.
-
-Works without a daemon, beside one that runs and beside one that is degraded. Exit codes: 0 when
-nothing failed, 1 otherwise. What is looked at is `voice_daemon.doctor`'s.
-"""
+"""`daemonctl doctor`: everything that may be wrong, a line each, with what to do about it."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from voice_daemon._lib.terminal import Painter, printable, rfc3339
@@ -22,7 +18,6 @@ from voice_daemon.doctor import system as surroundings
 from voice_daemon.doctor.broker import BrokerCheck
 from voice_daemon.doctor.checks import Check, Finding, examine, fail, ok, skip, warn
 from voice_daemon.errors import EXIT_FAILED, EXIT_OK, ConfigError
-from voice_daemon.launchd import Machine
 from voice_daemon.logs.reader import tail
 from voice_daemon.logs.records import read_record
 
@@ -34,15 +29,10 @@ _SLOW_TIMEOUT_S: Final = 60.0
 _BORN: Final = "homeassistant.started"
 
 
-def run(
-    args: argparse.Namespace,
-    context: Context,
-    *,
-    machine_of: Callable[[Mapping[str, str]], Machine] | None = None,
-) -> int:
-    """Look at everything. `machine_of`: where launchd is looked for; None: on this machine."""
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Look at everything."""
     found: list[Finding] = []
-    for finding in examine(_checks(context, probe(context, machine_of))):
+    for finding in examine(_checks(context, probe(context))):
         found.append(finding)
         if not args.json:
             _print(finding, context)

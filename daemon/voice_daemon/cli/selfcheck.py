@@ -7,17 +7,15 @@ Exit codes: 0 when everything is as expected, 1 otherwise. What is looked at is
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from voice_daemon import __version__
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.diagnosis import probe
-from voice_daemon.cli.service import installation_of, machine_here
+from voice_daemon.cli.service import installation_of
 from voice_daemon.config.load import DEFAULT
 from voice_daemon.doctor.selfcheck import MacCheck, SelfCheck, SelfCheckVerdict, compute_here
 from voice_daemon.errors import EXIT_FAILED, EXIT_OK, ConfigError
-from voice_daemon.launchd import Machine
 
 _NAME_WIDTH: Final = 24
 HEAD: Final = (
@@ -29,11 +27,10 @@ def run(
     args: argparse.Namespace,
     context: Context,
     *,
-    machine_of: Callable[[Mapping[str, str]], Machine] | None = None,
     compute_options: dict[str, Any] | None = None,
 ) -> int:
-    """Look at everything; raises `ServiceError` off macOS. `machine_of`: None: this machine."""
-    looked_at = _self_check(context, machine_of, compute_options)
+    """Look at everything; raises `ServiceError` off macOS."""
+    looked_at = _self_check(context, compute_options)
     if not args.json:
         context.out.write(f"{HEAD}\nvoice-daemon {__version__}\n\n")
     found = []
@@ -51,21 +48,16 @@ def run(
     return EXIT_OK if n_good == len(found) else EXIT_FAILED
 
 
-def _self_check(
-    context: Context,
-    machine_of: Callable[[Mapping[str, str]], Machine] | None,
-    compute_options: dict[str, Any] | None,
-) -> SelfCheck:
-    machine = (machine_of or machine_here)(context.environ)
-    installation = installation_of(machine, context)
+def _self_check(context: Context, compute_options: dict[str, Any] | None) -> SelfCheck:
+    installation = installation_of(context)
     try:
         is_fixed = context.effective().origins["", "node_id"] != DEFAULT
     except ConfigError:
         is_fixed = False
     return SelfCheck(
-        machine,
+        installation.machine,
         installation.places,
-        probe(context, machine_of).status,
+        probe(context).status,
         name_is_fixed=is_fixed,
         compute_options=compute_options or compute_here(),
     )

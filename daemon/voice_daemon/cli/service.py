@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
@@ -119,13 +119,7 @@ NEW_CONFIGURATION: Final = (
 )
 
 
-def machine_here(environ: Mapping[str, str]) -> Machine:
-    """Describe the machine that this process runs on."""
-    return Machine.here(environ)
-
-
 Plan = Callable[[argparse.Namespace, Context, Installation], list[Step]]
-MachineOf = Callable[[Mapping[str, str]], Machine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,19 +132,13 @@ class _ServiceCommand:
     """True where a daemon runs afterwards, which is then waited for."""
 
 
-def run(
-    args: argparse.Namespace,
-    context: Context,
-    *,
-    machine_of: MachineOf = machine_here,
-    ready_s: float = READY_S,
-) -> int:
+def run(args: argparse.Namespace, context: Context, *, ready_s: float = READY_S) -> int:
     """Do the command step by step; raises `ServiceError` with a remedy where a step fails.
 
     `ready_s`: how long a started daemon may take to load its models and answer.
     """
     command = _COMMANDS[args.command]
-    installation = installation_of(machine_of(context.environ), context)
+    installation = installation_of(context)
     steps = command.plan(args, context, installation)
     _take(steps, args, context)
     status = None
@@ -167,21 +155,23 @@ def run(
     elif args.dry_run:
         context.out.write("nothing was changed\n")
     elif status is not None and is_up:
-        _show(status, context)
+        context.out.write(f"voice-daemon {status.version} is running (pid {status.pid})\n")
+        _show_problems(status.problems, context.out)
     elif failed:
         how = "does not answer" if status is None else "is not ready"
         context.err.write(
             f"daemonctl: it was started, and {how} after {ready_s:g} s\n"
             "  -> `daemonctl status` and `daemonctl logs` say why\n"
         )
-        _show_problems(status.problems if status is not None else (), context.err)
+        _show_problems(status.problems if status else (), context.err)
     else:
         context.out.write(f"{command.done}\n")
     return EXIT_FAILED if failed else EXIT_OK
 
 
-def installation_of(machine: Machine, context: Context) -> Installation:
+def installation_of(context: Context) -> Installation:
     """Give the service of this user; raises `ServiceError` off macOS and for root."""
+    machine = context.machine or Machine.here(context.environ)
     log_folder = context.paths().log_file.parent
     return Installation(machine, AgentPaths(home=machine.home, log_folder=log_folder))
 
@@ -219,7 +209,7 @@ def _install(args: argparse.Namespace, context: Context, installation: Installat
     bundle = Bundle(
         machine.launcher, command_of(machine.python, file), identity=args.sign or AD_HOC
     )
-    restart = _answering(context) not in {None, _own_version()}
+    restart = _answering(context) not in {None, __version__}
     steps = installation.install_steps(agent, bundle, restart=restart)
     if not file.exists():
         steps.insert(0, write_file(file, NEW_CONFIGURATION.encode(), mode=0o600))
@@ -240,12 +230,16 @@ def _restart(_args: argparse.Namespace, context: Context, installation: Installa
 
 def _is_warm(context: Context) -> bool:
     """Ask the running daemon whether its models are loaded; one that waits has nothing to lose."""
+    status = _status(context)
+    return status is not None and status.asr.warm
+
+
+def _status(context: Context) -> Status | None:
+    """Ask the running daemon how it is; None where it says nothing."""
     try:
-        return Status.from_dict(
-            ControlClient(context.paths().socket_path).request("status")
-        ).asr.warm
+        return Status.from_dict(ControlClient(context.paths().socket_path).request("status"))
     except ControlError:
-        return False
+        return None
 
 
 def _try_models_step(context: Context) -> Step:
@@ -286,10 +280,6 @@ def _tell_what_stays(
     )
 
 
-def _own_version() -> str:
-    return __version__
-
-
 def _answering(context: Context) -> str | None:
     """Give the version of the daemon that answers now; None when none does."""
     try:
@@ -315,23 +305,14 @@ def _refuse_a_second(context: Context, installation: Installation) -> None:
 
 def _await_daemon(context: Context, ready_s: float) -> Status | None:
     """Wait until the daemon has its models; give what it says then, None where it says nothing."""
-    client, give_up_s = ControlClient(context.paths().socket_path), time.monotonic() + ready_s
+    give_up_s = time.monotonic() + ready_s
     status = None
     while time.monotonic() < give_up_s:
-        try:
-            status = Status.from_dict(client.request("status"))
-        except ControlError:
-            status = None
+        status = _status(context)
         if status is not None and status.session.state != "starting":
             return status
         time.sleep(_PAUSE_S)
     return status
-
-
-def _show(status: Status, context: Context) -> None:
-    """Say that it runs, and what ails it."""
-    context.out.write(f"voice-daemon {status.version} is running (pid {status.pid})\n")
-    _show_problems(status.problems, context.out)
 
 
 def _show_problems(problems: Sequence[Problem], out: TextIO) -> None:

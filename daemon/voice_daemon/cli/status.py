@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from voice_daemon import __version__
 from voice_daemon._lib.terminal import Painter, rfc3339
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.diagnosis import Diagnosis, probe
@@ -29,7 +30,6 @@ from voice_daemon.cli.status_view import (
 )
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import ControlError
-from voice_daemon.launchd import Machine
 from voice_daemon.runtime.live_view import LiveSnapshot
 
 SNAPSHOT_EVERY_S: Final = 0.1
@@ -42,15 +42,13 @@ _MOVING: Final = {
 }
 """Keys that move all the time, and so are no change, by their part."""
 
+View = tuple[Diagnosis, LiveSnapshot | None]
+"""The daemon at one moment; no snapshot from one that gives none."""
 
-def watch(
-    context: Context,
-    machine_of: Callable[[Mapping[str, str]], Machine] | None,
-    *,
-    as_json: bool,
-) -> NoReturn:
+
+def watch(context: Context, *, as_json: bool) -> NoReturn:
     """Show until interrupted."""
-    views = _views(context, machine_of)
+    views = _views(context)
     if as_json:
         _print_documents(context, views)
     elif context.is_terminal:
@@ -60,12 +58,10 @@ def watch(
     raise AssertionError("views never end")
 
 
-def _views(
-    context: Context, machine_of: Callable[[Mapping[str, str]], Machine] | None
-) -> Iterator[tuple[Diagnosis, LiveSnapshot | None]]:
+def _views(context: Context) -> Iterator[View]:
     """Give what is seen now, for ever; the status is asked for less often than the snapshot."""
     while True:
-        diagnosis = probe(context, machine_of, always_service=False)
+        diagnosis = probe(context, always_service=False)
         next_status_s = time.monotonic() + STATUS_EVERY_S
         while (left_s := next_status_s - time.monotonic()) > 0:
             snapshot = live_snapshot(context) if diagnosis.status is not None else None
@@ -83,7 +79,7 @@ def live_snapshot(context: Context) -> LiveSnapshot | None:
         return None
 
 
-def _draw(context: Context, views: Iterator[tuple[Diagnosis, LiveSnapshot | None]]) -> None:
+def _draw(context: Context, views: Iterator[View]) -> None:
     with Live(console=Console(file=context.out), auto_refresh=False) as live:
         for diagnosis, snapshot in views:
             shown = screen_text(diagnosis, snapshot, context, colour=context.wants_colour)
@@ -101,7 +97,7 @@ def screen_text(
                 diagnosis.down_reason_or_raise,
                 diagnosis.last_error,
                 paint,
-                version=diagnosis.command_version,
+                version=__version__,
                 log_file=str(context.paths().log_file),
             )
         )
@@ -116,9 +112,7 @@ def screen_text(
     return "\n".join((*head, *now, *part_lines(diagnosis.status, paint)))
 
 
-def _print_changes(
-    context: Context, views: Iterator[tuple[Diagnosis, LiveSnapshot | None]]
-) -> None:
+def _print_changes(context: Context, views: Iterator[View]) -> None:
     before = ""
     for diagnosis, snapshot in views:
         text = _line(diagnosis, snapshot)
@@ -141,17 +135,12 @@ def _line(diagnosis: Diagnosis, snapshot: LiveSnapshot | None) -> str:
     return "  ".join((now, *problems))
 
 
-def _print_documents(
-    context: Context, views: Iterator[tuple[Diagnosis, LiveSnapshot | None]]
-) -> None:
+def _print_documents(context: Context, views: Iterator[View]) -> None:
     before = ""
     for diagnosis, snapshot in views:
         now = None if snapshot is None else snapshot.to_dict()
-        document = {
-            **diagnosis.to_dict(),
-            "now": now,
-            "at": rfc3339(datetime.now(UTC), "milliseconds"),
-        }
+        at = rfc3339(datetime.now(UTC), "milliseconds")
+        document = {**diagnosis.to_dict(), "now": now, "at": at}
         unmoved = json.dumps(_without_moving(document))
         if unmoved != before:
             before = unmoved
@@ -167,16 +156,11 @@ def _without_moving(document: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def run(
-    args: argparse.Namespace,
-    context: Context,
-    *,
-    machine_of: Callable[[Mapping[str, str]], Machine] | None = None,
-) -> int:
-    """Show the status. `machine_of`: where launchd is looked for; None: on this machine."""
+def run(args: argparse.Namespace, context: Context) -> int:
+    """Show the status."""
     if args.watch:
-        watch(context, machine_of, as_json=args.json)
-    diagnosis = probe(context, machine_of)
+        watch(context, as_json=args.json)
+    diagnosis = probe(context)
     if args.json:
         context.print_json(diagnosis.to_dict())
     else:

@@ -99,11 +99,9 @@ class Mac:
         """Type one of the service's commands. `ready_s`: how long it waits for the daemon."""
         args = parse([name, *arguments])
         out, err = io.StringIO(), io.StringIO()
-        context = Context(args.config, self.environ, out, err)
+        context = Context(args.config, self.environ, out, err, machine=self.machine)
         try:
-            code = service.run(
-                args, context, machine_of=lambda _environ: self.machine, ready_s=ready_s
-            )
+            code = service.run(args, context, ready_s=ready_s)
         except VoiceDaemonError as error:
             print_error(error, err)
             code = error.exit_code
