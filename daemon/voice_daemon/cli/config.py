@@ -1,27 +1,31 @@
 """`daemonctl config check|show|example|reset`: is it right, what is in force, what may be set.
 
-What a configuration is belongs to `voice_daemon.config`; what was changed while the daemon ran,
-to `voice_daemon.runtime.live_settings`.
+The check also looks up what is named, so that what it accepts works when the daemon starts.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
 from voice_daemon.cli.context import Context
-from voice_daemon.config import ConfigProblems, Effective, Mistake, Settings, render
+from voice_daemon.config import AsrSettings, ConfigProblems, Effective, Mistake, Settings, render
 from voice_daemon.config.problems import toml_value
 from voice_daemon.config.state import EMPTY, Change, SettingsStore, UnreadableError, read_state
+from voice_daemon.config.values import names_a_path
 from voice_daemon.control.client import ask
 from voice_daemon.errors import EXIT_OK, EXIT_USAGE, ModelError, NotRunningError
+from voice_daemon.models import resolve
+from voice_daemon.models.catalogue import describe
 from voice_daemon.runtime.live_settings import CONFIG_KEYS, LiveSettings
-from voice_daemon.runtime.lookups import absent_paths, missing_models
+from voice_daemon.wake.detector import check_models
 
 _GO_BACK: Final = "daemonctl config reset, or send `default` to the setting's topic"
+_WEIGHTS: Final = frozenset({".bin", ".npz", ".safetensors"})
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
@@ -33,7 +37,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
 def _check(args: argparse.Namespace, context: Context) -> int:
     try:
         effective = context.effective()
-        _refuse_missing_models(effective, context)
+        missing = [*missing_models(effective, models_dir=context.paths().models_dir)]
+        if missing:
+            raise ConfigProblems(missing)
         if args.load:
             _try_models(effective.settings, context)
     except ConfigProblems as error:
@@ -55,11 +61,46 @@ def _check(args: argparse.Namespace, context: Context) -> int:
     return EXIT_OK
 
 
-def _refuse_missing_models(effective: Effective, context: Context) -> None:
-    """Raise `ConfigProblems` for models that are not on this disk."""
-    missing = [*missing_models(effective, models_dir=context.paths().models_dir)]
-    if missing:
-        raise ConfigProblems(missing)
+def missing_models(effective: Effective, *, models_dir: Path) -> Iterator[Mistake]:
+    """Find the models that are named and not there, and what they cannot do."""
+    wake = effective.settings.wake
+    for model in wake.models:
+        try:
+            check_models(wake.model_copy(update={"models": (model,)}))
+        except ModelError as error:
+            yield effective.mistake(("wake", "models"), error.message, error.remedy)
+    asr = effective.settings.asr
+    try:
+        folder = resolve(asr.model, models_dir=models_dir)
+    except ModelError as error:
+        if not _is_absent_path(asr):
+            yield effective.mistake(("asr", "model"), error.message, error.remedy)
+        return
+    if folder.is_dir() and not any(found.suffix in _WEIGHTS for found in folder.iterdir()):
+        remedy = "name the folder that holds the weights, or fetch the model again"
+        yield effective.mistake(("asr", "model"), "there are no weights in that folder", remedy)
+    elif describe(folder).languages == "en":
+        if asr.language not in {"en", "auto"}:
+            remedy = 'set language = "en", or take a multilingual model'
+            yield effective.mistake(("asr", "language"), f"{asr.model} knows English only", remedy)
+        if asr.task == "translate":
+            remedy = 'set task = "transcribe", or take a multilingual model'
+            yield effective.mistake(("asr", "task"), f"{asr.model} cannot translate", remedy)
+
+
+def absent_paths(effective: Effective) -> Iterator[Mistake]:
+    """Warn of a recogniser's folder that is not there: its drive may not be mounted yet."""
+    asr = effective.settings.asr
+    if _is_absent_path(asr):
+        remedy = "put the model there before the daemon starts, or name another"
+        yield effective.mistake(("asr", "model"), "there is no such folder now", remedy)
+
+
+def _is_absent_path(asr: AsrSettings) -> bool:
+    """Tell whether the recogniser is named by a path where nothing is."""
+    with suppress(OSError, ValueError):
+        return names_a_path(asr.model) and not Path(asr.model).expanduser().exists()
+    return False
 
 
 def _try_models(settings: Settings, context: Context) -> None:

@@ -17,7 +17,9 @@ from voice_daemon._lib.files import open_to_read, read_bounded, read_json
 from voice_daemon.errors import ModelError
 
 FIRST_MULTILINGUAL_VOCABULARY: Final = 51_865
-"""Tokens of a multilingual model; an English-only one has fewer, large-v3 has one language more."""
+"""Tokens of a multilingual model; large-v3 has one language more."""
+ENGLISH_VOCABULARIES: Final = frozenset({50_256, 51_864})
+"""Tokens of an English-only model, without and with Whisper's own."""
 _GGML_HEAD: Final = struct.Struct("<4si")
 """whisper.cpp's file begins with a magic number and the vocabulary's size."""
 
@@ -30,25 +32,24 @@ class Description:
     languages: str
 
 
-def describe(folder: Path) -> Description:
-    """Describe a model folder without reading its weights; never raises for what lies there."""
+def describe(model: Path) -> Description:
+    """Describe a model's folder, or whisper.cpp's one file, without reading its weights.
+
+    Never raises for what lies there.
+    """
     try:
-        layout, n_vocab = _layout_and_vocabulary(folder)
-    except (
-        *(OSError, ValueError, TypeError, KeyError),
-        *(OverflowError, struct.error),
-    ):
+        layout, n_vocab = _layout_and_vocabulary(model)
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, struct.error):
         return Description("unknown", "unknown")
     if n_vocab is None:
         return Description(layout, "unknown")
-    multilingual = n_vocab >= FIRST_MULTILINGUAL_VOCABULARY
-    return Description(layout, "multilingual" if multilingual else "en")
+    return Description(layout, "en" if n_vocab in ENGLISH_VOCABULARIES else "multilingual")
 
 
 def _layout_and_vocabulary(folder: Path) -> tuple[str, int | None]:
     """Return (layout, vocabulary size). mlx-community's config names transformers' type too."""
-    ggml = next(iter(sorted(folder.glob("ggml*.bin"))), None)
-    if ggml is not None:
+    files = [folder] if folder.is_file() else sorted(folder.glob("ggml*.bin"))
+    for ggml in files:
         with open_to_read(ggml) as content:
             _, n_vocab = _GGML_HEAD.unpack(content.read(_GGML_HEAD.size))
         return "ggml", n_vocab

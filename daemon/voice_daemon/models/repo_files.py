@@ -31,7 +31,6 @@ _CTRANSLATE2_WEIGHTS: Final = "model.bin"
 _PICKLED: Final = re.compile(r".*\.(bin|pt|pth|ckpt|pkl)")
 
 _CTRANSLATE2_KEYS: Final = frozenset({"alignment_heads", "lang_ids", "suppress_ids"})
-_ENGLISH_VOCABULARY: Final = 51_864
 _SIZE_BY_LAYERS: Final = {
     (4, 4): "tiny",
     (6, 6): "base",
@@ -143,7 +142,7 @@ def vocabulary_source_of(
     )
     size = _SIZE_BY_LAYERS.get(layers)
     n_vocab = _number(config, "n_vocab", "vocab_size")
-    if n_vocab <= _ENGLISH_VOCABULARY:
+    if n_vocab < FIRST_MULTILINGUAL_VOCABULARY:
         family, model = "tiny.en", f"{size}.en"
     elif n_vocab == FIRST_MULTILINGUAL_VOCABULARY:
         # large-v1 has large-v2's dimensions but other alignment heads; only its name tells.

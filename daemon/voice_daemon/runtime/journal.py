@@ -8,7 +8,6 @@ Callable from any thread.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -21,6 +20,7 @@ from typing import Any, Final
 
 import structlog
 
+from voice_daemon._lib.files import try_lock
 from voice_daemon.events import EndReason, ErrorRaised, Event, SessionEnded
 from voice_daemon.mqtt.topics import Leaf, MqttMessage, Topics
 
@@ -85,9 +85,9 @@ class Journal:
 
     def begin(self) -> Unsettled:
         """Begin a file of our own; return what dead processes of our node left open."""
-        if self._folder is None:
-            return Unsettled()
         left = Unsettled()
+        if self._folder is None:
+            return left
         try:
             self._begin(self._folder)
             for path in sorted(self._folder.glob(PATTERN)):
@@ -131,7 +131,7 @@ class Journal:
         path = folder / PATTERN.replace("*", secrets.token_hex(4))
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._descriptor, self._path = os.open(path, flags, 0o600), path
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try_lock(self._descriptor)
         self._append({"root": self._topics.root}, durable=True)
 
     def _take_over(self, path: Path, left: Unsettled) -> None:
@@ -141,7 +141,8 @@ class Journal:
         except OSError:
             return  # gone by now, or a link or something else that is not ours
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not try_lock(descriptor):
+                raise OSError("its process is alive")
             entries = list(_entries(os.read(descriptor, MAX_BYTES)))
             if not entries or entries[0].get("root") != self._topics.root:
                 return  # another node's: its own next process settles it

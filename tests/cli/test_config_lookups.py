@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from support.whisper_files import tiny_en_folder
+from voice_daemon.cli.config import absent_paths, missing_models
 from voice_daemon.config import load_effective
-from voice_daemon.runtime.lookups import absent_paths, is_english_only, missing_models
+from voice_daemon.models.catalogue import describe
 
 
 def found(tmp_path: Path, text: str) -> list[str]:
@@ -72,12 +73,12 @@ def test_a_whisper_cpp_file_says_its_vocabulary(
 ) -> None:
     file = tmp_path / "ggml.bin"
     file.write_bytes(struct.pack("<II", 0x67676D6C, n_tokens) + bytes(32))
-    assert is_english_only(file) is expected
+    assert (describe(file).languages == "en") is expected
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff" * 9, b'{"n_vocab": "x"}'])
 def test_a_damaged_model_says_nothing(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_bytes(content)
     (tmp_path / "ggml.bin").write_bytes(content)
-    assert not is_english_only(tmp_path)
-    assert not is_english_only(tmp_path / "ggml.bin")
+    assert describe(tmp_path).languages != "en"
+    assert describe(tmp_path / "ggml.bin").languages != "en"
