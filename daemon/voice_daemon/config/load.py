@@ -1,8 +1,7 @@
 """Builds `Settings` from the file and the environment, or reports all that is wrong.
 
 The environment wins over the file, and the file over the defaults. Values of the file are
-checked strictly; those of the environment are text and are converted. Knows nothing of how
-problems are printed.
+checked strictly; those of the environment are text and are converted.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import Any, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import EnvSettingsSource
 
 from voice_daemon._lib.files import (
     decode_text,
@@ -29,18 +27,20 @@ from voice_daemon._lib.files import (
     shared_with_a_group,
 )
 from voice_daemon._lib.names import path_in_any_normal_form
-from voice_daemon.config import problems as text
 from voice_daemon.config.problems import (
     ENVIRONMENT,
     MASK,
     ConfigProblems,
     Mistake,
+    accepted,
+    choices,
     closest,
     is_secret,
     key_name,
+    kind,
     shown,
 )
-from voice_daemon.config.rules import RULES, WARNINGS, Key
+from voice_daemon.config.rules import RULES, WARNINGS, Key, Rule
 from voice_daemon.config.schema import ENV_DELIMITER, ENV_PREFIX, Section, Settings
 from voice_daemon.config.state import SettingsStore, UnreadableError, read_state
 from voice_daemon.config.values import names_a_path
@@ -71,14 +71,6 @@ _INLINE_REMEDY = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One source's values of known keys, and the mistakes in its names."""
-
-    values: Mapping[Key, Any]
-    problems: tuple[Mistake, ...]
-
-
 def model_of(section: str) -> type[BaseModel]:
     """Return the model that holds a section's keys; the empty name is the top level."""
     return SECTIONS[section] if section else Settings
@@ -97,43 +89,39 @@ def variable(key: Key) -> str:
     return ENV_PREFIX + ENV_DELIMITER.join(part for part in key if part).upper()
 
 
-def read_file(file: Path) -> Source:
-    """Read a TOML file; a file that cannot be read at all is one problem."""
+def _read_file(file: Path, problems: list[Mistake]) -> dict[Key, Any]:
+    """Read the known keys of a TOML file; one that cannot be read at all is one problem."""
+    mend = f"name another file by --config or {CONFIG_VARIABLE}, or mend this one"
     try:
         if not file.exists():
-            return _missing(file)
-        if not file.is_file():
-            return _unreadable(file, "is not a file")
-        source = _sorted_out(file, tomllib.loads(decode_text(file.read_bytes())))
+            write = f"write one with `daemonctl config example > {file}`, or name another"
+            problems.append(_about_file(file, "there is no such file", write))
+        elif not file.is_file():
+            problems.append(_about_file(file, "is not a file", mend))
+        else:
+            return _sorted_out(file, tomllib.loads(decode_text(file.read_bytes())), problems)
     except tomllib.TOMLDecodeError as error:
-        return _syntax_error(file, str(error))
+        problems.append(_syntax_error(file, str(error)))
     except UnicodeDecodeError as error:
-        return _unreadable(file, f"is not UTF-8 text ({error.reason} at byte {error.start})")
+        said = f"is not UTF-8 text ({error.reason} at byte {error.start})"
+        problems.append(_about_file(file, said, mend))
     except OSError as error:
-        return _unreadable(file, f"cannot be read: {error.strerror}")
-    return source
+        problems.append(_about_file(file, f"cannot be read: {error.strerror}", mend))
+    return {}
 
 
-def read_environ(environ: Mapping[str, str]) -> Source:
-    """Read the variables with our prefix; values are still text."""
+def _read_environ(environ: Mapping[str, str], problems: list[Mistake]) -> dict[Key, Any]:
+    """Read the known variables, whose values are text."""
     known = {variable(key): key for key in all_keys()}
     ours = [name for name in environ if name.upper().startswith(ENV_PREFIX)]
-    source = EnvSettingsSource(Settings)
-    source.env_vars = {name.lower(): environ[name] for name in ours if name in known}
-    values: dict[Key, Any] = {}
-    for name, value in source().items():
-        if name in SECTIONS:
-            values.update({(name, key): text for key, text in value.items()})
-        else:
-            values["", name] = value
     strangers = [name for name in ours if name not in known and name not in OTHER_VARIABLES]
-    return Source(values, tuple(_unknown_variable(name, environ[name]) for name in strangers))
+    problems += (_unknown_variable(name, environ[name]) for name in strangers)
+    return {known[name]: environ[name] for name in ours if name in known}
 
 
-def _sorted_out(file: Path, table: Mapping[str, Any]) -> Source:
+def _sorted_out(file: Path, table: Mapping[str, Any], problems: list[Mistake]) -> dict[Key, Any]:
     """Part the keys that we know from the strangers."""
     values: dict[Key, Any] = {}
-    problems: list[Mistake] = []
     for name, value in table.items():
         if name in SECTIONS and isinstance(value, dict):
             fields = SECTIONS[name].model_fields
@@ -151,25 +139,19 @@ def _sorted_out(file: Path, table: Mapping[str, Any]) -> Source:
             problems.append(_unknown_key(file, "", name, value))
     problems += _readable_secret(file, table)
     problems += _in_others_hands(file)
-    return Source(values, tuple(problems))
+    return values
 
 
-def _missing(file: Path) -> Source:
-    remedy = f"write one with `daemonctl config example > {file}`, or name another"
-    return Source({}, (Mistake(str(file), "", "", "there is no such file", remedy),))
+def _about_file(file: Path, message: str, remedy: str) -> Mistake:
+    return Mistake(str(file), "", "", message, remedy)
 
 
-def _unreadable(file: Path, message: str) -> Source:
-    remedy = f"name another file by --config or {CONFIG_VARIABLE}, or mend this one"
-    return Source({}, (Mistake(str(file), "", "", message, remedy),))
-
-
-def _syntax_error(file: Path, message: str) -> Source:
+def _syntax_error(file: Path, message: str) -> Mistake:
     place = _TOML_PLACE.search(message)
     line = place[1] if place and place[1] else str(len(file.read_bytes().splitlines()))
     said = _TOML_PLACE.sub("", message)
     remedy = 'write `key = value` below a `[section]`, and text in "quotes"'
-    return Source({}, (Mistake(f"{file}:{line}", "", "", f"is not TOML: {said}", remedy),))
+    return Mistake(f"{file}:{line}", "", "", f"is not TOML: {said}", remedy)
 
 
 def _unknown_section(file: Path, name: str) -> Mistake:
@@ -236,7 +218,7 @@ def _in_others_hands(file: Path) -> Iterator[Mistake]:
     if exposure is not None:
         whose = "it" if exposure.path == file else str(exposure.path)
         message = f"others could write this file: {whose} {exposure.fault}"
-        yield Mistake(str(file), "", "", message, f"look through it, and run: {exposure.remedy}")
+        yield _about_file(file, message, f"look through it, and run: {exposure.remedy}")
 
 
 DEFAULT = "default"
@@ -279,9 +261,7 @@ class Effective:
 
     def mistake(self, key: Key, message: str, remedy: str) -> Mistake:
         """Blame the value in force of one key."""
-        origin = self.origins[key]
-        leaf = _Leaf(None, DEFAULT if origin == DEFAULT else origin, self.value(key))
-        return leaf.problem(key, message, remedy)
+        return _Leaf(None, self.origins[key], self.value(key)).problem(key, message, remedy)
 
     def value(self, key: Key) -> object:
         """Return the value in force of one key."""
@@ -299,9 +279,10 @@ class _Leaf:
 
     def problem(self, key: Key, message: str, remedy: str) -> Mistake:
         """Blame this value."""
-        named = key_name(*key) if self.origin != variable(key) else self.origin
-        file = self.origin if self.origin != variable(key) else ENVIRONMENT
-        return Mistake(file, named, text.shown(key[1], self.raw), message, remedy)
+        is_variable = self.origin == variable(key)
+        file = ENVIRONMENT if is_variable else self.origin
+        named = self.origin if is_variable else key_name(*key)
+        return Mistake(file, named, shown(key[1], self.raw), message, remedy)
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -319,26 +300,24 @@ def load_effective(path: Path | None, environ: Mapping[str, str]) -> Effective:
     leaves: dict[Key, _Leaf] = {}
     file = _config_file(path, environ)
     if file is not None:
-        source = read_file(file)
-        problems += source.problems
-        leaves.update(_checked(source, str(file), file.absolute().parent, problems))
-    source = read_environ(environ)
-    problems += source.problems
-    leaves.update(_checked(source, ENVIRONMENT, Path.cwd(), problems))
+        values = _read_file(file, problems)
+        leaves.update(_checked(values, str(file), file.absolute().parent, problems))
+    values = _read_environ(environ, problems)
+    leaves.update(_checked(values, ENVIRONMENT, Path.cwd(), problems))
     settings = _assemble({key: leaf.value for key, leaf in leaves.items()})
-    problems += _broken_rules(settings, leaves)
+    problems += _broken(RULES, settings, leaves)
     problems += _bad_files(leaves)
     if environ.get(PASSWORD_VARIABLE) and not settings.mqtt.username:
         said = "a password is set without a username"
         remedy = "set [mqtt] username too, or unset it"
-        problems.append(Mistake(ENVIRONMENT, PASSWORD_VARIABLE, text.MASK, said, remedy))
+        problems.append(Mistake(ENVIRONMENT, PASSWORD_VARIABLE, MASK, said, remedy))
     if problems:
         raise ConfigProblems(problems)
     return Effective(
         settings,
         {key: leaves[key].origin if key in leaves else DEFAULT for key in all_keys()},
         file,
-        (*_shared_file(file), *_warnings(settings, leaves)),
+        (*_shared_file(file), *_broken(WARNINGS, settings, leaves)),
     )
 
 
@@ -379,16 +358,16 @@ def _config_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError:
-        return standard  # it may be there: reading it tells why it cannot be had
+        pass  # it may be there: reading it tells why it cannot be had
     return standard
 
 
 def _checked(
-    source: Source, origin: str, folder: Path, problems: list[Mistake]
+    values: Mapping[Key, Any], origin: str, folder: Path, problems: list[Mistake]
 ) -> Iterator[tuple[Key, _Leaf]]:
     """Check each value by itself, so that one mistake does not hide another."""
     from_environ = origin == ENVIRONMENT
-    for key, raw in source.values.items():
+    for key, raw in values.items():
         section, name = key
         model = model_of(section)
         field = model.model_fields[name]
@@ -428,13 +407,13 @@ def _anchored(key: Key, value: Any, folder: Path) -> Any:
 
 def _explain(error: ErrorDetails, name: str, field: FieldInfo) -> tuple[str, str]:
     """Turn pydantic's complaint about a value into what is wrong and what to do."""
-    remedy = f"give {text.accepted(name, field)}"
+    remedy = f"give {accepted(name, field)}"
     if error["type"] == "literal_error":
-        guess = closest(str(error["input"]), text.choices(field))
+        guess = closest(str(error["input"]), choices(field))
         return "is not one of the choices", f'did you mean "{guess}"?' if guess else remedy
     said = _SAID.get(error["type"])
     if said is None:
-        return f"is not {text.kind(field)}", remedy
+        return f"is not {kind(field)}", remedy
     return said.format(**error.get("ctx", {})), remedy
 
 
@@ -446,18 +425,14 @@ def _assemble(values: Mapping[Key, Any]) -> Settings:
     return Settings(**parts)
 
 
-def _broken_rules(settings: Settings, leaves: Mapping[Key, _Leaf]) -> Iterator[Mistake]:
-    for rule in RULES:
+def _broken(
+    rules: Iterable[Rule], settings: Settings, leaves: Mapping[Key, _Leaf]
+) -> Iterator[Mistake]:
+    """Blame the first key that was set for each broken rule."""
+    for rule in rules:
         blamed = [key for key in rule.keys if key in leaves]
         if blamed and rule.broken(settings):
             yield leaves[blamed[0]].problem(blamed[0], rule.message, rule.remedy)
-
-
-def _warnings(settings: Settings, leaves: Mapping[Key, _Leaf]) -> Iterator[Mistake]:
-    for rule in WARNINGS:
-        if rule.broken(settings):
-            (key,) = rule.keys
-            yield leaves[key].problem(key, rule.message, rule.remedy)
 
 
 def _shared_file(file: Path | None) -> Iterator[Mistake]:
@@ -467,7 +442,7 @@ def _shared_file(file: Path | None) -> Iterator[Mistake]:
         if exposure is not None:
             whose = "it" if exposure.path == file else str(exposure.path)
             message = f"others may be able to write it: {whose} {exposure.fault}"
-            yield Mistake(str(file), "", "", message, f"run: {exposure.remedy}")
+            yield _about_file(file, message, f"run: {exposure.remedy}")
 
 
 def _bad_files(leaves: Mapping[Key, _Leaf]) -> Iterator[Mistake]:

@@ -1,14 +1,12 @@
 """Every configuration key: its type, default, bounds and meaning.
 
 The one place that says what may be configured; the example file and the documentation are
-checked against it. Knows nothing of where values come from, and never reads the environment
-by itself: `Settings()` is the defaults.
+checked against it.
 """
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from voice_daemon.config.values import (
     Domains,
@@ -326,16 +324,10 @@ class LogSettings(Section):
     backups: int = Field(default=5, ge=1, le=100, description="Older log files that are kept.")
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The whole configuration."""
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter=ENV_DELIMITER,
-        enable_decoding=False,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     node_id: NodeId = Field(
         default_factory=host_node_id,
@@ -353,15 +345,3 @@ class Settings(BaseSettings):
     wyoming: WyomingSettings = WyomingSettings()
     privacy: PrivacySettings = PrivacySettings()
     log: LogSettings = LogSettings()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read nothing on construction: `config.load` reads the file and the environment."""
-        return (init_settings,)
