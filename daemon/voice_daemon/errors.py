@@ -1,7 +1,4 @@
-"""The errors that reach a person: each says what is wrong and what to do next.
-
-Knows nothing of who prints or logs them.
-"""
+"""The errors that reach a person: each says what is wrong and what to do next."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Finds the daemon's files on this machine.
-
-Names places only: nothing is created, opened or checked for existence here.
-"""
+"""Names the daemon's files on this machine; nothing is created or opened here."""
 
 from __future__ import annotations
 

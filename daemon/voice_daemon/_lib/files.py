@@ -1,7 +1,6 @@
 """Files: replaced as a whole, read within bounds, and who else could change them.
 
-A file is as trustworthy as the people who may write it and the folders on its way. Reads owners
-and modes, and changes nothing; whether to refuse or to warn is its callers' decision.
+A file is as trustworthy as the people who may write it and the folders on its way.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Memory and core files of this process.
-
-Also which signals reach it, and the name of its machine.
-"""
+"""This process's memory, core files, signals and machine's name."""
 
 from __future__ import annotations
 

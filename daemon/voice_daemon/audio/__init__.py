@@ -1,7 +1,6 @@
 """Audio inputs: what a microphone and a file have in common, and the live microphone by name.
 
-Whoever needs one part of the package does not load the others: `MicrophoneCapture` is imported
-when it is first asked for.
+`MicrophoneCapture` is imported when it is first asked for: it loads PortAudio.
 """
 
 from __future__ import annotations

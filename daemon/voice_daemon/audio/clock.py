@@ -1,7 +1,4 @@
-"""The live clock estimates the input's newest sample from the times at which blocks arrived.
-
-Lag is measured against this clock.
-"""
+"""The live clock estimates the input's newest sample from the times at which blocks arrived."""
 
 from __future__ import annotations
 

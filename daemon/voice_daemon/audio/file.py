@@ -1,8 +1,4 @@
-"""Audio files: replayed as if they were a microphone, or loaded whole.
-
-Reads all formats of libsndfile (WAV, FLAC, Ogg, MP3, AIFF...), at any rate, with any number of
-channels.
-"""
+"""Audio files: replayed as if they were a microphone, or loaded whole."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The framer cuts blocks into equal frames, so that results do not depend on the block size.
-
-Owns the place in the input and the rule for lost audio: a short gap becomes silence, a long one
-a break.
-"""
+"""Cuts blocks into equal frames; of lost audio a short gap becomes silence, a long one a break."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The microphone: PortAudio's callback, a bounded queue, and blocks at `SAMPLE_RATE`.
 
-The callback, on PortAudio's own thread, copies, puts and
-counts; everything else happens where `read` is called.
+The callback, on PortAudio's own thread, copies, puts and counts; the rest happens in `read`.
 """
 
 from __future__ import annotations

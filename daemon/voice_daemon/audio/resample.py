@@ -1,7 +1,4 @@
-"""Sample rate, gain, sample format and high-pass filter, from a device to `SAMPLE_RATE`.
-
-Streaming and in constant memory.
-"""
+"""Streaming sample rate, gain, sample format and high-pass filter, to `SAMPLE_RATE`."""
 
 from __future__ import annotations
 

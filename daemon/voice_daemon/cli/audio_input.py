@@ -1,7 +1,6 @@
 """Audio for the commands that test what is heard: the configured microphone, or a file.
 
-Beside a running daemon the microphone is opened once more, which the system allows or refuses;
-either is said. What the audio is for is the commands' own.
+Beside a running daemon the microphone is opened once more, which the system allows or refuses.
 """
 
 from __future__ import annotations

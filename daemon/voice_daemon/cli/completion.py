@@ -1,8 +1,4 @@
-"""`daemonctl completion bash|zsh|fish`: a script that lets a shell complete command lines.
-
-The script holds every command, action and option as they are now, so that completing starts no
-program.
-"""
+"""`daemonctl completion bash|zsh|fish`: a script that lets a shell complete command lines."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The surroundings of a `daemonctl` command: configuration, folders, output.
 
-`voice_daemon.cli.parser` lists the commands; each names a module here with
-`run(args, context) -> int`. A command raises a `VoiceDaemonError`, and `cli.main` prints it.
+A command is a module with `run(args, context) -> int`; `cli.main` prints what it raises.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """`daemonctl demo`: the whole daemon on a bundled clip, as a subscriber to its broker sees it.
 
-Needs no sound card, no broker and no configuration: the broker is its own, the microphone is
-a file, and the user's configuration is not read.
+Needs no sound card, no broker and no configuration.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""`daemonctl devices`: the audio devices of this machine, and which the daemon would take.
-
-What a device is, and which one a name means, belongs to `voice_daemon.audio`.
-"""
+"""`daemonctl devices`: the audio devices of this machine, and which the daemon would take."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""`daemonctl logs`: the JSON log for people, over its rotations, followed, or one session's story.
-
-Works without a daemon. launchd's own two files, which hold crashes, are shown after it. What a
-record looks like is `logs.format`'s, and which are wanted `logs.log_choice`'s.
-"""
+"""`daemonctl logs`: the JSON log for people, whole, followed, or one session's story."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""`daemonctl`: runs the command that was asked for and turns errors into exit codes.
-
-Which commands there are is `voice_daemon.cli.parser`'s. Loads nothing heavy: no array
-library, no audio, no model.
-"""
+"""`daemonctl`: runs the command that was asked for and turns errors into exit codes."""
 
 from __future__ import annotations
 

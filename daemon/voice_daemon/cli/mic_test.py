@@ -1,7 +1,4 @@
-"""`daemonctl test-mic`: a few seconds of the microphone, measured, with a verdict.
-
-What is measured, and what is wrong with it, is `voice_daemon.doctor.microphone`'s.
-"""
+"""`daemonctl test-mic`: a few seconds of the microphone, measured, with a verdict."""
 
 from __future__ import annotations
 

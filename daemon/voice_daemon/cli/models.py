@@ -1,7 +1,4 @@
-"""`daemonctl models list|measure|pull|verify`: the recogniser models on this disk.
-
-Shows what `voice_daemon.models` finds and does; decides nothing about models itself.
-"""
+"""`daemonctl models list|measure|pull|verify`: the recogniser models on this disk."""
 
 from __future__ import annotations
 

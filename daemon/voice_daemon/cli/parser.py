@@ -1,8 +1,6 @@
 """The command line of `daemonctl`: every command with its arguments, its help and an example.
 
-The one place that declares arguments. Loads nothing heavy and runs nothing: a command's module
-is imported by `voice_daemon.cli.main` once the line has been read, so that `--help`, completion
-and a mistyped word cost only this file.
+Loads nothing heavy, so that `--help`, completion and a mistyped word cost only this file.
 """
 
 from __future__ import annotations

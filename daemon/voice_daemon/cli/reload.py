@@ -1,7 +1,4 @@
-"""`daemonctl reload`: has the running daemon take over a changed configuration.
-
-Says what is in force now, and what needs a restart: the recogniser does. The daemon does the work.
-"""
+"""`daemonctl reload`: has the running daemon take over a changed configuration."""
 
 from __future__ import annotations
 

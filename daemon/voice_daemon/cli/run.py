@@ -1,7 +1,4 @@
-"""`daemonctl run`: the daemon in the foreground, on a microphone or on a file in its place.
-
-Reads the configuration, sets up the log and hands over to `voice_daemon.app`.
-"""
+"""`daemonctl run`: the daemon in the foreground, on a microphone or on a file in its place."""
 
 from __future__ import annotations
 

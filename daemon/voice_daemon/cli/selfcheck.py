@@ -1,8 +1,4 @@
-"""`daemonctl selfcheck`: what only a Mac can show, as a report to paste into an issue.
-
-Exit codes: 0 when everything is as expected, 1 otherwise. What is looked at is
-`voice_daemon.doctor.selfcheck`'s.
-"""
+"""`daemonctl selfcheck`: what only a Mac can show, as a report to paste into an issue."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """`daemonctl serve-wyoming`: the recogniser as a Wyoming server alone.
 
-No microphone, no wake word, no broker: the models live on the main thread, which takes the
-clients' steps in turn until a signal comes.
+The models live on the main thread, which takes the clients' steps in turn.
 """
 
 from __future__ import annotations

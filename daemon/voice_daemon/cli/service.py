@@ -1,8 +1,4 @@
-"""`daemonctl install|uninstall|start|stop|restart`: the daemon as an agent of launchd.
-
-Brings together what `voice_daemon.launchd` would do, the configuration that the agent is to
-read, and the running daemon's own answer. What is written where is `voice_daemon.launchd`'s.
-"""
+"""`daemonctl install|uninstall|start|stop|restart`: the daemon as an agent of launchd."""
 
 from __future__ import annotations
 

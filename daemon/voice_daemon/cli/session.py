@@ -1,7 +1,4 @@
-"""`daemonctl listen|cancel|mute|unmute`: the verbs that act on the running daemon's session.
-
-Each sends its verb and says what the daemon answered; what a session is, is the daemon's.
-"""
+"""`daemonctl listen|cancel|mute|unmute`: the verbs that act on the running daemon's session."""
 
 from __future__ import annotations
 

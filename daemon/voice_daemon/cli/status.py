@@ -1,7 +1,6 @@
 """`daemonctl status`: the daemon's health on one screen, once or watched.
 
 Exit codes: 0 healthy or starting, 1 degraded or not answering, 3 not running, 4 not installed.
-What is seen is `cli.diagnosis`'s, and how it is written `cli.status_view`'s.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The daemon's status as text for people: one screen, problems first, each with its remedy.
-
-Pure. Knows nothing of where the status is from or of terminals beyond colour.
-"""
+"""The daemon's status as text for people: one screen, problems first, each with its remedy."""
 
 from __future__ import annotations
 

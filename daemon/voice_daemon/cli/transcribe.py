@@ -1,7 +1,6 @@
 """`daemonctl transcribe`: sound files through the recogniser alone, streamed or in one decode.
 
-Owns the order of files and what is printed. The recogniser is the daemon's own, loaded and
-warmed once; there is no wake word and no session here.
+The recogniser is the daemon's own; there is no wake word and no session.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""`daemonctl test-wake`: wake word scores, live on a meter or of recordings, and a threshold.
-
-What the scores say about a threshold is `voice_daemon.wake.threshold`'s.
-"""
+"""`daemonctl test-wake`: wake word scores, live on a meter or of recordings, and a threshold."""
 
 from __future__ import annotations
 

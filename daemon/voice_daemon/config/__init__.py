@@ -1,7 +1,4 @@
-"""The configuration: what may be set, what is in force, and what is wrong with it.
-
-Edges take their section's type from here; the pure core and the recogniser know none of it.
-"""
+"""The configuration: what may be set, what is in force, and what is wrong with it."""
 
 from voice_daemon.config.load import Effective, load_effective, load_settings, with_kept_node_id
 from voice_daemon.config.problems import ConfigProblems, Mistake

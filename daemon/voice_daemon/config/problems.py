@@ -1,8 +1,4 @@
-"""A mistake in the configuration, and the error that carries all of them.
-
-Knows how a mistake reads, and how to guess what a misspelt name was meant to be; not how
-mistakes are found.
-"""
+"""A mistake in the configuration, and the error that carries all of them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Writes configuration as TOML: the annotated example, and the values in force.
-
-Pure text from the schema and from `Effective`; prints nothing.
-"""
+"""Writes configuration as TOML: the annotated example, and the values in force."""
 
 from __future__ import annotations
 

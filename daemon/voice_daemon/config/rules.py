@@ -1,7 +1,4 @@
-"""Rules between keys, and warnings of legal settings that are probably a mistake.
-
-Pure: a rule is a function of `Settings`. The checks of single keys are in `config.schema`.
-"""
+"""Rules between keys, and warnings of legal settings that are probably a mistake."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Every configuration key: its type, default, bounds and meaning.
-
-The one place that says what may be configured; the example file and the documentation are
-checked against it.
-"""
+"""Every configuration key: its type, default, bounds and meaning."""
 
 from typing import Literal
 

@@ -1,8 +1,7 @@
 """The state that outlives a run: changed settings, and what was announced to Home Assistant.
 
-One small JSON file, readable by its owner alone and replaced as a whole: after a crash it is the
-old one or the new one. A file that cannot be read, or that others may have written, is set aside
-with a warning, never an error. Callable from any thread.
+One small JSON file. One that cannot be read, or that others may have written, is set aside with a
+warning, never an error. Callable from any thread.
 """
 
 from __future__ import annotations

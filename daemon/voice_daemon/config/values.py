@@ -1,8 +1,4 @@
-"""The kinds of value that a configuration key can hold, each with the check behind it.
-
-Knows nothing of sections, files or the environment, and opens nothing: whether a named file
-exists is `config.load`'s question.
-"""
+"""The kinds of value that a configuration key can hold, each with the check behind it."""
 
 import re
 from contextlib import suppress

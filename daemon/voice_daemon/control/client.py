@@ -1,8 +1,4 @@
-"""The caller's end of the control socket: one request, one reply, and plain words when it fails.
-
-Knows nothing of verbs, of what is printed, or of how a daemon is started beyond naming the
-command.
-"""
+"""The caller's end of the control socket: one request, one reply, and plain words when it fails."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The words of the control socket: one JSON object a line, in both directions.
 
-Owns framing and the shape of requests and replies. Knows nothing of sockets, threads or what
-a verb does, and imports nothing heavy: `daemonctl` loads it on every call.
+Imports nothing heavy: `daemonctl` loads it on every call.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The daemon's end of the control socket: an event loop on one thread, and many clients.
 
-Owns the socket file, the lock beside it and the connections. Knows verbs only as names in a
-dict; handlers run on this thread, so they must return at once: read a snapshot, or put a command
-into a queue.
+Handlers run on this thread, so they must return at once: read a snapshot, or put a command into a
+queue.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The control socket as a file: a private folder, a private socket, and no stale one in its place.
-
-Knows nothing of what is said over it.
-"""
+"""The control socket as a file: in a private folder, and in the place of no stale one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """amqtt on loopback as a program of its own: `python -m voice_daemon.demo.amqtt PORT`.
 
-The demo's broker where there is no mosquitto. A process, because amqtt leaves connections open
-when it stops; they end with it. Runs until it is terminated.
+A process, because amqtt leaves connections open when it stops.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """A throw-away MQTT broker on loopback for the demo: mosquitto if there is one, else amqtt.
 
-Knows nothing of the daemon or of topics. Never a default and never reachable from outside:
-it accepts everybody, and amqtt speaks MQTT 3.1.1 only.
+Never reachable from outside: it accepts everybody.
 """
 
 from __future__ import annotations

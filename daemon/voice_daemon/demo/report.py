@@ -1,8 +1,4 @@
-"""The demo's report: each MQTT message as a row with its latency, and a verdict at the end.
-
-Pure: takes messages with the moment of the clip at which they arrived. Knows nothing of
-brokers, terminals or the daemon; it sees only what any subscriber sees.
-"""
+"""The demo's report: each MQTT message as a row with its latency, and a verdict at the end."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The demo on a terminal, or as JSON lines: aligned rows while it runs, a summary at the end.
-
-Knows rich and the demo's rows; nothing of where they come from.
-"""
+"""The demo on a terminal, or as JSON lines: aligned rows while it runs, a summary at the end."""
 
 from __future__ import annotations
 

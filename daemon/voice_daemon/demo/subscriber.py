@@ -1,7 +1,4 @@
-"""The demo's subscriber: an MQTT client of its own, on a connection of its own.
-
-Sees what anybody at the broker would see, and notes which moment of the clip was playing.
-"""
+"""The demo's subscriber: an MQTT client of its own, on a connection of its own."""
 
 from __future__ import annotations
 

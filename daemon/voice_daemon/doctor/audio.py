@@ -1,7 +1,6 @@
 """Checks of what the daemon hears with: input, microphone, wake words, model, recogniser.
 
-A daemon that runs is asked; only without one is the microphone opened, as it has to be shared
-otherwise. Knows nothing of the machine around or of MQTT.
+A daemon that runs is asked; only without one is the microphone opened.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Checks of the way to the broker, step by step: name, port, TLS, login, access, Home Assistant.
 
-A client of its own asks, so that a daemon that runs is not disturbed. What it publishes changes
-nothing: a word on a topic of its own, and what is retained already, once more. Knows nothing of
-how findings are shown.
+A client of its own asks. What it publishes changes nothing: a word on a topic of its own, and what
+is retained already, once more.
 """
 
 from __future__ import annotations

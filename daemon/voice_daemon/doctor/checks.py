@@ -1,7 +1,4 @@
-"""Findings of checks, and running checks one after another within bounds of time.
-
-Knows nothing of what is checked.
-"""
+"""Findings of checks, and running checks one after another within bounds of time."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Measures a few seconds of a microphone: level, clipping, noise, speech, a verdict.
-
-Owns the measures and the limits. Knows nothing of devices, of how results are shown, or of the
-configuration.
-"""
+"""Measures a few seconds of a microphone: level, clipping, noise, speech, a verdict."""
 
 from __future__ import annotations
 

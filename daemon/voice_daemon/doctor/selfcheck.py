@@ -1,7 +1,7 @@
 """Checks that only a Mac can do, each with what is expected and what is seen.
 
-Asks macOS' own programs and the daemon that runs. What is told holds no secret, no name of a
-person, a network or a device, and nothing that was said: it is meant to be pasted.
+What is told holds no secret, no name of a person, a network or a device, and nothing that was
+said: it is meant to be pasted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Checks of the machine (disk, clock, arithmetic, permissions, automatic login) and of the names.
-
-Each takes what it looks at, so that a test can give it another. Knows nothing of audio or MQTT.
-"""
+"""Checks of the machine (disk, clock, arithmetic, permissions, login) and of the names."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""The daemon as a service of macOS: its launchd agent, its app bundle, and `launchctl`.
-
-Owns what is written where for launchd, and the words spoken with it. Knows nothing of what the
-daemon does, of its configuration or of its control socket: `voice_daemon.cli.service`
-brings these together.
-"""
+"""The daemon as a service of macOS: its launchd agent, its app bundle, and `launchctl`."""
 
 from voice_daemon.launchd.agent import LABEL, AgentPaths
 from voice_daemon.launchd.installation import Installation

@@ -1,7 +1,4 @@
-"""Makes the agent's property list, which launchd reads, from the template in `launchd/`.
-
-Knows the template and where this user's paths go in it, and nothing of how it is loaded.
-"""
+"""Makes the agent's property list, which launchd reads, from the template in `launchd/`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """The installed service of one user: what is there, and the steps to change it.
 
-Every operation looks first and then gives steps, so that it may be repeated, repairs what is
-half there, and can be shown without being done. Knows nothing of terminals, of the
-configuration's content or of the control socket.
+Every operation looks first and then gives steps, so that it may be repeated, repairs what is half
+there, and can be shown without being done.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """The words spoken with launchd: bootstrap, enable, kickstart, bootout and print.
 
-Never the deprecated `load` and `unload`, which report success whatever happens; never
-`kickstart -k`, which kills without asking and loses the sentence that is being spoken. What
-`print` writes is for people and not promised to stay, so that only its exit code decides
-anything here. Knows nothing of files.
+Never `load` and `unload`, which report success whatever happens; never `kickstart -k`, which loses
+the sentence that is being spoken. What `print` writes is for people: only its exit code decides.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The Mac that a service is installed on, and the user it is for: checked before anything else.
-
-Knows the system by a few values, so that a test can name others. Knows nothing of launchd.
-"""
+"""The Mac that a service is installed on, and the user it is for: checked before anything else."""
 
 from __future__ import annotations
 

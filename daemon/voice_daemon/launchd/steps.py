@@ -1,7 +1,7 @@
 """The steps of an installation: each is told before it is done, or told only.
 
 A step is made of values that are known beforehand, so that `--dry-run` shows exactly what would
-happen. Knows files and processes, and nothing of what they are for.
+happen.
 """
 
 from __future__ import annotations

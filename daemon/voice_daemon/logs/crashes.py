@@ -1,7 +1,7 @@
 """Reads crashes in launchd's files of the daemon's standard output and error, entry by entry.
 
 These files have no times and no format: an entry is a traceback, an error with its remedy, what
-the interpreter wrote as it died, or other lines. Pure but for reading the file's end.
+the interpreter wrote as it died, or other lines.
 """
 
 from __future__ import annotations

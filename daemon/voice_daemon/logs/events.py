@@ -1,7 +1,4 @@
-"""Logs the pipeline's events; `daemonctl logs --session` makes a timeline of them.
-
-Knows nothing of where the log goes. What was said is masked there unless the owner wants it.
-"""
+"""Logs the pipeline's events; `daemonctl logs --session` makes a timeline of them."""
 
 from __future__ import annotations
 

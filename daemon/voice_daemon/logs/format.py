@@ -1,7 +1,6 @@
 """Log records as text for people: a line each, or one session as a story.
 
-Pure. Times are local ones, and in a story they count from its beginning. Knows nothing of files
-or of which records are wanted.
+Times are local ones, and in a story they count from its beginning.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Reads the log's lines over all its rotations, and goes on reading while it is rotated.
-
-Opens files and gives lines in the order in which they were written. Knows nothing of what is in
-them, of sessions or of terminals.
-"""
+"""Reads the log's lines over all its rotations, and goes on reading while it is rotated."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One line of the JSON log as a value: when, how important, what, and its keys.
 
-Pure. A line that is no record of ours (a torn one, another program's) stays readable as text.
+A line that is no record of ours (a torn one, another program's) stays readable as text.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Sets up the log: JSON lines in a size-rotated file, readable lines on stderr.
 
-Loggers of other libraries go the same way. What was said and what is secret is masked here, so
-that no caller can forget it. Knows nothing of what is logged.
+What was said and what is secret is masked here, so that no caller can forget it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Names of recogniser models, the folder name that follows from each, and a folder's description.
-
-Owns the short names, the downloads that we recommend, and the check that keeps a name from
-becoming a path.
-"""
+"""Names of recogniser models, the folder of each, and a folder's description."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """The Hugging Face hub over HTTP: what a repository holds, and the bytes of a file from an offset.
 
-The only module that touches `huggingface_hub`: its endpoint, token, proxy and offline settings
-are honoured because its session is used. Its own downloader is not: since 2.x it starts a
-broken file from the beginning. A token that the hub refuses is left out: public models need none.
+Uses `huggingface_hub`'s session, so that its endpoint, token, proxy and offline settings are
+honoured; not its downloader, which since 2.x starts a broken file from the beginning.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Selection of the files of a repository that make a model, and of a missing vocabulary's source.
 
-Pure decisions over file names and `config.json`. Pickled weights are never chosen: opening
-one runs whatever its author put in.
+Pickled weights are never chosen: opening one runs whatever its author put in.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The recogniser models on this disk: which there are, where one is, and whether it is intact.
 
-Owns the models folder's layout and the manifest that a pull leaves in each model, and knows the
-model that comes with the `demo` extra. Loads no weights, and asks no network.
+Loads no weights, and asks no network.
 """
 
 from __future__ import annotations

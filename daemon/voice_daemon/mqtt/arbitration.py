@@ -1,8 +1,4 @@
-"""Carries claims about wake words between devices, as MQTT messages.
-
-Reads whatever a broker may carry without complaint: a bad claim is no claim. Knows nothing of
-who wins.
-"""
+"""Carries claims about wake words between devices, as MQTT messages."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """The daemon's MQTT client: stays connected, delivers what is not too old, hears commands.
 
-One thread owns each connection in turn; `publish` only fills the outbox and never waits for
-the network. Knows nothing of what messages say, beyond `availability` and the reports of
-messages that were given up.
+One thread owns each connection in turn; `publish` only fills the outbox and never waits for the
+network.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Reads commands from topic and payload, and builds the answers.
 
-A payload is nothing, a bare word (`ON`, `0.6`) or a JSON object with `value` and
-`transaction`. Knows nothing of which verbs exist or what carries them out.
+A payload is nothing, a bare word (`ON`, `0.6`) or a JSON object with `value` and `transaction`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Connects to the broker, falling back from MQTT 5 to 3.1.1.
-
-Remembers the version and the will that the broker takes. Knows nothing of retries or of messages
-beyond the will.
-"""
+"""Connects to the broker, falling back from MQTT 5 to 3.1.1."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """One connection to the broker, from the first packet to the close; never used twice.
 
-Drives paho's client by its own select loop, on the caller's thread alone: nothing here
-blocks past the times given, and nothing in flight survives into the next connection.
-Knows nothing of what is sent, of retries or of back-off.
+Drives paho's client by its own select loop, on the caller's thread alone: nothing here blocks past
+the times given, and nothing in flight survives into the next connection.
 """
 
 from __future__ import annotations

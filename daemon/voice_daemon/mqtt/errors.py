@@ -1,8 +1,4 @@
-"""Connection failures, explained in words that say what to do about them.
-
-Pure: from exceptions and MQTT reason codes to errors. Knows nothing of sockets or retries
-beyond which kind of fault each one is.
-"""
+"""Connection failures, explained in words that say what to do about them."""
 
 from __future__ import annotations
 

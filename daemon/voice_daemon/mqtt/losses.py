@@ -1,7 +1,4 @@
-"""The account of messages that were given up, and the words about it for a person.
-
-Pure; knows nothing of queues or connections.
-"""
+"""The account of messages that were given up, and the words about it for a person."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Encodes events as MQTT messages, and the retained description of the daemon.
-
-Pure functions of values; the caller gives the time. Knows nothing of connections, of which
-message is sent when, or of Home Assistant.
-"""
+"""Encodes events as MQTT messages, and the retained description of the daemon."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The messages that are not delivered yet: bounded, dropping the oldest, and never late.
 
-One lock: any thread may put, the client's thread sends. Knows nothing of connections beyond
-up and down, and what the broker takes.
+One lock: any thread may put, the client's thread sends.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Publishes events, state, problems and settings of the daemon, and logs them.
 
-Everything that leaves the daemon as an event passes through here, from any thread. It keeps
-the promise that every `started` gets one `ended`, and that a daemon with a problem is never
-reported as idle or listening. Knows nothing of audio, models or connections.
+It keeps the promise that every `started` gets one `ended`, and that a daemon with a problem is
+never reported as idle or listening. Callable from any thread.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Routes what arrives from the broker: commands are passed on, bad ones answered with the fault.
-
-Other listeners get what comes on the topics that they asked for. Knows nothing of connections,
-of what commands do or of what else is listened to.
-"""
+"""Routes what arrives from the broker: commands are passed on, bad ones answered with the fault."""
 
 from __future__ import annotations
 

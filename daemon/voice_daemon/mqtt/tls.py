@@ -1,7 +1,7 @@
 """Credentials and TLS: proves us to the broker, and the broker to us.
 
-Reads files anew at each call, so that a renewed certificate or a corrected password counts
-at the next attempt. Knows nothing of connections. No message here holds a secret.
+Reads files anew at each call, so that a renewed certificate or a corrected password counts at the
+next attempt. No message here holds a secret.
 """
 
 from __future__ import annotations

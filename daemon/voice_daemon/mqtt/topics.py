@@ -1,7 +1,4 @@
-"""The topic tree, and the one shape of a message for it.
-
-Knows nothing of what is said on a topic, of sockets or of clocks.
-"""
+"""The topic tree, and the one shape of a message for it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Finds another daemon that speaks under our node id: a cloned machine, a copied configuration.
 
-Both would answer one command. Neither can be sure to be the right one, so both say so, and a
-person has to rename one. Knows nothing of connections.
+Both would answer one command. Neither can be sure to be the right one, so both say so.
 """
 
 from __future__ import annotations

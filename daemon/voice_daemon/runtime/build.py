@@ -1,7 +1,6 @@
 """Builds the models and the pipeline around them from the configuration.
 
-The only place with the concrete wake-word detector, voice detector and recogniser. To be called
-on the thread that will use them: MLX streams belong to the thread that made them.
+To be called on the thread that will use them: MLX streams belong to the thread that made them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Carries out commands from MQTT and from the control socket.
 
-Checks a command, puts it into the worker's queue and says that it was accepted. Runs on the
-threads of its callers, so it never waits and never touches a model.
+Runs on the threads of its callers, so it never waits and never touches a model.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """The settings that can be changed while the daemon runs: what each may be, and what it changes.
 
-Starts from the configuration and what was changed in earlier runs, checks new values, and has
-them remembered. A change made in the configuration afterwards is the newer word, and wins. Knows
-nothing of topics, threads or files.
+A change made in the configuration afterwards is the newer word, and wins.
 """
 
 from __future__ import annotations

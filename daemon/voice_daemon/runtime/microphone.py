@@ -1,7 +1,4 @@
-"""A watch on a microphone that delivers: its digital silence, and macOS' permission for it.
-
-Decides what is wrong and whether to open the input anew; knows nothing of the input itself.
-"""
+"""A watch on a microphone that delivers: its digital silence, and macOS' permission for it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Puts a changed configuration in force while the daemon runs, as far as that can be done.
 
-Owns which keys can be changed how, and the configuration in force. A wrong one is refused whole.
-Called by the control thread and the main thread; what concerns the models is left to the worker.
+A wrong one is refused whole. Called by the control thread and the main thread.
 """
 
 from __future__ import annotations

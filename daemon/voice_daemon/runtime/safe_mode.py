@@ -1,9 +1,7 @@
 """A daemon that cannot work with its configuration waits here until somebody changes it.
 
-Under launchd a process that ends with an error is started again every ten seconds, for ever.
-So a supervised daemon stays alive instead: it holds the lock, answers `status` with what is
-wrong, and ends with its error only when another try may go differently. docs/adr/0010 has the
-reasons. Knows nothing of the configuration: what to watch is its caller's.
+Under launchd a process that ends with an error is started again every ten seconds, for ever. So
+this one ends only when another try may go differently: docs/adr/0010.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Round-robin scheduling of everybody who shares the one model thread.
 
-A turn is one step of one job, and jobs that are due take turns, so that no one waits for more
-than a step of each other. The microphone needs no turn: its thread comes here when no audio waits.
+The microphone needs no turn: its thread comes here when no audio waits.
 """
 
 from __future__ import annotations

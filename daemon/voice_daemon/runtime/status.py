@@ -1,7 +1,6 @@
 """The daemon's status as one frozen value, and its JSON.
 
-`runtime.status_collector` takes it, the control socket carries it and `daemonctl status` shows
-it; that command answers at once because nothing here loads a model's libraries.
+`daemonctl status` answers at once because nothing here loads a model's libraries.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Decision between what was heard and a sentence of the home; pure.
-
-Every verdict has its reason, so that a person can be told why a sentence was or was not
-understood.
-"""
+"""Decision between what was heard and a sentence of the home; pure."""
 
 from __future__ import annotations
 

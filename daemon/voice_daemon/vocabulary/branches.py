@@ -1,8 +1,7 @@
 """Many continuations of one beginning in one call of Whisper's decoder.
 
-Owns the batched step: the hypotheses take the place of the sequence's positions over one set of
-cross-attention keys, so that the audio's keys are read once for all of them, and have a row each
-in the self-attention's cache. Knows nothing of grammars.
+The hypotheses take the place of the sequence's positions over one set of cross-attention keys, so
+that the audio's keys are read once for all of them; each has a row in the self-attention's cache.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Chooses between what was heard and a sentence of the home, over one utterance's audio.
-
-Owns when a search is worth its time, and that it can only fail into what was heard.
-"""
+"""Chooses between what was heard and a sentence of the home, over one utterance's audio."""
 
 from __future__ import annotations
 

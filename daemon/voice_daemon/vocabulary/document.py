@@ -1,9 +1,7 @@
 """The vocabulary document: names of a home, and sentences of its own.
 
-Owns the schema, the bounds and the normal form, and says what is wrong with a document. A fault
-of the whole raises; a fault of one entry leaves that entry out and is counted. Messages name
-places in the document and never what stands there, so that they may be logged: names of rooms
-and people are private.
+A fault of one entry leaves that entry out. Messages name places in the document and never what
+stands there, so that they may be logged: names of rooms and people are private.
 """
 
 from __future__ import annotations

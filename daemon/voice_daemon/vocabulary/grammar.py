@@ -1,9 +1,8 @@
 """The sentences that a home understands, as an automaton over words that is made as it is walked.
 
-A position is a hash-consed list of what is still to be said (partial derivatives, Antimirov
-1996), so that nothing is expanded before somebody comes to it: Home Assistant's English
-templates stand for some 10^11 sentences. Walks hassil's parsed templates; knows nothing of
-tokens or of models.
+A position is a hash-consed list of what is still to be said (partial derivatives, Antimirov 1996),
+so that nothing is expanded before somebody comes to it: Home Assistant's English templates stand
+for some 10^11 sentences.
 """
 
 from __future__ import annotations

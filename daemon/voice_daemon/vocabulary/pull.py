@@ -1,8 +1,7 @@
 """Asks Home Assistant once for the names of a home: by its WebSocket API, with a token.
 
-Templates, which the blueprint uses, know neither aliases nor what is exposed to voice
-assistants; this API does. Owns the questions and how the answers become a document. The daemon
-itself never holds a token.
+Templates, which the blueprint uses, know neither aliases nor what is exposed to voice assistants;
+this API does. The daemon itself never holds a token.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Reads a text as a home does: finds the sentences of its grammar, and their slots.
 
-Reads by folded words, so that case, punctuation and hyphens do not matter. Knows nothing of
-tokens or of audio.
+Reads by folded words, so that case, punctuation and hyphens do not matter.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Search of encoded audio for the most probable sentence of a home.
 
-Owns the beam: hypotheses walk the token automaton, all in one decoder call a step, and die as
-soon as they cannot come within reach of what was heard. Knows nothing of what is accepted.
+Hypotheses walk the token automaton, all in one decoder call a step, and die as soon as they cannot
+come within reach of what was heard.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Spellings of names that no recogniser knows: each is spoken by a synthesiser, and read.
 
 What is read is what will be read when somebody says the name, so that it is a spelling of it
-(arXiv 2508.17796 does so for contextual biasing). Owns the sentences that a name is spoken in and
-what of a reading is the name; the voices are the system's.
+(arXiv 2508.17796 does so for contextual biasing).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Text as it sounds: folded words, their distance, and compounds written apart.
-
-Pure text; knows neither the grammar nor a model.
-"""
+"""Text as it sounds: folded words, their distance, and compounds written apart."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Vocabulary documents on disk: a file of the owner's, and the newest good one that came by MQTT.
-
-The latter is readable by its owner alone and replaced as a whole, so that a restart does not
-forget it.
-"""
+"""Vocabulary documents on disk: the owner's file, and the newest good one that came by MQTT."""
 
 from __future__ import annotations
 

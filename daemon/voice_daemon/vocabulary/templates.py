@@ -1,8 +1,4 @@
-"""Sentence templates: Home Assistant's for a language, a document's own, and a home's names.
-
-Owns what is taken from hassil and its companion package of sentences, and how names enter as
-lists. Knows nothing of how templates are walked.
-"""
+"""Sentence templates: Home Assistant's for a language, a document's own, and a home's names."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 """The grammar's sentences as an automaton over a model's tokens, made as the search walks it.
 
-Owns the subset construction and the ways in which a recogniser may write a word. A text's words
-begin with a space, so that each has its own tokens whatever stands around it. Knows nothing of
-audio; of hassil only what the grammar shows.
+A text's words begin with a space, so that each has its own tokens whatever stands around it.
 """
 
 from __future__ import annotations
