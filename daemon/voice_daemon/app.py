@@ -4,8 +4,6 @@ Run by the main thread. It owns signals, exit codes and deadlines, and touches n
 models; docs/adr/0001-threads.md says which thread does what.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import queue

@@ -1,7 +1,5 @@
 """The errors that reach a person: each says what is wrong and what to do next."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 

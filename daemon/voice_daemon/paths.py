@@ -1,7 +1,5 @@
 """Names the daemon's files on this machine; nothing is created or opened here."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 A file is as trustworthy as the people who may write it and the folders on its way.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import json

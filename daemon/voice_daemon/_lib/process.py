@@ -1,7 +1,5 @@
 """This process's memory, core files, signals and machine's name."""
 
-from __future__ import annotations
-
 import ctypes
 import functools
 import os

@@ -1,7 +1,5 @@
 """A token bucket: bounds how often something is done that outsiders can cause."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Text on a terminal: colour, errors, durations and times, and characters that it cannot take."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Files that come with the package; README.md beside them says where each is from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 DEMO_CLIP = Path(__file__).parent / "demo.wav"

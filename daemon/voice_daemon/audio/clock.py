@@ -1,7 +1,5 @@
 """The live clock estimates the input's newest sample from the times at which blocks arrived."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import deque

@@ -1,7 +1,5 @@
 """Cuts blocks into equal frames; of lost audio a short gap becomes silence, a long one a break."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The audio input opens a source, notices a stall or that the machine slept, and reopens it."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable

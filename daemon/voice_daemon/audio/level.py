@@ -1,7 +1,5 @@
 """Levels in dB below full scale, and meters for an input that is silent or nearly so."""
 
-from __future__ import annotations
-
 import math
 from typing import Final
 

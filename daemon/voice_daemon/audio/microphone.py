@@ -3,8 +3,6 @@
 The callback, on PortAudio's own thread, copies, puts and counts; the rest happens in `read`.
 """
 
-from __future__ import annotations
-
 import math
 import queue
 import sys

@@ -5,8 +5,6 @@ beside one another. So one thread of the process makes every call, and whoever w
 only as long as it said.
 """
 
-from __future__ import annotations
-
 import atexit
 import queue
 import sys

@@ -1,7 +1,5 @@
 """Streaming sample rate, gain, sample format and high-pass filter, to `SAMPLE_RATE`."""
 
-from __future__ import annotations
-
 import math
 from typing import Final
 

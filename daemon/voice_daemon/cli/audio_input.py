@@ -3,8 +3,6 @@
 Beside a running daemon the microphone is opened once more, which the system allows or refuses.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

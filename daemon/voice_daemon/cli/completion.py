@@ -1,7 +1,5 @@
 """`daemonctl completion bash|zsh|fish`: a script that lets a shell complete command lines."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator
 from pathlib import Path

@@ -3,8 +3,6 @@
 The check also looks up what is named, so that what it accepts works when the daemon starts.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator, Mapping
 from contextlib import suppress

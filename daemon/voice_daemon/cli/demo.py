@@ -3,8 +3,6 @@
 Needs no sound card, no broker and no configuration.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`daemonctl devices`: the audio devices of this machine, and which the daemon would take."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import suppress

@@ -3,8 +3,6 @@
 Asks the control socket first, then the lock, launchd and the files that a dead daemon left.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """`daemonctl doctor`: everything that may be wrong, a line each, with what to do about it."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections import Counter

@@ -1,7 +1,5 @@
 """`daemonctl`: runs the command that was asked for and turns errors into exit codes."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import os

@@ -1,7 +1,5 @@
 """`daemonctl test-mic`: a few seconds of the microphone, measured, with a verdict."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict

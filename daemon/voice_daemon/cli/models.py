@@ -1,7 +1,5 @@
 """`daemonctl models list|measure|pull|verify`: the recogniser models on this disk."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

@@ -3,8 +3,6 @@
 Loads nothing heavy, so that `--help`, completion and a mistyped word cost only this file.
 """
 
-from __future__ import annotations
-
 import argparse
 import difflib
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """`daemonctl reload`: has the running daemon take over a changed configuration."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """`daemonctl run`: the daemon in the foreground, on a microphone or on a file in its place."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`daemonctl selfcheck`: what only a Mac can show, as a report to paste into an issue."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any, Final
 

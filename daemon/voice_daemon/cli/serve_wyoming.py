@@ -3,8 +3,6 @@
 The models live on the main thread, which takes the clients' steps in turn.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal

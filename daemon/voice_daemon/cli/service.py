@@ -1,7 +1,5 @@
 """`daemonctl install|uninstall|start|stop|restart`: the daemon as an agent of launchd."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

@@ -1,7 +1,5 @@
 """`daemonctl listen|cancel|mute|unmute`: the verbs that act on the running daemon's session."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Final
 

@@ -3,8 +3,6 @@
 Exit codes: 0 healthy or starting, 1 degraded or not answering, 3 not running, 4 not installed.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import time

@@ -1,7 +1,5 @@
 """The daemon's status as text for people: one screen, problems first, each with its remedy."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from typing import Final

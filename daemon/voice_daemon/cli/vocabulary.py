@@ -3,8 +3,6 @@
 Names are shown here and nowhere else: whoever runs this owns them.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """`daemonctl test-wake`: wake word scores, live on a meter or of recordings, and a threshold."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The environment wins over the file, and the file over the defaults. Values of th
 checked strictly; those of the environment are text and are converted.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import tomllib

@@ -1,7 +1,5 @@
 """A mistake in the configuration, and the error that carries all of them."""
 
-from __future__ import annotations
-
 import difflib
 import json
 import re

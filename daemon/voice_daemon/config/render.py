@@ -1,7 +1,5 @@
 """Writes configuration as TOML: the annotated example, and the values in force."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

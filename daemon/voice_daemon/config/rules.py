@@ -1,7 +1,5 @@
 """Rules between keys, and warnings of legal settings that are probably a mistake."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ One small JSON file. One that cannot be read, or that others may have written, i
 warning, never an error. Callable from any thread.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import stat

@@ -1,7 +1,5 @@
 """The caller's end of the control socket: one request, one reply, and plain words when it fails."""
 
-from __future__ import annotations
-
 import socket
 import time
 from contextlib import suppress

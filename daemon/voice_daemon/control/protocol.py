@@ -3,8 +3,6 @@
 Imports nothing heavy: `daemonctl` loads it on every call.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

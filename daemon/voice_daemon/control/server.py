@@ -4,8 +4,6 @@ Handlers run on this thread, so they must return at once: read a snapshot, or pu
 queue.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import socket

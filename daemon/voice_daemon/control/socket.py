@@ -1,7 +1,5 @@
 """The control socket as a file: in a private folder, and in the place of no stale one."""
 
-from __future__ import annotations
-
 import errno
 import os
 import socket

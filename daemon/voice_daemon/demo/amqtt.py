@@ -3,8 +3,6 @@
 A process, because amqtt leaves connections open when it stops.
 """
 
-from __future__ import annotations
-
 import asyncio
 import signal
 import sys

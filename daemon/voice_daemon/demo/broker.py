@@ -3,8 +3,6 @@
 Never reachable from outside: it accepts everybody.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

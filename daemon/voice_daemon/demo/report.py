@@ -1,7 +1,5 @@
 """The demo's report: each MQTT message as a row with its latency, and a verdict at the end."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass, field

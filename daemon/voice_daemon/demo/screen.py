@@ -1,7 +1,5 @@
 """The demo on a terminal, or as JSON lines: aligned rows while it runs, a summary at the end."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from typing import Protocol, TextIO

@@ -1,7 +1,5 @@
 """The demo's subscriber: an MQTT client of its own, on a connection of its own."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from types import TracebackType

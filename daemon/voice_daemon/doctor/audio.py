@@ -3,8 +3,6 @@
 A daemon that runs is asked; only without one is the microphone opened.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import subprocess

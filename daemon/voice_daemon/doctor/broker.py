@@ -4,8 +4,6 @@ A client of its own asks. What it publishes changes nothing: a word on a topic o
 is retained already, once more.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import ssl

@@ -1,7 +1,5 @@
 """Findings of checks, and running checks one after another within bounds of time."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator

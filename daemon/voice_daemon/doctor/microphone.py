@@ -1,7 +1,5 @@
 """Measures a few seconds of a microphone: level, clipping, noise, speech, a verdict."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 

@@ -4,8 +4,6 @@ What is told holds no secret, no name of a person, a network or a device, and no
 said: it is meant to be pasted.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import sys

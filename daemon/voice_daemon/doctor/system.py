@@ -1,7 +1,5 @@
 """Checks of the machine (disk, clock, arithmetic, permissions, login) and of the names."""
 
-from __future__ import annotations
-
 import json
 import plistlib
 import shutil

@@ -1,7 +1,5 @@
 """Makes the agent's property list, which launchd reads, from the template in `launchd/`."""
 
-from __future__ import annotations
-
 import plistlib
 from collections.abc import Mapping
 from dataclasses import dataclass

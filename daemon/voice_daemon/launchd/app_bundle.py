@@ -7,8 +7,6 @@ that codesign could take for code, and nothing that changes with Python or with 
 hash, and with it the permission, outlives the upgrades of both.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -4,8 +4,6 @@ Every operation looks first and then gives steps, so that it may be repeated, re
 there, and can be shown without being done.
 """
 
-from __future__ import annotations
-
 import stat
 from dataclasses import dataclass
 from pathlib import Path

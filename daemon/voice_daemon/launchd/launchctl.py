@@ -4,8 +4,6 @@ Never `load` and `unload`, which report success whatever happens; never `kicksta
 the sentence that is being spoken. What `print` writes is for people: only its exit code decides.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Callable, Mapping

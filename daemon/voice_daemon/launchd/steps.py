@@ -4,8 +4,6 @@ A step is made of values that are known beforehand, so that `--dry-run` shows ex
 happen.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -4,8 +4,6 @@ These files have no times and no format: an entry is a traceback, an error with 
 the interpreter wrote as it died, or other lines.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass

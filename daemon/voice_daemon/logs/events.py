@@ -1,7 +1,5 @@
 """Logs the pipeline's events; `daemonctl logs --session` makes a timeline of them."""
 
-from __future__ import annotations
-
 import structlog
 
 from voice_daemon.events import (

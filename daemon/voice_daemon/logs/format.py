@@ -3,8 +3,6 @@
 Times are local ones, and in a story they count from its beginning.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """Reads the log's lines over all its rotations, and goes on reading while it is rotated."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field

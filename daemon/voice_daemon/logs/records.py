@@ -3,8 +3,6 @@
 A line that is no record of ours (a torn one, another program's) stays readable as text.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 What was said and what is secret is masked here, so that no caller can forget it.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

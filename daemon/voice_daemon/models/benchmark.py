@@ -3,8 +3,6 @@
 One small JSON file in the state folder. `asr.benchmark` measures.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Mapping

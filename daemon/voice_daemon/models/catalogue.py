@@ -1,7 +1,5 @@
 """Names of recogniser models, the folder of each, and a folder's description."""
 
-from __future__ import annotations
-
 import difflib
 import re
 import struct

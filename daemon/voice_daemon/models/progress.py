@@ -1,7 +1,5 @@
 """Display of a pull: a bar on a terminal, a few lines in a pipe or a log."""
 
-from __future__ import annotations
-
 from typing import Final, TextIO
 
 from rich.console import Console

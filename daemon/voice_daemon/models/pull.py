@@ -4,8 +4,6 @@ Everything arrives in `<models_dir>/.partial/<model>`, is verified there, and be
 one rename. A pull that stops, however it stops, leaves no model, and the next one goes on.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import time

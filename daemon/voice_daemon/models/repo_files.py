@@ -3,8 +3,6 @@
 Pickled weights are never chosen: opening one runs whatever its author put in.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Loads no weights, and asks no network.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import json

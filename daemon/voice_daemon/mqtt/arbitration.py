@@ -1,7 +1,5 @@
 """Carries claims about wake words between devices, as MQTT messages."""
 
-from __future__ import annotations
-
 import json
 import re
 import time

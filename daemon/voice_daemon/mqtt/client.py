@@ -4,8 +4,6 @@ One thread owns each connection in turn; `publish` only fills the outbox and nev
 network.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import threading

@@ -1,7 +1,5 @@
 """Connects to the broker, falling back from MQTT 5 to 3.1.1."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace

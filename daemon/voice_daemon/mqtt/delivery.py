@@ -1,7 +1,5 @@
 """Carries messages from the outbox over one open connection, and the broker's word back."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import structlog

@@ -1,7 +1,5 @@
 """Connection failures, explained in words that say what to do about them."""
 
-from __future__ import annotations
-
 import errno
 import re
 import socket

@@ -1,7 +1,5 @@
 """The account of messages that were given up, and the words about it for a person."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Encodes events as MQTT messages, and the retained description of the daemon."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime

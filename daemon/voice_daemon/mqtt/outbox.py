@@ -3,8 +3,6 @@
 One lock: any thread may put, the client's thread sends.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 import threading

@@ -4,8 +4,6 @@ It keeps the promise that every `started` gets one `ended`, and that a daemon wi
 never reported as idle or listening. Callable from any thread.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Routes what arrives from the broker: commands are passed on, bad ones answered with the fault."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

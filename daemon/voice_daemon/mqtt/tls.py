@@ -4,8 +4,6 @@ Reads files anew at each call, so that a renewed certificate or a corrected pass
 next attempt. No message here holds a secret.
 """
 
-from __future__ import annotations
-
 import os
 import ssl
 from codecs import BOM_UTF8

@@ -3,8 +3,6 @@
 Both would answer one command. Neither can be sure to be the right one, so both say so.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Callable

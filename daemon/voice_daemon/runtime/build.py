@@ -3,8 +3,6 @@
 To be called on the thread that will use them: MLX streams belong to the thread that made them.
 """
 
-from __future__ import annotations
-
 import time
 import uuid
 from collections.abc import Callable

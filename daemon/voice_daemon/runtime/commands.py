@@ -3,8 +3,6 @@
 Runs on the threads of its callers, so it never waits and never touches a model.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -3,8 +3,6 @@
 Runs on the main thread, whenever `pause_s` is over or somebody asks for it.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Final

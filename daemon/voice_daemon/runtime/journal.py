@@ -6,8 +6,6 @@ A file belongs to a process for as long as that holds its lock, and a lock dies 
 Callable from any thread.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import secrets

@@ -3,8 +3,6 @@
 A change made in the configuration afterwards is the newer word, and wins.
 """
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

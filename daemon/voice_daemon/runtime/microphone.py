@@ -1,7 +1,5 @@
 """A watch on a microphone that delivers: its digital silence, and macOS' permission for it."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Nothing is started here: parts call each other back only once `voice_daemon.app` has started them.
 """
 
-from __future__ import annotations
-
 import queue
 import threading
 import time

@@ -3,8 +3,6 @@
 A wrong one is refused whole. Called by the control thread and the main thread.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

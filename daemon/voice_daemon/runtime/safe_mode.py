@@ -4,8 +4,6 @@ Under launchd a process that ends with an error is started again every ten secon
 this one ends only when another try may go differently: docs/adr/0010.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import queue

@@ -3,8 +3,6 @@
 The microphone needs no turn: its thread comes here when no audio waits.
 """
 
-from __future__ import annotations
-
 import threading
 from collections import deque
 from typing import Protocol

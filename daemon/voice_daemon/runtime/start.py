@@ -5,8 +5,6 @@ drive may hang. Three starts in a row that ended at the deadline in one part are
 without that part; the next start tries it again.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum

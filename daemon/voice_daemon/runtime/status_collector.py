@@ -1,7 +1,5 @@
 """The collector of the status: what `daemonctl status` shows and MQTT's `health`."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time

@@ -5,8 +5,6 @@
 they are not logged, and no state or error repeats them.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Generator

@@ -4,8 +4,6 @@ Models live and die on this thread (MLX streams belong to the thread that made t
 leave through the publisher, and requests come in through `submit`.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Mapping

@@ -4,8 +4,6 @@ The hypotheses take the place of the sequence's positions over one set of cross-
 that the audio's keys are read once for all of them; each has a row in the self-attention's cache.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

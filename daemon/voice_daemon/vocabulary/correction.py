@@ -1,7 +1,5 @@
 """Chooses between what was heard and a sentence of the home, over one utterance's audio."""
 
-from __future__ import annotations
-
 import structlog
 
 from voice_daemon.asr.cooperative import Steps

@@ -4,8 +4,6 @@ A fault of one entry leaves that entry out. Messages name places in the document
 stands there, so that they may be logged: names of rooms and people are private.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import tomllib

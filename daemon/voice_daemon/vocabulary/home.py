@@ -1,7 +1,5 @@
 """A home's vocabulary, ready to be used with one model's tokenizer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Templates, which the blueprint uses, know neither aliases nor what is exposed to
 this API does. The daemon itself never holds a token.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Reads by folded words, so that case, punctuation and hyphens do not matter.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Hypotheses walk the token automaton, all in one decoder call a step, and die as 
 come within reach of what was heard.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

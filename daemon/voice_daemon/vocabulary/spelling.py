@@ -4,8 +4,6 @@ What is read is what will be read when somebody says the name, so that it is a s
 (arXiv 2508.17796 does so for contextual biasing).
 """
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

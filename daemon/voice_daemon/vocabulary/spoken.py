@@ -1,7 +1,5 @@
 """Text as it sounds: folded words, their distance, and compounds written apart."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Vocabulary documents on disk: the owner's file, and the newest good one that came by MQTT."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Sentence templates: Home Assistant's for a language, a document's own, and a home's names."""
 
-from __future__ import annotations
-
 import importlib.resources
 import json
 from collections.abc import Mapping
