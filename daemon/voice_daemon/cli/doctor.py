@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Final
 
 from voice_daemon._lib.terminal import Painter, printable, rfc3339
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
             _print(finding, context)
     counts = Counter(finding.verdict.value for finding in found)
     if args.json:
-        checks = [finding.to_dict() for finding in found]
+        checks = [asdict(finding) for finding in found]
         context.print_json({"healthy": not counts["fail"], "checks": checks})
     else:
         told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _COLOURS if counts[verdict])

@@ -1,6 +1,7 @@
 """`daemonctl selfcheck`: what only a Mac can show, as a report to paste into an issue."""
 
 import argparse
+from dataclasses import asdict
 from typing import Any, Final
 
 from voice_daemon import __version__
@@ -34,7 +35,7 @@ def run(
             _print(check, context)
     n_good = sum(check.verdict is SelfCheckVerdict.AS_EXPECTED for check in found)
     if args.json:
-        checks = [check.to_dict() for check in found]
+        checks = [asdict(check) for check in found]
         document = {"version": __version__, "as_expected": n_good == len(found)}
         context.print_json({**document, "checks": checks})
     else:
@@ -58,7 +59,7 @@ def _self_check(context: Context, compute_options: dict[str, Any] | None) -> Sel
 
 
 def _print(check: MacCheck, context: Context) -> None:
-    context.out.write(f"{check.verdict.value:<12} {check.name:<{_NAME_WIDTH}} {check.how}\n")
+    context.out.write(f"{check.verdict.value:<12} {check.check:<{_NAME_WIDTH}} {check.how}\n")
     for name, text in (("expected", check.expected), ("seen", check.seen)):
         context.out.write(f"{'':<12} {name:>{_NAME_WIDTH}}: {text}\n")
     context.out.flush()

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from voice_daemon.errors import VoiceDaemonError
 
@@ -32,16 +32,6 @@ class Finding:
     message: str
     remedy: str = ""
     took_ms: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give JSON values."""
-        return {
-            "check": self.check,
-            "verdict": self.verdict.value,
-            "message": self.message,
-            "remedy": self.remedy,
-            "took_ms": self.took_ms,
-        }
 
 
 def ok(check: str, message: str) -> Finding:

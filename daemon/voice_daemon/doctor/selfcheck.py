@@ -17,7 +17,7 @@ from voice_daemon.doctor.checks import Verdict
 from voice_daemon.doctor.system import compute
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.launchd import LABEL, AgentPaths, Machine
-from voice_daemon.launchd.steps import StepOutcome, run_program
+from voice_daemon.launchd.steps import StepOutcome
 from voice_daemon.runtime.status import Status
 
 OLDEST_MACOS: Final = 14
@@ -42,21 +42,11 @@ class SelfCheckVerdict(StrEnum):
 class MacCheck:
     """One line of the report: how to look by hand, what is expected, and what is seen."""
 
-    name: str
+    check: str
     how: str
     expected: str
     seen: str
     verdict: SelfCheckVerdict
-
-    def to_dict(self) -> dict[str, str]:
-        """Give JSON values."""
-        return {
-            "check": self.name,
-            "how": self.how,
-            "expected": self.expected,
-            "seen": self.seen,
-            "verdict": self.verdict.value,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +152,7 @@ class SelfCheck:
         if self.status is None:
             yield _unseen("launcher's child", "ps -o ppid= -p PID", "the launcher", _NOT_RUNNING)
             return
-        launched = self._run(command).out
+        launched = self.machine.run(*command).out
         found = re.search(r"^\s*pid = (\d+)$", launched, re.MULTILINE)
         yield self._program(
             "launcher's child",
@@ -256,7 +246,7 @@ class SelfCheck:
         """Run a program and judge what it says."""
         told = self._private(how or " ".join(map(str, command)))
         try:
-            done = self._run(command)
+            done = self.machine.run(*command)
         except VoiceDaemonError as error:
             return _unseen(name, told, expected, self._private(error.message))
         try:
@@ -265,12 +255,6 @@ class SelfCheck:
         except (ValueError, IndexError):
             good, seen = False, _words(done)
         return _check(name, told, expected, self._private(seen), good=good)
-
-    def _run(self, command: Sequence[str | Path]) -> StepOutcome:
-        program, *arguments = command
-        if not isinstance(program, Path):
-            program = self.machine.program(program)
-        return run_program((program, *arguments), variables=self.machine.program_variables())
 
     def _private(self, text: str) -> str:
         """Leave out whose Mac it is."""

@@ -21,7 +21,6 @@ from voice_daemon.launchd.steps import (
     make_folder,
     move,
     remove,
-    run_program,
     unfinished,
     write_file,
 )
@@ -185,8 +184,7 @@ class Installation:
         )
 
     def _is_signed(self, app: Path) -> bool:
-        codesign = self.machine.program("codesign")
-        return run_program((codesign, *_VERIFY, app), variables=self._variables()).code == 0
+        return self.machine.run("codesign", *_VERIFY, app).code == 0
 
     def _register(self, app: Path) -> Step:
         """Tell macOS of the app: tccutil knows only apps that it has been told of."""
@@ -224,7 +222,7 @@ class Installation:
         told = " ".join(map(str, (program, *arguments)))
 
         def do() -> None:
-            done = run_program((program, *arguments), variables=self._variables())
+            done = self.machine.run(program, *arguments)
             if done.code != 0:
                 raise ServiceError(code, f"{name} failed: {_last_lines(done)}", remedy=remedy)
 
@@ -233,26 +231,26 @@ class Installation:
     def _check_python(self, bundle: Bundle) -> Step:
         """Start Python once as the launcher will: launchd would only say that it failed."""
         code = "import voice_daemon; print(voice_daemon.__version__)"
-        command = (bundle.command[0], "-E", "-P", "-c", code)
+        python = bundle.command[0]
 
         def do() -> None:
-            done = run_program(command, variables=self._variables())
+            done = self.machine.run(Path(python), "-E", "-P", "-c", code)
             if done.code != 0 or done.out.strip() != __version__:
                 raise ServiceError(
                     "service.python_does_not_start",
-                    f"{command[0]} does not find the daemon: {_last_lines(done)}",
+                    f"{python} does not find the daemon: {_last_lines(done)}",
                     remedy="install voice-daemon into this Python again, or make its environment "
                     "anew",
                 )
 
-        return Step(f'run {command[0]} -E -P -c "{code}"', do)
+        return Step(f'run {python} -E -P -c "{code}"', do)
 
     def _check_launcher(self, bundle: Bundle, app: Path) -> Step:
         """Have the launcher show its command: that it runs here, and finds what is sealed."""
         program = program_of(app)
 
         def do() -> None:
-            done = run_program((program, "--show"), variables=self._variables())
+            done = self.machine.run(program, "--show")
             if done.code != 0 or done.out.splitlines() != "\n".join(bundle.command).splitlines():
                 raise ServiceError(
                     "service.app_does_not_start",
@@ -282,14 +280,8 @@ class Installation:
         )
 
     def _launchctl(self) -> Launchctl:
-        program, variables = self.machine.program("launchctl"), self._variables()
-        return Launchctl(
-            self.machine.uid,
-            lambda arguments: run_program((program, *arguments), variables=variables),
-        )
-
-    def _variables(self) -> dict[str, str]:
-        return self.machine.program_variables()
+        program = self.machine.program("launchctl")
+        return Launchctl(self.machine.uid, lambda arguments: self.machine.run(program, *arguments))
 
 
 def _last_lines(done: StepOutcome) -> str:

@@ -6,10 +6,9 @@ the sentence that is being spoken. What `print` writes is for people: only its e
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 from voice_daemon.errors import ServiceError
@@ -39,50 +38,43 @@ _LOG_IN: Final = (
     "Mac that starts by itself turn on automatic login"
 )
 
-MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
-    {
-        1: Meaning("the operation is not permitted", "run it as the user who logs in, not by sudo"),
-        2: Meaning("the agent's file is missing", "run `daemonctl install`"),
-        NO_SUCH_PROCESS: Meaning("the agent is not loaded", "run `daemonctl start`"),
-        IO_ERROR: Meaning(
-            "launchd refuses the agent: it is still loaded, it is disabled, its file is wrong, or "
-            "this user is not logged in at the screen",
-            "log in on the Mac's own screen (or by Screen Sharing); then "
-            "run `daemonctl uninstall` and `daemonctl install`; if it stays, "
-            "`plutil -lint ~/Library/LaunchAgents/io.github.voice-daemon.plist`",
-        ),
-        17: Meaning("the agent is loaded already", "run `daemonctl restart`"),
-        IN_PROGRESS: Meaning("launchd is still stopping the agent", _LATER),
-        ALREADY_IN_PROGRESS: Meaning("launchd is still starting or stopping the agent", _LATER),
-        78: Meaning(
-            "launchd could not start the program: a file or a folder of the agent is missing or "
-            "may not be written",
-            "run `daemonctl install` again",
-        ),
-        NO_SUCH_DOMAIN: Meaning("there is no such login session", _LOG_IN),
-        NO_SUCH_SERVICE: Meaning("the agent is not loaded", "run `daemonctl start`"),
-        DISABLED: Meaning(
-            "the agent is disabled",
-            "turn it on in System Settings, General, Login Items, or run `daemonctl install`",
-        ),
-        122: Meaning(
-            "the agent's file belongs to somebody else, or others may write to it",
-            "run `daemonctl install` again",
-        ),
-        NO_SESSION: Meaning("this user has no login session with a screen", _LOG_IN),
-        133: Meaning("the agent is loaded already", "run `daemonctl restart`"),
-        134: Meaning("the agent may not be loaded in this kind of session", _LOG_IN),
-    }
-)
+MEANINGS: Final = {
+    1: Meaning("the operation is not permitted", "run it as the user who logs in, not by sudo"),
+    2: Meaning("the agent's file is missing", "run `daemonctl install`"),
+    NO_SUCH_PROCESS: Meaning("the agent is not loaded", "run `daemonctl start`"),
+    IO_ERROR: Meaning(
+        "launchd refuses the agent: it is still loaded, it is disabled, its file is wrong, or "
+        "this user is not logged in at the screen",
+        "log in on the Mac's own screen (or by Screen Sharing); then "
+        "run `daemonctl uninstall` and `daemonctl install`; if it stays, "
+        "`plutil -lint ~/Library/LaunchAgents/io.github.voice-daemon.plist`",
+    ),
+    17: Meaning("the agent is loaded already", "run `daemonctl restart`"),
+    IN_PROGRESS: Meaning("launchd is still stopping the agent", _LATER),
+    ALREADY_IN_PROGRESS: Meaning("launchd is still starting or stopping the agent", _LATER),
+    78: Meaning(
+        "launchd could not start the program: a file or a folder of the agent is missing or "
+        "may not be written",
+        "run `daemonctl install` again",
+    ),
+    NO_SUCH_DOMAIN: Meaning("there is no such login session", _LOG_IN),
+    NO_SUCH_SERVICE: Meaning("the agent is not loaded", "run `daemonctl start`"),
+    DISABLED: Meaning(
+        "the agent is disabled",
+        "turn it on in System Settings, General, Login Items, or run `daemonctl install`",
+    ),
+    122: Meaning(
+        "the agent's file belongs to somebody else, or others may write to it",
+        "run `daemonctl install` again",
+    ),
+    NO_SESSION: Meaning("this user has no login session with a screen", _LOG_IN),
+    133: Meaning("the agent is loaded already", "run `daemonctl restart`"),
+    134: Meaning("the agent may not be loaded in this kind of session", _LOG_IN),
+}
 
 UNKNOWN: Final = Meaning(
     "launchd refused", "`launchctl error NUMBER` says what it means; then see docs/install.md"
 )
-
-
-def meaning(code: int) -> Meaning:
-    """Say what a number means."""
-    return MEANINGS.get(code, UNKNOWN)
 
 
 BOOTOUT_PATIENCE_S: Final = 25.0
@@ -93,7 +85,6 @@ _PAUSE_S: Final = 0.2
 
 _GONE: Final = frozenset({NO_SUCH_PROCESS, NO_SUCH_SERVICE})
 _PASSING: Final = frozenset({IO_ERROR, IN_PROGRESS, ALREADY_IN_PROGRESS})
-_RUNNING_ALREADY: Final = ALREADY_IN_PROGRESS
 _NO_SESSION: Final = frozenset({NO_SUCH_DOMAIN, NO_SESSION})
 
 
@@ -124,18 +115,14 @@ class Launchctl:
         *,
         bootstrap_patience_s: float = BOOTSTRAP_PATIENCE_S,
     ) -> None:
-        self._domain = f"gui/{uid}"
+        self.domain = f"gui/{uid}"
+        """The login session: `gui/501`."""
         self._run = run
         self._bootstrap_patience_s = bootstrap_patience_s
 
-    @property
-    def domain(self) -> str:
-        """The login session: `gui/501`."""
-        return self._domain
-
     def target(self, label: str) -> str:
         """Name an agent of this session: `gui/501/label`."""
-        return f"{self._domain}/{label}"
+        return f"{self.domain}/{label}"
 
     def state(self, label: str) -> AgentState | None:
         """Look at an agent; None when it is not loaded. Raises `NoSessionError`."""
@@ -148,13 +135,15 @@ class Launchctl:
 
     def enable(self, label: str) -> None:
         """Lift a ban that `launchctl disable` or the system settings put on the agent."""
-        self._ask("enable", self.target(label))
+        done = self._run(("enable", self.target(label)))
+        if done.code != 0:
+            raise self._refusal("enable", done)
 
     def bootstrap(self, label: str, agent_file: Path) -> None:
         """Load the agent; one that is loaded already stays as it is."""
         give_up_s = time.monotonic() + self._bootstrap_patience_s
         while True:
-            done = self._run(("bootstrap", self._domain, agent_file))
+            done = self._run(("bootstrap", self.domain, agent_file))
             if done.code == 0 or (done.code in _PASSING and self.state(label) is not None):
                 return
             if done.code not in _PASSING or time.monotonic() >= give_up_s:
@@ -164,7 +153,7 @@ class Launchctl:
     def kickstart(self, label: str) -> None:
         """Start the agent's program now; one that runs already goes on."""
         done = self._run(("kickstart", self.target(label)))
-        if done.code not in {0, _RUNNING_ALREADY}:
+        if done.code not in {0, ALREADY_IN_PROGRESS}:
             raise self._refusal("kickstart", done)
 
     def bootout(self, label: str) -> None:
@@ -187,13 +176,8 @@ class Launchctl:
                 )
             time.sleep(_PAUSE_S)
 
-    def _ask(self, verb: str, *arguments: str | Path) -> None:
-        done = self._run((verb, *arguments))
-        if done.code != 0:
-            raise self._refusal(verb, done)
-
     def _refusal(self, verb: str, done: StepOutcome) -> ServiceError:
-        known = meaning(done.code)
+        known = MEANINGS.get(done.code, UNKNOWN)
         said = " ".join((done.err or done.out).split())[:200]
         kind = NoSessionError if done.code in _NO_SESSION else ServiceError
         return kind(

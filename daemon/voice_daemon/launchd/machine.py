@@ -11,6 +11,7 @@ from pathlib import Path
 
 from voice_daemon.errors import ServiceError
 from voice_daemon.launchd.app_bundle import LAUNCHER, stable_python
+from voice_daemon.launchd.steps import StepOutcome, run_program
 
 MACOS = "darwin"
 _OTHER_FOLDERS = (
@@ -82,6 +83,8 @@ class Machine:
             )
         return Path(found)
 
-    def program_variables(self) -> dict[str, str]:
-        """Give the environment for a program that we run: nothing that could lead it astray."""
-        return {**self.variables, "PATH": self.search_path}
+    def run(self, program: str | Path, *arguments: str | Path) -> StepOutcome:
+        """Run a program, one of macOS' by its name, in an environment that leads nothing astray."""
+        path = program if isinstance(program, Path) else self.program(program)
+        variables = {**self.variables, "PATH": self.search_path}
+        return run_program((path, *arguments), variables=variables)

@@ -7,7 +7,8 @@ happen.
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -127,20 +128,14 @@ def move(source: Path, path: Path) -> Step:
     return Step(f"move {source} to {path}", do)
 
 
-class _told:  # noqa: N801 - reads as a phrase
-    """Turns what the system refuses into an error with a remedy."""
-
-    def __init__(self, verb: str, path: Path) -> None:
-        self._verb = verb
-        self._path = path
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, OSError):
-            raise ServiceError(
-                "service.file_refused",
-                f"{self._path} could not be {self._verb}: {error.strerror or error}",
-                remedy=_REFUSED.format(folder=self._path.parent),
-            ) from error
+@contextmanager
+def _told(verb: str, path: Path) -> Iterator[None]:
+    """Turn what the system refuses into an error with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise ServiceError(
+            "service.file_refused",
+            f"{path} could not be {verb}: {error.strerror or error}",
+            remedy=_REFUSED.format(folder=path.parent),
+        ) from error

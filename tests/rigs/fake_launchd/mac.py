@@ -23,7 +23,6 @@ from voice_daemon.cli.parser import parse
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.launchd import AgentPaths, Installation, Launchctl, Machine
 from voice_daemon.launchd.app_bundle import stable_python
-from voice_daemon.launchd.steps import run_program
 
 
 @functools.cache
@@ -88,10 +87,9 @@ class Mac:
         return Installation(self.machine, self.places)
 
     def launchctl(self) -> Launchctl:
-        program, variables = self.machine.program("launchctl"), self.machine.program_variables()
         return Launchctl(
             self.uid,
-            lambda arguments: run_program((program, *arguments), variables=variables),
+            lambda arguments: self.machine.run("launchctl", *arguments),
             bootstrap_patience_s=0.5,
         )
 
