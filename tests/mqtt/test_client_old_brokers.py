@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from rigs.brokers import HOST, Observer, eventually, free_port
 from support.mqtt_clients import AVAILABILITY, FINAL, StartDaemon, final
-from voice_daemon.demo.broker import AmqttBroker
+from voice_daemon.demo.broker import DemoBroker, amqtt_broker
 from voice_daemon.mqtt.topics import Topics
 
 
@@ -102,13 +102,13 @@ def test_a_word_from_a_broker_gone_mad_ends_the_connection_and_no_more(
 
 
 @pytest.fixture
-def amqtt() -> Iterator[AmqttBroker]:
-    broker = AmqttBroker(free_port())
+def amqtt() -> Iterator[DemoBroker]:
+    broker = amqtt_broker(free_port())
     yield broker
     broker.stop()
 
 
-def test_it_works_with_amqtt(amqtt: AmqttBroker, start_daemon: StartDaemon, topics: Topics) -> None:
+def test_it_works_with_amqtt(amqtt: DemoBroker, start_daemon: StartDaemon, topics: Topics) -> None:
     observer = Observer(amqtt.port, protocol=MQTTProtocolVersion.MQTTv311, topic_filter="voice/#")
     daemon = start_daemon(amqtt.port)
     observer.wait(AVAILABILITY, b"online")

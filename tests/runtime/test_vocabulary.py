@@ -35,12 +35,13 @@ class Rig:
             topics=TOPICS,
             learn=lambda document, learned: self.learned.append((document, learned)),
             publish=self.published.append,
-            raise_problem=self.problems.__setitem__,
-            clear_problem=self._clear,
+            set_problem=self._set_problem,
         )
 
-    def _clear(self, code: str) -> None:
+    def _set_problem(self, code: str, problem: Problem | None) -> None:
         self.problems.pop(code, None)
+        if problem is not None:
+            self.problems[code] = problem
 
     @property
     def in_force(self) -> list[str]:

@@ -11,9 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 from voice_daemon.errors import BrokerError, UsageError
 
@@ -21,31 +20,6 @@ LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 20.0
 _SBIN = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 """Folders where packages put mosquitto, although not on everybody's PATH."""
-
-
-class DemoBroker(Protocol):
-    """A running broker."""
-
-    description: str
-    port: int
-
-    def stop(self) -> None:
-        """Stop it and wait until it is gone."""
-
-
-@contextlib.contextmanager
-def demo_broker(port: int | None = None) -> Iterator[DemoBroker]:
-    """Run a broker on `port` (None: any free one) while the block runs.
-
-    Raises `UsageError` when the port is taken and `BrokerError` when no broker starts.
-    """
-    port = _claim(port)
-    mosquitto = find_mosquitto()
-    broker: DemoBroker = MosquittoBroker(mosquitto, port) if mosquitto else AmqttBroker(port)
-    try:
-        yield broker
-    finally:
-        broker.stop()
 
 
 def find_mosquitto() -> str | None:
@@ -69,10 +43,12 @@ def _claim(port: int | None) -> int:
         return free
 
 
-class _ProcessBroker:
-    """A broker as a child process."""
+class DemoBroker:
+    """A broker as a child process; raises `BrokerError` when it does not come to answer."""
 
-    def __init__(self, command: Sequence[str], *, remedy: str) -> None:
+    def __init__(self, description: str, port: int, *command: str, remedy: str) -> None:
+        self.description = description
+        self.port = port
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -80,17 +56,9 @@ class _ProcessBroker:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C must not take the broker before `offline` is sent
         )
-        self._remedy = remedy
-
-    def wait_until_it_answers(self, port: int, name: str) -> None:
-        """Return once it accepts connections; raises `BrokerError` when it does not."""
-        give_up = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < give_up and self._process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), 1):
-                return
-            time.sleep(0.02)
-        self.stop()
-        raise BrokerError("demo.broker", f"{name} did not start", remedy=self._remedy)
+        if not self._answers():
+            self.stop()
+            raise BrokerError("demo.broker", f"{description} did not start", remedy=remedy)
 
     def stop(self) -> None:
         """Stop the process and wait until it is gone."""
@@ -101,47 +69,43 @@ class _ProcessBroker:
             self._process.kill()
             self._process.wait()
 
+    def _answers(self) -> bool:
+        """Wait until it accepts connections; False when it ended or takes too long."""
+        give_up_s = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < give_up_s and self._process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, self.port), 1):
+                return True
+            time.sleep(0.02)
+        return False
 
-class MosquittoBroker:
-    """mosquitto with a configuration of its own."""
 
-    description = "mosquitto"
+def _mosquitto(program: str, port: int, folder: Path) -> DemoBroker:
+    """Start mosquitto with a configuration of its own."""
+    config = folder / "mosquitto.conf"
+    config.write_text(
+        f"listener {port} {LOOPBACK}\nallow_anonymous true\npersistence false\nlog_type error\n"
+    )
+    remedy = "try `mosquitto -p 18830` by hand"
+    return DemoBroker("mosquitto", port, program, "-c", str(config), remedy=remedy)
 
-    def __init__(self, program: str, port: int) -> None:
-        self.port = port
-        self._folder = tempfile.TemporaryDirectory(prefix="voice-daemon-demo-")
-        config = Path(self._folder.name) / "mosquitto.conf"
-        config.write_text(
-            f"listener {port} {LOOPBACK}\nallow_anonymous true\npersistence false\nlog_type error\n"
-        )
-        self._process = _ProcessBroker(
-            [program, "-c", str(config)], remedy="try `mosquitto -p 18830` by hand"
-        )
+
+def amqtt_broker(port: int) -> DemoBroker:
+    """Start amqtt, which comes with the demo and speaks MQTT 3.1.1 only."""
+    command = (sys.executable, "-P", "-m", "voice_daemon.demo.amqtt", str(port))
+    remedy = "pip install 'voice-daemon[demo]', or install mosquitto"
+    return DemoBroker("amqtt", port, *command, remedy=remedy)
+
+
+@contextlib.contextmanager
+def demo_broker(port: int | None = None) -> Iterator[DemoBroker]:
+    """Run a broker on `port` (None: any free one) while the block runs.
+
+    Raises `UsageError` when the port is taken and `BrokerError` when no broker starts.
+    """
+    port, program = _claim(port), find_mosquitto()
+    with tempfile.TemporaryDirectory(prefix="voice-daemon-demo-") as folder:
+        broker = _mosquitto(program, port, Path(folder)) if program else amqtt_broker(port)
         try:
-            self._process.wait_until_it_answers(port, "mosquitto")
-        except BrokerError:
-            self._folder.cleanup()
-            raise
-
-    def stop(self) -> None:
-        """Stop the process and remove its folder."""
-        self._process.stop()
-        self._folder.cleanup()
-
-
-class AmqttBroker:
-    """amqtt, which comes with the demo."""
-
-    description = "amqtt"
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self._process = _ProcessBroker(
-            [sys.executable, "-P", "-m", "voice_daemon.demo.amqtt", str(port)],
-            remedy="pip install 'voice-daemon[demo]', or install mosquitto",
-        )
-        self._process.wait_until_it_answers(port, "amqtt")
-
-    def stop(self) -> None:
-        """Stop the process."""
-        self._process.stop()
+            yield broker
+        finally:
+            broker.stop()

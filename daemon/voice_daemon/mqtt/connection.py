@@ -142,40 +142,6 @@ def build_client(target: Target, protocol: Protocol, will: MqttMessage) -> _Clie
     return client
 
 
-def connect_client(client: Client, target: Target, protocol: Protocol) -> None:
-    """Open the socket and send CONNECT; raises OSError, and UnicodeError for an odd host."""
-    if protocol is Protocol.V311:
-        client.connect(target.host, target.port, target.keepalive_s)
-        return
-    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho
-    properties.MaximumPacketSize = MAX_INCOMING_BYTES
-    client.connect(
-        target.host, target.port, target.keepalive_s, clean_start=True, properties=properties
-    )
-
-
-def publish_with(
-    client: Client, protocol: Protocol, message: MqttMessage, *, expiry_s: int | None
-) -> int:
-    """Queue a message, with what is left of its life where MQTT 5 carries that; gives its id."""
-    properties = None
-    if expiry_s is not None and protocol is Protocol.V5:
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho
-        properties.MessageExpiryInterval = expiry_s
-    return client.publish(
-        message.topic, message.payload, message.qos, message.retain, properties
-    ).mid
-
-
-def subscribe_with(client: Client, protocol: Protocol, filters: tuple[str, ...]) -> int | None:
-    """Ask for what matches, at QoS 1; gives the id of the answer."""
-    if protocol is Protocol.V5:
-        # As published: or a message that someone retained right now would look fresh.
-        options = SubscribeOptions(qos=1, retainAsPublished=True)
-        return client.subscribe([(name, options) for name in filters])[1]
-    return client.subscribe([(name, 1) for name in filters])[1]
-
-
 def _ignore_socket(_client: Client, _userdata: object, _sock: object) -> None:
     """Stand in for a callback that paho only wants to exist."""
 
@@ -297,8 +263,13 @@ class Connection:
     ) -> None:
         """Connect and wait for the broker's welcome; raises `LinkError`."""
         self._client.connect_timeout = connect_timeout_s
+        target, more = self._target, {}
+        if self.protocol is Protocol.V5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho
+            properties.MaximumPacketSize = MAX_INCOMING_BYTES
+            more = {"clean_start": True, "properties": properties}
         try:
-            connect_client(self._client, self._target, self.protocol)
+            self._client.connect(target.host, target.port, target.keepalive_s, **more)
         except (OSError, UnicodeError) as error:
             raise connect_fault(error, self.url) from error
         give_up_s = time.monotonic() + answer_timeout_s
@@ -362,19 +333,32 @@ class Connection:
         return not self._client.want_write()
 
     def publish(self, message: MqttMessage, *, expiry_s: int | None, is_again: bool = False) -> int:
-        """Hand a message over, as the broker can take it; gives the id of its `PubAck`."""
+        """Hand a message over, as the broker can take it; gives the id of its `PubAck`.
+
+        `expiry_s`: what is left of its life, told to the broker where MQTT 5 carries that.
+        """
         self._client.is_again = is_again
-        lowered = self.limits.within(message)
-        return publish_with(self._client, self.protocol, lowered, expiry_s=expiry_s)
+        lowered, properties = self.limits.within(message), None
+        if expiry_s is not None and self.protocol is Protocol.V5:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho
+            properties.MessageExpiryInterval = expiry_s
+        return self._client.publish(
+            lowered.topic, lowered.payload, lowered.qos, lowered.retain, properties
+        ).mid
 
     def subscribe(self, filters: tuple[str, ...]) -> None:
-        """Ask for messages; what the broker refuses appears in `refused_filters`."""
+        """Ask for messages at QoS 1; what the broker refuses appears in `refused_filters`."""
         if not self.limits.wildcards_available:
             refused = [name for name in filters if "+" in name or "#" in name]
             why = "it knows no wildcards"
             self.refused_filters += [RefusedFilter(name, why) for name in refused]
             filters = tuple(name for name in filters if name not in refused)
-        mid = subscribe_with(self._client, self.protocol, filters) if filters else None
+        if not filters:
+            return
+        # As published: or a message that someone retained right now would look fresh.
+        as_published = SubscribeOptions(qos=1, retainAsPublished=True)
+        options = as_published if self.protocol is Protocol.V5 else 1
+        _, mid = self._client.subscribe([(name, options) for name in filters])
         if mid is not None:
             self._asked[mid] = filters
 

@@ -161,6 +161,13 @@ class Publisher:
                 log.info("problem.cleared", code=code)
                 self._update_state()
 
+    def set_problem(self, code: str, problem: Problem | None) -> None:
+        """Report a problem, or take it back: None."""
+        if problem is None:
+            self.clear_problem(code)
+        else:
+            self.raise_problem(code, problem)
+
     def error(self, error: ErrorRaised) -> None:
         """Publish an error that is no lasting problem."""
         with self._lock:

@@ -78,17 +78,12 @@ class CommandHandler:
 
             return handle
 
-        def status(_arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-            return self._collector.status().to_dict()
-
-        def reset(_arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-            return {"settings": list(self.reset())}
-
-        def watch(_arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-            return self._collector.live_snapshot().to_dict()
-
-        more = {"status": status, "watch": watch, "reset-settings": reset}
-        return {**more, **{verb: handler(verb) for verb in self._verbs}}
+        return {
+            "status": lambda _arguments: self._collector.status().to_dict(),
+            "watch": lambda _arguments: self._collector.live_snapshot().to_dict(),
+            "reset-settings": lambda _arguments: {"settings": list(self.reset())},
+            **{verb: handler(verb) for verb in self._verbs},
+        }
 
     def on_command(self, command: Command) -> None:
         """Carry out an MQTT command; raises `CommandError` when it cannot be."""

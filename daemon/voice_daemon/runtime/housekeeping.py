@@ -67,7 +67,7 @@ class Housekeeper:
         """Do what is due now."""
         now_s, due_s = time.monotonic(), self._homeassistant.due_s
         self._report_health(now_s)
-        self._watch_the_log()
+        self._publisher.set_problem(LOG_UNWRITABLE, unwritable())
         if due_s is not None and now_s >= due_s:
             # Home Assistant was restarted, and wants to hear everything again.
             self._announce_again()
@@ -106,13 +106,6 @@ class Housekeeper:
         except VoiceDaemonError as error:
             log.warning("vocabulary.not_saved", reason=error.message, remedy=error.remedy)
             self._publisher.error(error_event(error))
-
-    def _watch_the_log(self) -> None:
-        problem = unwritable()
-        if problem is None:
-            self._publisher.clear_problem(LOG_UNWRITABLE)
-        else:
-            self._publisher.raise_problem(LOG_UNWRITABLE, problem)
 
     def _report_health(self, now_s: float) -> None:
         """Report every minute, and at once when a problem of the microphone comes or goes."""

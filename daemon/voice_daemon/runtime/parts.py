@@ -20,7 +20,6 @@ from voice_daemon.audio.input import AudioInput
 from voice_daemon.config import Settings
 from voice_daemon.config.state import SettingsStore
 from voice_daemon.control.server import ControlServer
-from voice_daemon.errors import Problem
 from voice_daemon.events import AudioBlock, ErrorRaised, Event, TranscriptFinal
 from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
 from voice_daemon.homeassistant.answers import Answers
@@ -118,7 +117,6 @@ class Parts:
             wake=self.nudge,
         )
         self.journal = Journal(journal_folder, self._topics)
-        self.mqtt = _build_mqtt(settings, self._topics, parts=self)
         self.speaker, self.sounds = _build_sound(settings, parts=self)
         self.satellite = satellite_of(
             settings,
@@ -134,6 +132,7 @@ class Parts:
             on_event=lambda event: self._on_event(event, live_view),
             take_over=self.take_over,
         )
+        self.mqtt = _build_mqtt(settings, self._topics, parts=self)
         self.peers = _build_peers(self._topics, self.mqtt, self.publisher)
         self.audio_input = AudioInput(
             audio.new_source, name_of=audio.name_of, stall_timeout_s=settings.audio.stall_timeout_s
@@ -208,13 +207,6 @@ class Parts:
         """Pass an MQTT command on; raises `CommandError` when it cannot be carried out."""
         self.commands.on_command(command)
 
-    def on_mqtt_problem(self, code: str, problem: Problem | None) -> None:
-        """Raise a problem of the MQTT client, or take it back: None."""
-        if problem is None:
-            self.publisher.clear_problem(code)
-        else:
-            self.publisher.raise_problem(code, problem)
-
     def on_vocabulary(self, topic: str, payload: bytes) -> None:
         """Pass a document with the home's names on."""
         self.vocabulary.on_message(topic, payload)
@@ -266,7 +258,7 @@ class Parts:
 
 
 def _build_mqtt(settings: Settings, topics: Topics, *, parts: Parts) -> MqttClient:
-    """Build the client; it calls back only once it is started, when all parts are there."""
+    """Build the client; the parts that it calls back are made after it, and before it starts."""
     home = settings.homeassistant
     listeners = [Listener(topic, parts.on_vocabulary) for topic in document_topics(topics)]
     if home.discovery:
@@ -280,7 +272,7 @@ def _build_mqtt(settings: Settings, topics: Topics, *, parts: Parts) -> MqttClie
         on_command=parts.on_command,
         announce=parts.on_connect,
         listeners=listeners,
-        on_problem=parts.on_mqtt_problem,
+        on_problem=parts.publisher.set_problem,
         on_sent=parts.journal.sent,
         on_delivered=parts.journal.settled,
         on_lost=parts.on_lost,
@@ -351,8 +343,7 @@ def _build_vocabulary(file: Path | None, topics: Topics, *, parts: Parts) -> Voc
         topics=topics,
         learn=parts.worker.learn,
         publish=parts.mqtt.publish,
-        raise_problem=parts.publisher.raise_problem,
-        clear_problem=parts.publisher.clear_problem,
+        set_problem=parts.publisher.set_problem,
         changed=parts.nudge,
     )
 

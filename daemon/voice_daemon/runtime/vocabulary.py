@@ -22,7 +22,7 @@ from voice_daemon.mqtt.topics import SCHEMA, Leaf, MqttMessage, Topics, encode_j
 from voice_daemon.vocabulary.correction import Corrector
 from voice_daemon.vocabulary.document import Document, VocabularyError, read_document
 from voice_daemon.vocabulary.home import HomeVocabulary, building_vocabulary
-from voice_daemon.vocabulary.store import known_document, store
+from voice_daemon.vocabulary.store import known_document, read_file, store
 
 log = structlog.get_logger()
 
@@ -212,8 +212,7 @@ class VocabularyKeeper:
         topics: Topics,
         learn: Callable[[Document | None, Learned], None],
         publish: Callable[[MqttMessage], None],
-        raise_problem: Callable[[str, Problem], None],
-        clear_problem: Callable[[str], None],
+        set_problem: Callable[[str, Problem | None], None],
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
@@ -221,8 +220,7 @@ class VocabularyKeeper:
         self._topics = topics
         self._learn = learn
         self._publish = publish
-        self._raise_problem = raise_problem
-        self._clear_problem = clear_problem
+        self._set_problem = set_problem
         self._changed = changed
         self._lock = threading.RLock()
         self._given: dict[str, tuple[bytes, Document]] = {}
@@ -263,14 +261,12 @@ class VocabularyKeeper:
                     document = read_document(payload)
                 except VocabularyError as error:
                     log.warning("vocabulary.refused", reason=error.message, topic=topic)
-                    self._raise_problem(
-                        BAD_DOCUMENT,
-                        Problem("vocabulary", f"{topic}: {error.message}", error.remedy),
-                    )
+                    told = f"{topic}: {error.message}"
+                    self._set_problem(BAD_DOCUMENT, Problem("vocabulary", told, error.remedy))
                     return
                 self._given[topic] = (payload, document)
                 self._given.pop("stored", None)
-            self._clear_problem(BAD_DOCUMENT)
+            self._set_problem(BAD_DOCUMENT, None)
             payload, _ = self._chosen_payload()
             self._unsaved = payload
             self._choose()
@@ -300,11 +296,10 @@ class VocabularyKeeper:
         if self._settings.file is None or not self._settings.enabled:
             return None
         try:
-            known = known_document(Path("/nonexistent"), self._settings.file)
+            return read_file(self._settings.file)
         except VocabularyError as error:
-            self._raise_problem(BAD_DOCUMENT, Problem("vocabulary", error.message, error.remedy))
+            self._set_problem(BAD_DOCUMENT, Problem("vocabulary", error.message, error.remedy))
             return self._file
-        return None if known is None else known.document
 
     def _chosen_payload(self) -> tuple[bytes, Document | None]:
         for source in (*document_topics(self._topics), "stored"):

@@ -324,10 +324,7 @@ class Worker:
             return
         found = self.microphone.look(self._audio_input.silence.silent_s, alarm_s=alarm_s)
         for code in MICROPHONE_PROBLEMS:
-            if code in found.problems:
-                self._publisher.raise_problem(code, found.problems[code])
-            else:
-                self._publisher.clear_problem(code)
+            self._publisher.set_problem(code, found.problems.get(code))
         if found.reopen and engine.pipeline.at_rest:
             lost = self._audio_input.reopen()
             if lost is not None:
