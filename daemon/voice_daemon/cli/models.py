@@ -174,7 +174,9 @@ def _list_as_json(
             "configured_folder": None if in_use is None else str(in_use),
             "models": [
                 {
-                    **_as_json(model, in_use=model.folder == in_use),
+                    **asdict(model),
+                    "folder": str(model.folder),
+                    "configured": model.folder == in_use,
                     "measured": asdict(measured[model.folder])
                     if model.folder in measured
                     else None,
@@ -239,19 +241,6 @@ def _cost(measured: Measurement | None) -> tuple[str, str]:
     if measured is None:
         return "-", "-"
     return f"{measured.rtf:.3f}", f"{measured.memory_mb:.0f} MB"
-
-
-def _as_json(model: InstalledModel, *, in_use: bool) -> dict[str, object]:
-    return {
-        "name": model.name,
-        "folder": str(model.folder),
-        "size_bytes": model.size_bytes,
-        "layout": model.layout,
-        "languages": model.languages,
-        "bundled": model.bundled,
-        "revision": model.revision,
-        "configured": in_use,
-    }
 
 
 def _write_table(context: Context, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -132,16 +132,20 @@ def _pull(args: argparse.Namespace, context: Context) -> int:
     pulled = pull(args.url, _token(args.token_file))
     payload = json.dumps(pulled, ensure_ascii=False, indent=1).encode()
     document = read_document(payload)
-    if args.out is not None:
-        store(args.out, payload)
-    elif not args.json:
-        context.out.write(payload.decode() + "\n")
+    _write_out(payload, args, context)
     if args.json:
         context.print_json({**_summary(document), "document": pulled})
     context.err.write(f"daemonctl: {_counts(document)}\n")
     if args.out is not None and not args.json:
         context.err.write(f'  -> set file = "{args.out.absolute()}" in [vocabulary]\n')
     return EXIT_FAILED if document.faults else EXIT_OK
+
+
+def _write_out(payload: bytes, args: argparse.Namespace, context: Context) -> None:
+    if args.out is not None:
+        store(args.out, payload)
+    elif not args.json:
+        context.out.write(payload.decode() + "\n")
 
 
 def _token(path: Path) -> str:
@@ -249,10 +253,7 @@ def _spell(args: argparse.Namespace, context: Context) -> int:
         context.err.write(f"{named['name']}: {', '.join(found) or 'as it is written'}\n")
     payload = json.dumps(raw, ensure_ascii=False, indent=1).encode()
     read_document(payload)
-    if args.out is not None:
-        store(args.out, payload)
-    elif not args.json:
-        context.out.write(payload.decode() + "\n")
+    _write_out(payload, args, context)
     if args.json:
         context.print_json({"spellings": n_learned, "document": raw})
     return EXIT_OK

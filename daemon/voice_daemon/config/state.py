@@ -4,18 +4,17 @@ One small JSON file. One that cannot be read, or that others may have written, i
 warning, never an error. Callable from any thread.
 """
 
-import json
 import os
 import stat
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, BinaryIO, Final
+from typing import Annotated, BinaryIO, Final, Literal
 
 import structlog
+from pydantic import Field, TypeAdapter, ValidationError
 
 from voice_daemon._lib.files import write_atomically
 from voice_daemon.errors import VoiceDaemonError
@@ -62,18 +61,20 @@ class HungStart:
 
 @dataclass(frozen=True, slots=True)
 class PersistedState:
-    """All that is remembered."""
+    """All that is remembered, in the form of the file."""
 
-    changes: Mapping[str, Change]
+    changes: Annotated[Mapping[str, Change], Field(alias="settings")]
     """By the setting's name."""
     announced: tuple[Announcement, ...]
     """Oldest first; more than one until the broker has confirmed that the others are gone."""
     hung_start: HungStart | None = None
     node_id: str = ""
     """The node id of the first start, for as long as none is configured; empty before it."""
+    schema: Literal[1] = field(default=SCHEMA, kw_only=True)
 
 
-EMPTY: Final = PersistedState(MappingProxyType({}), ())
+EMPTY: Final = PersistedState({}, ())
+_FORM: Final = TypeAdapter(PersistedState)
 
 
 class UnreadableError(VoiceDaemonError):
@@ -88,15 +89,23 @@ def read_state(path: Path) -> PersistedState:
             text = file.read(MAX_BYTES + 1)
         if len(text) > MAX_BYTES:
             raise ValueError("it is too long")
-        return _parsed(json.loads(text))
+        return _FORM.validate_json(text, strict=True)
     except FileNotFoundError:
         return EMPTY
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UnreadableError(
-            "settings.unreadable",
-            f"{path} cannot be read: {type(error).__name__}: {error}",
-            remedy="the configured settings are in force; make the changes again",
-        ) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise _unreadable(path, f"{place}: {first['msg']}" if place else first["msg"]) from error
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, str(error)) from error
+
+
+def _unreadable(path: Path, why: str) -> UnreadableError:
+    return UnreadableError(
+        "settings.unreadable",
+        f"{path} cannot be read: {why}",
+        remedy="the configured settings are in force; make the changes again",
+    )
 
 
 class SettingsStore:
@@ -135,7 +144,7 @@ class SettingsStore:
             changes.pop(name, None)
             if change is not None:
                 changes[name] = change
-            self._replace(replace(self._state, changes=MappingProxyType(changes)))
+            self._replace(replace(self._state, changes=changes))
 
     def announce(self, announced: tuple[Announcement, ...]) -> None:
         """Remember what was announced."""
@@ -161,7 +170,7 @@ class SettingsStore:
             if path is None or not is_dirty:
                 return False
             try:
-                write_atomically(path, json.dumps(_document(state), indent=1).encode())
+                write_atomically(path, _FORM.dump_json(state, by_alias=True, indent=1))
             except OSError as error:
                 self._is_dirty = True
                 raise VoiceDaemonError(
@@ -197,55 +206,3 @@ def _refuse_a_file_of_others(file: BinaryIO) -> None:
         raise ValueError(f"it belongs to user {found.st_uid}")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ValueError(f"others may write it (mode {stat.S_IMODE(found.st_mode):04o})")
-
-
-def _document(state: PersistedState) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "settings": {name: asdict(change) for name, change in state.changes.items()},
-        "announced": [
-            {"topic": a.topic, "root": a.root, "components": dict(a.components)}
-            for a in state.announced
-        ],
-        "hung_start": asdict(state.hung_start) if state.hung_start else None,
-        "node_id": state.node_id,
-    }
-
-
-def _parsed(document: dict[str, Any]) -> PersistedState:
-    """Read the document; raises ValueError, KeyError, TypeError or AttributeError."""
-    if document["schema"] != SCHEMA:
-        raise ValueError(f"its schema is {document['schema']!r}")
-    changes = {
-        _text(name): Change(_value(entry["value"]), _value(entry["configured"]))
-        for name, entry in document["settings"].items()
-    }
-    announced = tuple(
-        Announcement(
-            _text(entry["topic"]),
-            _text(entry["root"]),
-            {_text(name): _text(platform) for name, platform in entry["components"].items()},
-        )
-        for entry in document["announced"]
-    )
-    # Files of earlier versions lack these two.
-    hung = document.get("hung_start")
-    hung_start = (
-        HungStart(_text(hung["part"]), int(hung["in_a_row"]), _text(hung["models"]))
-        if hung
-        else None
-    )
-    node_id = _text(document.get("node_id", ""))
-    return PersistedState(MappingProxyType(changes), announced, hung_start, node_id)
-
-
-def _value(value: object) -> Value:
-    if isinstance(value, str | int | float):
-        return value
-    raise TypeError(f"{value!r} is not a valid setting value")
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    raise TypeError(f"{value!r} is not a string")

@@ -16,7 +16,7 @@ from voice_daemon.doctor.checks import Finding, fail, ok, skip, warn
 from voice_daemon.mqtt.tls import read_password
 from voice_daemon.vocabulary.document import VocabularyError
 from voice_daemon.vocabulary.store import known_document
-from voice_daemon.vocabulary.templates import installed, languages
+from voice_daemon.vocabulary.templates import closest_language, installed
 
 MB: Final = 1_000_000
 FULL_BYTES: Final = 200 * MB
@@ -168,7 +168,7 @@ def vocabulary(settings: Settings, stored: Path) -> Iterator[Finding]:
             f"{document.n_names} names are known, and the home's sentences are not installed",
             "pip install 'voice-daemon[home]'",
         )
-    elif language != "auto" and wanted.sentences != "none" and not _is_spoken(language):
+    elif language != "auto" and wanted.sentences != "none" and closest_language(language) is None:
         yield warn(
             "vocabulary",
             f"there are no sentences for language {language!r}",
@@ -182,9 +182,3 @@ def vocabulary(settings: Settings, stored: Path) -> Iterator[Finding]:
         )
     else:
         yield ok("vocabulary", f"{document.n_names} names from {known.source}")
-
-
-def _is_spoken(language: str) -> bool:
-    known = {code.lower().replace("_", "-") for code in languages()}
-    wanted = language.lower().replace("_", "-")
-    return wanted in known or wanted.split("-")[0] in known

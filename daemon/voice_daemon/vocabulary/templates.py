@@ -107,7 +107,7 @@ def reading_templates(
 
 def _reading_home_sentences(templates: Templates, language: str) -> Steps[None]:
     folder = _folder()
-    code = _closest(language)
+    code = closest_language(language)
     if folder is None or code is None:
         raise VocabularyError(
             "vocabulary.no_sentences",
@@ -139,7 +139,7 @@ def _reading_home_sentences(templates: Templates, language: str) -> Steps[None]:
             templates.starts += read
 
 
-def _closest(language: str) -> str | None:
+def closest_language(language: str) -> str | None:
     """The package's code for a language, without its region where that has none."""
     known = {code.lower().replace("_", "-"): code for code in languages()}
     wanted = language.lower().replace("_", "-")
