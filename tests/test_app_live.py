@@ -18,7 +18,7 @@ from support.fakes import Scene
 from support.subscriber import Subscriber
 from voice_daemon.app import Input
 from voice_daemon.config import AudioSettings, HomeAssistantSettings, Settings
-from voice_daemon.config.state import read_state
+from voice_daemon.config.persisted import read_state
 from voice_daemon.control.client import ControlClient
 
 ROOT = f"voice/{NODE}"

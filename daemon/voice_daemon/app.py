@@ -24,7 +24,7 @@ from voice_daemon.events import EndReason
 from voice_daemon.mqtt.messages import error_event
 from voice_daemon.runtime.live_settings import LiveSettings
 from voice_daemon.runtime.parts import Input, Nudge, Parts, Reload, Signal
-from voice_daemon.runtime.reload import Configuration
+from voice_daemon.runtime.reloader import Configuration
 from voice_daemon.runtime.start import StartSupervisor, Watchdog
 from voice_daemon.runtime.worker import Engine, Outcome
 from voice_daemon.session.metrics import ComputeCost

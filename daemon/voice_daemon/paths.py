@@ -29,7 +29,7 @@ class Paths:
 
     @property
     def changes_file(self) -> Path:
-        """State kept from run to run: see `voice_daemon.config.state`."""
+        """State kept from run to run: see `voice_daemon.config.persisted`."""
         return self.state_dir / "state.json"
 
     @property

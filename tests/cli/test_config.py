@@ -12,7 +12,7 @@ import pytest
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.main import main
 from voice_daemon.config import Settings, load_settings
-from voice_daemon.config.state import Change, SettingsStore
+from voice_daemon.config.persisted import Change, SettingsStore
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from rigs import fake_hub
 from voice_daemon.cli.main import main
 from voice_daemon.cli.models import size_text
-from voice_daemon.models.benchmark import read_measurements, recommended
+from voice_daemon.models.measurements import read_measurements, recommended
 from voice_daemon.models.progress import BarProgress, LineProgress, progress_to
 
 PATIENCE_S = 30.0

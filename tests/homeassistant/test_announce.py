@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.devices import device
-from voice_daemon.config.state import Announcement, SettingsStore
+from voice_daemon.config.persisted import Announcement, SettingsStore
 from voice_daemon.homeassistant.announce import DELAY_S, DiscoveryAnnouncer
 from voice_daemon.homeassistant.discovery import Device
 from voice_daemon.mqtt.topics import MqttMessage

@@ -29,9 +29,9 @@ from voice_daemon.events import (
     WakeDetected,
 )
 from voice_daemon.mqtt import messages
-from voice_daemon.mqtt.arbitration import claim_message
 from voice_daemon.mqtt.commands import Command, response_message
 from voice_daemon.mqtt.messages import Health, Info
+from voice_daemon.mqtt.peers import claim_message
 from voice_daemon.mqtt.topics import MqttMessage, Topics
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "mqtt"

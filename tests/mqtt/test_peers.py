@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from voice_daemon.events import Claim, Stage
-from voice_daemon.mqtt.arbitration import MAX_WAITING, MqttPeers, claim_message, claims_filter
+from voice_daemon.mqtt.peers import MAX_WAITING, MqttPeers, claim_message, claims_filter
 from voice_daemon.mqtt.router import CommandRouter, Listener
 from voice_daemon.mqtt.topics import MqttMessage, Topics
 from voice_daemon.wake.arbitration import Participation

@@ -8,8 +8,8 @@ import pytest
 
 from support.fakes import FakeClock, FakeTranscriber, FakeVad, FakeWake
 from voice_daemon.config import SessionSettings, Settings, WakeSettings
+from voice_daemon.config.persisted import Change, SettingsStore
 from voice_daemon.config.problems import bounds
-from voice_daemon.config.state import Change, SettingsStore
 from voice_daemon.events import State, StateChanged
 from voice_daemon.mqtt.commands import Command, CommandError, Kind
 from voice_daemon.runtime.live_settings import (

@@ -12,7 +12,7 @@ from support.apps import EndlessRoom, Running, make_app, on
 from support.subscriber import Subscriber
 from voice_daemon.app import Input
 from voice_daemon.config import Settings
-from voice_daemon.config.state import HungStart, SettingsStore, read_state
+from voice_daemon.config.persisted import HungStart, SettingsStore, read_state
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import EXIT_FAULT, VoiceDaemonError
 from voice_daemon.runtime import start

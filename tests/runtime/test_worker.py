@@ -24,7 +24,7 @@ from voice_daemon.events import AudioBlock, State
 from voice_daemon.mqtt.messages import Info
 from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.mqtt.topics import MqttMessage, Topics
-from voice_daemon.runtime.microphone import MicrophoneWatch
+from voice_daemon.runtime.microphone_watch import MicrophoneWatch
 from voice_daemon.runtime.worker import Engine, Outcome, Worker
 from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions

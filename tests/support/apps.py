@@ -18,11 +18,11 @@ from support.subscriber import Subscriber
 from voice_daemon.app import Daemon, Input
 from voice_daemon.audio.file import FileReplay
 from voice_daemon.config import AudioSettings, Settings
-from voice_daemon.config.state import SettingsStore
+from voice_daemon.config.persisted import SettingsStore
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.events import AudioBlock
 from voice_daemon.runtime.live_settings import LiveSettings
-from voice_daemon.runtime.reload import Configuration
+from voice_daemon.runtime.reloader import Configuration
 from voice_daemon.runtime.start import StartStep, StartSupervisor
 from voice_daemon.runtime.worker import Engine
 from voice_daemon.session.metrics import TimedTranscriber

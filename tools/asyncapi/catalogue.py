@@ -27,9 +27,9 @@ from voice_daemon.events import (
     Word,
 )
 from voice_daemon.mqtt import messages
-from voice_daemon.mqtt.arbitration import claim_message
 from voice_daemon.mqtt.commands import Command, response_message
 from voice_daemon.mqtt.messages import Health, Info
+from voice_daemon.mqtt.peers import claim_message
 from voice_daemon.mqtt.topics import SCHEMA, MqttMessage, Topics
 from voice_daemon.runtime.live_settings import (
     AS_CONFIGURED,
@@ -40,7 +40,7 @@ from voice_daemon.runtime.live_settings import (
     WAKE_THRESHOLD,
     WAKE_WORD,
 )
-from voice_daemon.runtime.vocabulary import VocabularyState, VocabularySummary
+from voice_daemon.runtime.vocabulary_keeper import VocabularyState, VocabularySummary
 from voice_daemon.vocabulary.document import SCHEMA as DOCUMENT_SCHEMA
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)

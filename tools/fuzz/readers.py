@@ -24,7 +24,7 @@ from voice_daemon.asr.checkpoints.vocabulary import read_vocabulary
 from voice_daemon.asr.cooperative import at_once
 from voice_daemon.audio.file import decode
 from voice_daemon.config import ConfigProblems, Settings, load_settings
-from voice_daemon.config.state import SettingsStore, read_state
+from voice_daemon.config.persisted import SettingsStore, read_state
 from voice_daemon.control.protocol import LineBuffer, decode_reply, decode_request
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.logs.crashes import entries_of
@@ -32,8 +32,8 @@ from voice_daemon.logs.format import SessionTimeline, record_lines
 from voice_daemon.logs.records import read_record
 from voice_daemon.models.catalogue import describe
 from voice_daemon.models.repo_files import check_config, vocabulary_source_of
-from voice_daemon.mqtt.arbitration import parse_claim
 from voice_daemon.mqtt.commands import Command, Kind
+from voice_daemon.mqtt.peers import parse_claim
 from voice_daemon.mqtt.router import CommandRouter
 from voice_daemon.mqtt.topics import Topics
 from voice_daemon.runtime.live_settings import LiveSettings

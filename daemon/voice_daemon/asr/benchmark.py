@@ -1,6 +1,6 @@
 """A recogniser's cost on this machine, measured by streaming one recording.
 
-Apart from `models.benchmark`, which keeps and reads the figures: they are shown without MLX.
+Apart from `models.measurements`, which keeps and reads the figures: they are shown without MLX.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from voice_daemon.asr.load import free_unused_memory, load_model, take_peak_memo
 from voice_daemon.asr.streaming import StreamingConfig
 from voice_daemon.asr.transcriber import WhisperTranscriber
 from voice_daemon.events import SAMPLE_RATE
-from voice_daemon.models.benchmark import Measurement
+from voice_daemon.models.measurements import Measurement
 from voice_daemon.models.store import size_of
 
 ROUNDS: Final = 3

@@ -12,8 +12,8 @@ from typing import Final
 
 from voice_daemon.cli.context import Context
 from voice_daemon.config import AsrSettings, ConfigProblems, Effective, Mistake, Settings, render
+from voice_daemon.config.persisted import EMPTY, Change, SettingsStore, UnreadableError, read_state
 from voice_daemon.config.problems import toml_value
-from voice_daemon.config.state import EMPTY, Change, SettingsStore, UnreadableError, read_state
 from voice_daemon.config.values import names_a_path
 from voice_daemon.control.client import ask
 from voice_daemon.errors import EXIT_OK, EXIT_USAGE, ModelError, NotRunningError

@@ -10,7 +10,12 @@ from voice_daemon.audio import AudioSource
 from voice_daemon.cli import audio_input as hearing
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.parser import DEFAULT_MICROPHONE_TEST_S
-from voice_daemon.doctor.microphone import MicReport, MicrophoneFinding, MicrophoneTest, findings
+from voice_daemon.doctor.microphone_test import (
+    MicReport,
+    MicrophoneFinding,
+    MicrophoneTest,
+    findings,
+)
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.errors import EXIT_FAILED, EXIT_OK
 from voice_daemon.events import SAMPLE_RATE

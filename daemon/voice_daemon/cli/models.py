@@ -26,7 +26,7 @@ from voice_daemon.models import (
     resolve,
     verify,
 )
-from voice_daemon.models.benchmark import (
+from voice_daemon.models.measurements import (
     Measurement,
     machine_memory_mb,
     read_measurements,

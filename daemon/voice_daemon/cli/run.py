@@ -17,7 +17,7 @@ from voice_daemon.cli.context import Context
 from voice_daemon.cli.parser import MICROPHONE
 from voice_daemon.cli.service import config_file
 from voice_daemon.config import Effective, LogSettings, Settings
-from voice_daemon.config.state import SettingsStore
+from voice_daemon.config.persisted import SettingsStore
 from voice_daemon.errors import (
     EXIT_CONFIG,
     AudioFileError,
@@ -30,8 +30,8 @@ from voice_daemon.logs import setup as logs
 from voice_daemon.runtime import safe_mode as parked
 from voice_daemon.runtime.build import build_engine
 from voice_daemon.runtime.live_settings import LiveSettings
-from voice_daemon.runtime.microphone import MicrophoneWatch
-from voice_daemon.runtime.reload import Configuration
+from voice_daemon.runtime.microphone_watch import MicrophoneWatch
+from voice_daemon.runtime.reloader import Configuration
 from voice_daemon.runtime.safe_mode import empty_full_crash_files, files_fingerprint
 from voice_daemon.wake.detector import check_models
 

@@ -9,7 +9,7 @@ from voice_daemon.cli.context import Context
 from voice_daemon.cli.diagnosis import probe
 from voice_daemon.cli.service import installation_of
 from voice_daemon.config.load import DEFAULT
-from voice_daemon.doctor.selfcheck import MacCheck, SelfCheck, SelfCheckVerdict, compute_here
+from voice_daemon.doctor.mac import MacCheck, SelfCheck, SelfCheckVerdict, compute_here
 from voice_daemon.errors import EXIT_FAILED, EXIT_OK, ConfigError
 
 _NAME_WIDTH: Final = 24

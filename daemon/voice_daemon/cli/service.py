@@ -26,7 +26,7 @@ from voice_daemon.launchd import AgentPaths, Installation, Machine
 from voice_daemon.launchd.agent import Agent
 from voice_daemon.launchd.app_bundle import AD_HOC, Bundle, command_of
 from voice_daemon.launchd.steps import Step, remove, write_file
-from voice_daemon.models.benchmark import FILE as MEASURED
+from voice_daemon.models.measurements import FILE as MEASURED
 from voice_daemon.paths import APP_NAME, HOME_VARIABLE, expand
 from voice_daemon.runtime.status import Status
 

@@ -21,7 +21,7 @@ from voice_daemon.config import Settings
 from voice_daemon.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError
 from voice_daemon.vocabulary.document import Document, Name, VocabularyError, read_document
 from voice_daemon.vocabulary.home import HomeVocabulary, reading_vocabulary
-from voice_daemon.vocabulary.pull import pull
+from voice_daemon.vocabulary.home_assistant import pull
 from voice_daemon.vocabulary.reading import Reading
 from voice_daemon.vocabulary.spelling import spellings_of, voices
 from voice_daemon.vocabulary.spoken import fold, sound_distance

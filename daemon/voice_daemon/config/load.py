@@ -25,6 +25,7 @@ from voice_daemon._lib.files import (
     shared_with_a_group,
 )
 from voice_daemon._lib.names import path_in_any_normal_form
+from voice_daemon.config.persisted import SettingsStore, UnreadableError, read_state
 from voice_daemon.config.problems import (
     ENVIRONMENT,
     MASK,
@@ -40,7 +41,6 @@ from voice_daemon.config.problems import (
 )
 from voice_daemon.config.rules import RULES, WARNINGS, Key, Rule
 from voice_daemon.config.schema import ENV_DELIMITER, ENV_PREFIX, Section, Settings
-from voice_daemon.config.state import SettingsStore, UnreadableError, read_state
 from voice_daemon.config.values import names_a_path
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.paths import default_paths, expand

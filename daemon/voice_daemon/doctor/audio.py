@@ -17,7 +17,7 @@ from voice_daemon.audio.microphone import MicrophoneCapture
 from voice_daemon.audio.portaudio import find_device, list_devices
 from voice_daemon.config import AsrSettings, AudioSettings, WakeSettings
 from voice_daemon.doctor.checks import Finding, fail, ok
-from voice_daemon.doctor.microphone import PERMISSION_REMEDY
+from voice_daemon.doctor.microphone_test import PERMISSION_REMEDY
 from voice_daemon.errors import ModelError
 from voice_daemon.events import SAMPLE_RATE
 from voice_daemon.models import resolve, verify

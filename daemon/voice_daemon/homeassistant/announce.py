@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from voice_daemon.config.state import Announcement, SettingsStore
+from voice_daemon.config.persisted import Announcement, SettingsStore
 from voice_daemon.homeassistant.discovery import Device, announcement, components
 from voice_daemon.mqtt.topics import Leaf, MqttMessage, Topics
 

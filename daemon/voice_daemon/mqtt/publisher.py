@@ -23,7 +23,7 @@ from voice_daemon.events import (
     TranscriptFinal,
     WakeDetected,
 )
-from voice_daemon.logs.events import log_event
+from voice_daemon.logs.event_log import log_event
 from voice_daemon.mqtt.messages import Info, for_event, info_message, setting_message, state_message
 from voice_daemon.mqtt.topics import MqttMessage, Topics
 from voice_daemon.session.metrics import ComputeCost, SessionMetrics, Totals

@@ -24,7 +24,7 @@ from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.errors import ModelError, Problem, VoiceDaemonError
 from voice_daemon.models import resolve
 from voice_daemon.runtime.start import NoWakeWord, Part, StartStep, StartSupervisor
-from voice_daemon.runtime.vocabulary import VocabularyAtWork
+from voice_daemon.runtime.vocabulary_keeper import VocabularyAtWork
 from voice_daemon.runtime.worker import Engine
 from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions

@@ -9,14 +9,14 @@ from typing import Final
 
 import structlog
 
-from voice_daemon.config.state import SettingsStore
+from voice_daemon.config.persisted import SettingsStore
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
 from voice_daemon.logs.setup import unwritable
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.messages import error_event
 from voice_daemon.mqtt.publisher import Publisher
-from voice_daemon.runtime.vocabulary import VocabularyKeeper
+from voice_daemon.runtime.vocabulary_keeper import VocabularyKeeper
 
 log = structlog.get_logger()
 

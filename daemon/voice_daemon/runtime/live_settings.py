@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from voice_daemon import __version__
 from voice_daemon.config import Settings
-from voice_daemon.config.state import Change, SettingsStore, Value
+from voice_daemon.config.persisted import Change, SettingsStore, Value
 from voice_daemon.events import Event
 from voice_daemon.homeassistant.discovery import Device
 from voice_daemon.mqtt.commands import Command, CommandError, Kind

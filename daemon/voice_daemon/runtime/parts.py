@@ -18,31 +18,31 @@ from voice_daemon.audio import AudioSource
 from voice_daemon.audio.file import FileReplay
 from voice_daemon.audio.input import AudioInput
 from voice_daemon.config import Settings
-from voice_daemon.config.state import SettingsStore
+from voice_daemon.config.persisted import SettingsStore
 from voice_daemon.control.server import ControlServer
 from voice_daemon.events import AudioBlock, ErrorRaised, Event, TranscriptFinal
 from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
 from voice_daemon.homeassistant.answers import Answers
 from voice_daemon.homeassistant.satellite import HANDLED_BY, satellite_of
-from voice_daemon.mqtt.arbitration import MqttPeers, claims_filter
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.commands import Command
 from voice_daemon.mqtt.losses import Loss, LossReason
 from voice_daemon.mqtt.messages import availability, health_message
+from voice_daemon.mqtt.peers import MqttPeers, claims_filter
 from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.mqtt.router import Listener
 from voice_daemon.mqtt.topics import MqttMessage, Topics, default_client_id
-from voice_daemon.runtime.commands import CommandHandler
+from voice_daemon.runtime.command_handler import CommandHandler
 from voice_daemon.runtime.housekeeping import Housekeeper
 from voice_daemon.runtime.journal import Journal
 from voice_daemon.runtime.live_settings import LiveSettings, device_of, info_of
 from voice_daemon.runtime.live_view import LiveView
-from voice_daemon.runtime.microphone import MicrophoneWatch
-from voice_daemon.runtime.reload import Configuration, Reloader
+from voice_daemon.runtime.microphone_watch import MicrophoneWatch
+from voice_daemon.runtime.reloader import Configuration, Reloader
 from voice_daemon.runtime.scheduler import RoundRobin
 from voice_daemon.runtime.start import SAFE_MODE, SLOW, Part, StartSupervisor
 from voice_daemon.runtime.status_collector import StatusCollector
-from voice_daemon.runtime.vocabulary import VocabularyKeeper, document_topics
+from voice_daemon.runtime.vocabulary_keeper import VocabularyKeeper, document_topics
 from voice_daemon.runtime.worker import Engine, Outcome, Worker
 from voice_daemon.sound.echo import EchoCanceller
 from voice_daemon.sound.output import Speaker

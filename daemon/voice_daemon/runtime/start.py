@@ -16,7 +16,7 @@ import structlog
 from numpy.typing import NDArray
 
 from voice_daemon.config import Settings, WakeSettings
-from voice_daemon.config.state import HungStart, SettingsStore
+from voice_daemon.config.persisted import HungStart, SettingsStore
 from voice_daemon.errors import ModelError, Problem, VoiceDaemonError
 from voice_daemon.events import WakeDetection
 from voice_daemon.mqtt.publisher import Publisher

@@ -27,7 +27,7 @@ from voice_daemon.runtime.status import (
     VocabularyStatus,
     WakeStatus,
 )
-from voice_daemon.runtime.vocabulary import VocabularyKeeper, VocabularySummary
+from voice_daemon.runtime.vocabulary_keeper import VocabularyKeeper, VocabularySummary
 from voice_daemon.runtime.worker import Worker
 from voice_daemon.sound.output import Speaker
 

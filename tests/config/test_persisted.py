@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from voice_daemon.config.state import (
+from voice_daemon.config.persisted import (
     EMPTY,
     MAX_BYTES,
     Announcement,

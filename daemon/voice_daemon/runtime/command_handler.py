@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from voice_daemon.config.state import Value
+from voice_daemon.config.persisted import Value
 from voice_daemon.control.server import Handler
 from voice_daemon.errors import ControlError, VoiceDaemonError
 from voice_daemon.events import Event, State

@@ -11,7 +11,7 @@ from support.apps import EndlessRoom, make_app
 from voice_daemon.app import Input
 from voice_daemon.config import Settings
 from voice_daemon.errors import ConfigError, ModelError, VoiceDaemonError
-from voice_daemon.runtime.reload import (
+from voice_daemon.runtime.reloader import (
     ApplyMode,
     Configuration,
     apply_mode,

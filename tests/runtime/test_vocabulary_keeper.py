@@ -11,7 +11,12 @@ import pytest
 from voice_daemon.config import VocabularySettings
 from voice_daemon.errors import Problem
 from voice_daemon.mqtt.topics import MqttMessage, Topics
-from voice_daemon.runtime.vocabulary import BAD_DOCUMENT, Learned, VocabularyKeeper, VocabularyState
+from voice_daemon.runtime.vocabulary_keeper import (
+    BAD_DOCUMENT,
+    Learned,
+    VocabularyKeeper,
+    VocabularyState,
+)
 from voice_daemon.vocabulary.document import Document, VocabularyError
 
 TOPICS = Topics("voice", "mac-mini")

@@ -14,9 +14,9 @@ import structlog
 from voice_daemon.config import Settings
 from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
 from voice_daemon.mqtt.topics import Topics
-from voice_daemon.runtime.commands import CommandHandler
+from voice_daemon.runtime.command_handler import CommandHandler
 from voice_daemon.runtime.live_settings import LiveSettings, device_of
-from voice_daemon.runtime.vocabulary import VocabularyKeeper
+from voice_daemon.runtime.vocabulary_keeper import VocabularyKeeper
 from voice_daemon.runtime.worker import Worker
 
 log = structlog.get_logger()

@@ -11,7 +11,7 @@ from rigs.macos.state import State
 from rigs.macos.tcc import MICROPHONE, Answer, Tcc
 from support.permissions import ScriptedPermission
 from voice_daemon.audio.authorization import Authorization
-from voice_daemon.runtime.microphone import MicrophoneReport, MicrophoneWatch
+from voice_daemon.runtime.microphone_watch import MicrophoneReport, MicrophoneWatch
 
 ALARM_S = 10.0
 

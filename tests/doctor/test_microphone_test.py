@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from voice_daemon.assets import DEMO_CLIP
 from voice_daemon.audio.file import load_audio
 from voice_daemon.audio.resample import to_int16
-from voice_daemon.doctor.microphone import MicReport, MicrophoneTest, findings
+from voice_daemon.doctor.microphone_test import MicReport, MicrophoneTest, findings
 from voice_daemon.endpoint.vad import SileroVad
 
 RANDOM = np.random.default_rng(5)

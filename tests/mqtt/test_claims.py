@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voice_daemon.events import Claim, Stage
-from voice_daemon.mqtt.arbitration import (
+from voice_daemon.mqtt.peers import (
     MAX_CLAIM_BYTES,
     MAX_NAME_CHARS,
     claim_message,
