@@ -435,8 +435,10 @@ def _broken(
 
 def _shared_file(file: Path | None) -> Iterator[Mistake]:
     """Warn of a file that a group may write: it may be one of this user alone."""
+    if file is None:
+        return
     with suppress(OSError):  # it may be gone since it was read
-        exposure = None if file is None else shared_with_a_group(file)
+        exposure = shared_with_a_group(file)
         if exposure is not None:
             whose = "it" if exposure.path == file else str(exposure.path)
             message = f"others may be able to write it: {whose} {exposure.fault}"

@@ -263,13 +263,8 @@ class Connection:
     ) -> None:
         """Connect and wait for the broker's welcome; raises `LinkError`."""
         self._client.connect_timeout = connect_timeout_s
-        target, more = self._target, {}
-        if self.protocol is Protocol.V5:
-            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho
-            properties.MaximumPacketSize = MAX_INCOMING_BYTES
-            more = {"clean_start": True, "properties": properties}
         try:
-            self._client.connect(target.host, target.port, target.keepalive_s, **more)
+            self._connect(self._target)
         except (OSError, UnicodeError) as error:
             raise connect_fault(error, self.url) from error
         give_up_s = time.monotonic() + answer_timeout_s
@@ -279,6 +274,17 @@ class Connection:
             if time.monotonic() >= give_up_s:
                 raise no_answer_fault(self.url, answer_timeout_s)
             self.step(_TURN_S)
+
+    def _connect(self, to: Target) -> None:
+        """Open the socket and send CONNECT; raises OSError, and UnicodeError for an odd host."""
+        if self.protocol is Protocol.V311:
+            self._client.connect(to.host, to.port, to.keepalive_s)
+            return
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho
+        properties.MaximumPacketSize = MAX_INCOMING_BYTES
+        self._client.connect(
+            to.host, to.port, to.keepalive_s, clean_start=True, properties=properties
+        )
 
     def step(self, timeout_s: float) -> None:
         """Read and write what can be, waiting at most `timeout_s` or until woken.
@@ -355,10 +361,12 @@ class Connection:
             filters = tuple(name for name in filters if name not in refused)
         if not filters:
             return
-        # As published: or a message that someone retained right now would look fresh.
-        as_published = SubscribeOptions(qos=1, retainAsPublished=True)
-        options = as_published if self.protocol is Protocol.V5 else 1
-        _, mid = self._client.subscribe([(name, options) for name in filters])
+        if self.protocol is Protocol.V5:
+            # As published: or a message that someone retained right now would look fresh.
+            options = SubscribeOptions(qos=1, retainAsPublished=True)
+            _, mid = self._client.subscribe([(name, options) for name in filters])
+        else:
+            _, mid = self._client.subscribe([(name, 1) for name in filters])
         if mid is not None:
             self._asked[mid] = filters
 
