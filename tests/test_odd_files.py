@@ -13,20 +13,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from voice_daemon.runtime.lookups import is_english_only
 
 from support.whisper_files import SMALL, small_tensors, write_ctranslate2, write_mlx
 from voice_daemon.asr.checkpoints.load import load_weights
 from voice_daemon.cli.vocabulary import _token
 from voice_daemon.config import load_settings
-from voice_daemon.config.state import SettingsStore
+from voice_daemon.config.persisted import SettingsStore
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.logs.crashes import read_crashes
 from voice_daemon.logs.reader import LogFiles
-from voice_daemon.models.benchmark import FILE, read_measurements
 from voice_daemon.models.catalogue import describe
+from voice_daemon.models.measurements import FILE, read_measurements
 from voice_daemon.models.store import MANIFEST, read_manifest
 from voice_daemon.mqtt.tls import read_password, tls_context
-from voice_daemon.runtime.lookups import is_english_only
 from voice_daemon.vocabulary.store import read_file, read_stored
 from voice_daemon.wake.models import find_wake_model
 
