@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from voice_daemon.runtime.lookups import is_english_only
 
 from support.whisper_files import SMALL, small_tensors, write_ctranslate2, write_mlx
 from voice_daemon.asr.checkpoints.load import load_weights
@@ -112,8 +111,8 @@ PASSED_OVER: dict[str, tuple[str, Callable[[Path], object]]] = {
     "log": ("a", lambda path: list(LogFiles(path).history())),
     "crashes": ("a", read_crashes),
     "measurements": (FILE, lambda path: read_measurements(path.parent)),
-    "languages": ("config.json", lambda path: is_english_only(path.parent)),
-    "vocabulary": ("vocabulary.txt", lambda path: is_english_only(path.parent)),
+    "languages": ("config.json", lambda path: describe(path.parent).languages == "en"),
+    "vocabulary": ("vocabulary.txt", lambda path: describe(path.parent).languages == "en"),
 }
 
 

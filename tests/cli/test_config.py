@@ -144,10 +144,10 @@ def test_show_tells_what_was_changed_at_run_time_and_how_to_go_back(
     assert shown[0] == "# changed at run time: mute, wake_threshold, wake_word"
     assert "daemonctl config reset" in shown[1]
     assert 'models = ["alexa"] # changed at run time from ["hey_jarvis"] (default)' in shown
-    assert "threshold = 0.65 # changed at run time from 0.5 (default)" in shown
+    assert "thresholds = { alexa = 0.65 } # changed at run time from {} (default)" in shown
     assert main(["config", "show", "--json"]) == 0
     found = document(capsys.readouterr().out)
-    assert found["settings"]["wake"]["threshold"] == 0.65
+    assert found["settings"]["wake"]["thresholds"] == {"alexa": 0.65}
     assert found["changed"]["mute"] == {"value": True, "configured": False}
 
 
