@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import faster_whisper.tokenizer
+import mlx.core as mx
+import numpy as np
 import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from support.whisper_files import tiny_en, tiny_en_folder
+from voice_daemon.asr import DecodingTask
 from voice_daemon.asr.checkpoints.vocabulary import Vocabulary, read_vocabulary
+from voice_daemon.asr.load import _build_model
 from voice_daemon.asr.tokenizer import WhisperTokenizer
 from voice_daemon.errors import ModelError
 from voice_daemon.events import LANGUAGES
@@ -246,10 +252,39 @@ def test_words_before_the_last_do_not_change_when_more_follows(text: str) -> Non
         assert earlier == whole[: len(earlier)]
 
 
-@pytest.mark.parametrize("n_vocab", [0, 51_863, 51_867])
-def test_other_vocabulary_sizes_are_refused(n_vocab: int) -> None:
-    with pytest.raises(ModelError, match=str(n_vocab)):
-        WhisperTokenizer.from_vocabulary(tiny_en().vocabulary, n_vocab=n_vocab)
+@pytest.mark.parametrize("n_vocab", [0, 51_863, 51_867, 51_968])
+def test_another_size_is_refused_where_the_vocabulary_does_not_explain_it(n_vocab: int) -> None:
+    unnamed = replace(tiny_en().vocabulary, added={})
+    for vocabulary in (unnamed, tiny_en().vocabulary)[: 1 if n_vocab > N_VOCAB else 2]:
+        with pytest.raises(ModelError, match=str(n_vocab)):
+            WhisperTokenizer.from_vocabulary(vocabulary, n_vocab=n_vocab)
+
+
+@pytest.mark.parametrize("n_vocab", [51_867, 51_872, 51_968])
+def test_a_padded_model_has_the_special_tokens_of_its_own_file(n_vocab: int) -> None:
+    own = {**tiny_en().vocabulary.added, "<|speaker|>": 51_864}
+    padded = WhisperTokenizer.from_vocabulary(
+        replace(tiny_en().vocabulary, added=own), n_vocab=n_vocab
+    )
+    assert not padded.is_multilingual
+    assert (padded.eot, padded.timestamp_begin) == (tokenizer().eot, tokenizer().timestamp_begin)
+    assert padded.encode(" turn on the light") == tokenizer().encode(" turn on the light")
+
+
+def test_a_padded_model_reads_as_the_one_without_padding(
+    command_speech: NDArray[np.float32],
+) -> None:
+    data, name = tiny_en(), "decoder.token_embedding.weight"
+    table = data.arrays[name]
+    # Rows that would win every choice, were they among those to choose from.
+    padding = mx.repeat(table.max(axis=0, keepdims=True), 104, axis=0)
+    padded = replace(
+        data,
+        dims=replace(data.dims, n_vocab=N_VOCAB + 104),
+        arrays={**data.arrays, name: mx.concatenate([table, padding])},
+    )
+    read = DecodingTask(_build_model(padded, dtype=mx.float32, name="padded")).run(command_speech)
+    assert "turn on the kitchen lights" in read.text.lower()
 
 
 def test_english_vocabulary_does_not_fit_a_multilingual_model() -> None:

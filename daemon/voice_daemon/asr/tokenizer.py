@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import codecs
 import string
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Final, Self
 
@@ -39,19 +39,18 @@ class WhisperTokenizer:
     Made by `from_vocabulary`, which checks what goes in.
     """
 
-    def __init__(self, text_tokens: tuple[bytes, ...], n_vocab: int) -> None:
-        n_text, n_languages = _numbering(n_vocab)
-        self.n_vocab = n_vocab
+    def __init__(self, text_tokens: tuple[bytes, ...], n_languages: int) -> None:
+        n_text = len(text_tokens)
         self.is_multilingual = n_text == _MULTILINGUAL_TEXT_TOKENS
         specials = _special_tokens(n_text, n_languages)
         self._text_tokens = text_tokens
         self._specials = specials
         self._encoding = tiktoken.Encoding(
-            name=f"whisper-{n_vocab}",
+            name=f"whisper-{n_text}-{n_languages}",
             pat_str=_GPT2_PATTERN,
             mergeable_ranks={token: rank for rank, token in enumerate(self._text_tokens)},
             special_tokens=specials,
-            explicit_n_vocab=n_vocab,
+            explicit_n_vocab=n_text + len(specials),
         )
         self.eot = specials["<|endoftext|>"]
         self.sot = specials["<|startoftranscript|>"]
@@ -71,11 +70,12 @@ class WhisperTokenizer:
         """Build the tokenizer of a model whose token embedding has `n_vocab` rows.
 
         That is 51864 for English-only models, 51865 for multilingual ones and 51866 with
-        Cantonese (large-v3). Raises ModelError for any other number, and for a vocabulary that
-        is not that model's.
+        Cantonese (large-v3). With any other number the vocabulary's own special tokens count:
+        rows behind them (padding, a fine-tune's own tokens) are never sampled. Raises ModelError
+        where it names none, and for a vocabulary that is not that model's.
         """
-        n_text, _ = _numbering(n_vocab)
-        tokenizer = cls(_text_tokens(vocabulary, n_text), n_vocab)
+        n_text, n_languages = _numbering(n_vocab, vocabulary.added)
+        tokenizer = cls(_text_tokens(vocabulary, n_text), n_languages)
         tokenizer._check_added(vocabulary)
         return tokenizer
 
@@ -204,20 +204,30 @@ class WhisperTokenizer:
             yield text + decoder.decode(b"", final=True), tuple(run)
 
 
-def _numbering(n_vocab: int) -> tuple[int, int]:
-    """(text tokens, languages) of a model with `n_vocab` tokens."""
+def _numbering(n_vocab: int, added: Mapping[str, int]) -> tuple[int, int]:
+    """(text tokens, languages) of a model with `n_vocab` tokens, of which some may be its own."""
     for n_text, n_languages in (
         (_ENGLISH_ONLY_TEXT_TOKENS, len(LANGUAGES) - 1),
         (_MULTILINGUAL_TEXT_TOKENS, len(LANGUAGES) - 1),
         (_MULTILINGUAL_TEXT_TOKENS, len(LANGUAGES)),
     ):
-        if n_vocab == n_text + 2 + n_languages + _N_TASK_TOKENS + N_TIMESTAMPS:
+        if n_vocab == _n_tokens(n_text, n_languages):
             return n_text, n_languages
+    n_text = added.get("<|endoftext|>", 0)
+    n_languages = added.get("<|translate|>", 0) - added.get("<|startoftranscript|>", 0) - 1
+    is_whole = n_text > 0 and 0 < n_languages <= len(LANGUAGES)
+    if is_whole and _n_tokens(n_text, n_languages) <= n_vocab:
+        return n_text, n_languages
     raise ModelError(
         "model.unknown_vocabulary",
-        f"the model has {n_vocab} tokens, Whisper has 51864, 51865 or 51866",
-        remedy="use a Whisper model with its original vocabulary",
+        f"the model has {n_vocab} tokens, Whisper has 51864, 51865 or 51866, and its vocabulary "
+        "does not say what the others are",
+        remedy="put the model's own tokenizer.json beside its weights",
     )
+
+
+def _n_tokens(n_text: int, n_languages: int) -> int:
+    return n_text + 2 + n_languages + _N_TASK_TOKENS + N_TIMESTAMPS
 
 
 def _special_tokens(n_text: int, n_languages: int) -> dict[str, int]:
