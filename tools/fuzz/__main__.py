@@ -38,7 +38,7 @@ def main() -> int:
 
 def _fuzz(name: str, engine: str, *, seconds: float) -> bool:
     """Fuzz one reader's input up to the first finding; tell whether there was one."""
-    runner = FuzzRunner(name, found=CORPUS / name, seconds=max(1, seconds), engine=engine)
+    runner = FuzzRunner((name,), found=CORPUS, seconds=max(1, seconds), engine=engine)
     finding = runner.run(timeout_s=seconds + GRACE_S)
     said = "nothing found" if finding is None else f"FOUND {finding.case}\n{finding.said}"
     print(f"{name} ({engine}, {seconds:.0f} s): {said}", flush=True)  # noqa: T201 - a tool's output

@@ -36,12 +36,14 @@ from voice_daemon.mqtt.commands import Command, Kind
 from voice_daemon.mqtt.peers import parse_claim
 from voice_daemon.mqtt.router import CommandRouter
 from voice_daemon.mqtt.topics import Topics
+from voice_daemon.runtime.journal import PATTERN, Journal
 from voice_daemon.runtime.live_settings import LiveSettings
 from voice_daemon.runtime.status import Status
 from voice_daemon.vocabulary.document import read_document
 from voice_daemon.vocabulary.grammar import SentenceGrammar
 from voice_daemon.vocabulary.reading import Reader as HomeReader
 from voice_daemon.vocabulary.reading import respelled
+from voice_daemon.wake.head import load_head
 from voice_daemon.wake.openwakeword import _Classifier
 from voice_daemon.wake.speech_embedding import EMBEDDING_SIZE
 from voice_daemon.wyoming.framing import MAX_HEADER_BYTES, read_event, shown
@@ -266,6 +268,21 @@ def wake_model(content: bytes, folder: Path) -> None:
     _, classifier = _Classifier.load(str(path), backend="onnx")
     zeros = np.zeros((classifier.n_embeddings, EMBEDDING_SIZE), np.float32)
     assert isinstance(classifier.score(zeros), float)
+
+
+def wake_head(content: bytes, folder: Path) -> None:
+    """A wake word of the owner's own, as numpy's archive."""
+    load_head(put(content, folder / "word.npz"))
+
+
+def journal(content: bytes, folder: Path) -> None:
+    """The identifiers that a killed process left."""
+    place = folder / "state"
+    shutil.rmtree(place, ignore_errors=True)
+    put(content, place / PATTERN.replace("*", "0"))
+    book = Journal(place, TOPICS)
+    list(book.begin().events())
+    book.close()
 
 
 def check(reader: Reader, content: bytes, folder: Path) -> VoiceDaemonError | None:

@@ -36,11 +36,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class FuzzRunner:
-    """A fuzz run of one reader. `examples` bounds it, or `seconds` where it is given."""
+    """A fuzz run of some readers. `examples` bounds each, or `seconds` where it is given."""
 
-    name: str
+    names: tuple[str, ...]
     found: Path
-    """Where to put what was found."""
+    """Where to put what was found, in a folder of its reader's name."""
     examples: int = 100
     seconds: float | None = None
     engine: str = "hypothesis"
@@ -50,7 +50,7 @@ class FuzzRunner:
     def run(self, *, timeout_s: float, readers: str = "tools.fuzz.seeds") -> Finding | None:
         """Run the target; give the first finding."""
         with tempfile.TemporaryDirectory() as folder:
-            current = Path(folder) / "current"
+            current = Path(folder)
             done = subprocess.run(
                 [
                     sys.executable,
@@ -70,18 +70,27 @@ class FuzzRunner:
             if done.returncode == 0:
                 return None
             said = done.stdout.decode(errors="replace")
-            case = self._keep(current.read_bytes()) if current.is_file() else None
+            case = next((self._keep(left) for left in current.iterdir()), None)
         return Finding(f"exit code {done.returncode}\n{said[-TAIL_CHARS:]}", case)
 
-    def _keep(self, content: bytes) -> Path:
-        self.found.mkdir(parents=True, exist_ok=True)
-        case = self.found / hashlib.sha256(content).hexdigest()[:12]
+    def _keep(self, left: Path) -> Path:
+        content = left.read_bytes()
+        case = self.found / left.name / hashlib.sha256(content).hexdigest()[:12]
+        case.parent.mkdir(parents=True, exist_ok=True)
         case.write_bytes(content)
         return case
 
     def _arguments(self, readers: str, current: Path) -> list[str]:
         return [
-            *(self.name, "--readers", readers, "--engine", self.engine, "--current", str(current)),
+            *(
+                *self.names,
+                "--readers",
+                readers,
+                "--engine",
+                self.engine,
+                "--current",
+                str(current),
+            ),
             *("--examples", str(self.examples), "--patience-s", str(self.patience_s)),
             *(("--seconds", str(self.seconds)) if self.seconds is not None else ()),
         ]

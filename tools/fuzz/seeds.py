@@ -39,7 +39,9 @@ from voice_daemon.runtime.status import (
     Status,
     WakeStatus,
 )
+from voice_daemon.wake.head import HEAD_EMBEDDINGS, WakeHead, save_head
 from voice_daemon.wake.models import bundled_folder
+from voice_daemon.wake.speech_embedding import EMBEDDING_SIZE
 
 
 def _json(*documents: object) -> tuple[bytes, ...]:
@@ -208,6 +210,34 @@ def _home_names() -> tuple[bytes, ...]:
     return b"\0" + json.dumps(names).encode(), b"\1" + toml
 
 
+def _journals() -> tuple[bytes, ...]:
+    lines = _json(
+        {"root": "voice/default"},
+        *({"started": "a"}, {"final": "a", "is": "waiting"}, {"final": "a", "is": "sent"}),
+        *({"ended": "a"}, {"started": "b"}),
+    )
+    return (b"\n".join(lines) + b"\n",)
+
+
+def _wake_heads() -> tuple[bytes, ...]:
+    size = HEAD_EMBEDDINGS * EMBEDDING_SIZE
+    nets = np.zeros((2, 3), np.float32)
+    head = WakeHead(
+        weights=np.zeros((size, nets.size), np.float32),
+        bias=nets.ravel(),
+        out_weights=nets,
+        out_bias=nets[:, 0],
+        threshold=0.5,
+        phrase="okay house",
+    )
+    return _weights(lambda folder: _saved(head, folder / "word.npz"))
+
+
+def _saved(head: WakeHead, path: Path) -> Path:
+    save_head(head, path)
+    return path
+
+
 _GOOD: dict[Reader, Callable[[], tuple[bytes, ...]]] = {
     readers.config: _config,
     readers.mqtt_message: _mqtt,
@@ -227,6 +257,8 @@ _GOOD: dict[Reader, Callable[[], tuple[bytes, ...]]] = {
     readers.ggml: _ggml,
     readers.audio: _sounds,
     readers.wake_model: _wake_models,
+    readers.wake_head: _wake_heads,
+    readers.journal: _journals,
 }
 
 READERS: dict[str, Reader] = {reader.__name__: reader for reader in _GOOD}

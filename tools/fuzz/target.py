@@ -1,7 +1,8 @@
 """Fuzz target: a process that reads mutated input, and may die of it.
 
-`python -m tools.fuzz.target READER`. Its address space is bounded, and each case has a time to end
-in. The case that is being read lies in a file beside, for whoever finds the process dead.
+`python -m tools.fuzz.target READER...`. Its address space is bounded, and each case has a time to
+end in. The case that is being read lies in a file of its reader's name, for whoever finds the
+process dead.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ ROOM_BYTES: Final = 2**30
 def main() -> None:
     """Read kept cases, then mutated ones; ends with an exception at the first that is too much."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("name")
+    parser.add_argument("names", nargs="+")
     parser.add_argument("--readers", default="tools.fuzz.seeds")
     parser.add_argument("--engine", choices=("hypothesis", "atheris"), default="hypothesis")
     parser.add_argument("--current", type=Path, required=True)
@@ -40,14 +41,17 @@ def main() -> None:
     arguments = parser.parse_args()
     module = _readers(arguments.readers, instrumented=arguments.engine == "atheris")
     with tempfile.TemporaryDirectory() as folder:
-        look = _look(module, arguments, Path(folder))
-        for case in cases(arguments.name):
-            look(case.read_bytes())
-        good = module.good(arguments.name)
-        if arguments.engine == "atheris":
-            _by_coverage(look, good, arguments, Path(folder))
-        else:
-            _by_examples(look, good, arguments)
+        looks = {name: _look(module, name, arguments, Path(folder)) for name in arguments.names}
+        _bound_memory()
+        for name, look in looks.items():
+            for case in cases(name):
+                look(case.read_bytes())
+            good = module.good(name)
+            if arguments.engine == "atheris":
+                _by_coverage(look, good, arguments, Path(folder))
+            else:
+                _by_examples(look, good, arguments)
+            (arguments.current / name).unlink(missing_ok=True)
 
 
 def _readers(name: str, *, instrumented: bool) -> ModuleType:
@@ -61,14 +65,14 @@ def _readers(name: str, *, instrumented: bool) -> ModuleType:
 
 
 def _look(
-    module: ModuleType, arguments: argparse.Namespace, folder: Path
+    module: ModuleType, name: str, arguments: argparse.Namespace, folder: Path
 ) -> Callable[[bytes], None]:
-    """Give what reads one case, once the process is warm and its memory bounded."""
+    """Give what reads one case, warmed by good ones."""
     check = importlib.import_module("tools.fuzz.readers").check
-    reader = module.READERS[arguments.name]
+    reader = module.READERS[name]
 
     def look(content: bytes) -> None:
-        arguments.current.write_bytes(content)
+        (arguments.current / name).write_bytes(content)
         faulthandler.dump_traceback_later(arguments.patience_s, exit=True)
         try:
             check(reader, content, folder)
@@ -79,9 +83,9 @@ def _look(
         faulthandler.cancel_dump_traceback_later()
 
     if arguments.readers == "tools.fuzz.seeds":
-        for content in module.good(arguments.name):
+        for content in module.good(name):
             look(content)
-    _bound_memory()
+        (arguments.current / name).unlink()
     return look
 
 

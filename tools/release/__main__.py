@@ -1,6 +1,6 @@
-"""`python -m release targets | pins TARGET | lists FOLDER | verdict REPORT`.
+"""`python -m release targets | pins TARGET | lists FOLDER | verdict REPORT | tag NAME`.
 
-What `scripts/make-sbom` and `scripts/audit` ask of the lock.
+What `scripts/make-sbom` and `scripts/audit` ask of the lock, and the release job of a tag.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from pathlib import Path
 
 from tools.release.audit import verdict
 from tools.release.lock import RELEASE, TARGETS, lines_for
+from tools.release.tag import CHANGELOG, __version__, faults_of_tag
 
 
 def main(argv: list[str]) -> int:
-    """Do what is asked; exit code 1 for a verdict with something wrong in it."""
+    """Do what is asked; exit code 1 for something wrong, 3 for an audit that nobody answered."""
     match argv:
         case ["targets"]:
             lines, code = list(TARGETS), 0
@@ -25,7 +26,10 @@ def main(argv: list[str]) -> int:
         case ["verdict", report]:
             file = Path(report)
             found = verdict(file.read_text() if file.exists() else "")
-            lines, code = list(found.lines), int(found.is_bad)
+            lines, code = list(found.lines), int(found.outcome)
+        case ["tag", name]:
+            faults = faults_of_tag(name, __version__, CHANGELOG.read_text())
+            lines, code = faults or [f"{name} is version {__version__}"], int(bool(faults))
         case _:
             lines, code = [__doc__ or ""], 2
     sys.stdout.write("".join(f"{line}\n" for line in lines))

@@ -185,7 +185,7 @@ class Journal:
 def _entries(content: bytes) -> Iterator[dict[str, Any]]:
     """Read the lines of a journal; the last one may be cut short."""
     for line in content.splitlines():
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             entry = json.loads(line)
             if isinstance(entry, dict):
                 yield entry
