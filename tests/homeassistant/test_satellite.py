@@ -29,7 +29,7 @@ from voice_daemon.homeassistant import satellite as satellite_module
 from voice_daemon.homeassistant.answers import Answers
 from voice_daemon.homeassistant.satellite import Satellite
 from voice_daemon.homeassistant.services import SatelliteOptions
-from voice_daemon.sound.output import Sound, Speaker
+from voice_daemon.sound.output import Loudspeaker, Sound
 from voice_daemon.sound.voice import voice_program
 from voice_daemon.wyoming import framing
 
@@ -45,7 +45,7 @@ OPTIONS = SatelliteOptions(
 PATIENCE_S = 10.0
 
 
-class Desk(Speaker):
+class Desk(Loudspeaker):
     """A speaker whose sounds end when the test says so."""
 
     def __init__(self) -> None:

@@ -13,11 +13,11 @@ from structlog.testing import capture_logs
 
 from rigs.fake_portaudio import Device, PortAudio
 from voice_daemon.audio.portaudio import AudioDriver
-from voice_daemon.sound.output import BLOCK_MS, Feed, Sound, Speaker
+from voice_daemon.sound.output import BLOCK_MS, Feed, Loudspeaker, Sound
 
 RATE_HZ = 16_000
 BLOCK = RATE_HZ * BLOCK_MS // 1000
-SPEAKER = Device("Speaker", channels=0, own_rate_hz=RATE_HZ, output_channels=2)
+SPEAKER = Device("Desk speaker", channels=0, own_rate_hz=RATE_HZ, output_channels=2)
 PATIENCE_S = 10.0
 
 
@@ -26,7 +26,9 @@ class Desk:
 
     def __init__(self, *devices: Device, name: str = "default", volume: float = 1.0) -> None:
         self.portaudio = PortAudio(*devices)
-        self.speaker = Speaker(name, volume=volume, driver=AudioDriver(load=lambda: self.portaudio))
+        self.speaker = Loudspeaker(
+            name, volume=volume, driver=AudioDriver(load=lambda: self.portaudio)
+        )
         self.speaker.start()
         self.ended: list[bool] = []
         self.over = threading.Event()
@@ -137,7 +139,7 @@ def test_a_name_that_no_output_has_is_told_with_those_that_there_are() -> None:
     desk.speaker.play((Sound(ramp(100), RATE_HZ),), done=desk.done)
     desk.until(lambda: desk.ended)
     assert '"Headphones"' in desk.note()
-    assert 'audio.output to one of "Speaker"' in desk.note()
+    assert 'audio.output to one of "Desk speaker"' in desk.note()
     desk.speaker.stop(PATIENCE_S)
 
 

@@ -13,13 +13,13 @@ from voice_daemon.assets import DONE_SOUND, HEARD_SOUND, NOTHING_SOUND, TIMER_SO
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.events import EndReason, SessionEnded, SessionStarted
 from voice_daemon.session.options import PipelineOptions
-from voice_daemon.sound.output import Sound, Speaker
+from voice_daemon.sound.output import Loudspeaker, Sound
 from voice_daemon.sound.sounds import Sounds, bundled_sound
 
 MAKE = Path(__file__).parents[2] / "scripts" / "make-sounds"
 
 
-class Ear(Speaker):
+class Ear(Loudspeaker):
     """A speaker that notes what it is to play."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from wyoming.event import Event
 from wyoming.timer import TimerFinished
 from wyoming.tts import Synthesize
 
-from voice_daemon.sound.output import Feed, Speaker
+from voice_daemon.sound.output import Feed, Loudspeaker
 from voice_daemon.sound.voice import spoken
 from voice_daemon.wyoming.pcm import PcmConverter, PcmFormat
 
@@ -35,7 +35,7 @@ class Answers:
 
     def __init__(
         self,
-        speaker: Speaker | None,
+        speaker: Loudspeaker | None,
         *,
         ring: Callable[[], None],
         listen: Callable[[], None],

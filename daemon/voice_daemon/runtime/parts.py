@@ -45,7 +45,7 @@ from voice_daemon.runtime.status_collector import StatusCollector
 from voice_daemon.runtime.vocabulary_keeper import VocabularyKeeper, document_topics
 from voice_daemon.runtime.worker import Engine, Outcome, Worker
 from voice_daemon.sound.echo import EchoCanceller
-from voice_daemon.sound.output import Speaker
+from voice_daemon.sound.output import Loudspeaker
 from voice_daemon.sound.sounds import Sounds
 from voice_daemon.wyoming.server import WyomingServer
 
@@ -279,11 +279,11 @@ def _build_mqtt(settings: Settings, topics: Topics, *, parts: Parts) -> MqttClie
     )
 
 
-def _build_sound(settings: Settings, *, parts: Parts) -> tuple[Speaker | None, Sounds]:
+def _build_sound(settings: Settings, *, parts: Parts) -> tuple[Loudspeaker | None, Sounds]:
     """Build the speaker and what it is used for; a replay stays silent."""
     wanted = parts.is_live and settings.audio.output.lower() != "none"
     volume = settings.sounds.volume
-    speaker = Speaker(settings.audio.output, volume=volume) if wanted else None
+    speaker = Loudspeaker(settings.audio.output, volume=volume) if wanted else None
     return speaker, Sounds(speaker, with_cues=settings.sounds.enabled, cancel=parts.cancel)
 
 

@@ -29,7 +29,7 @@ from voice_daemon.runtime.status import (
 )
 from voice_daemon.runtime.vocabulary_keeper import VocabularyKeeper, VocabularySummary
 from voice_daemon.runtime.worker import Worker
-from voice_daemon.sound.output import Speaker
+from voice_daemon.sound.output import Loudspeaker
 
 _AUDIO_IS_KEPT: Final = Problem(
     "privacy",
@@ -52,7 +52,7 @@ class StatusCollector:
     log_file: Path | None
     live_view: LiveView
     vocabulary: VocabularyKeeper
-    speaker: Speaker | None = None
+    speaker: Loudspeaker | None = None
 
     def status(self) -> Status:
         """Take the snapshot that `daemonctl status` shows."""

@@ -1,4 +1,4 @@
-"""The speaker: one thread owns the output's stream and plays what it is handed, in order.
+"""The loudspeaker: one thread owns the output's stream and plays what it is handed, in order.
 
 Whoever has something to play hands it an iterable of `Sound`s; it is taken on the speaker's own
 thread, so it may wait there for what comes over a network. PortAudio's callback copies, puts and
@@ -132,7 +132,7 @@ class _Opened:
     """From the callback to the air."""
 
 
-class Speaker:
+class Loudspeaker:
     """Plays on the output named `device`, at `volume` from 0 to 1; any thread may call it."""
 
     def __init__(self, device: str, *, volume: float, driver: AudioDriver | None = None) -> None:

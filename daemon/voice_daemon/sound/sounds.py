@@ -15,7 +15,7 @@ from voice_daemon.assets import DONE_SOUND, HEARD_SOUND, NOTHING_SOUND, TIMER_SO
 from voice_daemon.audio.file import load_audio
 from voice_daemon.audio.resample import to_int16
 from voice_daemon.events import SAMPLE_RATE, EndReason, Event, SessionEnded, SessionStarted
-from voice_daemon.sound.output import Sound, Speaker
+from voice_daemon.sound.output import Loudspeaker, Sound
 from voice_daemon.sound.voice import spoken
 
 RINGS: Final = 80
@@ -38,7 +38,7 @@ class Sounds:
     """
 
     def __init__(
-        self, speaker: Speaker | None, *, with_cues: bool, cancel: Callable[[], None]
+        self, speaker: Loudspeaker | None, *, with_cues: bool, cancel: Callable[[], None]
     ) -> None:
         self._speaker = speaker
         self._with_cues = with_cues
