@@ -49,7 +49,7 @@ class Desk(Loudspeaker):
     """A speaker whose sounds end when the test says so."""
 
     def __init__(self) -> None:
-        super().__init__("default", volume=1)
+        super().__init__("default")
         self.playing: list[tuple[Iterable[Sound], Callable[[bool], None]]] = []
         self.rings = self.questions = 0
 

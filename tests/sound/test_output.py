@@ -26,9 +26,8 @@ class Desk:
 
     def __init__(self, *devices: Device, name: str = "default", volume: float = 1.0) -> None:
         self.portaudio = PortAudio(*devices)
-        self.speaker = Loudspeaker(
-            name, volume=volume, driver=AudioDriver(load=lambda: self.portaudio)
-        )
+        self.speaker = Loudspeaker(name, driver=AudioDriver(load=lambda: self.portaudio))
+        self.speaker.volume = volume
         self.speaker.start()
         self.ended: list[bool] = []
         self.over = threading.Event()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from voice_daemon.assets import DONE_SOUND, HEARD_SOUND, NOTHING_SOUND, TIMER_SOUND
+from voice_daemon.config import SoundsSettings
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.events import EndReason, SessionEnded, SessionStarted
 from voice_daemon.session.options import PipelineOptions
@@ -23,7 +24,7 @@ class Ear(Loudspeaker):
     """A speaker that notes what it is to play."""
 
     def __init__(self) -> None:
-        super().__init__("default", volume=1)
+        super().__init__("default")
         self.played: list[Sound] = []
         self.silenced = 0
         self.endings: list[Callable[[bool], None]] = []
@@ -39,10 +40,10 @@ class Ear(Loudspeaker):
 
 
 class Room:
-    def __init__(self, *, with_cues: bool = True) -> None:
+    def __init__(self) -> None:
         self.ear = Ear()
         self.cancelled = 0
-        self.sounds = Sounds(self.ear, with_cues=with_cues, cancel=self.cancel)
+        self.sounds = Sounds(self.ear, SoundsSettings(), cancel=self.cancel)
 
     def cancel(self) -> None:
         self.cancelled += 1
@@ -85,11 +86,12 @@ def test_the_wake_word_and_the_end_of_a_command_have_a_sound(
 
 
 def test_they_can_be_switched_off_and_barging_in_stays() -> None:
-    room = Room(with_cues=False)
+    room = Room()
+    room.sounds.tune(SoundsSettings(enabled=False, volume=0.2))
     room.sounds.on_event(started())
     room.sounds.on_event(ended(EndReason.SILENCE, 1))
     assert room.heard() == []
-    assert room.ear.silenced == 1
+    assert (room.ear.silenced, room.ear.volume) == (1, 0.2)
 
 
 def test_a_session_that_nobody_called_for_begins_without_a_sound() -> None:
@@ -112,7 +114,7 @@ def test_the_wake_word_stops_a_timer_and_expects_no_command() -> None:
 
 
 def test_without_a_speaker_nothing_happens() -> None:
-    silent = Sounds(None, with_cues=True, cancel=lambda: None)
+    silent = Sounds(None, SoundsSettings(), cancel=lambda: None)
     silent.on_event(started())
     silent.ring()
     silent.silence()

@@ -280,11 +280,10 @@ def _build_mqtt(settings: Settings, topics: Topics, *, parts: Parts) -> MqttClie
 
 
 def _build_sound(settings: Settings, *, parts: Parts) -> tuple[Loudspeaker | None, Sounds]:
-    """Build the speaker and what it is used for; a replay stays silent."""
+    """Build the loudspeaker and what it is used for; a replay stays silent."""
     wanted = parts.is_live and settings.audio.output.lower() != "none"
-    volume = settings.sounds.volume
-    speaker = Loudspeaker(settings.audio.output, volume=volume) if wanted else None
-    return speaker, Sounds(speaker, with_cues=settings.sounds.enabled, cancel=parts.cancel)
+    speaker = Loudspeaker(settings.audio.output) if wanted else None
+    return speaker, Sounds(speaker, settings.sounds, cancel=parts.cancel)
 
 
 def _build_peers(topics: Topics, mqtt: MqttClient, publisher: Publisher) -> MqttPeers:
@@ -406,6 +405,7 @@ def _build_reloader(
         worker=parts.worker,
         commands=parts.commands,
         vocabulary=parts.vocabulary,
+        sounds=parts.sounds,
         watches_silence=parts.is_live,
     )
 

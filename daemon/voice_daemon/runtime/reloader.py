@@ -18,6 +18,7 @@ from voice_daemon.runtime.command_handler import CommandHandler
 from voice_daemon.runtime.live_settings import LiveSettings, device_of
 from voice_daemon.runtime.vocabulary_keeper import VocabularyKeeper
 from voice_daemon.runtime.worker import Worker
+from voice_daemon.sound.sounds import Sounds
 
 log = structlog.get_logger()
 
@@ -37,6 +38,7 @@ _AT_ONCE: Final[Mapping[str, frozenset[str]]] = {
     "audio": frozenset({"preroll_ms", "silence_alarm_s"}),
     "wake": frozenset({"models", "threshold", "thresholds", "trigger_level", "refractory_s"}),
     "session": frozenset({"silence_ms", "no_speech_timeout_s", "max_s", "speech_start_ms"}),
+    "sounds": frozenset({"enabled", "volume"}),
     "vocabulary": frozenset({"enabled", "file", "sentences", "margin", "protected"}),
     "privacy": frozenset({"log_transcripts"}),
     "log": frozenset({"level", "max_mb", "backups"}),
@@ -121,6 +123,7 @@ class Reloader:
         worker: Worker,
         commands: CommandHandler,
         vocabulary: VocabularyKeeper,
+        sounds: Sounds,
         watches_silence: bool,
     ) -> None:
         self._configuration = configuration
@@ -130,6 +133,7 @@ class Reloader:
         self._worker = worker
         self._commands = commands
         self._vocabulary = vocabulary
+        self._sounds = sounds
         self._watches_silence = watches_silence
         self._lock = threading.Lock()
         self._in_force = configuration.settings
@@ -163,6 +167,7 @@ class Reloader:
             self._worker.silence_alarm_s = settings.audio.silence_alarm_s
         self._worker.tune(settings)
         self._vocabulary.configure(settings.vocabulary)
+        self._sounds.tune(settings.sounds)
         due = self._live.reconfigure(settings)
         self._homeassistant.describe(device_of(self._live, self._topics))
         for name, value in due.items():

@@ -133,13 +133,14 @@ class _Opened:
 
 
 class Loudspeaker:
-    """Plays on the output named `device`, at `volume` from 0 to 1; any thread may call it."""
+    """Plays on the output named `device`; any thread may call it."""
 
-    def __init__(self, device: str, *, volume: float, driver: AudioDriver | None = None) -> None:
+    def __init__(self, device: str, *, driver: AudioDriver | None = None) -> None:
+        self.volume = 1.0
+        """Multiplies every sample, 0..1; may be set at any time."""
         self.problem: Problem | None = None
         """The reason why nothing can be played; None as far as is known."""
         self._device = device
-        self._volume = np.float32(volume)
         self._driver = driver
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._turn = 0
@@ -221,7 +222,7 @@ class Loudspeaker:
 
     def _put(self, samples: NDArray[np.float32], line: OutputLine) -> None:
         step = line.rate_hz * BLOCK_MS // 1000
-        louder = to_int16(samples * self._volume)
+        louder = to_int16(samples * np.float32(self.volume))
         line.blocks.extend(louder[at : at + step] for at in range(0, len(louder), step))
 
     def _wait(self, order: _Order, line: OutputLine, *, down_to: int) -> bool:

@@ -14,6 +14,7 @@ from typing import Final
 from voice_daemon.assets import DONE_SOUND, HEARD_SOUND, NOTHING_SOUND, TIMER_SOUND
 from voice_daemon.audio.file import load_audio
 from voice_daemon.audio.resample import to_int16
+from voice_daemon.config import SoundsSettings
 from voice_daemon.events import SAMPLE_RATE, EndReason, Event, SessionEnded, SessionStarted
 from voice_daemon.sound.output import Loudspeaker, Sound
 from voice_daemon.sound.voice import spoken
@@ -34,16 +35,22 @@ def bundled_sound(file: Path) -> Sound:
 class Sounds:
     """Plays what goes with events, timers and texts; silent where `speaker` is None.
 
-    `with_cues` False leaves the short sounds out. `cancel` drops the open session.
+    `cancel` drops the open session.
     """
 
     def __init__(
-        self, speaker: Loudspeaker | None, *, with_cues: bool, cancel: Callable[[], None]
+        self, speaker: Loudspeaker | None, settings: SoundsSettings, *, cancel: Callable[[], None]
     ) -> None:
         self._speaker = speaker
-        self._with_cues = with_cues
         self._cancel = cancel
         self._rings = 0
+        self.tune(settings)
+
+    def tune(self, settings: SoundsSettings) -> None:
+        """Take over the settings, from the next sound on."""
+        self._with_cues = settings.enabled
+        if self._speaker is not None:
+            self._speaker.volume = settings.volume
 
     def on_event(self, event: Event) -> None:
         """Do what goes with an event; never waits."""
