@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.manual_clock import ManualClock
-from voice_daemon.audio.clock import LiveClock, ReplayClock
+from voice_daemon.audio.clock import LiveClock
 from voice_daemon.events import SAMPLE_RATE
 
 BLOCK_S = 0.02
@@ -76,10 +76,3 @@ def test_it_forgets_a_loss_that_the_device_kept_quiet_about() -> None:
     deliver(clock, begins_s=1004, delays_s=[0.0] * 500, first_sample=50 * BLOCK_SAMPLES)
     time.now_s = 1014
     assert abs(clock.now_sample() - 550 * BLOCK_SAMPLES) <= 1
-
-
-def test_a_replay_clock_stands_where_the_reading_does() -> None:
-    clock = ReplayClock()
-    assert clock.now_sample() == 0
-    clock.observe(320)
-    assert clock.now_sample() == 320

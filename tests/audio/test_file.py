@@ -125,7 +125,7 @@ def test_a_damaged_flac_is_played_up_to_the_damage(tmp_path: Path) -> None:
     source.start()
     with pytest.raises(AudioFileError, match=r"cut.flac is damaged after \d\.\d s"):
         read_on(source)
-    assert 3 * SAMPLE_RATE < source.clock.now_sample() < 5 * SAMPLE_RATE
+    assert 3 * SAMPLE_RATE < source.now_sample() < 5 * SAMPLE_RATE
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_fast_replay_stands_where_its_reader_does(tmp_path: Path) -> None:
     source.start()
     source.read(1)
     source.read(1)
-    assert source.clock.now_sample() == 2 * BLOCK_SAMPLES
+    assert source.now_sample() == 2 * BLOCK_SAMPLES
 
 
 def test_in_real_time_no_block_comes_before_it_was_spoken(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_in_real_time_no_block_comes_before_it_was_spoken(tmp_path: Path) -> Non
         assert block is not None
         spoken = block.first_sample + len(block.samples)
         assert time.monotonic() - started_s >= spoken / SAMPLE_RATE
-        assert source.clock.now_sample() >= spoken
+        assert source.now_sample() >= spoken
 
 
 def test_in_real_time_a_short_wait_ends_without_a_block(tmp_path: Path) -> None:

@@ -40,10 +40,6 @@ class PlainFile:
     def exhausted(self) -> bool:
         return self._read == SECOND
 
-    @property
-    def clock(self) -> PlainFile:
-        return self
-
     def now_sample(self) -> int:
         return self._read + self.ahead
 

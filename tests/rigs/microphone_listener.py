@@ -56,7 +56,7 @@ def record(mic: MicrophoneCapture, seconds: float, recording: str) -> dict[str, 
         block = mic.read(0.5)
         if block is not None:
             blocks.append(block)
-            lags.append(mic.clock.now_sample() - block.first_sample - len(block.samples))
+            lags.append(mic.now_sample() - block.first_sample - len(block.samples))
     np.save(recording, np.concatenate([block.samples for block in blocks]))
     ends = [block.first_sample + len(block.samples) for block in blocks]
     return {

@@ -48,10 +48,6 @@ class Recording:
     def exhausted(self) -> bool:
         return self._read >= len(self.samples)
 
-    @property
-    def clock(self) -> Recording:
-        return self
-
     def now_sample(self) -> int:
         return self._read
 

@@ -49,10 +49,6 @@ class EndlessRoom:
         self._read = 0
         self._paused = threading.Event()
 
-    @property
-    def clock(self) -> EndlessRoom:
-        return self
-
     def now_sample(self) -> int:
         return self._read
 

@@ -40,10 +40,6 @@ class Microphone:
     exhausted: bool = False
 
     @property
-    def clock(self) -> Microphone:
-        return self
-
-    @property
     def backlog(self) -> int:
         """Samples that are there to be read."""
         return min(self.now, self.samples.size) - self.read_to

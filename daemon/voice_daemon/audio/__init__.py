@@ -13,7 +13,7 @@ from voice_daemon.events import AudioBlock
 if TYPE_CHECKING:  # numpy, soxr and PortAudio's bindings come with it
     from voice_daemon.audio.microphone import MicrophoneCapture
 
-__all__ = ["BLOCK_SAMPLES", "AudioSource", "MicrophoneCapture", "SampleClock"]
+__all__ = ["BLOCK_SAMPLES", "AudioSource", "MicrophoneCapture"]
 
 BLOCK_SAMPLES = 320
 """Samples in a block where a source may choose: 20 ms."""
@@ -24,13 +24,6 @@ def __getattr__(name: str) -> object:
     if name == "MicrophoneCapture":
         return import_module("voice_daemon.audio.microphone").MicrophoneCapture
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-class SampleClock(Protocol):
-    """Says where a live input stands; see `audio.clock`."""
-
-    def now_sample(self) -> int:
-        """Return the sample that is being delivered right now."""
 
 
 class AudioSource(Protocol):
@@ -44,10 +37,6 @@ class AudioSource(Protocol):
         """Name the input for a person: the device with its format, or the file."""
 
     @property
-    def clock(self) -> SampleClock:
-        """Tell where the input stands, read or not; any thread may ask."""
-
-    @property
     def exhausted(self) -> bool:
         """True when there will be no more blocks; a microphone never is."""
 
@@ -57,6 +46,9 @@ class AudioSource(Protocol):
 
     def start(self) -> None:
         """Open the input; raises `AudioDeviceError` or `AudioFileError`."""
+
+    def now_sample(self) -> int:
+        """Return the sample that is being delivered right now, read or not; any thread may ask."""
 
     def read(self, timeout_s: float) -> AudioBlock | None:
         """Wait at most `timeout_s` for the next block; None when there is none yet, or no more.

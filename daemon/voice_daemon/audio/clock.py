@@ -44,18 +44,3 @@ class LiveClock:
             if not self._arrivals:
                 return 0
             return round(self._arrivals[0][1] + now_s * SAMPLE_RATE)
-
-
-class ReplayClock:
-    """The clock of a file that is read as fast as it goes: it stands where the reading does."""
-
-    def __init__(self) -> None:
-        self._end_sample = 0
-
-    def observe(self, end_sample: int) -> None:
-        """Take note of how far the file was read."""
-        self._end_sample = end_sample
-
-    def now_sample(self) -> int:
-        """Return one past the last sample read."""
-        return self._end_sample

@@ -17,7 +17,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from voice_daemon.audio import BLOCK_SAMPLES, AudioSource
-from voice_daemon.audio.clock import LiveClock, ReplayClock
+from voice_daemon.audio.clock import LiveClock
 from voice_daemon.audio.resample import RATE_MAX_HZ, RATE_MIN_HZ, StreamResampler, to_int16
 from voice_daemon.errors import AudioFileError
 from voice_daemon.events import SAMPLE_RATE, AudioBlock
@@ -62,11 +62,6 @@ class FileReplay:
         """Samples that the file could not deliver."""
         return self._file.dropped_samples
 
-    @property
-    def clock(self) -> FileReplay:
-        """The live clock, which goes on in the silence."""
-        return self
-
     def start(self) -> None:
         """Open the file."""
         self._file.start()
@@ -83,13 +78,13 @@ class FileReplay:
                 if block is not None:
                     self._end_sample = block.first_sample + len(block.samples)
                 return block
-            self._file_ended = (self._file.clock.now_sample(), self._monotonic())
+            self._file_ended = (self._file.now_sample(), self._monotonic())
         return self._silence(timeout_s)
 
     def now_sample(self) -> int:
         """Give the sample that a microphone would be delivering right now."""
         if self._file_ended is None:
-            return self._file.clock.now_sample()
+            return self._file.now_sample()
         if not self._realtime:
             return self._end_sample
         sample, at_s = self._file_ended
@@ -136,8 +131,8 @@ class FileSource:
         self._path = path
         self._realtime = realtime
         self._stopped = threading.Event()
-        self._live_clock = LiveClock()
-        self._replay_clock = ReplayClock()
+        self._clock = LiveClock()
+        self._end_sample = 0
         self._blocks: Iterator[AudioBlock] = iter(())
         self._next: AudioBlock | None = None
         self._damage: AudioFileError | None = None
@@ -147,11 +142,6 @@ class FileSource:
     def description(self) -> str:
         """The file's name."""
         return f"file {self._path.name}"
-
-    @property
-    def clock(self) -> LiveClock | ReplayClock:
-        """The replay's place in real time, or how far the file was read."""
-        return self._live_clock if self._realtime else self._replay_clock
 
     @property
     def exhausted(self) -> bool:
@@ -170,7 +160,7 @@ class FileSource:
         self._blocks = _blocks(decode(self._path))
         self._next = next(self._blocks, None)
         self._started_s = time.monotonic()
-        self._live_clock.observe(0, arrived_at_s=self._started_s)
+        self._clock.observe(0, arrived_at_s=self._started_s)
 
     def read(self, timeout_s: float) -> AudioBlock | None:
         """Return the next 20 ms (less at the very end) once a microphone would have them.
@@ -182,9 +172,13 @@ class FileSource:
         block = self._next
         if block is None or (self._realtime and not self._wait_for(block, timeout_s)):
             return None
-        self._replay_clock.observe(_end_of(block))
+        self._end_sample = _end_of(block)
         self._next = self._look_ahead()
         return block
+
+    def now_sample(self) -> int:
+        """Return the replay's place in real time, or how far the file was read."""
+        return self._clock.now_sample() if self._realtime else self._end_sample
 
     def stop(self) -> None:
         """Close the file; a `read` that waits in another thread returns."""
@@ -209,7 +203,7 @@ class FileSource:
             return False
         if wait_s > timeout_s:
             return False
-        self._live_clock.observe(_end_of(block), arrived_at_s=due_s)
+        self._clock.observe(_end_of(block), arrived_at_s=due_s)
         return True
 
 

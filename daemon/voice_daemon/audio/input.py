@@ -113,7 +113,7 @@ class AudioInput:
         """Give the sample that the input would be delivering right now."""
         if self._source is None:
             return self._end_sample
-        return max(self._end_sample, self._first_sample + self._source.clock.now_sample())
+        return max(self._end_sample, self._first_sample + self._source.now_sample())
 
     def open(self) -> InputLost | None:
         """Open the input for the first time; one that is not there yet is waited for.

@@ -132,11 +132,6 @@ class MicrophoneCapture:
         return self._settings.device if self._opened is None else self._opened.device.name
 
     @property
-    def clock(self) -> LiveClock:
-        """Tells where the microphone stands."""
-        return self._clock
-
-    @property
     def exhausted(self) -> bool:
         """False: there is always more."""
         return False
@@ -197,6 +192,10 @@ class MicrophoneCapture:
                 self._powers.append(power(block.samples))
                 return block
         return None
+
+    def now_sample(self) -> int:
+        """Return the sample that the microphone is delivering right now."""
+        return self._clock.now_sample()
 
     def stop(self) -> None:
         """Close the device, or leave a hung one behind after 2 s."""

@@ -7,6 +7,7 @@ import argparse
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -360,6 +361,9 @@ def _add_completion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
 
 
+_agent = partial(CommandSpec, declare=_add_service, module="service")
+_verb = partial(CommandSpec, declare=_add_answer_json, module="verbs")
+
 _ALL: Final = (
     CommandSpec("run", "run the daemon in the foreground", _add_run, "--input command.wav"),
     CommandSpec(
@@ -382,41 +386,26 @@ _ALL: Final = (
     CommandSpec("logs", "show the log, or one session as a story", _add_logs, "--session last"),
     CommandSpec("doctor", "look for what is wrong, and say what to do", _add_json),
     CommandSpec("selfcheck", "check what only a Mac can show, as a report to paste", _add_json),
-    CommandSpec(
+    _agent(
         "install",
         "install the launchd agent and its app, and start it",
-        _add_install,
-        "--dry-run",
-        module="service",
+        declare=_add_install,
+        arguments="--dry-run",
     ),
-    CommandSpec(
+    _agent(
         "uninstall",
         "stop and remove the agent and its app",
-        _add_uninstall,
-        "--purge",
-        module="service",
+        declare=_add_uninstall,
+        arguments="--purge",
     ),
-    CommandSpec("start", "start the installed agent", _add_service, module="service"),
-    CommandSpec(
-        "stop",
-        "stop the agent until the next login or `daemonctl start`",
-        _add_service,
-        module="service",
-    ),
-    CommandSpec(
-        "restart", "stop the agent cleanly and start it again", _add_service, module="service"
-    ),
-    CommandSpec("reload", "apply a changed configuration to the running daemon", _add_answer_json),
-    CommandSpec(
-        "listen", "open a session now, without the wake word", _add_answer_json, module="session"
-    ),
-    CommandSpec(
-        "cancel", "end the session without a transcript", _add_answer_json, module="session"
-    ),
-    CommandSpec(
-        "mute", "stop listening until `daemonctl unmute`", _add_answer_json, module="session"
-    ),
-    CommandSpec("unmute", "listen again", _add_answer_json, module="session"),
+    _agent("start", "start the installed agent"),
+    _agent("stop", "stop the agent until the next login or `daemonctl start`"),
+    _agent("restart", "stop the agent cleanly and start it again"),
+    _verb("reload", "apply a changed configuration to the running daemon"),
+    _verb("listen", "open a session now, without the wake word"),
+    _verb("cancel", "end the session without a transcript"),
+    _verb("mute", "stop listening until `daemonctl unmute`"),
+    _verb("unmute", "listen again"),
     CommandSpec("devices", "list the audio inputs", _add_json),
     CommandSpec(
         "test-mic",
