@@ -35,16 +35,6 @@ class ManualClock:
 
 
 @dataclass(slots=True)
-class ScriptedClock:
-    """A source's clock that stands where the source's reading does."""
-
-    sample: int = 0
-
-    def now_sample(self) -> int:
-        return self.sample
-
-
-@dataclass(slots=True)
 class ScriptedSource:
     """Delivers the blocks that it holds; a read without one takes as long as it may."""
 
@@ -54,7 +44,7 @@ class ScriptedSource:
     exhausted: bool = False
     description: str = "a scripted microphone"
     dropped_samples: int = 0
-    clock: ScriptedClock = field(default_factory=ScriptedClock)
+    end_sample: int = 0
     stops: int = 0
 
     def start(self) -> None:
@@ -64,10 +54,13 @@ class ScriptedSource:
     def read(self, timeout_s: float) -> AudioBlock | None:
         if self.blocks:
             block = self.blocks.pop(0)
-            self.clock.sample = block.first_sample + len(block.samples)
+            self.end_sample = block.first_sample + len(block.samples)
             return block
         self.clock_of_test.advance(timeout_s)
         return None
+
+    def now_sample(self) -> int:
+        return self.end_sample
 
     def stop(self) -> None:
         self.stops += 1

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
+from support.statuses import DEGRADED
 from voice_daemon._lib.terminal import Painter, bar, duration_text
 from voice_daemon.cli.diagnosis import Condition
 from voice_daemon.cli.status_view import headlines, part_lines
-from voice_daemon.errors import Problem
 from voice_daemon.runtime.status import (
     AsrStatus,
     BrokerStatus,
@@ -18,20 +18,6 @@ from voice_daemon.runtime.status import (
     WakeStatus,
 )
 
-DEGRADED = Status(
-    version="0.3.1",
-    pid=812,
-    uptime_s=93_800.0,
-    mic=MicStatus("Anker PowerConf", 16_000, last_block_age_ms=40, reopens=1),
-    wake=WakeStatus(("hey_jarvis",), 0.5, "pass", last_at="2026-03-01T18:02:11Z", last_score=0.94),
-    asr=AsrStatus("small", warm=True, rtf_p95=0.21, sessions=12, no_speech=2),
-    mqtt=BrokerStatus("mqtts://ha:8883", "mini", connected=True, protocol="5"),
-    session=SessionStatus("idle", muted=False),
-    problems=(
-        Problem("mic", "8.2 s of digital silence", "microphone permission? `daemonctl doctor`"),
-    ),
-    log_file="~/Library/Logs/voice-daemon/voice-daemon.jsonl",
-)
 HEALTHY = dataclasses.replace(DEGRADED, problems=())
 
 

@@ -55,3 +55,10 @@ def mac(new_mac: Callable[..., Mac], mosquitto_port: int) -> Mac:
     made = new_mac(throttle_scale=0.02)
     made.config_file.write_text(f'[asr]\nmodel = "small.en"\n[mqtt]\nport = {mosquitto_port}\n')
     return made
+
+
+@pytest.fixture
+def installed(mac: Mac) -> Mac:
+    done = mac.daemonctl("install")
+    assert (done.code, done.err) == (0, "")
+    return mac

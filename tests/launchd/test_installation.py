@@ -9,7 +9,6 @@ import plistlib
 import shutil
 import stat
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pytest
 
 from rigs.brokers import eventually
 from rigs.fake_launchd import property_list
-from rigs.fake_launchd.mac import Mac
+from rigs.fake_launchd.mac import Mac, allow_the_microphone, python_in, told_commands
 from rigs.macos.code import Bundle
 from rigs.macos.programs import KEYCHAIN
 from rigs.macos.tcc import MICROPHONE, Answer, parent_of, responsible_program
@@ -27,19 +26,6 @@ from voice_daemon.config import values
 from voice_daemon.control.client import ControlClient
 from voice_daemon.launchd import LABEL, app_bundle
 from voice_daemon.launchd.app_bundle import LAUNCHER
-
-
-@pytest.fixture
-def installed(mac: Mac) -> Mac:
-    done = mac.daemonctl("install")
-    assert (done.code, done.err) == (0, "")
-    return mac
-
-
-def commands(out: str) -> list[str]:
-    """The launchctl verbs that were told."""
-    lines = [line.removeprefix("would ") for line in out.splitlines()]
-    return [line.split()[2] for line in lines if line.startswith("run launchctl ")]
 
 
 def daemon_pid(mac: Mac) -> int:
@@ -119,7 +105,7 @@ def test_installing_again_changes_nothing_and_disturbs_nobody(installed: Mac) ->
     state, before = installed.launchctl().state(LABEL), inodes(installed.home / "Applications")
     done = installed.daemonctl("install")
     assert done.code == 0
-    assert commands(done.out) == ["kickstart"]
+    assert told_commands(done.out) == ["kickstart"]
     assert installed.launchctl().state(LABEL) == state
     assert inodes(installed.home / "Applications") == before
     assert len(installed.signatures()) == 1, "a new signature would lose the permission"
@@ -185,93 +171,6 @@ def test_half_an_installation_is_repaired(installed: Mac, break_it: Callable[[Ma
     assert "leftover" not in str(inodes(installed.home))
 
 
-def allow_the_microphone(mac: Mac) -> None:
-    mac.tcc.answer(MICROPHONE, mac.places.program, allowed=True)
-
-
-def python_in(environment: Path) -> Path:
-    """Make an environment with the daemon in it; give its Python."""
-    environment.symlink_to(sys.prefix)
-    return environment / "bin" / "python"
-
-
-def may_listen(mac: Mac) -> bool:
-    return mac.tcc.ask(MICROPHONE, mac.places.program) is Answer.GRANTED
-
-
-def test_another_python_behind_the_same_path_keeps_hash_and_permission(mac: Mac) -> None:
-    """`brew upgrade`, or an environment that was made again."""
-    link = mac.home / "tools"
-    mac.python = python_in(link)
-    assert mac.daemonctl("install").code == 0
-    allow_the_microphone(mac)
-    before = mac.cdhash
-    link.unlink()
-    assert python_in(mac.home / "newer") != mac.python
-    link.symlink_to(mac.home / "newer")
-    assert mac.daemonctl("install").code == 0
-    assert mac.daemonctl("restart").code == 0
-    assert (mac.cdhash, may_listen(mac)) == (before, True)
-    assert len(mac.signatures()) == 1
-
-
-def test_a_python_elsewhere_gets_another_app_and_macos_is_made_to_ask_again(
-    installed: Mac,
-) -> None:
-    allow_the_microphone(installed)
-    before = installed.cdhash
-    installed.python = python_in(installed.home / "elsewhere")
-    done = installed.daemonctl("install")
-    assert (done.code, done.err) == (0, "")
-    assert commands(done.out) == ["bootout", "enable", "bootstrap", "kickstart"]
-    assert installed.cdhash != before
-    assert installed.tcc.shown_on(MICROPHONE, LABEL) is None, "no switch that is on and dead"
-    assert installed.tcc.ask(MICROPHONE, installed.places.program) is Answer.PROMPT
-    lines = done.out.splitlines()
-    asked = next(n for n, line in enumerate(lines) if "tccutil reset Microphone" in line)
-    assert "lsregister -f" in lines[asked - 1]
-    assert asked < next(n for n, line in enumerate(lines) if "launchctl bootstrap" in line)
-
-
-def test_the_old_app_with_a_copy_of_python_is_replaced_and_its_dead_permission_forgotten(
-    mac: Mac,
-) -> None:
-    """What earlier versions made, where their signature was accepted."""
-    app = mac.places.app
-    mac.places.program.parent.mkdir(parents=True)
-    info = {"CFBundleIdentifier": LABEL, "CFBundleExecutable": "voice-daemon"}
-    info["NSMicrophoneUsageDescription"] = "it listens"
-    (app / "Contents" / "Info.plist").write_bytes(plistlib.dumps(info))
-    shutil.copyfile(sys.executable, mac.places.program)
-    Bundle(app).sign(LABEL, "-")
-    allow_the_microphone(mac)
-    done = mac.daemonctl("install")
-    assert (done.code, done.err) == (0, "")
-    assert mac.tcc.ask(MICROPHONE, mac.places.program) is Answer.PROMPT
-    assert not (app.with_name(".VoiceDaemon-old.app")).exists()
-
-
-def test_an_app_that_was_damaged_is_made_again_and_keeps_its_permission(installed: Mac) -> None:
-    allow_the_microphone(installed)
-    content = bytearray(installed.places.program.read_bytes())
-    content[0x100] ^= 1
-    installed.places.program.unlink()  # it runs
-    installed.places.program.write_bytes(bytes(content))
-    assert not may_listen(installed)
-    done = installed.daemonctl("install")
-    assert (done.code, done.err) == (0, "")
-    assert may_listen(installed)
-
-
-def test_a_certificate_keeps_the_permission_over_another_content(mac: Mac) -> None:
-    mac.state.put(KEYCHAIN, ["Mine"])
-    assert mac.daemonctl("install", "--sign", "Mine").code == 0
-    allow_the_microphone(mac)
-    mac.python = python_in(mac.home / "elsewhere")
-    assert mac.daemonctl("install", "--sign", "Mine").code == 0
-    assert may_listen(mac)
-
-
 def test_a_loose_file_in_the_app_would_end_the_installation_with_codesigns_two_lines(
     mac: Mac, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,7 +234,7 @@ def test_an_upgrade_of_the_daemon_restarts_it_in_the_same_app(
     with monkeypatch.context() as patch:
         patch.setattr(service, "__version__", "99.0")  # the running one is older now
         done = installed.daemonctl("install")
-    assert commands(done.out) == ["bootout", "enable", "bootstrap", "kickstart"]
+    assert told_commands(done.out) == ["bootout", "enable", "bootstrap", "kickstart"]
     assert installed.launchctl().state(LABEL) != before
     assert len(installed.signatures()) == 1
 
@@ -456,7 +355,7 @@ def test_stop_and_start_and_restart_may_be_repeated(installed: Mac) -> None:
     ):
         done = installed.daemonctl(name)
         assert (done.code, done.err) == (0, "")
-        assert commands(done.out) == verbs
+        assert told_commands(done.out) == verbs
     assert {note["code"] for note in installed.launchd.journal("ended")} == {0}
 
 
@@ -479,7 +378,7 @@ def test_uninstall_leaves_what_it_names_and_nothing_else(installed: Mac) -> None
     assert installed.launchctl().state(LABEL) is None
     again = installed.daemonctl("uninstall")
     assert again.code == 0
-    assert commands(again.out) == []
+    assert told_commands(again.out) == []
 
 
 def test_a_purge_keeps_the_configuration_alone(installed: Mac) -> None:

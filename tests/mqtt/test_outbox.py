@@ -3,74 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from datetime import UTC, datetime
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from support.manual_clock import ManualClock
 from support.mqtt_clients import TOPICS
-from support.transcripts import final_of
+from support.outboxes import AT, Box, event, final, partial, state
 from voice_daemon.events import SessionStarted
 from voice_daemon.mqtt.losses import Loss, LossReason
 from voice_daemon.mqtt.messages import for_event
-from voice_daemon.mqtt.outbox import ASIDE_S, MAX_SENDINGS, WINDOW, Outbox, OutboxEntry, steady_s
+from voice_daemon.mqtt.outbox import ASIDE_S, MAX_SENDINGS, WINDOW, steady_s
 from voice_daemon.mqtt.topics import BrokerLimits, MqttMessage, packet_bytes
-
-AT = datetime(2026, 1, 2, tzinfo=UTC)
-
-
-def event(name: str, *, expiry_s: float | None = 30) -> MqttMessage:
-    return MqttMessage("event", name.encode(), expiry_s=expiry_s)
-
-
-def partial(name: str) -> MqttMessage:
-    return MqttMessage("partial", name.encode(), qos=0, expiry_s=2)
-
-
-def state(name: str, topic: str = "state") -> MqttMessage:
-    return MqttMessage(topic, name.encode(), retain=True)
-
-
-def final(session_id: str, ttl_s: float = 30) -> MqttMessage:
-    return for_event(final_of(session_id), topics=TOPICS, at=AT, final_ttl_s=ttl_s)[0]
-
-
-class Box(Outbox):
-    """An outbox with a clock of its own, and short words for what tests do with it."""
-
-    def __init__(self, *, capacity: int = 10, never_aside: tuple[str, ...] = ()) -> None:
-        self.clock = ManualClock(0)
-        super().__init__(capacity=capacity, stall_s=3, never_aside=never_aside, clock_s=self.clock)
-
-    def put_all(self, *messages: MqttMessage) -> None:
-        for message in messages:
-            self.put(message)
-
-    def take_all(self) -> list[str]:
-        """Take and acknowledge until nothing is left; give the payloads."""
-        taken = []
-        while (entry := self.take()) is not None:
-            taken.append(entry.message.payload.decode())
-            self.acknowledge(entry.ticket)
-        return taken
-
-    def send(self) -> OutboxEntry:
-        entry = self.take()
-        assert entry is not None
-        return entry
-
-    def breaks(self) -> None:
-        """The connection ends, and another one is there."""
-        self.disconnected()
-        self.connected()
-
-    @property
-    def losses(self) -> tuple[Loss, ...]:
-        return self.settle()[0]
 
 
 def test_messages_leave_in_the_order_they_came() -> None:
@@ -472,119 +414,3 @@ def test_what_comes_after_the_end_is_lost_at_once() -> None:
     box.put(final("s2"))
     assert [loss.why for loss in box.losses] == ["stopped", "stopped"]
     assert box.is_empty
-
-
-class OutboxMachine(RuleBasedStateMachine):
-    """Any order of messages, sendings, acknowledgements, refusals, failures and waiting."""
-
-    CAPACITY = 4
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.box = Box(capacity=self.CAPACITY)
-        self.is_up = False
-        self.put: list[MqttMessage] = []
-        self.put_at_s: dict[bytes, float] = {}
-        self.newest_state: dict[str, bytes] = {}
-        self.unacknowledged: list[OutboxEntry] = []
-        self.sendings: Counter[bytes] = Counter()
-        self.fates: Counter[bytes] = Counter()
-
-    def _put(self, message: MqttMessage) -> None:
-        self.put.append(message)
-        self.put_at_s[message.payload] = self.box.clock.now_s
-        if message.retain:
-            self.newest_state[message.topic] = message.payload
-        self.box.put(message)
-
-    def _name(self) -> bytes:
-        return str(len(self.put)).encode()
-
-    @rule(expiry_s=st.sampled_from([1.0, 4.0, 20.0, None]))
-    def put_event(self, expiry_s: float | None) -> None:
-        self._put(MqttMessage("event", self._name(), expiry_s=expiry_s))
-
-    @rule()
-    def put_partial(self) -> None:
-        self._put(MqttMessage("partial", self._name(), qos=0, expiry_s=2))
-
-    @rule(topic=st.sampled_from(["state", "info"]))
-    def put_state(self, topic: str) -> None:
-        self._put(MqttMessage(topic, self._name(), retain=True))
-
-    @rule(seconds=st.sampled_from([0.5, 3.0, 10.0]))
-    def wait(self, seconds: float) -> None:
-        self.box.clock.now_s += seconds
-
-    @precondition(lambda self: not self.is_up)
-    @rule()
-    def connect(self) -> None:
-        self.is_up = True
-        announced = MqttMessage("state", self._name(), retain=True)
-        self.put.append(announced)
-        self.newest_state["state"] = announced.payload
-        self.box.connected((announced,), mark=self.box.mark())
-
-    @precondition(lambda self: self.is_up)
-    @rule()
-    def disconnect(self) -> None:
-        self.is_up = False
-        self.unacknowledged = []
-        self.box.disconnected()
-
-    @rule()
-    def take(self) -> None:
-        entry = self.box.take()
-        if entry is None:
-            return
-        assert self.is_up
-        message = entry.message
-        if message.expiry_s is not None:
-            assert self.box.clock.now_s < self.put_at_s[message.payload] + message.expiry_s
-        if message.retain:
-            assert message.payload == self.newest_state[message.topic]
-        if message.qos > 0:
-            self.unacknowledged.append(entry)
-        self.sendings[message.payload] += not message.retain
-
-    @precondition(lambda self: self.unacknowledged)
-    @rule(data=st.data(), answer=st.sampled_from(["yes", "no", "later"]))
-    def answer(self, data: st.DataObject, answer: str) -> None:
-        entry = data.draw(st.sampled_from(self.unacknowledged))
-        self.unacknowledged.remove(entry)
-        if answer == "yes":
-            self.box.acknowledge(entry.ticket)
-            self.fates[entry.message.payload] += 1
-        else:
-            self.box.refuse(entry.ticket, LossReason.REFUSED if answer == "no" else None)
-            self.sendings[entry.message.payload] -= not entry.message.retain
-
-    @invariant()
-    def it_stays_bounded(self) -> None:
-        assert len(self.unacknowledged) <= WINDOW
-        waiting = self.box.counts.queued - len(self.unacknowledged)
-        # What was refused for the moment comes back in, over a full box if need be.
-        assert waiting <= self.CAPACITY + WINDOW + len(self.newest_state)
-
-    @invariant()
-    def nothing_may_arrive_more_than_twice(self) -> None:
-        assert max(self.sendings.values(), default=0) <= MAX_SENDINGS
-
-    @invariant()
-    def a_lost_event_is_told_once(self) -> None:
-        for loss in self.box.losses:
-            if not loss.message.retain:
-                assert loss.message.topic == "event"
-                self.fates[loss.message.payload] += 1
-        assert all(count == 1 for count in self.fates.values())
-
-    def teardown(self) -> None:
-        """In the end every event was delivered or reported lost, exactly once."""
-        self.box.close()
-        self.a_lost_event_is_told_once()
-        events = {message.payload for message in self.put if message.topic == "event"}
-        assert events == {name for name in self.fates if name in events}
-
-
-OutboxMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
-TestOutboxKeepsItsPromises = OutboxMachine.TestCase

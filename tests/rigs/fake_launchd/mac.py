@@ -15,7 +15,7 @@ from rigs.macos import native_launcher
 from rigs.macos.code import Bundle
 from rigs.macos.programs import LOG, PROGRAMS
 from rigs.macos.state import State
-from rigs.macos.tcc import Tcc
+from rigs.macos.tcc import MICROPHONE, Tcc
 from voice_daemon._lib.terminal import print_error
 from voice_daemon.cli import service
 from voice_daemon.cli.context import Context
@@ -137,3 +137,19 @@ class Mac:
         """Every file in the home folder, named from it."""
         found = (path for path in self.home.rglob("*") if path.is_file())
         return {str(path.relative_to(self.home)) for path in found}
+
+
+def told_commands(out: str) -> list[str]:
+    """The launchctl verbs that were told."""
+    lines = [line.removeprefix("would ") for line in out.splitlines()]
+    return [line.split()[2] for line in lines if line.startswith("run launchctl ")]
+
+
+def allow_the_microphone(mac: Mac) -> None:
+    mac.tcc.answer(MICROPHONE, mac.places.program, allowed=True)
+
+
+def python_in(environment: Path) -> Path:
+    """Make an environment with the daemon in it; give its Python."""
+    environment.symlink_to(sys.prefix)
+    return environment / "bin" / "python"
