@@ -16,6 +16,7 @@ from typing import Any, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
+from pydantic_settings import EnvSettingsSource
 
 from voice_daemon._lib.files import (
     decode_text,
@@ -114,7 +115,15 @@ def _read_environ(environ: Mapping[str, str], problems: list[Mistake]) -> dict[K
     ours = [name for name in environ if name.upper().startswith(ENV_PREFIX)]
     strangers = [name for name in ours if name not in known and name not in OTHER_VARIABLES]
     problems += (_unknown_variable(name, environ[name]) for name in strangers)
-    return {known[name]: environ[name] for name in ours if name in known}
+    source = EnvSettingsSource(Settings)
+    source.env_vars = {name.lower(): environ[name] for name in ours if name in known}
+    values: dict[Key, Any] = {}
+    for name, value in source().items():
+        if name in SECTIONS:
+            values.update({(name, key): text for key, text in value.items()})
+        else:
+            values["", name] = value
+    return values
 
 
 def _sorted_out(file: Path, table: Mapping[str, Any], problems: list[Mistake]) -> dict[Key, Any]:

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from voice_daemon.config.values import (
     Domains,
@@ -320,10 +321,16 @@ class LogSettings(Section):
     backups: int = Field(default=5, ge=1, le=100, description="Older log files that are kept.")
 
 
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """The whole configuration."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_DELIMITER,
+        enable_decoding=False,
+    )
 
     node_id: NodeId = Field(
         default_factory=host_node_id,
@@ -341,3 +348,15 @@ class Settings(BaseModel):
     wyoming: WyomingSettings = WyomingSettings()
     privacy: PrivacySettings = PrivacySettings()
     log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing on construction: `config.load` reads the file and the environment."""
+        return (init_settings,)
