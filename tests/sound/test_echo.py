@@ -47,7 +47,7 @@ def test_an_echo_is_learned_within_two_seconds() -> None:
     played = noise(1)
     heard = room(played, delay=1600)
     rest = filtered(heard, played)[2 * SAMPLE_RATE :]
-    assert power(rest) < power(heard) / 100
+    assert power(rest) < power(heard) / 10_000
 
 
 def test_a_voice_beside_the_echo_stays_as_it_is() -> None:
