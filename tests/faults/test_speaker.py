@@ -1,7 +1,5 @@
 """A speaker in the microphone's own room, through real PortAudio, and one that is not there."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The echo canceller: over signals that the test makes up, and at its place between two clocks."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

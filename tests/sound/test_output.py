@@ -1,7 +1,5 @@
 """The speaker, on a PortAudio whose driver the test plays; the real one: tests/faults."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The sounds that go with events, and what stops them."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path

@@ -9,8 +9,6 @@ wake words of the `--said` folders are said over it, at its own power (`--snr-db
 heard as the daemon hears it, with the echo canceller and without.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ expects another; its own conversation agents do by the answer's last character, 
 question is followed by a session without the wake word.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import structlog

@@ -4,8 +4,6 @@ The second one is speech: the recogniser that hands out what is known, and the s
 for homes that have no other.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 

@@ -9,8 +9,6 @@ Mabande and Enzner, ICASSP 2014), which needs no detector of double talk: the lo
 less it learns. Knows nothing of devices: time is a sample index.
 """
 
-from __future__ import annotations
-
 import queue
 import time
 from collections.abc import Callable

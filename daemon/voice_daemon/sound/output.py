@@ -5,8 +5,6 @@ thread, so it may wait there for what comes over a network. PortAudio's callback
 counts, and nothing else. Without an output nothing is played, and `problem` says why.
 """
 
-from __future__ import annotations
-
 import queue
 import threading
 from collections import deque

@@ -4,8 +4,6 @@ Whoever says the wake word is heard out: what is being played stops. A ringing t
 by it too, and no command is expected then.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Text to sound, by the speech program of the system: `say` on macOS."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import tempfile
