@@ -142,8 +142,7 @@ class CommandHandler:
                 faults.append(fault)
                 return []
             if name == MUTE and value:
-                # On disk before anybody is told: after a power cut a microphone that was said to be
-                # muted must be so. Unmuting may be late.
+                # Muting is told of at once, by the state: on disk before that.
                 self._live.keep(name, value)
                 self._save_now()
             return events
@@ -161,6 +160,7 @@ class CommandHandler:
     def _in_force(self, name: str, value: Value) -> None:
         log.debug("setting.in_force", setting=name, value=value)
         self._live.keep(name, value)
+        self._save_now()  # what is said to be in force is so after a power cut
         self._on_change()
         self._publisher.setting(name, value)
         if name == WAKE_WORD:

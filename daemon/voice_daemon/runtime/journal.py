@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import structlog
 
@@ -51,6 +51,11 @@ class Unsettled:
                 self.sessions.remove(str(entry["ended"]))
         elif "final" in entry:
             self.finals[str(entry["final"])] = str(entry["is"])
+
+    def add(self, other: Self) -> None:
+        """Take over what another journal left; a session may stand in both."""
+        self.sessions += (each for each in other.sessions if each not in self.sessions)
+        self.finals.update(other.finals)
 
     @property
     def is_empty(self) -> bool:
@@ -113,6 +118,11 @@ class Journal:
             self._write({"final": message.final_of, "is": SETTLED})
         elif (session := self._session_of(message)) and session["event_type"] == "ended":
             self._write({"ended": session["session_id"]})
+        elif message.topic == self._topics.path(Leaf.ERROR):
+            # What a killed process left is settled by its report.
+            reported = str(json.loads(message.payload)["session_id"])
+            if self._open.finals.get(reported, SETTLED) != SETTLED:
+                self._write({"final": reported, "is": SETTLED})
 
     def close(self) -> None:
         """End the file: it goes when nothing is open, else the next process settles it."""
@@ -144,16 +154,23 @@ class Journal:
             entries = list(_entries(os.read(descriptor, MAX_BYTES)))
             if not entries or entries[0].get("root") != self._topics.root:
                 return  # another node's: its own next process settles it
+            found = Unsettled()
             for entry in entries[1:]:
-                left.read(entry)
+                found.read(entry)
             # Ours from now on, so that a second kill loses nothing either.
-            for session_id in left.sessions:
-                self._write({"started": session_id}, durable=True)
+            self._adopt(found)
+            left.add(found)
             path.unlink(missing_ok=True)
         except (OSError, KeyError):
             log.info("journal.left_alone", file=path.name)
         finally:
             os.close(descriptor)
+
+    def _adopt(self, found: Unsettled) -> None:
+        for session_id in found.sessions:
+            self._write({"started": session_id}, durable=True)
+        for session_id, how in found.finals.items():
+            self._write({"final": session_id, "is": how}, durable=True)
 
     def _session_of(self, message: MqttMessage) -> dict[str, Any] | None:
         if message.topic != self._topics.path(Leaf.SESSION):

@@ -31,7 +31,7 @@ from voice_daemon.mqtt.messages import availability, health_message
 from voice_daemon.mqtt.peers import MqttPeers, claims_filter
 from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.mqtt.router import Listener
-from voice_daemon.mqtt.topics import MqttMessage, Topics, default_client_id
+from voice_daemon.mqtt.topics import Leaf, MqttMessage, Topics, default_client_id
 from voice_daemon.runtime.command_handler import CommandHandler
 from voice_daemon.runtime.housekeeping import Housekeeper
 from voice_daemon.runtime.journal import Journal
@@ -240,7 +240,8 @@ class Parts:
 
     def on_lost(self, loss: Loss) -> None:
         """Settle a message that was given up: the client reports it, but for the end's losses."""
-        if loss.why is not LossReason.STOPPED:
+        is_report = loss.message.topic == self._topics.path(Leaf.ERROR)
+        if loss.why is not LossReason.STOPPED and not is_report:
             self.journal.settled(loss.message)
 
     def _publish(self, message: MqttMessage) -> None:
