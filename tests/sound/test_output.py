@@ -56,6 +56,12 @@ class Desk:
         return np.trim_zeros(out[:, 0])
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the driver take its time: the test plays it."""
+    monkeypatch.setattr("voice_daemon.sound.output.STALL_S", PATIENCE_S)
+
+
 @pytest.fixture
 def desk() -> Iterator[Desk]:
     made = Desk(SPEAKER)
@@ -152,6 +158,32 @@ def test_an_output_that_goes_ends_the_sound_and_the_next_opens_it_again(desk: De
     desk.speaker.play((Sound(ramp(100), RATE_HZ),), done=desk.done)
     desk.until(lambda: len(desk.portaudio.outputs) == 2)
     assert desk.heard().any()
+
+
+def test_a_device_that_asks_for_nothing_any_more_is_left_and_opened_anew(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voice_daemon.sound.output.STALL_S", 0.1)
+    desk.speaker.play((Sound(ramp(1000), RATE_HZ),), done=desk.done)
+    desk.until(lambda: desk.ended)
+    assert desk.ended == [False]
+    assert desk.portaudio.outputs[0].running
+    monkeypatch.setattr("voice_daemon.sound.output.STALL_S", PATIENCE_S)
+    desk.over.clear()
+    desk.speaker.play((Sound(ramp(1000), RATE_HZ),), done=desk.done)
+    desk.until(lambda: len(desk.portaudio.outputs) == 2)
+    assert desk.heard().tolist() == ramp(1000).tolist()
+
+
+def test_who_wanted_to_know_the_end_and_fails_stops_nobody(desk: Desk) -> None:
+    def fail(completed: bool) -> None:  # noqa: FBT001 - the speaker's signature
+        raise RuntimeError(completed)
+
+    with capture_logs() as logs:
+        desk.speaker.play((), done=fail)
+        desk.speaker.play((Sound(ramp(100), RATE_HZ),), done=desk.done)
+        assert desk.heard().any()
+    assert "output.failed" in [entry["event"] for entry in logs]
 
 
 def test_a_sound_that_cannot_be_made_leaves_the_speaker_at_work(desk: Desk) -> None:

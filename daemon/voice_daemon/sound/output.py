@@ -7,6 +7,7 @@ counts, and nothing else. Without an output nothing is played, and `problem` say
 
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ LATENCY_S: Final = 0.1
 IDLE_S: Final = 30.0
 """The device is let go when nothing was played for so long."""
 POLL_S: Final = 0.01
+STALL_S: Final = 3.0
+"""A device that asks for nothing for so long is gone."""
 MAX_FEED_S: Final = 600.0
 """Longest sound that is taken from a sender; it may send faster than it is played."""
 _PLAYED_BLOCKS: Final = 250
@@ -97,6 +100,11 @@ class OutputLine:
         self.played = CallbackQueue(_PLAYED_BLOCKS)
         """Copies of what the device was given, silence too: the reference of what it plays."""
         self.lost = False
+
+    @property
+    def is_dead(self) -> bool:
+        """True when the stream has ended, or PortAudio has: then it must not be touched again."""
+        return self.lost or time.monotonic() - self.played.arrived_at_s > STALL_S
 
     def on_audio(self, out: NDArray[np.int16], n_frames: int, times: Any, status: Any) -> None:
         """Fill (n_frames, n_channels), all alike."""
@@ -182,7 +190,10 @@ class Loudspeaker:
             if order is None:
                 self._close()
                 return
-            order.done(self._carry_out(order))
+            try:
+                order.done(self._carry_out(order))
+            except Exception:  # whoever wanted to know has failed; others have their turn
+                log.exception("output.failed")
 
     def _carry_out(self, order: _Order) -> bool:
         """Play an order; False when it was stopped, or could not be played."""
@@ -198,7 +209,7 @@ class Loudspeaker:
             log.exception("output.failed")
             return False
         self.problem = None
-        if opened.line.lost:
+        if opened.line.is_dead:
             log.warning("output.lost", device=opened.name)
             self._close()
         elif completed:
@@ -226,7 +237,7 @@ class Loudspeaker:
     def _wait(self, order: _Order, line: OutputLine, *, down_to: int) -> bool:
         """Wait until no more blocks are left; False, and silence, when it is to end before."""
         pause = threading.Event()
-        while not line.lost and order.turn == self._turn:
+        while not line.is_dead and order.turn == self._turn:
             if len(line.blocks) <= down_to:
                 return True
             pause.wait(POLL_S)
@@ -234,7 +245,7 @@ class Loudspeaker:
         return False
 
     def _open(self) -> _Opened:
-        if self._opened is None:
+        if self._opened is None or self._opened.line.is_dead:
             driver = self._driver or process_driver()
             self._opened = driver.call(
                 lambda portaudio: _open_stream(portaudio, self._device),
@@ -246,7 +257,7 @@ class Loudspeaker:
 
     def _close(self) -> None:
         opened, self._opened = self._opened, None
-        if opened is not None:
+        if opened is not None and not opened.line.is_dead:
             try:
                 driver = self._driver or process_driver()
                 driver.call(lambda _: _close_stream(opened), timeout_s=_CLOSE_TIMEOUT_S)
