@@ -59,7 +59,7 @@ def offline_words(tiny: WhisperModel, pausing_speech: Samples) -> tuple[str, ...
     return words_of(DecodingTask(tiny).run(pausing_speech).text)
 
 
-@pytest.mark.parametrize("step_s", [0.5, 0.25])
+@pytest.mark.parametrize("step_s", [0.5, pytest.param(0.25, marks=pytest.mark.slow)])
 def test_streaming_commits_the_words_of_the_offline_decode(
     tiny: WhisperModel, pausing_speech: Samples, offline_words: tuple[str, ...], step_s: float
 ) -> None:
@@ -72,6 +72,7 @@ def test_streaming_commits_the_words_of_the_offline_decode(
     assert not final.revised
 
 
+@pytest.mark.slow  # several whole decodes, to compare their cost
 @pytest.mark.skipif(
     mx.default_device() == mx.Device(mx.gpu),
     reason="processor time does not count a GPU's, and tiny.en is too small for one",

@@ -61,6 +61,7 @@ def test_a_word_said_eight_times_is_written_eight_times(
     assert times_said("stop", final_of(tiny, clip("stop_said_eight_times"), config).text) == 8
 
 
+@pytest.mark.slow  # an unguarded loop is a long one
 def test_a_loop_is_cut_where_the_attention_stands_still(
     tiny: WhisperModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ def turns(
         between()
 
 
+@pytest.mark.slow  # dozens of decodes
 def test_what_is_fed_meanwhile_changes_nothing_of_the_finalised_prefix(
     tiny: WhisperModel, window: Window, command_speech: NDArray[np.float32]
 ) -> None:

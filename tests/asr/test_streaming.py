@@ -152,6 +152,7 @@ def test_finishing_early_does_not_disturb_what_follows(
     assert "kitchen lights" in decoder.finish().text.lower()
 
 
+@pytest.mark.slow  # two windows' worth of speech; test_sliding_window has the parts
 def test_long_speech_is_finalised_window_by_window(
     tiny: WhisperModel, silence: SilenceCache, command_speech: NDArray[np.float32]
 ) -> None:

@@ -46,6 +46,14 @@ def home(short_folder: Path, mosquitto_port: int) -> Path:
     return short_folder
 
 
+@pytest.fixture
+def home_without_its_model(home: Path) -> Path:
+    """A home whose recogniser is not looked at: that takes seconds."""
+    config = home / "config.toml"
+    config.write_text(f'{config.read_text()}[asr]\nmodel = "small.en"\n')
+    return home
+
+
 @pytest.fixture(scope="module")
 def microphone() -> Iterator[VirtualMicrophone]:
     if why_not() is not None:
@@ -140,10 +148,12 @@ def test_beside_a_running_daemon_its_own_word_counts(
     assert found["broker access"][0]["verdict"] == "ok"
 
 
-def test_a_degraded_daemons_problems_are_the_first_findings(home: Path) -> None:
-    server = ControlServer(home / "voice-daemon.sock", {"status": lambda _: DEGRADED.to_dict()})
+def test_a_degraded_daemons_problems_are_the_first_findings(home_without_its_model: Path) -> None:
+    server = ControlServer(
+        home_without_its_model / "voice-daemon.sock", {"status": lambda _: DEGRADED.to_dict()}
+    )
     server.start()
-    code, found = examine(home)
+    code, found = examine(home_without_its_model)
     server.stop()
     assert code == 1
     assert next(iter(found)) == "daemon"
@@ -152,14 +162,16 @@ def test_a_degraded_daemons_problems_are_the_first_findings(home: Path) -> None:
 
 
 def test_a_broker_that_the_agent_alone_does_not_reach_is_told_as_the_agent_meets_it(
-    home: Path,
+    home_without_its_model: Path,
 ) -> None:
     """macOS asks for the local network in the agent's name; a terminal may always."""
     refused = Problem("mqtt", "mqtt://den:1883: no route to the host", "Local Network")
     status = replace(DEGRADED, problems=(refused,))
-    server = ControlServer(home / "voice-daemon.sock", {"status": lambda _: status.to_dict()})
+    server = ControlServer(
+        home_without_its_model / "voice-daemon.sock", {"status": lambda _: status.to_dict()}
+    )
     server.start()
-    code, found = examine(home)
+    code, found = examine(home_without_its_model)
     server.stop()
     assert code == 1
     assert found["daemon"][0]["message"] == "mqtt: mqtt://den:1883: no route to the host"

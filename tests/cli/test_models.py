@@ -109,6 +109,7 @@ def home_with_a_measurement(home: Path, measured: Path) -> Path:
     return shutil.copytree(measured, home, dirs_exist_ok=True)
 
 
+@pytest.mark.slow  # a measurement computes for a while
 def test_a_model_is_measured_once_and_the_list_remembers_it(
     home_with_a_measurement: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,6 +126,7 @@ def test_a_model_is_measured_once_and_the_list_remembers_it(
     assert f"{measured['rtf']:.3f}" in capsys.readouterr().out
 
 
+@pytest.mark.slow  # a measurement computes for a while
 def test_a_model_that_cannot_be_measured_does_not_hide_the_others(
     home_with_a_measurement: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

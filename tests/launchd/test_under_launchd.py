@@ -30,6 +30,9 @@ from voice_daemon.launchd import LABEL
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
 
+whole_daemons = pytest.mark.slow
+"""The test starts several daemons that load their models, or waits for one's end."""
+
 NODE = "agent"
 THROTTLE_SCALE = 0.05
 THROTTLE_S = 10 * THROTTLE_SCALE
@@ -134,6 +137,7 @@ def test_a_launcher_that_is_killed_takes_the_daemon_along_and_both_come_back(
     assert [note["signal"] for note in installed.launchd.journal("ended")] == [signal.SIGKILL]
 
 
+@whole_daemons
 def test_a_daemon_whose_launcher_was_killed_says_goodbye_where_nobody_clears_up(
     mac: Mac, subscriber: Subscriber
 ) -> None:
@@ -152,6 +156,7 @@ def test_a_daemon_whose_launcher_was_killed_says_goodbye_where_nobody_clears_up(
     assert [message.payload for message in left] == [b"offline"]
 
 
+@whole_daemons
 def test_a_reload_that_comes_while_the_daemon_starts_does_not_end_it(installed: Mac) -> None:
     before = answers_as(installed, "idle")["pid"]
     installed.daemonctl("stop")
@@ -163,6 +168,7 @@ def test_a_reload_that_comes_while_the_daemon_starts_does_not_end_it(installed: 
     assert [note["code"] for note in installed.launchd.journal("ended")] == [0]
 
 
+@whole_daemons
 def test_a_stop_that_comes_while_the_daemon_starts_is_a_clean_one(installed: Mac) -> None:
     answers_as(installed, "idle")
     installed.daemonctl("stop")
@@ -172,6 +178,7 @@ def test_a_stop_that_comes_while_the_daemon_starts_is_a_clean_one(installed: Mac
     assert [note["code"] for note in installed.launchd.journal("ended")] == [0, 0]
 
 
+@whole_daemons
 def test_a_daemon_that_cannot_start_comes_back_at_the_throttles_pace(
     mac: Mac, mosquitto_port: int
 ) -> None:
@@ -233,6 +240,7 @@ def test_a_stop_is_clean_and_lasts_until_start_and_uninstall_leaves_nothing(
     assert left == {"voice/config.toml"}
 
 
+@whole_daemons
 def test_a_purge_takes_whatever_the_daemon_and_its_commands_wrote(
     installed: Mac,
     microphone: VirtualMicrophone,
@@ -291,6 +299,7 @@ def test_a_stop_in_the_middle_of_a_session_ends_it_before_launchd_kills(
     assert ended["reason"] in {"shutdown", "silence"}
 
 
+@whole_daemons
 @pytest.mark.parametrize(
     ("change", "code", "said"),
     [
@@ -313,6 +322,7 @@ def test_a_restart_that_would_fail_leaves_the_daemon_alone(
     answers_as(installed, "idle", not_pid=before)
 
 
+@whole_daemons
 def test_a_wrong_configuration_waits_for_a_better_one(installed: Mac) -> None:
     before = answers_as(installed, "idle")["pid"]
     good = installed.config_file.read_text()
@@ -335,6 +345,7 @@ def test_a_wrong_configuration_waits_for_a_better_one(installed: Mac) -> None:
     assert [note["code"] for note in installed.launchd.journal("ended")] == [0, 78]
 
 
+@whole_daemons
 def test_a_second_one_leaves_at_once_and_is_not_started_again(
     installed: Mac, microphone: VirtualMicrophone
 ) -> None:
