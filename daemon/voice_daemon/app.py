@@ -105,6 +105,8 @@ class Daemon:
         """Start the threads: first the one that tells others of what happens."""
         log.info("daemon.started", version=__version__, pid=os.getpid())
         left = self.parts.journal.begin()
+        # A device that was announced must not have another identity after a crash.
+        self.parts.housekeeper.save()
         self.parts.mqtt.start()
         # What an earlier process was killed over comes before anything of this one.
         if not left.is_empty:
@@ -139,6 +141,7 @@ class Daemon:
         self.parts.publisher.close(EndReason.SHUTDOWN if error is None else EndReason.ERROR)
         if worker_ended:
             self.parts.audio_input.close()
+        self.parts.withdraw()
         delivered = self.parts.mqtt.stop(FLUSH_S)
         self.parts.journal.close()
         self.parts.housekeeper.finish(delivered=delivered)

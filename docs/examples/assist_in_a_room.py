@@ -51,10 +51,15 @@ class Assist:
 
     def device_id(self, node: str) -> str | None:
         """Give Home Assistant's own id of the device that a node has announced."""
-        self._send({"type": "config/device_registry/list"})
-        wanted = ["mqtt", f"voice_daemon_{node}"]
-        devices = self._result()
-        return next((d["id"] for d in devices if wanted in d["identifiers"]), None)
+        # The sensor *State* says which node it belongs to, whatever it or the device was renamed to.
+        self._send({"type": "get_states"})
+        ours = (s["entity_id"] for s in self._result() if s["attributes"].get("node") == node)
+        entity_id = next(ours, None)
+        if entity_id is None:
+            return None
+        self._send({"type": "config/entity_registry/get", "entity_id": entity_id})
+        device_id: str | None = self._result()["device_id"]
+        return device_id
 
     def run(self, text: str, device_id: str | None) -> str:
         """Do what `text` says, in the device's room; the answer."""

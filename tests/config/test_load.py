@@ -81,7 +81,7 @@ DEFAULTS = {
         "margin": 5,
         "protected": ("lock", "alarm_control_panel"),
     },
-    "wyoming": {"enabled": False, "host": "127.0.0.1", "port": 10300},
+    "wyoming": {"enabled": False, "host": "127.0.0.1", "port": 10300, "endpoint": True},
     "privacy": {"log_transcripts": False, "save_audio": False},
     "log": {"level": "info", "max_mb": 10, "backups": 5},
 }

@@ -10,7 +10,7 @@ import pytest
 
 from support.devices import device
 from voice_daemon.config.persisted import Announcement, SettingsStore
-from voice_daemon.homeassistant.announce import DELAY_S, DiscoveryAnnouncer
+from voice_daemon.homeassistant.announce import DELAY_S, MIGRATE, DiscoveryAnnouncer
 from voice_daemon.homeassistant.discovery import Device
 from voice_daemon.mqtt.topics import MqttMessage
 
@@ -57,6 +57,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def removed(messages: list[MqttMessage]) -> list[str]:
+    messages = [message for message in messages if message.payload != MIGRATE]
     assert all(message.retain and message.qos == 1 for message in messages)
     return [message.topic for message in messages if not message.payload]
 
@@ -108,7 +109,9 @@ def test_other_words_of_home_assistant_call_for_nothing(file: Path, payload: byt
 def test_a_renamed_node_takes_back_all_that_the_broker_kept(file: Path) -> None:
     Home(file, device()).connect()
     messages = Home(file, device("attic")).connect()
-    assert messages[-1].topic == "homeassistant/device/attic/config"
+    # In this order Home Assistant keeps what it knows of the device.
+    assert [(m.topic, m.payload) for m in messages[:1]] == [(CONFIG, MIGRATE)]
+    assert messages[1].topic == "homeassistant/device/attic/config"
     assert removed(messages) == [
         CONFIG,
         *(f"voice/mac-mini/{leaf}" for leaf in ("availability", "info", "state", "health")),
@@ -123,7 +126,7 @@ def test_another_base_topic_takes_back_what_was_below_the_old_one(file: Path) ->
     messages = Home(file, device(base="home")).connect()
     assert CONFIG not in removed(messages)
     assert "voice/mac-mini/availability" in removed(messages)
-    assert messages[-1].topic == CONFIG
+    assert messages[0].topic == CONFIG
 
 
 def test_another_prefix_takes_back_the_announcement_alone(file: Path) -> None:
@@ -160,3 +163,40 @@ def test_a_component_that_an_upgrade_drops_is_removed_once(file: Path) -> None:
     assert json.loads(first.payload)["components"]["update"] == {"platform": "update"}
     assert "unique_id" in json.loads(first.payload)["components"]["mute"]
     assert "update" not in json.loads(second.payload)["components"]
+
+
+def test_a_file_that_was_played_leaves_no_device_behind(file: Path) -> None:
+    home = Home(file, device())
+    home.connect()
+    assert removed(home.lifecycle.withdraw()) == [CONFIG]
+    home.lifecycle.confirmed()
+    assert home.store.state.announced == ()
+
+
+def test_a_file_that_is_played_by_a_known_device_leaves_it_as_it_was(file: Path) -> None:
+    Home(file, device()).connect()
+    home = Home(file, device())
+    home.connect()
+    assert home.lifecycle.withdraw() == []
+
+
+def test_the_microphone_is_announced_once_it_is_known(file: Path) -> None:
+    home = Home(file, device())
+    assert home.lifecycle.input_changed("Built-in") == []  # the first announcement says it
+    home.connect()
+    (message,) = home.lifecycle.input_changed("Jabra")
+    assert home.lifecycle.input_changed("Jabra") == []
+    assert json.loads(message.payload)["device"]["hw_version"] == "Jabra"
+
+
+def test_a_device_has_one_identity_for_ever(file: Path) -> None:
+    store = SettingsStore(file)
+    identity = store.instance("mac-mini")
+    store.save()
+    assert SettingsStore(file).instance("attic") == identity != "mac-mini"
+
+
+def test_a_device_of_an_earlier_version_keeps_its_identity(file: Path) -> None:
+    store = SettingsStore(file)
+    store.announce((Announcement(CONFIG, "voice/mac-mini", {}),))
+    assert store.instance("attic") == "mac-mini"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,14 @@ from support.discovery_schema import faults
 from voice_daemon.config import SessionSettings, WakeSettings
 from voice_daemon.config.problems import bounds
 from voice_daemon.errors import ConfigError
-from voice_daemon.events import State
-from voice_daemon.homeassistant.discovery import Device, announcement, components
+from voice_daemon.events import EndReason, SessionEnded, State, TranscriptPartial
+from voice_daemon.homeassistant.discovery import (
+    STATE_WORDS,
+    Device,
+    announcement,
+    components,
+    words_message,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "homeassistant" / "device.json"
 
@@ -69,7 +76,8 @@ def test_two_nodes_share_nothing_that_must_be_their_own() -> None:
 
 
 def test_the_state_sensor_knows_every_state() -> None:
-    assert components(device())["state"]["options"] == [state.value for state in State]
+    assert STATE_WORDS.keys() == set(State)
+    assert set(components(device())["state"]["options"]) == set(STATE_WORDS.values())
 
 
 def test_the_numbers_have_the_configurations_bounds() -> None:
@@ -85,3 +93,29 @@ def test_a_dropped_component_is_named_by_its_platform_alone() -> None:
     found = body(device(), dropped={"update": "update"})["components"]
     assert found.pop("update") == {"platform": "update"}
     assert found == body(device())["components"]
+
+
+def test_a_renamed_node_is_the_same_device() -> None:
+    one, other = body(device("attic", instance="7f3a")), body(device("cellar", instance="7f3a"))
+    assert one["device"]["identifiers"] == other["device"]["identifiers"]
+    ids_of_one, ids_of_other = (
+        {name: c.get("unique_id") for name, c in whole["components"].items()}
+        for whole in (one, other)
+    )
+    assert ids_of_one == ids_of_other
+
+
+def test_the_room_is_suggested_where_it_is_known() -> None:
+    assert "suggested_area" not in body(device())["device"]
+    assert body(replace(device(), area="Kitchen"))["device"]["suggested_area"] == "Kitchen"
+
+
+def test_the_words_being_spoken_are_taken_back_at_the_end_of_their_session() -> None:
+    topics = device().topics
+    partial = TranscriptPartial("s", 1, "turn on", " the", "en", 900, 100)
+    ended = SessionEnded("s", EndReason.CANCELLED, 0, 0)
+    said = [words_message(event, topics) for event in (partial, ended)]
+    assert [json.loads(m.payload)["text"] + json.loads(m.payload)["draft"] for m in said if m] == [
+        *("turn on the", "")
+    ]
+    assert {m.topic for m in said if m} == {components(device())["words"]["state_topic"]}

@@ -13,12 +13,12 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
-from jinja2 import Environment
+from jinja2 import ChainableUndefined, Environment
 
 from voice_daemon.homeassistant.discovery import ONCE
 
@@ -41,39 +41,47 @@ START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 def final(session: str, *, seq: int = 4, at_s: float = 0) -> dict[str, Any]:
     at = (START + timedelta(seconds=at_s)).isoformat().replace("+00:00", "Z")
-    return {"event_type": "final", "session_id": session, "seq": seq, "text": "Open it.", "at": at}
+    said = {"session_id": session, "seq": seq, "text": "Open it.", "at": at}
+    return {"event_type": "final", "is_final": True, **said}
 
 
 class HomeAssistant:
-    """The event entity of one device, and the functions that templates call."""
+    """What one device shows of its last command, and the functions that templates call."""
 
     def __init__(self) -> None:
         self.now = START
-        self.state: str = "unknown"
         self.attributes: dict[str, Any] = {}
+        self.last_updated = START
+        self.last_triggered: datetime | None = None
         self.environment = Environment(autoescape=False)  # noqa: S701 - no page is made of it
         self.environment.tests["number"] = lambda value: isinstance(value, int | float)
         self.environment.globals.update(
             as_timestamp=self.as_timestamp,
-            state_attr=lambda _entity, name: self.attributes.get(name),
-            states=lambda _entity: self.state,
+            device_entities=lambda _device: ["sensor.voice_mac_mini_last_transcript"],
+            expand=lambda entities: [self.shown()] if entities else [],
             now=lambda: self.now,
         )
+        self.environment.filters["as_timestamp"] = self.as_timestamp
+        # Home Assistant's own templates do not fail at what is not there either.
+        self.environment.undefined = ChainableUndefined
+
+    def shown(self) -> SimpleNamespace:
+        return SimpleNamespace(attributes=self.attributes, last_updated=self.last_updated)
 
     @staticmethod
-    def as_timestamp(value: object, default: float) -> float:
+    def as_timestamp(value: object, default: float = 0) -> float:
         try:
             return datetime.fromisoformat(str(value)).timestamp()
         except ValueError:
             return default
 
     def entity_hears(self, message: dict[str, Any]) -> bool:
-        """Have the event entity hear a message; True when it is an event to it."""
-        this = type("State", (), {"attributes": self.attributes})
+        """Have the entities hear a message; True when it is news to them."""
+        this = SimpleNamespace(attributes=self.attributes)
         template = self.environment.from_string(ONCE)
         value = template.render(this=this, value_json=message, value=json.dumps(message))
         if value:
-            self.state, self.attributes = self.now.isoformat(), message
+            self.last_updated, self.attributes = self.now, message
         return bool(value)
 
     def blueprint_acts(self, message: dict[str, Any]) -> bool:
@@ -85,11 +93,16 @@ class HomeAssistant:
         Loader.add_constructor("!input", lambda _loader, _node: None)
         text = (DOCS / "blueprints" / "voice_daemon_commands.yaml").read_text()
         conditions = yaml.load(text, Loader)["conditions"]  # noqa: S506 - a safe loader
-        known = {"heard": message, "node": "mac-mini", "min_confidence": 0.5}
-        return all(
+        this = {"attributes": {"last_triggered": self.last_triggered}}
+        chosen = {"devices": [], "device": "d", "node": "mac-mini", "min_confidence": 0.5}
+        known = {"heard": message, "this": this, **chosen}
+        acts = all(
             self.environment.from_string(one["value_template"]).render(known).strip() == "True"
             for one in conditions
         )
+        if acts:
+            self.last_triggered = self.now
+        return acts
 
 
 @pytest.fixture
@@ -97,9 +110,10 @@ def home() -> HomeAssistant:
     return HomeAssistant()
 
 
+@pytest.mark.parametrize("later_ms", [1, 1000])
 @pytest.mark.parametrize("entity_first", [True, False])
 def test_the_blueprint_acts_once_on_a_final_that_comes_again(
-    home: HomeAssistant, *, entity_first: bool
+    home: HomeAssistant, later_ms: int, *, entity_first: bool
 ) -> None:
     acted = []
     for _ in range(3):
@@ -108,7 +122,7 @@ def test_the_blueprint_acts_once_on_a_final_that_comes_again(
         acted.append(home.blueprint_acts(final("s1")))
         if not entity_first:
             home.entity_hears(final("s1"))
-        home.now += timedelta(seconds=1)
+        home.now += timedelta(milliseconds=later_ms)
     assert acted == [True, False, False]
 
 
@@ -126,8 +140,17 @@ def test_the_same_words_said_again_count_again(home: HomeAssistant) -> None:
     assert [home.entity_hears(final(name, at_s=at)) for at, name in enumerate("abc")] == [True] * 3
 
 
-def test_a_device_without_its_event_entity_still_acts(home: HomeAssistant) -> None:
+def test_a_device_that_shows_nothing_still_acts(home: HomeAssistant) -> None:
     assert home.blueprint_acts(final("s1"))
+
+
+def test_a_final_that_comes_again_after_a_restart_of_home_assistant_is_left_out(
+    home: HomeAssistant,
+) -> None:
+    assert home.blueprint_acts(final("s1"))
+    home.now += timedelta(seconds=20)
+    assert not home.blueprint_acts(final("s1"))  # nothing is shown any more
+    assert home.blueprint_acts(final("s2", at_s=19.9))
 
 
 def test_a_clock_that_was_set_back_silences_nobody(home: HomeAssistant) -> None:

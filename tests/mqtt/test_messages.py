@@ -67,6 +67,7 @@ HEALTH = Health(
     model_memory_mb=180,
     threads=6,
     mic_problem="permission?",
+    mic_remedy="allow it",
 )
 
 

@@ -146,6 +146,7 @@ class Seen:
     qos: int
     retain: bool
     expiry_s: int | None
+    at_s: float = field(default_factory=time.monotonic, compare=False)
 
 
 class Observer:

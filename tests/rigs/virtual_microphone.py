@@ -59,7 +59,8 @@ class VirtualMicrophone:
             "PULSE_SERVER": server,
             "PULSE_RUNTIME_PATH": str(self._folder),
         }
-        self.environ = {**os.environ, "ALSA_CONFIG_PATH": str(self._folder / "asound.conf")}
+        self.additions = {"ALSA_CONFIG_PATH": str(self._folder / "asound.conf")}
+        self.environ = {**os.environ, **self.additions}
         """What a program needs to find this microphone and no other."""
         self._server: subprocess.Popen[bytes] | None = None
 

@@ -7,7 +7,7 @@ from voice_daemon.mqtt.topics import Topics
 from voice_daemon.runtime.live_settings import SILENCE_RANGE_MS, THRESHOLD_RANGE
 
 
-def device(node: str = "mac-mini", *, base: str = "voice") -> Device:
+def device(node: str = "mac-mini", *, base: str = "voice", instance: str = "") -> Device:
     return Device(
         topics=Topics(base, node),
         prefix="homeassistant",
@@ -16,4 +16,6 @@ def device(node: str = "mac-mini", *, base: str = "voice") -> Device:
         wake_words=("hey_jarvis", "alexa"),
         threshold_range=THRESHOLD_RANGE,
         silence_range_ms=SILENCE_RANGE_MS,
+        instance=instance or node,
+        microphone="Anker PowerConf",
     )

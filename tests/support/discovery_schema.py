@@ -41,7 +41,7 @@ MAY = {
     "binary_sensor": {"expire_after", "payload_on", "payload_off"},
     "switch": {"payload_on", "payload_off"},
     "button": {"payload_press"},
-    "select": set(),
+    "select": {"command_template"},
     "number": {"min", "max", "step", "mode", "unit_of_measurement"},
 }
 CLASSES = {
@@ -67,7 +67,10 @@ TRIGGER_MAY = {"payload", "value_template", "qos"}
 ROOT = {"device", "origin", "components"}
 ROOT_MAY = {"availability_topic", "payload_available", "payload_not_available"}
 DEVICE = {"identifiers", "name"}
-DEVICE_MAY = {"manufacturer", "model", "model_id", "sw_version"}
+DEVICE_MAY = {
+    *("manufacturer", "model", "model_id", "sw_version", "hw_version"),
+    *("configuration_url", "suggested_area"),
+}
 ORIGIN = {"name"}
 ORIGIN_MAY = {"sw_version", "support_url"}
 

@@ -7,17 +7,23 @@ import weakref
 from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 
 from rigs.wyoming_servers import COMMAND, fake_recogniser, spoken
-from support.fakes import FakeTranscriber
+from support.fakes import FakeTranscriber, Scene
 from voice_daemon.events import SAMPLE_RATE
 from voice_daemon.runtime.scheduler import RoundRobin
 from voice_daemon.wyoming.stream import (
+    CAREFUL_SILENCE_S,
     LONGEST_STEP_S,
+    MAX_HOSTS,
     ClientStream,
     Committed,
+    Endpointing,
     Failed,
     Finished,
+    Habits,
     Report,
 )
 
@@ -35,6 +41,8 @@ class Bench:
     reports: list[Report] = field(default_factory=list)
     opened_on: list[str] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
+    endpointing: Endpointing = Endpointing.CLIENT
+    now_s: float = 0.0
     stream: ClientStream = field(init=False)
 
     def __post_init__(self) -> None:
@@ -44,6 +52,8 @@ class Bench:
             self.scheduler,
             language="de",
             report=lambda _stream, report: self.reports.append(report),
+            endpointing=self.endpointing,
+            clock_s=lambda: self.now_s,
         )
 
     def new_transcriber(self, language: str | None) -> FakeTranscriber:
@@ -56,6 +66,24 @@ class Bench:
         while self.scheduler.step() is not None:
             n_steps += 1
         return n_steps
+
+    def hear_live(self, samples: NDArray[np.int16], *, chunk: int = 320) -> float:
+        """Feed audio as fast as it plays, until a final; the second of the audio where it came."""
+        for first in range(0, samples.size, chunk):
+            self.stream.feed(samples[first : first + chunk])
+            self.now_s += chunk / SAMPLE_RATE
+            self.work()
+            if self.reports and isinstance(self.reports[-1], Finished):
+                break
+        return self.now_s
+
+
+SPOKEN_TO_S = spoken().samples.size / SAMPLE_RATE - 0.9
+"""Where the command of `spoken` ends, and the silence behind it begins."""
+
+
+def with_a_long_silence() -> NDArray[np.int16]:
+    return np.concatenate([spoken().samples, Scene().silence(9000).samples])
 
 
 def test_less_than_a_step_of_audio_waits_for_more() -> None:
@@ -145,3 +173,54 @@ def test_a_failure_is_reported_and_touches_nobody_else() -> None:
     last = other.reports[-1]
     assert isinstance(last, Finished)
     assert last.transcript.text == COMMAND
+
+
+def test_a_command_ends_at_its_pause_for_a_client_that_takes_it() -> None:
+    bench = Bench(endpointing=Endpointing.OWN)
+    over_s = bench.hear_live(with_a_long_silence())
+    last = bench.reports[-1]
+    assert isinstance(last, Finished)
+    assert last.transcript.text == COMMAND
+    assert 0.5 < over_s - SPOKEN_TO_S < 1.1
+
+
+def test_a_client_that_is_not_known_ends_its_command_itself_unless_it_never_does() -> None:
+    bench = Bench(endpointing=Endpointing.CAREFUL)
+    over_s = bench.hear_live(with_a_long_silence())
+    assert isinstance(bench.reports[-1], Finished)
+    assert CAREFUL_SILENCE_S <= over_s - SPOKEN_TO_S < CAREFUL_SILENCE_S + 0.3
+
+
+@pytest.mark.parametrize("endpointing", [Endpointing.OWN, Endpointing.CAREFUL])
+def test_a_file_that_is_sent_ahead_is_read_to_its_end(endpointing: Endpointing) -> None:
+    bench = Bench(endpointing=endpointing)
+    twice = np.concatenate([with_a_long_silence(), spoken().samples])
+    for first in range(0, twice.size, 8000):
+        bench.stream.feed(twice[first : first + 8000])
+        bench.work()
+    assert not any(isinstance(report, Finished) for report in bench.reports)
+    bench.stream.end()
+    bench.work()
+    assert isinstance(bench.reports[-1], Finished)
+
+
+def test_nobody_spoke_is_an_empty_text_after_a_while() -> None:
+    bench = Bench(endpointing=Endpointing.OWN)
+    over_s = bench.hear_live(Scene().silence(9000).samples)
+    last = bench.reports[-1]
+    assert isinstance(last, Finished)
+    assert last.transcript.text == ""
+    assert over_s < 6
+
+
+def test_a_host_is_known_by_what_it_last_did() -> None:
+    habits = Habits(ends_utterances=True)
+    assert habits.of("a") is Endpointing.CAREFUL
+    habits.note("a", took_it=True)
+    assert habits.of("a") is Endpointing.OWN
+    habits.note("a", took_it=False)
+    assert habits.of("a") is Endpointing.CAREFUL
+    for number in range(2 * MAX_HOSTS):
+        habits.note(f"host {number}", took_it=True)
+    assert habits.of("host 0") is Endpointing.CAREFUL
+    assert Habits(ends_utterances=False).of("a") is Endpointing.CLIENT

@@ -26,6 +26,7 @@ from voice_daemon.events import (
     WakeDetected,
     Word,
 )
+from voice_daemon.homeassistant.discovery import words_message
 from voice_daemon.mqtt import messages
 from voice_daemon.mqtt.commands import Command, response_message
 from voice_daemon.mqtt.messages import Health, Info
@@ -224,10 +225,17 @@ def _picture() -> tuple[Entry, ...]:
 
 
 def _events() -> tuple[Entry, ...]:
-    return tuple(
-        _json(name, message, summary, type(event))
-        for name, (event, summary) in EVENTS.items()
-        for message in messages.for_event(event, topics=TOPICS, at=AT)
+    partial, _ = EVENTS["transcriptPartial"]
+    words = words_message(partial, TOPICS)
+    assert words is not None
+    told = "The words of the newest partial, for a dashboard; empty when their session has ended."
+    return (
+        *(
+            _json(name, message, summary, type(event))
+            for name, (event, summary) in EVENTS.items()
+            for message in messages.for_event(event, topics=TOPICS, at=AT)
+        ),
+        _json("words", words, told, TranscriptPartial),
     )
 
 
@@ -308,7 +316,7 @@ def _names_known() -> MqttMessage:
 def _health() -> Health:
     """Give a picture in which everything has a value."""
     values: dict[str, Any] = {field.name: 1 for field in fields(Health)}
-    return Health(**{**values, "mic_problem": "permission?"})
+    return Health(**{**values, "mic_problem": "permission?", "mic_remedy": "allow it"})
 
 
 def _json(name: str, message: MqttMessage, summary: str, source: type) -> Entry:

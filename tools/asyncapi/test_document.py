@@ -90,6 +90,7 @@ def test_the_announcement_to_home_assistant_is_one(reader: Reader) -> None:
         wake_words=("hey_jarvis",),
         threshold_range=THRESHOLD_RANGE,
         silence_range_ms=SILENCE_RANGE_MS,
+        instance="5f0c21ab",
     )
     message = announcement(device, dropped={"former": "sensor"})
     assert reader.message(message.topic, message.payload) == "homeAssistantDevice"

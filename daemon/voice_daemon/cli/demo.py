@@ -81,7 +81,8 @@ def demo_settings(port: int) -> Settings:
     """Give the defaults, with the demo's broker and name."""
     defaults = Settings()
     mqtt = defaults.mqtt.model_copy(update={"port": port})
-    return defaults.model_copy(update={"node_id": NODE, "mqtt": mqtt})
+    home = defaults.homeassistant.model_copy(update={"discovery": False})
+    return defaults.model_copy(update={"node_id": NODE, "mqtt": mqtt, "homeassistant": home})
 
 
 def _daemon(settings: Settings, models_dir: Path) -> tuple[Daemon, FileReplay]:

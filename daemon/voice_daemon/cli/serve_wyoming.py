@@ -48,7 +48,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
         log_transcripts=settings.privacy.log_transcripts,
     )
     scheduler = RoundRobin()
-    server = WyomingServer(host, port, scheduler=scheduler)
+    server = WyomingServer(
+        host, port, scheduler=scheduler, ends_utterances=settings.wyoming.endpoint
+    )
     transcriber = load_transcriber(settings.asr, paths.models_dir)
     _learn_names(transcriber, settings, paths)
     stop = _StopSignals()

@@ -5,6 +5,7 @@ warning, never an error. Callable from any thread.
 """
 
 import os
+import secrets
 import stat
 import threading
 from collections.abc import Mapping
@@ -70,6 +71,8 @@ class PersistedState:
     hung_start: HungStart | None = None
     node_id: str = ""
     """The node id of the first start, for as long as none is configured; empty before it."""
+    instance: str = ""
+    """Identity of the device for Home Assistant, whatever its node id; empty before it has one."""
     schema: Literal[1] = field(default=SCHEMA, kw_only=True)
 
 
@@ -160,6 +163,21 @@ class SettingsStore:
         """Remember the node id of the first start."""
         with self._lock:
             self._replace(replace(self._state, node_id=node_id))
+
+    def instance(self, node_id: str) -> str:
+        """Return the device's identity; at the first call, give it one.
+
+        What an earlier version announced keeps the identity that it had: the node id. Without a
+        file nothing could be kept either, and `node_id` itself is the best that there is.
+        """
+        with self._lock:
+            known = self._state.instance
+            if not known and self._state.announced:
+                known = self._state.announced[-1].root.rpartition("/")[2]
+            elif not known:
+                known = node_id if self._path is None else secrets.token_hex(4)
+            self._replace(replace(self._state, instance=known))
+            return known
 
     def save(self) -> bool:
         """Write what is new, and tell whether anything is; raises `VoiceDaemonError`."""

@@ -300,6 +300,10 @@ class WyomingSettings(Section):
     enabled: bool = Field(default=False, description="Serve the recogniser by Wyoming.")
     host: Host = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=10_300, ge=1, le=65_535, description="Port to listen on.")
+    endpoint: bool = Field(
+        default=True,
+        description="End a command at its pause for who takes the text then; off: for dictation.",
+    )
 
 
 class PrivacySettings(Section):

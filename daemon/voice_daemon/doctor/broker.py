@@ -246,6 +246,12 @@ class BrokerCheck:
         if not settings.discovery:
             yield skip("home assistant", "homeassistant.discovery is off")
             return
+        if settings.satellite:
+            yield ok(
+                "commands",
+                "the satellite carries them out while Home Assistant uses it: automations must "
+                "leave finals with `handled_by` alone, as the blueprint does",
+            )
         said = self._retained.get(settings.status_topic)
         announced = config_topic(settings.prefix, self._topics.node) in self._retained
         device = "the device is announced" if announced else "the device is not announced yet"

@@ -65,7 +65,7 @@ class VadSegmenter:
         """All that was passed on so far, in order; neighbours are joined."""
         self.speech_from: int | None = None
         """Sample at which the first speech began; None before."""
-        self._heard = self._next = self._began_at = 0
+        self._heard = self._next = self._began_at = self._voiced_to = 0
         self._earlier = VadStats()
         self._open = False
         self._vad.reset()
@@ -78,6 +78,11 @@ class VadSegmenter:
     def speaking(self) -> bool:
         """True while somebody speaks, and in the first moment of a pause."""
         return self._open and self._endpointer.phase is Phase.SPEAKING
+
+    @property
+    def silence(self) -> int:
+        """Samples since the last speech; since the beginning where there was none yet."""
+        return self._endpointer.voice.now - self._voiced_to
 
     @property
     def vad_stats(self) -> VadStats:
@@ -102,6 +107,8 @@ class VadSegmenter:
                 self._next = max(self._next, self._began_at - self._lead)
             if self._endpointer.phase in (Phase.SPEAKING, Phase.SUSPECTED):
                 self._open = self._open or self._is_speech()
+                if self._open:
+                    self._voiced_to = self._endpointer.voice.last
                 segment = self._due_segment()
                 if self._open and segment.first < segment.end:
                     if self.speech_from is None:

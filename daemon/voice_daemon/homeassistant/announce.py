@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -26,6 +27,8 @@ BIRTH: Final = b"online"
 """Home Assistant's word on its status topic when it has started."""
 DELAY_S: Final = (1.0, 5.0)
 """Not all devices of a house at once."""
+MIGRATE: Final = b'{"migrate_discovery":true}'
+"""Has Home Assistant keep what it knows of a device while its announcement moves."""
 
 _RETAINED: Final = (
     Leaf.AVAILABILITY,
@@ -63,6 +66,8 @@ class DiscoveryAnnouncer:
         self._lock = threading.Lock()
         self._due_s: float | None = None
         self._is_unconfirmed = False
+        self._was_announced = bool(store.state.announced)
+        self._has_announced = False
 
     @property
     def due_s(self) -> float | None:
@@ -83,11 +88,33 @@ class DiscoveryAnnouncer:
     def describe(self, device: Device) -> None:
         """Announce another description, as soon as may be; nothing where there was none."""
         with self._lock:
-            if self._device is None or device == self._device:
+            if self._device is None:
+                return
+            device = replace(device, microphone=self._device.microphone)
+            if device == self._device:
                 return
             self._device = device
             self._due_s = self._clock_s()
         self._wake()
+
+    def input_changed(self, microphone: str) -> list[MqttMessage]:
+        """Take note of the microphone in use; give what is to be published for it."""
+        with self._lock:
+            if self._device is None or self._device.microphone == microphone:
+                return []
+            self._device = replace(self._device, microphone=microphone)
+            return [announcement(self._device)] if self._has_announced else []
+
+    def withdraw(self) -> list[MqttMessage]:
+        """Take the device back that this run brought; one of an earlier run stays.
+
+        For a file that was played: nobody is to be left with a device that never comes back.
+        """
+        with self._lock:
+            if self._was_announced:
+                return []
+            self._device = None
+        return self.messages()
 
     def messages(self) -> list[MqttMessage]:
         """Give what to publish now, and remember it as announced."""
@@ -95,7 +122,8 @@ class DiscoveryAnnouncer:
             self._due_s = None
             earlier = self._store.state.announced
             current = self._current()
-            messages = [
+            messages = []
+            removals = [
                 message for old in earlier for message in self._removal(old, current=current)
             ]
             if current is not None and self._device is not None:
@@ -106,11 +134,17 @@ class DiscoveryAnnouncer:
                     for name, platform in a.components.items()
                     if name not in current.components
                 }
+                messages += [
+                    MqttMessage(old.topic, MIGRATE)
+                    for old in earlier
+                    if old.topic != current.topic and not same
+                ]
                 messages.append(announcement(self._device, dropped=dropped))
+                self._has_announced = True
                 if current not in earlier:
                     self._store.announce((*earlier, current))
             self._is_unconfirmed = True
-            return messages
+            return [*messages, *removals]
 
     def confirmed(self) -> None:
         """Forget what was taken back: the broker has everything that `messages` gave."""

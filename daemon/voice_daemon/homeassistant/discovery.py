@@ -13,29 +13,68 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from voice_daemon.events import State
-from voice_daemon.mqtt.topics import Leaf, MqttMessage, Topics, encode_json
+from voice_daemon import PROJECT_URL
+from voice_daemon.events import EndReason, Event, SessionEnded, State, TranscriptPartial
+from voice_daemon.mqtt.topics import SCHEMA, Leaf, MqttMessage, Topics, encode_json
 
 ORIGIN: Final = "voice-daemon"
 MAX_STATE_CHARS: Final = 255
 """A longer state is `unknown` to Home Assistant."""
 HEALTH_IS_OLD_S: Final = 180
 """Three reports missed."""
+WORDS_EXPIRY_S: Final = 2.0
+"""The next words replace them sooner."""
 SILENCE_STEP_MS: Final = 50
 THRESHOLD_STEP: Final = 0.01
 
+STATE_WORDS: Final = {
+    State.STARTING: "Starting",
+    State.IDLE: "Ready",
+    State.LISTENING: "Ready",
+    State.TRANSCRIBING: "Ready",
+    State.MUTED: "Muted",
+    State.DEGRADED: "Needs attention",
+}
+"""Words for people. *Listening* says what passes with each command: said twice, it would fill
+the logbook."""
+NO_COMMAND: Final = {
+    EndReason.NO_SPEECH: "Nothing heard",
+    EndReason.CANCELLED: "Cancelled",
+    EndReason.MUTED: "Muted",
+    EndReason.MIC_LOST: "Microphone lost",
+    EndReason.OVERLOAD: "Too slow",
+    EndReason.SHUTDOWN: "Stopped",
+    EndReason.ERROR: "Failed",
+}
+"""Words for why a session ended without a command."""
+NOT_UNDERSTOOD: Final = "Not understood"
+"""Word for a session that ended like others, but without a text."""
+
 Component = dict[str, Any]
 
-
-ONCE: Final = (
+_AGAIN: Final = (
     "{% set last = this.attributes %}"
-    "{% set ahead_s = as_timestamp(last.get('at'), 0) - as_timestamp(value_json.at, 0) %}"
-    "{% set known = last.get('session_id') == value_json.session_id"
-    " and last.get('seq') == value_json.seq %}"
-    "{{ '' if known or 0 < ahead_s < 60 else value }}"
+    "{% set ahead_s = as_timestamp(last.get('at'), 0) - as_timestamp(value_json.get('at'), 0) %}"
+    "{% set again = 0 < ahead_s < 60 or (last.get('seq') is not none"
+    " and last.get('session_id') == value_json.get('session_id')"
+    " and last.get('seq') == value_json.get('seq')) %}"
 )
-"""Leaves a final out that is sent again: the last one, or one said before it. Home Assistant
-takes an empty value for no event, and keeps the last one's attributes over its own restart."""
+"""Tells a final that is sent again: the last one, or one said before it."""
+ONCE: Final = _AGAIN + "{{ '' if again else value }}"
+"""Leaves out a final that is sent again. Home Assistant takes an empty value for no event, and
+keeps the last one's attributes over its own restart."""
+TEXT_ONCE: Final = f"{_AGAIN}{{{{ this.state if again else value_json.text[:{MAX_STATE_CHARS}] }}}}"
+ATTRIBUTES_ONCE: Final = _AGAIN + "{{ (last if again else value_json) | tojson }}"
+
+
+def spoken_name(name: str) -> str:
+    """Write a wake word or a node as people say it: "hey_jarvis" -> "Hey Jarvis"."""
+    return name.replace("_", " ").replace("-", " ").strip().title()
+
+
+def device_name(node: str) -> str:
+    """Name a node's device for people."""
+    return f"Voice {spoken_name(node)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +91,10 @@ class Device:
     """Wake words to choose from."""
     threshold_range: tuple[float, float]
     silence_range_ms: tuple[int, int]
+    instance: str
+    """Identity that stays when the node is renamed: with it area, history and automations stay."""
+    microphone: str = ""
+    """The input's name; "" before it is known."""
     area: str = ""
     """The room that it stands in; "" for nobody said."""
 
@@ -66,15 +109,17 @@ def announcement(device: Device, *, dropped: Mapping[str, str] | None = None) ->
     node = device.topics.node
     body = {
         "device": {
-            "identifiers": [f"voice_daemon_{node}"],
-            "name": f"Voice {node}",
+            "identifiers": [f"voice_daemon_{device.instance}"],
+            "name": device_name(device.topics.node),
             "manufacturer": "voice-daemon",
-            "model": "Streaming voice recogniser",
+            "model": "Voice commands",
             "model_id": device.model,
             "sw_version": device.version,
+            **({"hw_version": device.microphone} if device.microphone else {}),
+            "configuration_url": PROJECT_URL,
             **({"suggested_area": device.area} if device.area else {}),
         },
-        "origin": {"name": ORIGIN, "sw_version": device.version},
+        "origin": {"name": ORIGIN, "sw_version": device.version, "support_url": PROJECT_URL},
         "availability_topic": device.topics.path(Leaf.AVAILABILITY),
         "payload_available": "online",
         "payload_not_available": "offline",
@@ -88,80 +133,123 @@ def announcement(device: Device, *, dropped: Mapping[str, str] | None = None) ->
 
 def components(device: Device) -> dict[str, Component]:
     """Give every component, by the name that it keeps from version to version."""
-    events = {**_events(device), "wake_trigger": _trigger(device)}
-    entities = {**_states(device), **_controls(device), **_diagnostics(device)}
+    entities = {**_texts(device), **_events(device), **_states(device)}
+    entities |= {**_controls(device), **_diagnostics(device)}
     return {
-        name: component
-        if component["platform"] == "device_automation"
-        else _identified(name, component, device.topics.node)
-        for name, component in {**events, **entities}.items()
+        **{name: _identified(name, entity, device) for name, entity in entities.items()},
+        "wake_trigger": _trigger("Wake word", device.topics.path(Leaf.WAKE), "detected"),
+        "command_trigger": _trigger("Command", device.topics.path(Leaf.FINAL), "final"),
     }
 
 
-def _identified(name: str, component: Component, node: str) -> Component:
+def words_message(event: Event, topics: Topics) -> MqttMessage | None:
+    """Give the words for *Words being spoken*: of a partial, none when its session has ended."""
+    if not isinstance(event, TranscriptPartial | SessionEnded):
+        return None
+    text, draft = ("", "") if isinstance(event, SessionEnded) else (event.text, event.draft)
+    body = {"schema": SCHEMA, "session_id": event.session_id, "text": text, "draft": draft}
+    return MqttMessage(topics.path(Leaf.WORDS), encode_json(body), qos=0, expiry_s=WORDS_EXPIRY_S)
+
+
+def _identified(name: str, component: Component, device: Device) -> Component:
     """Add what every entity needs: an identity, and the id that automations are written against."""
-    entity = f"voice_{node.replace('-', '_')}_{name}"
+    entity = f"voice_{device.topics.node.replace('-', '_')}_{name}"
     return {
         **component,
-        "unique_id": f"voice_daemon_{node}_{name}",
+        "unique_id": f"voice_daemon_{device.instance}_{name}",
         "default_entity_id": f"{component['platform']}.{entity}",
         "object_id": entity,
         "qos": 1,
     }
 
 
-def _events(device: Device) -> dict[str, Component]:
-    final, wake = device.topics.path(Leaf.FINAL), device.topics.path(Leaf.WAKE)
-    partial = device.topics.path(Leaf.PARTIAL)
+def _texts(device: Device) -> dict[str, Component]:
+    final, words = device.topics.path(Leaf.FINAL), device.topics.path(Leaf.WORDS)
     return {
-        "transcript": {
-            "platform": "event",
-            "name": "Transcript",
-            "icon": "mdi:message-text",
-            "event_types": ["final"],
-            "state_topic": final,
-            "value_template": ONCE,
-        },
-        "wake": {
-            "platform": "event",
-            "name": "Wake word heard",
-            "icon": "mdi:account-voice",
-            "event_types": ["detected"],
-            "state_topic": wake,
-        },
-        # Off by default: it says again what the event says, and both would be recorded.
         "last_transcript": {
             "platform": "sensor",
-            "name": "Last transcript",
-            "icon": "mdi:text-recognition",
+            "name": "Last command",
+            "icon": "mdi:message-text",
             "state_topic": final,
-            "value_template": f"{{{{ value_json.text[:{MAX_STATE_CHARS}] }}}}",
+            "value_template": TEXT_ONCE,
             "json_attributes_topic": final,
-            "enabled_by_default": False,
+            "json_attributes_template": ATTRIBUTES_ONCE,
         },
+        # Off by default: every draft is a row of the logbook.
         "words": {
             "platform": "sensor",
             "name": "Words being spoken",
             "icon": "mdi:text-long",
-            "state_topic": partial,
+            "state_topic": words,
             "value_template": "{{ (value_json.text ~ value_json.draft)"
             f"[-{MAX_STATE_CHARS}:] | trim }}}}",
-            "json_attributes_topic": partial,
+            "json_attributes_topic": words,
+            "enabled_by_default": False,
         },
     }
 
 
-def _trigger(device: Device) -> Component:
+def _events(device: Device) -> dict[str, Component]:
+    # The first two are off by default: *Last command*, *Listening* and the device's triggers say
+    # the same, and a command is to be three rows of the logbook.
+    reasons = {reason.value: words for reason, words in NO_COMMAND.items()}
+    return {
+        "transcript": {
+            "platform": "event",
+            "name": "Transcript",
+            "icon": "mdi:message-text-outline",
+            "event_types": ["final"],
+            "state_topic": device.topics.path(Leaf.FINAL),
+            "value_template": ONCE,
+            "enabled_by_default": False,
+        },
+        "wake": {
+            "platform": "event",
+            "name": "Wake word heard",
+            "icon": "mdi:ear-hearing",
+            "event_types": ["detected"],
+            "state_topic": device.topics.path(Leaf.WAKE),
+            "enabled_by_default": False,
+        },
+        "no_command": {
+            "platform": "event",
+            "name": "No command",
+            "icon": "mdi:message-off-outline",
+            "event_types": [*NO_COMMAND.values(), NOT_UNDERSTOOD],
+            "state_topic": device.topics.path(Leaf.SESSION),
+            "value_template": "{% if value_json.event_type == 'ended' and not value_json.finals %}"
+            f"{{{{ dict(value_json, event_type={reasons}.get(value_json.reason,"
+            f" '{NOT_UNDERSTOOD}')) | tojson }}}}{{% endif %}}",
+        },
+        "error": {
+            "platform": "event",
+            "name": "Error",
+            "icon": "mdi:alert-circle-outline",
+            "entity_category": "diagnostic",
+            "event_types": ["Reported"],
+            "state_topic": device.topics.path(Leaf.ERROR),
+            "value_template": "{{ dict(value_json, event_type='Reported') | tojson }}",
+        },
+    }
+
+
+def _trigger(subtype: str, topic: str, event_type: str) -> Component:
+    """Home Assistant's editor reads it as "Wake word" heard."""
     return {
         "platform": "device_automation",
         "automation_type": "trigger",
-        "type": "wake_word",
-        "subtype": "detected",
-        "topic": device.topics.path(Leaf.WAKE),
+        "type": "heard",
+        "subtype": subtype,
+        "topic": topic,
         "value_template": "{{ value_json.event_type }}",
-        "payload": "detected",
+        "payload": event_type,
         "qos": 1,
     }
+
+
+def _chosen(words: Mapping[str, str]) -> str:
+    """Write the template that puts one word for another; what it does not know stays."""
+    return f"{{{{ {dict(words)}.get(value, value) }}}}"
 
 
 def _states(device: Device) -> dict[str, Component]:
@@ -173,14 +261,17 @@ def _states(device: Device) -> dict[str, Component]:
             "name": "State",
             "icon": "mdi:state-machine",
             "device_class": "enum",
-            "options": [state.value for state in State],
+            "options": list(dict.fromkeys(STATE_WORDS.values())),
             "state_topic": state,
+            "value_template": _chosen({s.value: words for s, words in STATE_WORDS.items()}),
+            "json_attributes_topic": device.topics.path(Leaf.INFO),
+            "json_attributes_template": f"{{{{ dict(value_json, node='{device.topics.node}')"
+            " | tojson }}",
         },
         "listening": {
             "platform": "binary_sensor",
             "name": "Listening",
             "icon": "mdi:ear-hearing",
-            "device_class": "running",
             "state_topic": state,
             "value_template": f"{{{{ 'ON' if value in {busy} else 'OFF' }}}}",
             "payload_on": "ON",
@@ -197,13 +288,15 @@ def _states(device: Device) -> dict[str, Component]:
             "payload_on": "ON",
             "payload_off": "OFF",
             "json_attributes_topic": health,
-            "json_attributes_template": "{{ {'reason': value_json.mic_problem} | tojson }}",
+            "json_attributes_template": "{{ {'reason': value_json.mic_problem,"
+            " 'remedy': value_json.mic_remedy} | tojson }}",
             "expire_after": HEALTH_IS_OLD_S,
         },
     }
 
 
 def _controls(device: Device) -> dict[str, Component]:
+    names = {word: spoken_name(word) for word in device.wake_words}
     least, greatest = device.threshold_range
     shortest_ms, longest_ms = device.silence_range_ms
     return {
@@ -236,11 +329,13 @@ def _controls(device: Device) -> dict[str, Component]:
             "icon": "mdi:account-voice",
             "entity_category": "config",
             **_setting(device, "wake_word"),
-            "options": list(device.wake_words),
+            "options": list(names.values()),
+            "value_template": _chosen(names),
+            "command_template": _chosen({spoken: word for word, spoken in names.items()}),
         },
         "wake_threshold": {
             "platform": "number",
-            "name": "Wake word threshold",
+            "name": "Wake strictness",
             "icon": "mdi:tune-vertical",
             "entity_category": "config",
             **_setting(device, "wake_threshold"),
@@ -251,7 +346,7 @@ def _controls(device: Device) -> dict[str, Component]:
         },
         "silence_ms": {
             "platform": "number",
-            "name": "Silence that ends a command",
+            "name": "End after silence",
             "icon": "mdi:timer-sand",
             "entity_category": "config",
             "device_class": "duration",

@@ -39,6 +39,7 @@ from voice_daemon.config import Settings
 from voice_daemon.errors import VoiceDaemonError, WyomingError
 from voice_daemon.events import LANGUAGES, SAMPLE_RATE, TranscriptFinal
 from voice_daemon.homeassistant.answers import Answers
+from voice_daemon.homeassistant.discovery import device_name
 from voice_daemon.homeassistant.services import (
     SatelliteOptions,
     satellite_info,
@@ -142,7 +143,7 @@ def satellite_of(
         return None
     language = settings.asr.language
     options = SatelliteOptions(
-        name=f"Voice {settings.node_id}",
+        name=device_name(settings.node_id),
         area=wanted.area or "",
         host=wanted.satellite_host,
         port=wanted.satellite_port,

@@ -80,6 +80,8 @@ class Health:
     threads: int
     mic_problem: str | None = None
     """The fault of the input, for people; None when there is none."""
+    mic_remedy: str | None = None
+    """What to do about it."""
 
 
 def for_event(

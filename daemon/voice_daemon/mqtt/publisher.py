@@ -61,6 +61,7 @@ class Publisher:
         settings: Mapping[str, float | str],
         final_ttl_s: float,
         on_event: Callable[[Event], None] = lambda _: None,
+        on_input: Callable[[str], None] = lambda _: None,
         take_over: Callable[[TranscriptFinal], str | None] = lambda _: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -74,6 +75,7 @@ class Publisher:
         self._settings = dict(settings)
         self._final_ttl_s = final_ttl_s
         self._on_event = on_event
+        self._on_input = on_input
         self._take_over = take_over
         self._now = now
         self._lock = threading.RLock()
@@ -131,6 +133,7 @@ class Publisher:
         with self._lock:
             self._info = replace(self._info, input_device=device)
             self._publish(info_message(self._info, topics=self._topics))
+        self._on_input(device)
 
     def wake_words_changed(self, wake_words: tuple[str, ...]) -> None:
         """Publish the names of what is listened for."""

@@ -31,6 +31,7 @@ class Leaf(StrEnum):
     SESSION = "session"
     PARTIAL = "transcript/partial"
     FINAL = "transcript/final"
+    WORDS = "words"
     ERROR = "error"
     VOCABULARY = "vocabulary"
     VOCABULARY_STATE = "vocabulary/state"

@@ -270,6 +270,7 @@ def device_of(live: LiveSettings, topics: Topics) -> Device:
         threshold_range=THRESHOLD_RANGE,
         silence_range_ms=SILENCE_RANGE_MS,
         area=settings.homeassistant.area or "",
+        instance=live.store.instance(topics.node),
     )
 
 

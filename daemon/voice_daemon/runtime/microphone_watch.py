@@ -118,7 +118,7 @@ class MicrophoneWatch:
         if is_due:
             self._reopen_at_silent_s = silent_s + REOPEN_EVERY_S
         remedy = UNKNOWN_REMEDY if self._known is None else SILENCE_REMEDY
-        silence = Problem("mic", f"{silent_s:.0f} s of digital silence", remedy)
+        silence = Problem("mic", "nothing but digital silence", remedy)
         return MicrophoneReport({SILENT: silence}, reopen=is_due or was_given)
 
     def _was_given(self) -> bool:

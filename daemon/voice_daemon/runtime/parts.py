@@ -23,6 +23,7 @@ from voice_daemon.control.server import ControlServer
 from voice_daemon.events import AudioBlock, ErrorRaised, Event, TranscriptFinal
 from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
 from voice_daemon.homeassistant.answers import Answers
+from voice_daemon.homeassistant.discovery import words_message
 from voice_daemon.homeassistant.satellite import HANDLED_BY, satellite_of
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.commands import Command
@@ -130,6 +131,7 @@ class Parts:
             settings=live.values,
             final_ttl_s=settings.mqtt.final_ttl_s,
             on_event=lambda event: self._on_event(event, live_view),
+            on_input=self._on_input,
             take_over=self.take_over,
         )
         self.mqtt = _build_mqtt(settings, self._topics, parts=self)
@@ -178,6 +180,9 @@ class Parts:
     def _on_event(self, event: Event, live_view: LiveView) -> None:
         live_view.on_event(event)
         self.sounds.on_event(event)
+        words = words_message(event, self._topics)
+        if words is not None and self.settings.homeassistant.discovery:
+            self.mqtt.publish(words)
 
     def listen(self) -> None:
         """Open a session without a wake word: a question was asked."""
@@ -186,6 +191,17 @@ class Parts:
     def cancel(self) -> None:
         """Drop the open session."""
         self.worker.submit(lambda pipeline: pipeline.cancel())
+
+    def _on_input(self, device: str) -> None:
+        if self.is_live:
+            for message in self.homeassistant.input_changed(device):
+                self.mqtt.publish(message)
+
+    def withdraw(self) -> None:
+        """Leave no device behind in Home Assistant that only a file's replay brought."""
+        if not self.is_live:
+            for message in self.homeassistant.withdraw():
+                self.mqtt.publish(message)
 
     def take_over(self, final: TranscriptFinal) -> str | None:
         """Have the satellite carry a command out, if there is one; return who does."""
@@ -304,7 +320,9 @@ def _build_wyoming(settings: Settings, scheduler: RoundRobin) -> WyomingServer |
     wanted = settings.wyoming
     if not wanted.enabled:
         return None
-    return WyomingServer(wanted.host, wanted.port, scheduler=scheduler)
+    return WyomingServer(
+        wanted.host, wanted.port, scheduler=scheduler, ends_utterances=wanted.endpoint
+    )
 
 
 def _build_worker(

@@ -104,7 +104,7 @@ class StatusCollector:
         """Take the snapshot that is published on `health`."""
         now = self.publisher.snapshot()
         broker = self.mqtt.status()
-        mic_problems = [p.message for p in now.problems.values() if p.part == "mic"]
+        mic_problem = next((p for p in now.problems.values() if p.part == "mic"), None)
         return Health(
             uptime_s=round(time.monotonic() - self.started_s),
             wakes=now.totals.wakes,
@@ -124,7 +124,8 @@ class StatusCollector:
             memory_mb=resident_mb(),
             model_memory_mb=held_memory_bytes() // 2**20,
             threads=threading.active_count(),
-            mic_problem=mic_problems[0] if mic_problems else None,
+            mic_problem=mic_problem.message if mic_problem else None,
+            mic_remedy=mic_problem.remedy if mic_problem else None,
         )
 
     def _notes(self) -> tuple[Problem, ...]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voice_daemon.audio.ring import RingBuffer
+from voice_daemon.endpoint.endpointer import is_complete
 from voice_daemon.endpoint.hallucination import Confidences, is_hallucination
 from voice_daemon.endpoint.segmenter import SpeechSegment, in_recording
 from voice_daemon.endpoint.vad import VoiceActivityDetector
@@ -37,6 +38,7 @@ class Transcription:
         self, transcriber: Transcriber, vad: VoiceActivityDetector, options: PipelineOptions
     ) -> None:
         self._transcriber = transcriber
+        self._options = options
         self._segmenter = options.segmenter(vad)
         self._thresholds = options.hallucination_thresholds()
         self._partials = options.partials
@@ -51,6 +53,32 @@ class Transcription:
         self._correction: Generator[None, None, Transcript] | None = None
         with transcribing():
             transcriber.start(wake_phrase=None)
+
+    @property
+    def speaking(self) -> bool:
+        """True while somebody speaks."""
+        return self._segmenter.speaking
+
+    @property
+    def has_speech(self) -> bool:
+        """True once somebody has spoken."""
+        return self._segmenter.speech_from is not None
+
+    @property
+    def is_over(self) -> bool:
+        """True when a session would end here: by the pause, by its length, or as nobody spoke."""
+        rules = self._options.endpoint()
+        if not self.has_speech:
+            return self._segmenter.silence >= rules.no_speech_samples
+        read = self._prepared
+        complete = read is not None and is_complete(read, least=self._options.least_complete)
+        silence = rules.complete_samples if complete else rules.silence_samples
+        return self._segmenter.silence >= silence or self._heard_to >= rules.max_samples
+
+    @property
+    def silence_samples(self) -> int:
+        """Samples since the last speech, or since the beginning."""
+        return self._segmenter.silence
 
     def feed(self, samples: NDArray[np.int16]) -> None:
         """Take the next (n,) samples, fewer than `HISTORY_MS`."""

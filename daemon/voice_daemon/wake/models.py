@@ -28,6 +28,8 @@ from voice_daemon.wake.head import HEAD_SUFFIX, load_head
 MELSPECTROGRAM = "melspectrogram"
 EMBEDDING = "embedding_model"
 _NOT_WAKE_WORDS = frozenset({MELSPECTROGRAM, EMBEDDING, "silero_vad"})
+PHRASES = frozenset({"timer", "weather"})
+"""Bundled models for whole phrases ("set a timer for ..."): nobody calls a device by them."""
 _VERSION = re.compile(r"_v\d+(\.\d+)*$")
 
 _OPENWAKEWORD = "openwakeword==0.5.1"
@@ -211,13 +213,13 @@ def wake_choices(models: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Give what can be listened for, and the models for it: what `models` asks for comes first.
 
     Several configured wake words are a choice of their own, `EVERY`; each of them, the owner's
-    own and every bundled one can be had alone.
+    own and every bundled one can be had alone; a bundled phrase only where it is configured.
     """
     several = {EVERY: tuple(models)} if len(models) > 1 else {}
     configured = {wake_word_of_setting(model): (model,) for model in models}
     configured |= {word: (word,) for word in own_wake_words() if word not in configured}
     try:
-        bundled = {word: (word,) for word in bundled_wake_words()}
+        bundled = {word: (word,) for word in bundled_wake_words() if word not in PHRASES}
     except ModelError:
         bundled = {}
     return several | configured | {w: m for w, m in bundled.items() if w not in configured}

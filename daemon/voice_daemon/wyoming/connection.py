@@ -34,6 +34,7 @@ from voice_daemon.wyoming.stream import (
     Committed,
     Failed,
     Finished,
+    Habits,
     Limits,
     Report,
     Utterance,
@@ -45,8 +46,8 @@ if TYPE_CHECKING:  # the scheduler stands with the threads, right of here
 PROGRAM: Final = "voice-daemon"
 
 
-def info_of(recogniser: TranscriptionService) -> Info:
-    """Describe the recogniser."""
+def info_of(recogniser: TranscriptionService, *, ends_utterances: bool) -> Info:
+    """Describe the recogniser; `ends_utterances`: without waiting for `audio-stop`."""
     model = AsrModel(
         name=recogniser.model,
         attribution=Attribution("OpenAI", "https://github.com/openai/whisper"),
@@ -63,6 +64,7 @@ def info_of(recogniser: TranscriptionService) -> Info:
         version=__version__,
         models=[model],
         supports_transcript_streaming=recogniser.streams,
+        requires_external_vad=not ends_utterances,
     )
     return Info(asr=[program])
 
@@ -87,12 +89,15 @@ class ClientConnection:
         recogniser: TranscriptionService,
         scheduler: RoundRobin,
         limits: Limits,
+        habits: Habits,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._recogniser = recogniser
         self._scheduler = scheduler
         self._limits = limits
+        self._habits = habits
+        self._host = str((writer.get_extra_info("peername") or ("",))[0])
         self._loop = asyncio.get_running_loop()
         self._closed = asyncio.ensure_future(writer.wait_closed())
         self._language: str | None = None
@@ -159,7 +164,7 @@ class ClientConnection:
             self._forget()
             self._language = self._checked(Transcribe.from_event(event))
         elif Describe.is_type(event.type):
-            self._send(info_of(self._recogniser))
+            self._send(info_of(self._recogniser, ends_utterances=self._habits.ends_utterances))
         elif Ping.is_type(event.type):
             text = Ping.from_event(event).text
             self._send(Pong(text if isinstance(text, str) and text.isprintable() else None))
@@ -170,17 +175,23 @@ class ClientConnection:
         if event.type == AUDIO_START or utterance is None:
             self._forget()
             utterance = self._utterance = self._begin()
-        if event.type == AUDIO_CHUNK:
+        if event.type == AUDIO_CHUNK and not utterance.over.is_set():
             utterance.take(PcmFormat.of(event.data), event.payload or b"")
             await self._until(utterance.room)
         elif event.type == AUDIO_STOP:
+            if utterance.over.is_set():
+                self._habits.note(self._host, took_it=False)
             utterance.end()
             await self._until(utterance.over)
             self._forget()
 
     def _begin(self) -> Utterance:
         stream = ClientStream(
-            self._recogniser, self._scheduler, language=self._language, report=self._on_report
+            self._recogniser,
+            self._scheduler,
+            language=self._language,
+            report=self._on_report,
+            endpointing=self._habits.of(self._host),
         )
         return Utterance(stream, self._limits)
 
@@ -284,5 +295,7 @@ class ClientConnection:
     def _forget(self) -> None:
         """Give up the utterance, if one is open."""
         if self._utterance is not None:
+            if self._utterance.over.is_set() and not self._utterance.ended:
+                self._habits.note(self._host, took_it=True)
             self._utterance.stream.cancel()
             self._utterance = None

@@ -20,7 +20,7 @@ from voice_daemon.errors import WyomingError
 from voice_daemon.session.transcription import TranscriptionService
 from voice_daemon.wyoming import framing as frames
 from voice_daemon.wyoming.connection import ClientConnection
-from voice_daemon.wyoming.stream import Limits
+from voice_daemon.wyoming.stream import Habits, Limits
 
 if TYPE_CHECKING:  # the scheduler stands with the threads, right of here
     from voice_daemon.runtime.scheduler import RoundRobin
@@ -50,8 +50,16 @@ class WyomingServer:
     """Serves a recogniser on `host` and `port` (0: any), from `start` to `stop`."""
 
     def __init__(
-        self, host: str, port: int, *, scheduler: RoundRobin, limits: Limits | None = None
+        self,
+        host: str,
+        port: int,
+        *,
+        scheduler: RoundRobin,
+        limits: Limits | None = None,
+        ends_utterances: bool = False,
     ) -> None:
+        """`ends_utterances`: at a pause, for clients that take the text before they stop."""
+        self._habits = Habits(ends_utterances=ends_utterances)
         self._host = host
         self._port = port
         self._scheduler = scheduler
@@ -134,6 +142,7 @@ class WyomingServer:
                 recogniser=recogniser,
                 scheduler=self._scheduler,
                 limits=self._limits,
+                habits=self._habits,
             ).run()
         except asyncio.CancelledError:
             # By `stop` alone. Python 3.11 complains about a client's task that was cancelled.

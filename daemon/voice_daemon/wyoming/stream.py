@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -57,8 +58,53 @@ class Limits:
     """Answers that a client leaves unread."""
 
 
+class Endpointing(Enum):
+    """Who ends an utterance."""
+
+    CLIENT = auto()
+    """Its `audio-stop` alone."""
+    CAREFUL = auto()
+    """We do, too, but not before any client that ends by itself would have done it."""
+    OWN = auto()
+    """We do, where a session of the microphone would end."""
+
+
+class Habits:
+    """Knows of each host whether it takes a transcript before its audio ends.
+
+    A client does not say so. Home Assistant 2026.11 takes it at once and hangs up; an older one
+    looks at it after its own `audio-stop`, and would lose what is said behind a pause.
+    """
+
+    def __init__(self, *, ends_utterances: bool) -> None:
+        self.ends_utterances = ends_utterances
+        self._early: dict[str, None] = {}
+
+    def of(self, host: str) -> Endpointing:
+        """Tell who ends an utterance of `host`."""
+        if not self.ends_utterances:
+            return Endpointing.CLIENT
+        return Endpointing.OWN if host in self._early else Endpointing.CAREFUL
+
+    def note(self, host: str, *, took_it: bool) -> None:
+        """Note what `host` did with a transcript that came early."""
+        self._early.pop(host, None)
+        if took_it:
+            self._early[host] = None
+            if len(self._early) > MAX_HOSTS:
+                self._early.pop(next(iter(self._early)))
+
+
 log = structlog.get_logger()
 
+MAX_HOSTS: Final = 64
+CAREFUL_SILENCE_S: Final = 2.5
+"""A client that ends utterances by itself has done so by then."""
+CAREFUL_NO_SPEECH_S: Final = 10.0
+LOOK_S: Final = 0.06
+"""Audio between two looks for the end of speech."""
+LIVE_AHEAD_S: Final = 2.0
+"""A client that is further ahead of the clock plays a file, and will say where it ends."""
 LONGEST_STEP_S: Final = 2.0
 """Longest audio of one step. A client that is behind takes longer steps, and so fewer; a longer one
 would keep the others, and the microphone, waiting."""
@@ -104,12 +150,21 @@ class ClientStream:
         *,
         language: str | None,
         report: Callable[[ClientStream, Report], None],
+        endpointing: Endpointing = Endpointing.CLIENT,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._recogniser = recogniser
+        self._endpointing = endpointing
+        self._clock_s = clock_s
+        self._began_s = clock_s()
         self._scheduler = scheduler
         self._language = language
         self._report = report
         self._step_samples = round(recogniser.step_s * SAMPLE_RATE)
+        looks = endpointing is not Endpointing.CLIENT
+        self._due_samples = round(LOOK_S * SAMPLE_RATE) if looks else self._step_samples
+        self._unread_samples = 0
+        self._text = ""
         self._longest_samples = max(self._step_samples, round(LONGEST_STEP_S * SAMPLE_RATE))
         self._lock = threading.Lock()
         # Bytes, because chunks may be of one sample each.
@@ -156,7 +211,7 @@ class ClientStream:
     def due(self) -> bool:
         """True when there is enough audio for a step, or an end to be made."""
         with self._lock:
-            return self._ended or self._cancelled or self.backlog_samples >= self._step_samples
+            return self._ended or self._cancelled or self.backlog_samples >= self._due_samples
 
     def step(self) -> None:
         """Take one step, or the last one."""
@@ -184,11 +239,29 @@ class ClientStream:
             self._transcription = self._recogniser.open(self._language)
         self._transcription.feed(samples)
         self._n_samples += samples.size
-        if not last:
-            return Committed(self._transcription.step())
+        self._unread_samples += samples.size
+        if not last and not self._is_over(self._transcription):
+            return Committed(self._read_on(self._transcription))
         transcript = self._transcription.finish()
         compute_s = self._compute_s + time.perf_counter() - started_s
         return Finished(transcript, self._n_samples / SAMPLE_RATE, compute_s, self._steps)
+
+    def _read_on(self, transcription: Transcription) -> str:
+        """Take a step where one is due: the pause before the end is read at once."""
+        if not transcription.speaking or self._unread_samples >= self._step_samples:
+            self._unread_samples = 0
+            self._text = transcription.step()
+        return self._text
+
+    def _is_over(self, transcription: Transcription) -> bool:
+        """True when the utterance ends here although the client has not said so."""
+        ahead_s = self._n_samples / SAMPLE_RATE - (self._clock_s() - self._began_s)
+        if self._endpointing is Endpointing.CLIENT or self._ended or ahead_s > LIVE_AHEAD_S:
+            return False
+        if self._endpointing is Endpointing.OWN or not transcription.is_over:
+            return transcription.is_over
+        silence_s = transcription.silence_samples / SAMPLE_RATE
+        return silence_s >= (CAREFUL_SILENCE_S if transcription.has_speech else CAREFUL_NO_SPEECH_S)
 
     def _taken(self) -> tuple[NDArray[np.int16], bool]:
         """Take the audio of one step, (n,), and say whether that was all there will be."""
@@ -221,6 +294,8 @@ class Utterance:
         """Set while more audio may come."""
         self.over = asyncio.Event()
         """Set once the last report was passed on."""
+        self.ended = False
+        """True once the client has said that this was all."""
         self._limits = limits
         self._pcm: PcmFormat | None = None
         self._converter: PcmConverter | None = None
@@ -257,6 +332,7 @@ class Utterance:
 
     def end(self) -> None:
         """Pass on that this was all."""
+        self.ended = True
         self._drain()
         self.stream.end()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,9 @@ import pytest
 from rigs.brokers import HOST, Mosquitto, Observer
 from rigs.homeassistant.environment import LOG, RESTART, TOKEN_FILE, URL, StartDaemon
 from rigs.homeassistant.hub import Hub, soon
-from rigs.homeassistant.names import OURS
+from rigs.homeassistant.names import OUR_DEVICES, OURS
 from rigs.homeassistant.rooms import quiet_room
+from rigs.virtual_microphone import DEVICE, VirtualMicrophone, why_not
 from support.daemon_process import DaemonProcess
 
 collect_ignore_glob = [] if URL in os.environ else ["test_*.py"]
@@ -65,26 +67,47 @@ def listener(broker: Mosquitto) -> Iterator[Observer]:
     listener.close()
 
 
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualMicrophone]:
+    """Give a microphone in a room, quiet until something is played in it."""
+    why = why_not()
+    if why is not None:
+        pytest.skip(why)
+    microphone = VirtualMicrophone().start()
+    hum = microphone.begin(quiet_room(tmp_path_factory.mktemp("room") / "quiet.wav", seconds=3000))
+    yield microphone
+    hum.kill()
+    hum.wait()
+    microphone.stop()
+
+
 @pytest.fixture
-def start_daemon(hub: Hub, broker: Mosquitto, tmp_path: Path) -> StartDaemon:
+def start_daemon(hub: Hub, broker: Mosquitto) -> Iterator[StartDaemon]:
     """Give what runs a daemon for the length of a block, hearing a quiet room or a recording."""
-    return daemons(hub, broker, tmp_path)
+    with tempfile.TemporaryDirectory(prefix="vd-") as folder:
+        yield daemons(hub, broker, Path(folder))
 
 
 @pytest.fixture(scope="module")
-def start_module_daemon(
-    hub: Hub, broker: Mosquitto, tmp_path_factory: pytest.TempPathFactory
-) -> StartDaemon:
+def start_module_daemon(hub: Hub, broker: Mosquitto) -> Iterator[StartDaemon]:
     """Give the same, for daemons that a whole module shares."""
-    return daemons(hub, broker, tmp_path_factory.mktemp("daemon"))
+    with tempfile.TemporaryDirectory(prefix="vd-") as folder:
+        yield daemons(hub, broker, Path(folder))
 
 
 def daemons(hub: Hub, broker: Mosquitto, folder: Path) -> StartDaemon:
+    """Give what runs daemons below a folder; its path is short, as those of sockets must be."""
     quiet = quiet_room(folder / "quiet.wav")
 
     @contextmanager
     def start(
-        node: str, *, recording: Path = quiet, home: str = "", forget: bool = True, **variables: str
+        node: str,
+        *,
+        recording: Path = quiet,
+        room: VirtualMicrophone | None = None,
+        home: str = "",
+        forget: bool = True,
+        **variables: str,
     ) -> Iterator[DaemonProcess]:
         assert node.startswith(OURS)
         place = folder / (home or node)
@@ -95,7 +118,11 @@ def daemons(hub: Hub, broker: Mosquitto, folder: Path) -> StartDaemon:
             "VOICE_DAEMON_MQTT__RECONNECT_MAX_S": "2",
             **variables,
         }
-        with DaemonProcess(("--input", recording), place, settings) as daemon:
+        arguments: tuple[str | Path, ...] = ("--input", recording)
+        if room is not None:
+            arguments = ()
+            settings |= {"VOICE_DAEMON_AUDIO__DEVICE": DEVICE, **room.additions}
+        with DaemonProcess(arguments, place, settings) as daemon:
             try:
                 yield daemon
             finally:
@@ -124,7 +151,7 @@ def _refuse_a_home_that_is_lived_in(hub: Hub) -> None:
         device["name"]
         for device in hub.ask("config/device_registry/list")
         for domain, value in device["identifiers"]
-        if domain == "mqtt" and OURS not in value
+        if domain == "mqtt" and not (OURS in value or device["name"].startswith(OUR_DEVICES))
     ]
     if strangers:
         pytest.exit(f"{hub.url} has MQTT devices of its own ({strangers[0]}): use one for tests")

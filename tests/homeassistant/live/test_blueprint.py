@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import threading
+import random
+import secrets
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rigs.brokers import Mosquitto, Observer
+from rigs.homeassistant.blueprints import COMMANDS, imported
 from rigs.homeassistant.environment import StartDaemon
 from rigs.homeassistant.hub import Hub, soon
 from rigs.homeassistant.lights import light_in
@@ -22,8 +23,6 @@ from rigs.homeassistant.rooms import spoken_commands
 
 Automate = Callable[..., None]
 
-BLUEPRINTS = Path(__file__).parents[3] / "docs" / "blueprints"
-BLUEPRINT = "voice_daemon_commands.yaml"
 NODE = named("blueprint")
 FINAL = f"voice/{NODE}/transcript/final"
 ANSWERS = "livetest/answers"
@@ -32,25 +31,9 @@ COMMAND = "Turn on the kitchen lights."
 
 @pytest.fixture(scope="module")
 def blueprint(hub: Hub) -> Iterator[str]:
-    """Import the blueprint by its address, as the import button does; where it was put."""
-    handler = partial(SimpleHTTPRequestHandler, directory=BLUEPRINTS)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/{BLUEPRINT}"
-        found = hub.ask("blueprint/import", url=address)
-        server.shutdown()
-    assert found["validation_errors"] is None
-    path = f"{found['suggested_filename']}.yaml"
-    hub.ask(
-        "blueprint/save",
-        domain="automation",
-        path=path,
-        yaml=found["raw_data"],
-        source_url=address,
-        allow_override=True,
-    )
-    yield path
-    hub.ask("blueprint/delete", domain="automation", path=path)
+    """Have the blueprint imported."""
+    with imported(hub, COMMANDS) as path:
+        yield path
 
 
 @pytest.fixture
@@ -80,8 +63,15 @@ def automate(hub: Hub, broker: Mosquitto, blueprint: str) -> Iterator[Automate]:
 
 def say(listener: Observer, text: str, **more: object) -> None:
     """Publish a final as the daemon would."""
-    message = {"text": text, "language": "en", "confidence": 0.9, "session_id": "s", **more}
-    listener.publish(FINAL, json.dumps(message))
+    listener.publish(FINAL, final(text, **more))
+
+
+def final(text: str, **more: object) -> str:
+    """Write a final as the daemon does; its own session unless it is said."""
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    ids = {"session_id": secrets.token_hex(4), "seq": 3, "at": at, "is_final": True}
+    said = {"event_type": "final", "text": text, "language": "en", "confidence": 0.9}
+    return json.dumps({**said, **ids, **more})
 
 
 def answers(listener: Observer, count: int) -> list[Any]:
@@ -197,3 +187,78 @@ def test_what_was_not_understood_need_not_be_spoken(
         assert not answers(listener, 1)[0]["understood"]
         soon(lambda: ANSWERS in str(calls.data()), "the last action was seen")
         assert "assist_satellite" not in {call["domain"] for call in calls.data()}
+
+
+def test_a_command_that_fits_nothing_is_tried_in_the_room_of_the_device(
+    hub: Hub, automate: Automate, start_daemon: StartDaemon, listener: Observer
+) -> None:
+    with (
+        light_in("Kitchen", hub=hub, listener=listener) as kitchen,
+        light_in("Bedroom", hub=hub, listener=listener) as bedroom,
+        start_daemon(NODE, VOICE_DAEMON_HOMEASSISTANT__AREA="Kitchen"),
+    ):
+        state = hub.entity(NODE, "sensor", "State")
+        soon(lambda: hub.attributes(state).get("node") == NODE, "it says which node it is")
+        device = hub.device(NODE)
+        assert device is not None
+        automate(devices=[device["id"]])
+        say(listener, "Turn off the lights.")
+        say(listener, "Flurb the wobble.")
+        assert [a["understood"] for a in answers(listener, 2)] == [True, False]
+        assert (kitchen.orders, bedroom.orders) == ([b"OFF"], [])
+
+
+def test_other_devices_than_those_that_were_chosen_are_left_alone(
+    automate: Automate, listener: Observer
+) -> None:
+    automate(devices=["another"])
+    say(listener, "turn everything off")
+    time.sleep(1)
+    assert listener.on(ANSWERS) == []
+
+
+def test_an_answer_that_nothing_speaks_is_shown(
+    hub: Hub, automate: Automate, listener: Observer
+) -> None:
+    automate()
+    say(listener, "Flurb the wobble.")
+    answered = answers(listener, 1)[0]["answer"]
+    shown = {n["notification_id"]: n for n in hub.ask("persistent_notification/get")}
+    assert shown[f"voice_daemon_{NODE}"]["title"] == "Flurb the wobble."
+    assert shown[f"voice_daemon_{NODE}"]["message"] == answered
+
+
+TRIES = 200
+AGAIN_MS = (0, 0, 1, 5, 20, 80, 300, 700, 1500)
+"""Where a connection may break, as Home Assistant sees it: the same final again, so much later."""
+
+
+def test_a_light_is_switched_once_by_each_of_many_finals_however_often_they_come(
+    hub: Hub, automate: Automate, start_daemon: StartDaemon, listener: Observer
+) -> None:
+    automate()
+    generator = random.Random(12)  # noqa: S311 - no secret
+    with light_in("Kitchen", hub=hub, listener=listener) as kitchen, start_daemon(NODE):
+        last = hub.entity(NODE, "sensor", "Last command")
+        soon(lambda: hub.state(last) == "unknown", "the device is there")
+        due: list[tuple[float, str]] = []
+        for number in range(TRIES):
+            said = final(f"Turn {('on', 'off')[number % 2]} the kitchen ceiling.")
+            waits_ms = (0, *generator.sample(AGAIN_MS, 2))
+            due += [(time.monotonic() + wait_ms / 1000, said) for wait_ms in waits_ms]
+            soon(
+                lambda: (_send_due(listener, due), len(kitchen.orders) > number)[1],  # noqa: B023 - within the turn
+                f"command {number} is carried out",
+            )
+        soon(lambda: not _send_due(listener, due), "all were sent again")
+        time.sleep(1)
+        assert kitchen.orders == [(b"ON", b"OFF")[number % 2] for number in range(TRIES)]
+
+
+def _send_due(listener: Observer, due: list[tuple[float, str]]) -> bool:
+    """Send what is to be sent by now; False when there is no more."""
+    now_s = time.monotonic()
+    for at_s, said in [one for one in due if one[0] <= now_s]:
+        due.remove((at_s, said))
+        listener.publish(FINAL, said)
+    return bool(due)

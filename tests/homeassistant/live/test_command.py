@@ -23,13 +23,19 @@ def entities(hub: Hub, start_module_daemon: StartDaemon) -> dict[str, str]:
     """Have the device known beforehand: Home Assistant hears nothing of what it does not know."""
     with start_module_daemon(NODE, forget=False):
         names = {
-            "transcript": ("event", "Transcript"),
-            "wake": ("event", "Wake word heard"),
+            "last": ("sensor", "Last command"),
             "state": ("sensor", "State"),
-            "words": ("sensor", "Words being spoken"),
+            "listening": ("binary_sensor", "Listening"),
         }
         found = {key: hub.entity(NODE, *name) for key, name in names.items()}
-        soon(lambda: hub.state(found["state"]) == "idle", "the daemon is idle")
+        soon(lambda: hub.state(found["state"]) == "Ready", "the daemon is ready")
+        hidden = {
+            "transcript": ("event", "Transcript"),
+            "wake": ("event", "Wake word heard"),
+            "words": ("sensor", "Words being spoken"),
+        }
+        enabled = hub.enable(NODE, *hidden.values())
+        found |= {key: enabled[name] for key, (_, name) in hidden.items()}
     soon(lambda: hub.state(found["state"]) == "unavailable", "the daemon is gone")
     return found
 
@@ -43,8 +49,11 @@ def heard(
 ) -> Watch:
     """Everything that happened in Home Assistant while one command was spoken."""
     spoken = spoken_commands(tmp_path_factory.mktemp("speech") / "one.wav", pauses_s=(3,))
-    trigger = {k: v for k, v in hub.triggers(NODE)[0].items() if k != "metadata"}
-    hub.automate(FIRED, {"triggers": [trigger], "actions": [{"event": FIRED}]})
+    triggers = [
+        {k: v for k, v in trigger.items() if k != "metadata"} for trigger in hub.triggers(NODE)
+    ]
+    event = {"event": FIRED, "event_data": {"what": "{{ trigger.payload_json.event_type }}"}}
+    hub.automate(FIRED, {"triggers": triggers, "actions": [event], "mode": "queued"})
     with hub.watch(FIRED) as fired, hub.watch() as watch:
         with start_module_daemon(NODE, recording=spoken):
             soon(
@@ -52,10 +61,11 @@ def heard(
                 "the final event is there",
             )
             soon(
-                lambda: [s["state"] for s in watch.states(entities["state"])][-1] == "idle",
-                "it is idle again",
+                lambda: [s["state"] for s in watch.states(entities["listening"])][-1] == "off",
+                "it listens no more",
             )
-        assert len(fired.data()) == 1, "the device trigger"
+            soon(lambda: watch.states(entities["words"])[-1]["state"] == "", "words are cleared")
+        assert [data["what"] for data in fired.data()] == ["detected", "final"]
     hub.forget_automation(FIRED)
     return watch
 
@@ -76,15 +86,21 @@ def test_the_wake_word_is_one_event(heard: Watch, entities: dict[str, str]) -> N
     assert attributes["score"] > 0.5
 
 
-def test_the_states_come_in_order(heard: Watch, entities: dict[str, str]) -> None:
-    states = [state["state"] for state in heard.states(entities["state"])]
-    first = states.index("listening")
-    assert states[first - 1 : first + 3] == ["idle", "listening", "transcribing", "idle"]
-    assert states.count("listening") == states.count("transcribing") == 1
+def test_it_listens_once_and_stays_ready(heard: Watch, entities: dict[str, str]) -> None:
+    listening = [s["state"] for s in heard.states(entities["listening"])]
+    assert listening.count("on") == 1
+    assert listening[listening.index("on") + 1] == "off"
+    states = [s["state"] for s in heard.states(entities["state"])]
+    assert list(dict.fromkeys(states[states.index("Ready") :])) == ["Ready"]
+
+
+def test_the_last_command_is_the_text(heard: Watch, entities: dict[str, str]) -> None:
+    assert [s["state"] for s in heard.states(entities["last"])][-1] == COMMAND
 
 
 def test_words_are_shown_while_they_are_spoken(heard: Watch, entities: dict[str, str]) -> None:
-    shown = [s for s in heard.states(entities["words"]) if s["attributes"].get("text") is not None]
+    told = [s for s in heard.states(entities["words"]) if s["attributes"].get("text") is not None]
+    shown = [s for s in told if s["state"]]
     texts = [state["attributes"]["text"] for state in shown]
     assert len(shown) > 1
     assert all(later.startswith(earlier) for earlier, later in pairwise(texts))

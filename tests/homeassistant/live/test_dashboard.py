@@ -29,7 +29,8 @@ def test_the_card_shows_the_words_while_they_are_spoken_and_then_the_command(
 ) -> None:
     with start_daemon(NODE, forget=False):  # so that Home Assistant hears it from the start
         state = hub.entity(NODE, "sensor", "State")
-        soon(lambda: hub.state(state) == "idle", "the daemon is idle")
+        soon(lambda: hub.state(state) == "Ready", "the daemon is ready")
+        hub.enable(NODE, ("sensor", "Words being spoken"))
         template = card()
         assert hub.render(template).strip() == "Nothing said yet."
     spoken = spoken_commands(tmp_path / "one.wav", pauses_s=(3,))

@@ -11,7 +11,7 @@ from rigs.homeassistant.hub import Hub, soon
 from rigs.homeassistant.names import named
 from rigs.homeassistant.rooms import spoken_commands
 
-ENTITIES = 12
+ENTITIES = 13
 """Those that are enabled from the start."""
 COMMAND = "Turn on the kitchen lights."
 NOT_GONE = {"not_from": "unavailable", "not_to": "unavailable"}
@@ -33,7 +33,7 @@ def all_usable(hub: Hub, node: str) -> bool:
 def idle(hub: Hub, node: str) -> None:
     """Wait until the daemon can do its work, and Home Assistant shows all of it."""
     state = hub.entity(node, "sensor", "State")
-    soon(lambda: hub.state(state) == "idle", f"{node} is idle")
+    soon(lambda: hub.state(state) == "Ready", f"{node} is ready")
     soon(lambda: all_usable(hub, node), "every entity is there")
 
 
@@ -49,10 +49,14 @@ def test_after_a_restart_of_home_assistant_all_is_back_and_nothing_fires_again(
     spoken = spoken_commands(tmp_path / "one.wav", pauses_s=(3,))
     with start_daemon(node, forget=False):  # so that Home Assistant knows it, and hears it
         idle(hub, node)
-        transcript = hub.entity(node, "event", "Transcript")
-        wake = hub.entity(node, "event", "Wake word heard")
+        names = (("event", "Transcript"), ("event", "Wake word heard"))
+        transcript, wake = hub.enable(node, *names).values()
         tell = {"action": "mqtt.publish", "data": {"topic": fired, "payload": "{{ trigger.id }}"}}
-        device_trigger = {k: v for k, v in hub.triggers(node)[0].items() if k != "metadata"}
+        (device_trigger,) = [
+            {k: v for k, v in trigger.items() if k != "metadata"}
+            for trigger in hub.triggers(node)
+            if trigger["subtype"] == "Wake word"
+        ]
         triggers = [
             {"trigger": "mqtt", "topic": f"voice/{node}/transcript/final", "id": "final"},
             {"trigger": "state", "entity_id": transcript, **NOT_GONE, "id": "event"},
@@ -113,15 +117,39 @@ def test_after_a_broker_that_forgot_everything_all_is_back_and_works(
         hub.mark_log()  # a lost broker is worth a warning
 
 
-def test_a_new_name_takes_the_old_device_away(
+def test_a_renamed_node_is_the_device_that_it_was(
     hub: Hub, broker: Mosquitto, start_daemon: StartDaemon
 ) -> None:
     old, new = named("old-name"), named("new-name")
     with start_daemon(old, home="renamed", forget=False):
         idle(hub, old)
+        before = hub.device(old)
+        assert before is not None
+        area = hub.ask("config/area_registry/create", name=f"{old} room")["area_id"]
+        hub.ask("config/device_registry/update", device_id=before["id"], area_id=area)
+        last = hub.entity(old, "sensor", "Last command")
+        hub.ask("config/entity_registry/update", entity_id=last, name="What was said")
+        entities = {(e.entity_id, e.unique_id) for e in hub.entities(old)}
+        trigger = {k: v for k, v in hub.triggers(old)[0].items() if k != "metadata"}
+        automation = hub.automate(old, {"triggers": [trigger], "actions": [{"event": old}]})
     with start_daemon(new, home="renamed"):
         idle(hub, new)
-        soon(lambda: hub.device(old) is None, "the old device is gone")
+        after = hub.device(new)
+        assert after is not None
+        assert (after["id"], after["area_id"]) == (before["id"], area)
+        assert {(e.entity_id, e.unique_id) for e in hub.entities(new)} == entities
+        kept = hub.ask("config/entity_registry/get", entity_id=last)
+        assert kept["name"] == "What was said"
+        listener = Observer(broker.port)
+        with hub.watch(old) as fired:
+            listener.publish(f"voice/{new}/wake", b'{"event_type":"detected"}')
+            listener.publish(
+                f"voice/{new}/transcript/final", b'{"event_type":"final","text":"hello"}'
+            )
+            soon(fired.data, f"{automation} still runs")
+        listener.close()
+        hub.forget_automation(old)
+        hub.ask("config/area_registry/delete", area_id=area)
         left = Observer(broker.port)
         left.wait(f"voice/{new}/availability")
         assert not [message.topic for message in left.seen if f"/{old}/" in message.topic]

@@ -34,6 +34,8 @@ def rooms(
         start_daemon(NODE),
     ):
         device = soon(lambda: hub.device(NODE), "the device is there")
+        state = hub.entity(NODE, "sensor", "State")
+        soon(lambda: hub.attributes(state).get("node") == NODE, "it says which node it is")
         hub.ask("config/device_registry/update", device_id=device["id"], area_id=kitchen.area_id)
         yield kitchen, bedroom, device["id"]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
+from websockets.sync.connection import Connection
 
-from rigs.homeassistant.environment import LOG, TOKEN_FILE, URL
+from rigs.homeassistant.environment import LOG, TIMES, TOKEN_FILE, URL, print_times
 from rigs.homeassistant.hub import Hub, soon
 from support.wyoming_process import wyoming_process
 
@@ -22,6 +25,7 @@ NAME = "livetest wyoming"
 SPEAK_S = 120.0
 CHUNK_SAMPLES = 512
 END = b""
+COMMAND = ["turn", "on", "the", "kitchen", "lights"]
 
 
 @pytest.fixture(scope="module")
@@ -82,15 +86,39 @@ def speech(demo_clip: Path) -> NDArray[np.int16]:
     return samples[26_000:]
 
 
-def run(hub: Hub, pipeline: str, samples: NDArray[np.int16]) -> dict[str, Any]:
-    """Speak to an assistant; give the data of each event of its run by its type."""
+def run(
+    hub: Hub,
+    pipeline: str,
+    samples: NDArray[np.int16],
+    *,
+    end_stage: str = "stt",
+    live: bool = False,
+) -> dict[str, Any]:
+    """Speak to an assistant; give the data of each event of its run by its type.
+
+    `live`: as fast as it is spoken, and without ever saying that it is over. Each event's data
+    says in `at_s` when it came.
+    """
     told: dict[str, Any] = {}
+    over = threading.Event()
+
+    def speak(line: Connection, handler: bytes) -> None:
+        begun_s = time.monotonic()
+        for first in range(0, samples.size, CHUNK_SAMPLES):
+            if live:
+                over.wait(max(0.0, begun_s + first / 16_000 - time.monotonic()))
+            if over.is_set():
+                return
+            line.send(handler + samples[first : first + CHUNK_SAMPLES].tobytes())
+        if not live:
+            line.send(handler + END)
+
     with hub._line() as line:
         request = {
             "id": 1,
             "type": "assist_pipeline/run",
             "start_stage": "stt",
-            "end_stage": "stt",
+            "end_stage": end_stage,
             "pipeline": pipeline,
             "input": {"sample_rate": 16_000},
         }
@@ -100,12 +128,12 @@ def run(hub: Hub, pipeline: str, samples: NDArray[np.int16]) -> dict[str, Any]:
             if message["type"] != "event":
                 assert message["success"], message
                 continue
-            told[message["event"]["type"]] = message["event"]["data"]
+            data = {**(message["event"]["data"] or {}), "at_s": time.monotonic()}
+            told[message["event"]["type"]] = data
             if message["event"]["type"] == "stt-start":
                 handler = bytes([told["run-start"]["runner_data"]["stt_binary_handler_id"]])
-                for first in range(0, samples.size, CHUNK_SAMPLES):
-                    line.send(handler + samples[first : first + CHUNK_SAMPLES].tobytes())
-                line.send(handler + END)
+                threading.Thread(target=speak, args=(line, handler), daemon=True).start()
+        over.set()
     return told
 
 
@@ -119,7 +147,7 @@ def test_an_assistant_hears_with_it(hub: Hub, pipeline: str, speech: NDArray[np.
     told = run(hub, pipeline, speech)
     assert "error" not in told
     text = told["stt-end"]["stt_output"]["text"]
-    assert re.findall(r"[a-z]+", text.lower()) == ["turn", "on", "the", "kitchen", "lights"]
+    assert re.findall(r"[a-z]+", text.lower()) == COMMAND
 
 
 def test_an_assistant_that_hears_nothing_says_so(hub: Hub, pipeline: str) -> None:
@@ -130,3 +158,38 @@ def test_an_assistant_that_hears_nothing_says_so(hub: Hub, pipeline: str) -> Non
 def test_it_understands_a_second_time(hub: Hub, pipeline: str, speech: NDArray[np.int16]) -> None:
     texts = {run(hub, pipeline, speech)["stt-end"]["stt_output"]["text"] for _ in range(2)}
     assert len(texts) == 1
+
+
+SPEECH_S = 1.41
+"""Where the speech ends in `speech`."""
+
+
+def live(speech: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Let a room be quiet behind what is said, for longer than anybody waits."""
+    noise = np.random.default_rng(5).integers(-3, 4, 16_000 * 12)
+    return np.concatenate([speech, noise.astype(np.int16)])
+
+
+def test_a_command_ends_without_home_assistants_own_detector(
+    hub: Hub, pipeline: str, speech: NDArray[np.int16]
+) -> None:
+    told = [run(hub, pipeline, live(speech), live=True) for _ in range(2)]
+    texts = [run["stt-end"]["stt_output"]["text"].lower() for run in told]
+    assert all(re.findall(r"[a-z]+", text) == COMMAND for text in texts)
+    if "audio_processing" not in told[1]["stt-start"]:
+        pytest.skip(f"Home Assistant {hub.version()} ends commands itself")
+    assert "stt-vad-end" not in told[1]
+
+
+def test_times(hub: Hub, pipeline: str, speech: NDArray[np.int16]) -> None:
+    """Print the times from the end of speech; `VOICE_DAEMON_TIMES` says how many."""
+    n = int(os.environ.get(TIMES, "0"))
+    if not n:
+        pytest.skip("no times are asked for")
+    run(hub, pipeline, live(speech), live=True)
+    times = []
+    for _ in range(n):
+        told = run(hub, pipeline, live(speech), live=True, end_stage="intent")
+        begun_s = told["stt-start"]["at_s"]
+        times.append(told["intent-end"]["at_s"] - begun_s - SPEECH_S)
+    print_times("Wyoming pipeline, end of speech to intent-end", times)

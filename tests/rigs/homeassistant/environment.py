@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from support.daemon_process import DaemonProcess
@@ -11,5 +12,22 @@ URL = "VOICE_DAEMON_HA_URL"
 TOKEN_FILE = "VOICE_DAEMON_HA_TOKEN_FILE"
 RESTART = "VOICE_DAEMON_HA_RESTART"
 LOG = "VOICE_DAEMON_HA_LOG"
+
+PICTURES = "VOICE_DAEMON_PICTURES"
+"""A folder for pictures."""
+
+TIMES = "VOICE_DAEMON_TIMES"
+"""How many commands to time."""
+
+
+def print_times(what: str, times_s: Sequence[float]) -> None:
+    """Print the median and the 90th percentile, for a report."""
+    median, p90 = statistics.median(times_s), statistics.quantiles(times_s, n=10)[-1]
+    least, most = min(times_s), max(times_s)
+    print(  # noqa: T201 - see above
+        f"\n{what}: median {median:.3f} s, p90 {p90:.3f} s ({least:.3f} to {most:.3f}), "
+        f"n = {len(times_s)}"
+    )
+
 
 StartDaemon = Callable[..., AbstractContextManager[DaemonProcess]]

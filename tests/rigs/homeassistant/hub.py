@@ -29,6 +29,8 @@ PATIENCE_S = 90.0
 START_S = 180.0
 REQUEST_S = 20.0
 NOT_FOUND = 404
+ENABLE_S = 90.0
+"""Home Assistant waits half a minute before it loads what was enabled."""
 
 _PROBLEM = re.compile(
     r" (?:WARNING|ERROR|CRITICAL) .*\[homeassistant\.(?:components\.(?:mqtt|automation|script|"
@@ -158,6 +160,15 @@ class Hub:
         )
         return soon(lambda: self._automation(key), f"the automation {key} exists")
 
+    @contextmanager
+    def automated(self, key: str, configuration: dict[str, Any]) -> Iterator[str]:
+        """Have an automation for the length of a block."""
+        entity = self.automate(key, configuration)
+        try:
+            yield entity
+        finally:
+            self.forget_automation(key)
+
     def forget_automation(self, key: str) -> None:
         with suppress(urllib.error.HTTPError):
             self.request("DELETE", f"/api/config/automation/config/{key}")
@@ -195,13 +206,20 @@ class Hub:
             assert json.loads(line.recv(REQUEST_S))["type"] == "auth_ok", "the token is refused"
             yield line
 
+    def browser_login(self) -> str:
+        """Give what a browser that is logged in keeps."""
+        hour_s = 3600
+        login = {"access_token": self._token, "token_type": "Bearer", "refresh_token": ""}
+        times = {"expires_in": hour_s, "expires": (time.time() + hour_s) * 1000}
+        return json.dumps({**login, **times, "hassUrl": self.url, "clientId": f"{self.url}/"})
+
     # Devices
 
     def device(self, node: str) -> dict[str, Any] | None:
         """Give the device that a node has announced."""
         devices: list[dict[str, Any]] = self.ask("config/device_registry/list")
-        wanted = ["mqtt", f"voice_daemon_{node}"]
-        return next((device for device in devices if wanted in device["identifiers"]), None)
+        wanted = (f"Voice {node.replace('-', ' ').title()}", "voice-daemon")
+        return next((d for d in devices if (d["name"], d["manufacturer"]) == wanted), None)
 
     def entities(self, node: str) -> tuple[Entity, ...]:
         """Give the entities of a node's device; none while there is no device."""
@@ -228,6 +246,28 @@ class Hub:
             return found[0].entity_id if found else ""
 
         return soon(look, f"{node} has a {domain} {name!r}")
+
+    def enable(self, node: str, *names: tuple[str, str]) -> dict[str, str]:
+        """Enable entities by domain and name; give their ids by name, once they are there."""
+        ids = {name: self.entity(node, domain, name) for domain, name in names}
+        for entity in ids.values():
+            self.ask("config/entity_registry/update", entity_id=entity, disabled_by=None)
+        for entity in ids.values():
+            soon(lambda: self.state(entity), f"{entity} is enabled", within_s=ENABLE_S)  # noqa: B023 - within the turn
+        self.mark_log()  # it complains about its own reload
+        return ids
+
+    def rows(self, node: str, since: str) -> list[dict[str, Any]]:
+        """Give the rows of the logbook of a node's device since a time."""
+        device = self.device(node)
+        assert device is not None
+        found: list[dict[str, Any]] = self.ask(
+            "logbook/get_events",
+            start_time=since,
+            device_ids=[device["id"]],
+            entity_ids=[entity.entity_id for entity in self.entities(node)],
+        )
+        return found
 
     def triggers(self, node: str) -> list[dict[str, Any]]:
         """Give the device triggers that MQTT announced for a node."""

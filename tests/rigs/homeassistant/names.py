@@ -10,6 +10,8 @@ import secrets
 
 OURS = "livetest-"
 """Every device of these tests has a name that begins so."""
+OUR_DEVICES = "Voice Livetest"
+"""Home Assistant's name of a device begins so."""
 _RUN = secrets.token_hex(3)
 
 

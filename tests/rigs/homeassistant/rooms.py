@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 from numpy.typing import NDArray
 
@@ -17,9 +20,18 @@ NOISE_LSB = 3
 """Not zeros: those are a microphone without permission."""
 
 
-def quiet_room(path: Path) -> Path:
+def quiet_room(path: Path, *, seconds: float = QUIET_S) -> Path:
     """Write a room where nobody speaks."""
-    return _write(path, _quiet(QUIET_S))
+    return _write(path, _quiet(seconds))
+
+
+def spoken(path: Path, text: str) -> Path:
+    """Have a text spoken into a file, by a voice that hears itself called Hey Jarvis."""
+    flite = shutil.which("flite")
+    if flite is None:
+        pytest.skip("a spoken text needs flite (Debian: flite)")
+    subprocess.run([flite, "-voice", "slt", "-t", text, "-o", path], check=True)
+    return path
 
 
 def spoken_commands(path: Path, *, pauses_s: tuple[float, ...]) -> Path:

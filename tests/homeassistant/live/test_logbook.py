@@ -1,0 +1,33 @@
+"""The logbook of the device as it is out of the box."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rigs.homeassistant.environment import StartDaemon
+from rigs.homeassistant.hub import Hub, soon
+from rigs.homeassistant.names import named
+from rigs.homeassistant.rooms import spoken_commands
+
+NODE = named("quiet-pages")
+MOST_ROWS = 3
+COMMAND = "Turn on the kitchen lights."
+
+
+def test_a_command_is_three_rows(hub: Hub, start_daemon: StartDaemon, tmp_path: Path) -> None:
+    recording = spoken_commands(tmp_path / "one.wav", pauses_s=(25,))
+    with start_daemon(NODE, recording=recording):
+        state = hub.entity(NODE, "sensor", "State")
+        last = hub.entity(NODE, "sensor", "Last command")
+        soon(lambda: hub.state(state) == "Ready", "the daemon is ready")
+        since = datetime.now(UTC).isoformat()
+        soon(lambda: hub.state(last) == COMMAND, "the command is shown")
+        listening = hub.entity(NODE, "binary_sensor", "Listening")
+        soon(lambda: hub.state(listening) == "off", "it listens no more")
+        time.sleep(3)  # the recorder writes every second
+        rows = hub.rows(NODE, since)
+    print(*rows, sep="\n")  # noqa: T201 - pytest shows it of a failed test
+    assert COMMAND in [row.get("state") for row in rows]
+    assert len(rows) <= MOST_ROWS

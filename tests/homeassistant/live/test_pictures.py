@@ -1,0 +1,64 @@
+"""Pictures of what a user of Home Assistant sees, for the documentation and to be looked at.
+
+`scripts/make-home-assistant-pictures` makes them; they are no part of a run of the tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rigs.browser import Browser, browser
+from rigs.homeassistant.blueprints import COMMANDS, imported
+from rigs.homeassistant.environment import PICTURES, StartDaemon
+from rigs.homeassistant.hub import Hub, soon
+from rigs.virtual_microphone import VirtualMicrophone
+from voice_daemon.assets import DEMO_CLIP
+
+NODE = "livetest-kitchen"
+AREA = "Livetest Kitchen"
+COMMAND = "Turn on the kitchen lights."
+
+pytestmark = pytest.mark.skipif(PICTURES not in os.environ, reason="no pictures are asked for")
+
+
+@pytest.fixture
+def page(hub: Hub) -> Iterator[Browser]:
+    with browser(width=1280, height=960) as page:
+        page.open(f"{hub.url}/manifest.json", until="{")
+        page.run(f"localStorage.setItem('hassTokens', {json.dumps(hub.browser_login())})")
+        yield page
+
+
+def test_pictures(
+    hub: Hub, start_daemon: StartDaemon, room: VirtualMicrophone, page: Browser
+) -> None:
+    folder = Path(os.environ[PICTURES])
+    with (
+        imported(hub, COMMANDS) as blueprint,
+        start_daemon(NODE, room=room, VOICE_DAEMON_HOMEASSISTANT__AREA=AREA),
+    ):
+        state = hub.entity(NODE, "sensor", "State")
+        soon(lambda: hub.state(state) == "Ready", "the daemon is ready")
+        device = hub.device(NODE)
+        assert device is not None
+        room.play(DEMO_CLIP)
+        last = hub.entity(NODE, "sensor", "Last command")
+        soon(lambda: hub.state(last) == COMMAND, "the command is shown")
+        page.open(f"{hub.url}/config/devices/device/{device['id']}", until="End after silence")
+        page.picture(folder / "homeassistant-device.png")
+        page.open(f"{hub.url}/logbook?device_id={device['id']}", until=COMMAND)
+        page.picture(folder / "homeassistant-logbook.png")
+        form = f"{hub.url}/config/automation/edit/new?blueprint={blueprint}"
+        page.open(form, until="Devices")
+        page.picture(folder / "homeassistant-blueprint.png")
+        triggers = [{k: v for k, v in t.items() if k != "metadata"} for t in hub.triggers(NODE)]
+        hub.automate(NODE, {"triggers": triggers, "actions": []})
+        page.open(f"{hub.url}/config/automation/edit/{NODE}", until="heard")
+        page.picture(folder / "homeassistant-automation.png")
+        hub.forget_automation(NODE)
+        hub.mark_log()
