@@ -51,7 +51,7 @@ class Assist:
 
     def device_id(self, node: str) -> str | None:
         """Give Home Assistant's own id of the device that a node has announced."""
-        # The sensor *State* says which node it belongs to, whatever it or the device was renamed to.
+        # The sensor *State* says which node it belongs to, whatever it was renamed to.
         self._send({"type": "get_states"})
         ours = (s["entity_id"] for s in self._result() if s["attributes"].get("node") == node)
         entity_id = next(ours, None)
