@@ -62,6 +62,17 @@ def test_every_number_is_accepted_within_its_bounds_only(
         ('[mqtt]\nhost = ""', '[mqtt] host = "": is not a host name or an address; '),
         ('[mqtt]\nbase_topic = "a/#"', '[mqtt] base_topic = "a/#": holds a wildcard'),
         ('[mqtt]\nbase_topic = "/a"', '[mqtt] base_topic = "/a": has an empty level; '),
+        ('[mqtt]\nbase_topic = ""', '[mqtt] base_topic = "": has an empty level; '),
+        ('[mqtt]\nbase_topic = "voice/"', '[mqtt] base_topic = "voice/": has an empty level; '),
+        ('[mqtt]\nbase_topic = "a//b"', '[mqtt] base_topic = "a//b": has an empty level; '),
+        (
+            '[mqtt]\nbase_topic = "a\\nb"',
+            '[mqtt] base_topic = "a\\nb": holds a control character; ',
+        ),
+        (
+            '[mqtt]\nbase_topic = "a\u200bb"',
+            '[mqtt] base_topic = "a\\u200bb": holds a character that cannot be printed; ',
+        ),
         ('[mqtt]\nbase_topic = "$SYS"', '[mqtt] base_topic = "$SYS": begins with $'),
         ("[mqtt]\nca_file = 3", "[mqtt] ca_file = 3: is not a text or nothing; "),
         ('node_id = "Küche"', 'node_id = "Küche": holds other characters; '),
@@ -78,6 +89,11 @@ def test_a_bad_value_is_told_with_its_file_key_value_and_remedy(
     (line,) = mistakes(file, text)
     assert line.startswith(f"{file}: {expected}")
     assert "; " in line
+
+
+def test_a_topic_leaves_room_for_what_comes_behind_it(file: Path) -> None:
+    (line,) = mistakes(file, f'[mqtt]\nbase_topic = "{"ü" * 101}"')
+    assert "is longer than 200 bytes; " in line
 
 
 @pytest.mark.parametrize(

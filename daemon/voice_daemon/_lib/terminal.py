@@ -76,5 +76,7 @@ def duration_text(seconds: float) -> str:
 
 
 def rfc3339(at: datetime, timespec: str = "seconds") -> str:
-    """A time in UTC as RFC 3339 with a Z: `2026-03-01T12:00:00Z`."""
+    """A time in UTC as RFC 3339 with a Z: `2026-03-01T12:00:00Z`; ValueError without a zone."""
+    if at.tzinfo is None:
+        raise ValueError(f"a time without a zone: {at!r}")
     return at.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")

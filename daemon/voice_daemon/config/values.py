@@ -16,6 +16,8 @@ from voice_daemon.paths import expand
 
 MAX_NODE_ID_CHARS = 64
 MAX_TOPIC_CHARS = 120
+MAX_TOPIC_BYTES = 200
+"""Leaves room for node and leaf in every broker's topic limit."""
 UNNAMED = "voice-daemon"
 """The node id of a machine without a name."""
 
@@ -88,7 +90,11 @@ def _topic(value: str) -> str:
         raise _refuse("begins with $, which brokers keep for themselves")
     if not all(value.split("/")):
         raise _refuse("has an empty level")
-    return _printing(value)
+    if len(value.encode()) > MAX_TOPIC_BYTES:
+        raise _refuse(f"is longer than {MAX_TOPIC_BYTES} bytes")
+    if not _printing(value).isprintable():
+        raise _refuse("holds a character that cannot be printed")
+    return value
 
 
 def _language(value: str) -> str:

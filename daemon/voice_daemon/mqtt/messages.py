@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
+from voice_daemon._lib.terminal import rfc3339
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.events import (
     ErrorRaised,
@@ -108,7 +109,7 @@ def for_event(
             leaf, body, expiry_s = Leaf.ERROR, _error(event), ERROR_EXPIRY_S
         case SpeechStarted() | SpeechEnded() | StoodDown():
             return ()
-    payload = encode_json({"schema": SCHEMA, **body, "at": rfc3339(at)})
+    payload = encode_json({"schema": SCHEMA, **body, "at": rfc3339(at, "milliseconds")})
     qos = 0 if leaf is Leaf.PARTIAL else 1
     final_of = event.session_id if isinstance(event, TranscriptFinal) else None
     return (MqttMessage(topics.path(leaf), payload, qos, expiry_s=expiry_s, final_of=final_of),)
@@ -152,7 +153,7 @@ def info_message(info: Info, *, topics: Topics) -> MqttMessage:
 def health_message(health: Health, *, topics: Topics, at: datetime) -> MqttMessage:
     """Give the retained counters and gauges, in the order of `Health`."""
     body = {field.name: _json_value(getattr(health, field.name)) for field in fields(health)}
-    payload = encode_json({"schema": SCHEMA, **body, "at": rfc3339(at)})
+    payload = encode_json({"schema": SCHEMA, **body, "at": rfc3339(at, "milliseconds")})
     return MqttMessage(topics.path(Leaf.HEALTH), payload, qos=0, retain=True)
 
 
@@ -250,10 +251,3 @@ def _json_value(value: float | str | None) -> float | str | None:
     if not isinstance(value, float):
         return value
     return round(value, _SCORE_DIGITS) if math.isfinite(value) else None
-
-
-def rfc3339(at: datetime) -> str:
-    """Write UTC with milliseconds and Z. Raises ValueError for a time without a zone."""
-    if at.tzinfo is None:
-        raise ValueError(f"a time without a zone: {at!r}")
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from voice_daemon._lib.terminal import rfc3339
 from voice_daemon.events import Claim, Stage
-from voice_daemon.mqtt.messages import rfc3339
 from voice_daemon.mqtt.topics import NODE_PATTERN, SCHEMA, MqttMessage, Topics, encode_json
 from voice_daemon.wake.arbitration import MAX_HEARD, Participation
 
@@ -36,7 +36,7 @@ def claim_message(claim: Claim, *, topics: Topics, at: datetime) -> MqttMessage:
         "session_id": claim.session_id,
         "wake_word": claim.wake_word,
         "score": claim.score,
-        "at": rfc3339(at),
+        "at": rfc3339(at, "milliseconds"),
     }
     level = _NOT_IN_A_TOPIC.sub("_", claim.wake_word)
     topic = f"{topics.base}/arbitration/{level}"

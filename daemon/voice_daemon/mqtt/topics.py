@@ -9,13 +9,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from voice_daemon.errors import ConfigError
-
 SCHEMA: Final = 1
 """Version of every JSON payload."""
-
-BASE_MAX_BYTES: Final = 200
-"""Leaves room for node and leaf in every broker's topic limit."""
 
 NODE_PATTERN: Final = re.compile(r"[a-z0-9_-]{1,64}")
 
@@ -56,25 +51,10 @@ class MqttMessage:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The topics of one node; raises `ConfigError` for a base or node that no broker takes."""
+    """The topics of one node. The configuration has seen to it that a broker takes them."""
 
     base: str
     node: str
-
-    def __post_init__(self) -> None:
-        fault = base_topic_fault(self.base)
-        if fault:
-            raise ConfigError(
-                "mqtt.base_topic",
-                f"mqtt.base_topic {self.base!r} {fault}",
-                remedy='use plain levels such as "voice" or "home/voice"',
-            )
-        if not NODE_PATTERN.fullmatch(self.node):
-            raise ConfigError(
-                "config.node_id",
-                f"node_id {self.node!r} is not 1 to 64 of a-z, 0-9, _ and -",
-                remedy='choose a name such as "mac-mini"',
-            )
 
     @property
     def root(self) -> str:
@@ -105,23 +85,6 @@ class Topics:
     def command_filters(self) -> tuple[str, str]:
         """The subscriptions that carry commands and settings."""
         return f"{self.root}/cmd/+", f"{self.root}/+/set"
-
-
-def base_topic_fault(base: str) -> str | None:
-    """Say what is wrong with a base topic, to follow its name; None when it can be used."""
-    if not base:
-        return "is empty"
-    if base.startswith("/") or base.endswith("/") or "//" in base:
-        return "has an empty level (a leading, trailing or double slash)"
-    if "+" in base or "#" in base:
-        return "holds a wildcard (+ or #)"
-    if base.startswith("$"):
-        return "starts with $, which belongs to the broker"
-    if not base.isprintable():
-        return "holds a character that cannot be printed"
-    if len(base.encode()) > BASE_MAX_BYTES:
-        return f"is longer than {BASE_MAX_BYTES} bytes"
-    return None
 
 
 def default_client_id(node: str) -> str:
