@@ -155,21 +155,21 @@ class Status:
             wake = dict(data["wake"])
             wake["wake_words"] = tuple(wake["wake_words"])
             parts = {
-                "mic": _part(MicStatus, mic),
-                "wake": _part(WakeStatus, wake),
-                "asr": _part(AsrStatus, data["asr"]),
-                "mqtt": _part(BrokerStatus, data["mqtt"]),
-                "session": _part(SessionStatus, data["session"]),
-                "vocabulary": _part(VocabularyStatus, data.get("vocabulary", {})),
-                "problems": tuple(_part(Problem, item) for item in data["problems"]),
-                "notes": tuple(_part(Problem, item) for item in data.get("notes", ())),
+                "mic": part_of(MicStatus, mic),
+                "wake": part_of(WakeStatus, wake),
+                "asr": part_of(AsrStatus, data["asr"]),
+                "mqtt": part_of(BrokerStatus, data["mqtt"]),
+                "session": part_of(SessionStatus, data["session"]),
+                "vocabulary": part_of(VocabularyStatus, data.get("vocabulary", {})),
+                "problems": tuple(part_of(Problem, item) for item in data["problems"]),
+                "notes": tuple(part_of(Problem, item) for item in data.get("notes", ())),
             }
-            return _part(cls, {**data, **parts})
+            return part_of(cls, {**data, **parts})
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise _unreadable(f"{type(error).__name__}: {error}") from error
 
 
-def _part(kind: type[_Part], data: Mapping[str, Any]) -> _Part:
+def part_of(kind: type[_Part], data: Mapping[str, Any]) -> _Part:
     """Build `kind` from the keys that it knows; a missing required one is a TypeError."""
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type] # dataclasses only
     return kind(**{key: value for key, value in data.items() if key in known})

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -26,8 +26,9 @@ from voice_daemon.runtime.status import (
     Status,
     VocabularyStatus,
     WakeStatus,
+    part_of,
 )
-from voice_daemon.runtime.vocabulary_keeper import VocabularyKeeper, VocabularySummary
+from voice_daemon.runtime.vocabulary_keeper import VocabularyKeeper
 from voice_daemon.runtime.worker import Worker
 from voice_daemon.sound.output import Loudspeaker
 
@@ -84,7 +85,7 @@ class StatusCollector:
             problems=(*now.problems.values(), *_broker_problems(broker)),
             log_file=str(self.log_file or ""),
             notes=self._notes(),
-            vocabulary=_vocabulary(self.vocabulary.summary),
+            vocabulary=part_of(VocabularyStatus, asdict(self.vocabulary.summary)),
         )
 
     def live_snapshot(self) -> LiveSnapshot:
@@ -161,18 +162,6 @@ class StatusCollector:
             last_score=now.totals.last_score,
             detections=now.totals.wakes,
         )
-
-
-def _vocabulary(summary: VocabularySummary) -> VocabularyStatus:
-    return VocabularyStatus(
-        state=summary.state.value,
-        names=summary.names,
-        sentences=summary.sentences,
-        left_out=summary.left_out,
-        language=summary.language or None,
-        source=summary.source or None,
-        why=summary.why or None,
-    )
 
 
 def _broker(broker: MqttStatus) -> BrokerStatus:

@@ -8,10 +8,10 @@ they are not logged, and no state or error repeats them.
 import threading
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -58,22 +58,8 @@ class VocabularySummary:
 
     def message(self, topics: Topics) -> MqttMessage:
         """Give what is retained of it."""
-        document = {"schema": SCHEMA, **self.to_dict()}
+        document = {"schema": SCHEMA, **asdict(self)}
         return MqttMessage(topics.path(Leaf.VOCABULARY_STATE), encode_json(document), retain=True)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give JSON values."""
-        return {
-            "state": self.state.value,
-            "source": self.source or None,
-            "names": self.names,
-            "sentences": self.sentences,
-            "lists": self.lists,
-            "left_out": self.left_out,
-            "language": self.language or None,
-            "sha256": self.sha256 or None,
-            "why": self.why or None,
-        }
 
 
 class VocabularyAtWork:
@@ -335,7 +321,7 @@ class VocabularyKeeper:
             sentences=len(document.sentences),
             lists=len(document.lists),
             left_out=document.n_left_out,
-            language=document.language,
+            language=document.language or None,
             sha256=document.sha256,
         )
 
@@ -348,7 +334,7 @@ class VocabularyKeeper:
                 return
             if isinstance(result, HomeVocabulary):
                 self._summary = replace(
-                    self._summary, state=VocabularyState.READY, language=result.language, why=""
+                    self._summary, state=VocabularyState.READY, language=result.language, why=None
                 )
                 log.info(
                     "vocabulary.ready",
