@@ -39,7 +39,8 @@ MADE_UP_NAME = "Plantuary"
 def run(args: argparse.Namespace, context: Context) -> int:
     """Show it; 0 when the final arrived and reads as it was spoken."""
     logs.configure(LogSettings(level="error"), log_file=None, console=True)
-    screen = _screen(context, as_json=args.json)
+    console = Console(file=context.out, highlight=False)
+    screen: Screen = JsonScreen(context.out) if args.json else TerminalScreen(console)
     return play(screen, port=args.port, models_dir=context.paths().models_dir)
 
 
@@ -95,12 +96,6 @@ def _daemon(settings: Settings, models_dir: Path) -> tuple[Daemon, FileReplay]:
         ),
     )
     return daemon, replay
-
-
-def _screen(context: Context, *, as_json: bool) -> Screen:
-    if as_json:
-        return JsonScreen(context.out)
-    return TerminalScreen(Console(file=context.out, highlight=False))
 
 
 def compare(model_folder: Path) -> HomeComparison | None:

@@ -218,14 +218,10 @@ def _start(_args: argparse.Namespace, context: Context, installation: Installati
 
 def _restart(_args: argparse.Namespace, context: Context, installation: Installation) -> list[Step]:
     """Plan a restart: the configured models have to work before one that works is stopped."""
-    steps = installation.restart_steps()
-    return [_try_models_step(context), *steps] if _is_warm(context) else steps
-
-
-def _is_warm(context: Context) -> bool:
-    """Ask the running daemon whether its models are loaded; one that waits has nothing to lose."""
-    status = _status(context)
-    return status is not None and status.asr.warm
+    steps, status = installation.restart_steps(), _status(context)
+    # One that waits, or still loads, has nothing to lose.
+    is_warm = status is not None and status.asr.warm
+    return [_try_models_step(context), *steps] if is_warm else steps
 
 
 def _status(context: Context) -> Status | None:

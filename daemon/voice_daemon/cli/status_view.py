@@ -174,8 +174,9 @@ def live_lines(snapshot: LiveSnapshot, paint: Painter) -> Iterator[str]:
     """Write meters, state and words."""
     yield f"{label('level', paint)}{_level_meter(snapshot.level_dbfs, paint)}"
     for word, score in snapshot.wake_scores.items():
-        meter = _score_meter(score, snapshot.wake_threshold, paint)
-        yield f"{label('score', paint)}{meter}  {word}"
+        threshold = snapshot.wake_threshold
+        meter = _meter(score, GREEN if score >= threshold else YELLOW, paint)
+        yield f"{label('score', paint)}{meter}  {score:.2f} of {threshold:.2f}  {word}"
     state = paint(snapshot.state, _STATE_COLOURS.get(snapshot.state, BOLD))
     session = f"  session {snapshot.session_id}" if snapshot.session_id else ""
     yield f"{label('state', paint)}{state}{session}{_lag(snapshot.words)}"
@@ -203,11 +204,6 @@ def _level_meter(level_dbfs: float, paint: Painter) -> str:
     share = 1 - level_dbfs / QUIETEST_DBFS
     colour = RED if level_dbfs > CLIPPING_DBFS else GREEN
     return f"{_meter(share, colour, paint)}  {level_dbfs:.0f} dBFS"
-
-
-def _score_meter(score: float, threshold: float, paint: Painter) -> str:
-    woken = score >= threshold
-    return f"{_meter(score, GREEN if woken else YELLOW, paint)}  {score:.2f} of {threshold:.2f}"
 
 
 def _meter(share: float, colour: str, paint: Painter) -> str:

@@ -69,7 +69,11 @@ class Installation:
         }
         missing = [make_folder(path, mode) for path, mode in folders.items() if not path.is_dir()]
         same_app = bundle.is_at(app) and self._is_signed(app)
-        written = [] if self._agent_file_is(agent) else [self._write_agent(agent)]
+        written = (
+            []
+            if self._agent_file_is(agent)
+            else [write_file(self.places.agent_file, agent.property_list())]
+        )
         loaded = self.state() is not None
         stop = loaded and (restart or bool(written) or not same_app)
         return [
@@ -131,9 +135,6 @@ class Installation:
         if path.stat().st_mode & _WRITABLE_BY_OTHERS:
             return False
         return path.read_bytes() == agent.property_list()
-
-    def _write_agent(self, agent: Agent) -> Step:
-        return write_file(self.places.agent_file, agent.property_list())
 
     def _build_steps(self, bundle: Bundle) -> list[Step]:
         built = self._building()

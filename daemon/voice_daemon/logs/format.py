@@ -51,7 +51,11 @@ class SessionTimeline:
         if not self._begun:
             self._begun = True
             yield paint(f"session {self._session_id}  {_local(self._start)}", BOLD)
-        after = "" if record.at is None or self._start is None else _after(record.at, self._start)
+        after = (
+            ""
+            if record.at is None or self._start is None
+            else f"{(record.at - self._start).total_seconds():+.2f} s"
+        )
         name, text = map(printable, _told(record))
         colour = _COLOURS.get(record.level, "0") if record.level != "debug" else "0"
         yield f"  {paint(after.rjust(9), DIM)}  {paint(name.ljust(_NAME_WIDTH), colour)}{text}"
@@ -61,20 +65,18 @@ class SessionTimeline:
 
 def _told(record: Record) -> tuple[str, str]:
     """Say a record in a name and a sentence."""
-    teller = _TELLERS.get(record.event)
-    if teller is not None:
-        try:
-            return teller(record.fields)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-            pass  # of another version: shown as it is
+    try:
+        if record.event in _SENTENCES:
+            name, sentence = _SENTENCES[record.event]
+            return name, sentence.format(**record.fields)
+        if record.event in _TELLERS:
+            return _TELLERS[record.event](record.fields)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        pass  # of another version: shown as it is
     if record.event == UNREADABLE:
         return "?", str(record.fields["line"])
     fields = {k: v for k, v in record.fields.items() if k not in {"session_id", "exception"}}
     return record.level if record.level != "info" else "", record.event + _pairs(fields, lead="  ")
-
-
-def _wake(fields: Mapping[str, Any]) -> tuple[str, str]:
-    return "wake", f"{fields['wake_word']} heard with a score of {fields['score']:.2f}"
 
 
 def _started(fields: Mapping[str, Any]) -> tuple[str, str]:
@@ -101,19 +103,6 @@ def _final(fields: Mapping[str, Any]) -> tuple[str, str]:
     return "final", f"{said}  confidence {fields['confidence']:.2f}"
 
 
-def _delivered(_fields: Mapping[str, Any]) -> tuple[str, str]:
-    return "publish", "the broker has the final"
-
-
-def _stood_down(fields: Mapping[str, Any]) -> tuple[str, str]:
-    theirs, ours = fields["their_score"], fields["score"]
-    return "left to", f"{fields['node_id']}, which heard it with {theirs:.2f} (here {ours:.2f})"
-
-
-def _error(fields: Mapping[str, Any]) -> tuple[str, str]:
-    return "error", f"{fields['problem']} ({fields['code']})"
-
-
 def _done(fields: Mapping[str, Any]) -> tuple[str, str]:
     told = [f"ended by {fields['reason']} after {_seconds(fields['session_ms'])}"]
     spans = {
@@ -129,16 +118,22 @@ def _done(fields: Mapping[str, Any]) -> tuple[str, str]:
     return "done", ", ".join(told)
 
 
+_SENTENCES: Final = {
+    "wake.detected": ("wake", "{wake_word} heard with a score of {score:.2f}"),
+    "mqtt.final_delivered": ("publish", "the broker has the final"),
+    "arbitration.stood_down": (
+        "left to",
+        "{node_id}, which heard it with {their_score:.2f} (here {score:.2f})",
+    ),
+    "error.raised": ("error", "{problem} ({code})"),
+}
+"""Name and sentence of events that are told as they are, in their own fields."""
 _TELLERS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]]] = {
-    "wake.detected": _wake,
     "session.started": _started,
     "speech.started": _speech_started,
     "transcript.partial": _partial,
     "speech.ended": _speech_ended,
     "transcript.final": _final,
-    "mqtt.final_delivered": _delivered,
-    "arbitration.stood_down": _stood_down,
-    "error.raised": _error,
     "session.done": _done,
 }
 
@@ -158,10 +153,6 @@ def _local(at: datetime | None) -> str:
     if at is None:
         return "?".ljust(23)
     return at.astimezone().isoformat(sep=" ", timespec="milliseconds")[:23]
-
-
-def _after(at: datetime, start: datetime) -> str:
-    return f"{(at - start).total_seconds():+.2f} s"
 
 
 def _seconds(ms: float) -> str:
