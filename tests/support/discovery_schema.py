@@ -29,6 +29,7 @@ MUST = {
     "binary_sensor": {"state_topic"},
     "switch": {"command_topic"},
     "button": {"command_topic"},
+    "notify": {"command_topic"},
     "select": {"command_topic", "options"},
     "number": {"command_topic"},
 }
@@ -41,6 +42,7 @@ MAY = {
     "binary_sensor": {"expire_after", "payload_on", "payload_off"},
     "switch": {"payload_on", "payload_off"},
     "button": {"payload_press"},
+    "notify": {"command_template"},
     "select": {"command_template"},
     "number": {"min", "max", "step", "mode", "unit_of_measurement"},
 }
@@ -50,6 +52,7 @@ CLASSES = {
     "binary_sensor": {"running", "problem"},
     "switch": {"switch", "outlet"},
     "button": {"identify", "restart", "update"},
+    "notify": set(),
     "select": set(),
     "number": {"duration"},
 }

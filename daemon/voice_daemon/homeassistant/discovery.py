@@ -323,6 +323,13 @@ def _controls(device: Device) -> dict[str, Component]:
             "command_topic": device.topics.command("cancel"),
             "payload_press": "PRESS",
         },
+        "speak": {
+            "platform": "notify",
+            "name": "Speak",
+            "icon": "mdi:bullhorn",
+            "command_topic": device.topics.command("speak"),
+            "command_template": "{{ {'value': value} | tojson }}",
+        },
         "wake_word": {
             "platform": "select",
             "name": "Wake word",

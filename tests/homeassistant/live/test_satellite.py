@@ -6,9 +6,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,26 +19,14 @@ from rigs.homeassistant.hub import Hub, soon
 from rigs.homeassistant.lights import Light, light_in
 from rigs.homeassistant.names import named
 from rigs.homeassistant.rooms import spoken
+from rigs.homeassistant.satellites import found, pipeline, ready
 from rigs.virtual_microphone import VirtualMicrophone
 from voice_daemon.assets import DEMO_CLIP
 
 NODE = named("satellite")
-NAME = f"Voice {NODE.replace('-', ' ').title()}"
 ROOM = "Kitchen"
 RECONNECT_S = 15
 """Home Assistant tries again every ten seconds."""
-FLOWS = "/api/config/config_entries/flow"
-ENTRIES = "/api/config/config_entries/entry"
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """Both services in Home Assistant, as its user has added them."""
-
-    satellite: str
-    """The entity."""
-    recogniser: str
-    entries: tuple[str, ...]
 
 
 @pytest.fixture
@@ -51,71 +36,9 @@ def start(start_daemon: StartDaemon, room: VirtualMicrophone) -> StartDaemon:
         "VOICE_DAEMON_HOMEASSISTANT__SATELLITE": "true",
         "VOICE_DAEMON_HOMEASSISTANT__SATELLITE_PORT": str(free_port()),
         "VOICE_DAEMON_HOMEASSISTANT__AREA": ROOM,
+        "VOICE_DAEMON_AUDIO__OUTPUT": "none",
     }
     return partial(start_daemon, NODE, room=room, **settings)
-
-
-@contextmanager
-def found(hub: Hub) -> Iterator[Added]:
-    """Add what Home Assistant has found, by its dialogues alone."""
-
-    def flows() -> list[dict[str, Any]]:
-        known = hub.ask("config_entries/flow/progress")
-        return [
-            flow
-            for flow in known
-            if flow["handler"] == "wyoming"
-            and flow["context"].get("title_placeholders", {}).get("name", "").startswith(NAME)
-        ]
-
-    waiting = soon(lambda: len(flows()) == 2 and flows(), "zeroconf finds both services")
-    assert isinstance(waiting, list)
-    entries = []
-    for flow in waiting:
-        done = hub.request("POST", f"{FLOWS}/{flow['flow_id']}", {})
-        assert done["type"] == "create_entry", done
-        entries.append(done["result"]["entry_id"])
-
-    def entity(domain: str) -> str:
-        known = hub.ask("config/entity_registry/list")
-        ours = [e["entity_id"] for e in known if e["config_entry_id"] in entries]
-        return next((name for name in ours if name.startswith(f"{domain}.")), "")
-
-    yield Added(
-        soon(lambda: entity("assist_satellite"), "there is a satellite"),
-        soon(lambda: entity("stt"), "there is its recogniser"),
-        tuple(entries),
-    )
-    for entry in entries:
-        hub.request("DELETE", f"{ENTRIES}/{entry}")
-
-
-@contextmanager
-def pipeline(hub: Hub, recogniser: str) -> Iterator[None]:
-    """Have Home Assistant prefer an assistant that hears with a recogniser."""
-    before = hub.ask("assist_pipeline/pipeline/list")["preferred_pipeline"]
-    made = hub.ask(
-        "assist_pipeline/pipeline/create",
-        name=NODE,
-        language="en",
-        conversation_engine="conversation.home_assistant",
-        conversation_language="en",
-        stt_engine=recogniser,
-        stt_language="en",
-        **dict.fromkeys(("tts_engine", "tts_language", "tts_voice")),
-        **dict.fromkeys(("wake_word_entity", "wake_word_id")),
-    )
-    hub.ask("assist_pipeline/pipeline/set_preferred", pipeline_id=made["id"])
-    yield
-    hub.ask("assist_pipeline/pipeline/set_preferred", pipeline_id=before)
-    hub.ask("assist_pipeline/pipeline/delete", pipeline_id=made["id"])
-
-
-def ready(hub: Hub, added: Added) -> None:
-    soon(lambda: hub.state(added.satellite) == "idle", "the satellite is connected")
-    state = hub.entity(NODE, "sensor", "State")
-    soon(lambda: hub.state(state) == "Ready", "the daemon is ready")
-    time.sleep(1)
 
 
 def test_times(
@@ -140,8 +63,8 @@ def test_times(
             state = hub.entity(NODE, "sensor", "State")
             soon(lambda: hub.state(state) == "Ready", "the daemon is ready")
             print_times("MQTT blueprint, end of speech to the light", times())
-        with found(hub) as added, pipeline(hub, added.recogniser):
-            ready(hub, added)
+        with found(hub, NODE) as added, pipeline(hub, NODE, added):
+            ready(hub, NODE, added)
             print_times("satellite, end of speech to the light", times())
 
 
@@ -178,18 +101,18 @@ def test_a_command_runs_once_in_the_room_of_the_satellite(
         imported(hub, COMMANDS) as blueprint,
         hub.automated(NODE, {"use_blueprint": {"path": blueprint, "input": {}}}),
     ):
-        with start(forget=False) as daemon, found(hub) as added, pipeline(hub, added.recogniser):
+        with start(forget=False) as daemon, found(hub, NODE) as added, pipeline(hub, NODE, added):
             entry = hub.ask("config/entity_registry/get", entity_id=added.satellite)
             devices = hub.ask("config/device_registry/list")
             (device,) = [d for d in devices if d["id"] == entry["device_id"]]
             assert device["area_id"] == kitchen.area_id
-            ready(hub, added)
+            ready(hub, NODE, added)
             room.play(lights_on)
             soon(lambda: kitchen.orders, "the kitchen's light is switched")
             daemon.signal(signal.SIGKILL)
             with start(forget=True):
                 time.sleep(RECONNECT_S)
-                ready(hub, added)
+                ready(hub, NODE, added)
                 room.play(lights_off)
                 soon(lambda: len(kitchen.orders) > 1, "it is switched off")
                 time.sleep(2)
