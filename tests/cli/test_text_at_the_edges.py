@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from voice_daemon._lib.files import read_json
 from voice_daemon._lib.terminal import print_error
 from voice_daemon.audio.file import load_audio
 from voice_daemon.cli.context import Context
+from voice_daemon.cli.vocabulary import _token
 from voice_daemon.config import ConfigProblems, load_settings
 from voice_daemon.errors import VoiceDaemonError
+from voice_daemon.vocabulary.document import read_document
 
 
 def daemonctl(home: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -75,3 +78,14 @@ def test_a_folder_whose_name_is_not_utf8_is_named_where_a_models_path_leads_thro
         load_settings(folder / "config.toml", {})
     with pytest.raises(ConfigProblems, match="holds bytes that are not UTF-8"):
         load_settings(None, {"VOICE_DAEMON_WAKE__MODELS": "k\udcfcche"})
+
+
+def test_what_an_editor_puts_around_a_text_is_no_part_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"\xef\xbb\xbfa-token\r\n")
+    file.chmod(0o600)
+    assert _token(file) == "a-token"
+    document = b'\xef\xbb\xbf{"schema": 1,\r\n "areas": ["Kitchen"]}\r\n'
+    assert [area.text for area in read_document(document).areas] == ["Kitchen"]
+    file.write_bytes(document)
+    assert read_json(file)["areas"] == ["Kitchen"]
