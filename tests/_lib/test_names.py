@@ -45,3 +45,7 @@ def test_a_file_is_found_in_either_normal_form(there: str, named: str, tmp_path:
     (word,) = load_settings(config, {}).wake.models
     assert Path(word).samefile(made)
     assert wake_word_of_setting(word) == wake_word_of(made) == COMPOSED
+
+
+def test_a_language_is_named_in_any_case() -> None:
+    assert load_settings(None, {"VOICE_DAEMON_ASR__LANGUAGE": "EN"}).asr.language == "en"

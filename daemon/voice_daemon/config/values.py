@@ -98,9 +98,10 @@ def _topic(value: str) -> str:
 
 
 def _language(value: str) -> str:
-    if value != "auto" and value not in LANGUAGES:
+    code = value.lower()
+    if code != "auto" and code not in LANGUAGES:
         raise _refuse("is not a language code that Whisper knows")
-    return value
+    return code
 
 
 def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:

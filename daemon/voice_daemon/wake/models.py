@@ -74,7 +74,7 @@ class _OnnxGraph:
         options = onnxruntime.SessionOptions()
         options.inter_op_num_threads = 1
         options.intra_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what fails is told by its exception
         # Its kernels for ARM are not repeatable on Apple Silicon (onnxruntime#31569); other
         # processors have none.
         options.add_session_config_entry("mlas.disable_kleidiai", "1")
