@@ -17,6 +17,8 @@ from itertools import pairwise, zip_longest
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+_MEDIAN_BLOCK = 1 << 14
+"""Numbers that are filtered at a time: they stay in the processor's cache."""
 MEDIAN_WIDTH = 7
 """Frames of the median filter over attention, as in Whisper's own word timing."""
 
@@ -46,15 +48,16 @@ def should_emit(most_attended_frame: int, content_frames: int, threshold: int) -
 
 def softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """Softmax over the last axis, in float32."""
-    shifted = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    weights: NDArray[np.float32] = shifted / shifted.sum(axis=-1, keepdims=True)
+    weights: NDArray[np.float32] = scores - scores.max(axis=-1, keepdims=True)
+    np.exp(weights, out=weights)
+    weights /= weights.sum(axis=-1, keepdims=True)
     return weights
 
 
 def attended_frames(
-    scores: NDArray[np.float32], *, smoothing: int = MEDIAN_WIDTH
+    scores: NDArray[np.float32], *, since: int = 0, smoothing: int = MEDIAN_WIDTH
 ) -> NDArray[np.int64]:
-    """Most attended frame of every token: (n_heads, n_tokens, n_frames) scores -> (n_tokens,).
+    """Most attended frame of each token from `since` on: (n_heads, n_tokens, n_frames) scores.
 
     With a `smoothing` of 1 or more, weights are standardised over the tokens and median-filtered
     over so many frames (an odd number) before the mean over heads, which removes the frames that
@@ -63,22 +66,40 @@ def attended_frames(
     """
     weights = softmax(scores)
     if smoothing and weights.shape[1] > 1:
-        mean = weights.mean(axis=1, keepdims=True)
-        weights = (weights - mean) / (weights.std(axis=1, keepdims=True) + 1e-6)
-        weights = median_filter(weights, smoothing)
-    frames: NDArray[np.int64] = weights.mean(axis=0).argmax(axis=-1)
+        weights -= weights.mean(axis=1, keepdims=True)
+        deviation = np.sqrt(np.square(weights).mean(axis=1, keepdims=True))
+        weights = median_filter(weights[:, since:] / (deviation + 1e-6), smoothing)
+        since = 0
+    frames: NDArray[np.int64] = weights[:, since:].mean(axis=0).argmax(axis=-1)
     return frames
 
 
 def median_filter(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """Running median over the last axis, edges reflected; shorter rows are left as they are."""
-    if width < 3 or values.shape[-1] <= width // 2:
+    """Running median of an odd `width` over the last axis, edges reflected.
+
+    Shorter rows are left as they are.
+    """
+    length = values.shape[-1]
+    if width < 3 or length <= width // 2:
         return values
-    padding = [(0, 0)] * (values.ndim - 1) + [(width // 2, width // 2)]
-    padded = np.pad(values, padding, mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, width, axis=-1)
-    filtered: NDArray[np.float32] = np.median(windows, axis=-1)
-    return filtered
+    rows = values.reshape(-1, length)
+    n_together = max(1, _MEDIAN_BLOCK // length)
+    parts = [
+        _running_median(rows[first : first + n_together], width)
+        for first in range(0, len(rows), n_together)
+    ]
+    return np.concatenate(parts).reshape(values.shape) if parts else values
+
+
+def _running_median(rows: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """Half a bubble sort of whole shifted rows: numpy's own median sorts each window."""
+    padded = np.pad(rows, ((0, 0), (width // 2, width // 2)), mode="reflect")
+    shifted = [padded[:, at : at + rows.shape[1]] for at in range(width)]
+    for n_sorted in range(width // 2 + 1):
+        for at in range(width - 1 - n_sorted):
+            a, b = shifted[at], shifted[at + 1]
+            shifted[at], shifted[at + 1] = np.minimum(a, b), np.maximum(a, b)
+    return shifted[width // 2]
 
 
 SPOKEN_FRAMES_A_TOKEN = 3

@@ -231,7 +231,7 @@ class _Run:
         stacked = _stack(scores, n_forced + len(self.tokens), n_frames)
         n_spoken = 1
         if stacked.shape[0]:
-            frames = attended_frames(stacked)[n_forced + first :]
+            frames = attended_frames(stacked, since=n_forced + first)
             n_spoken = repeats_that_move_on(frames.tolist(), width)
         if n_spoken > MAX_REPEATS:
             # The rows' statistics cost more than a token: the next round is soon enough.

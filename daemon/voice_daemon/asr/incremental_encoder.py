@@ -12,8 +12,10 @@ Owns those caches, for one utterance (`IncrementalEncoder`) and for all (`Silenc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 
 import mlx.core as mx
 import numpy as np
@@ -23,7 +25,17 @@ from voice_daemon.asr import features
 from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.asr.features import IncrementalLogMel
 from voice_daemon.asr.load import WhisperModel
-from voice_daemon.asr.model import CrossKeys, KeyValue
+from voice_daemon.asr.model import (
+    CrossKeys,
+    KeyValue,
+    between,
+    blank,
+    first_keys,
+    in_time,
+    keys_from,
+    placed,
+)
+from voice_daemon.asr.shapes import HIDDEN, ROOM_KEYS, rounded_up, row_bucket
 
 FRAME_SAMPLES = 320
 """Samples in one encoder frame, 20 ms."""
@@ -53,14 +65,10 @@ class SilenceCache:
     encoder: tuple[KeyValue, ...]
     cross: tuple[KeyValue, ...]
 
-    def after(self, frame: int) -> tuple[tuple[KeyValue, ...], tuple[KeyValue, ...]]:
-        """The silence from `frame` (a multiple of `pool`) on, for encoder and cross layers."""
-        first = frame // self.pool
-
-        def cut(layers: tuple[KeyValue, ...]) -> tuple[KeyValue, ...]:
-            return tuple((k[:, :, first:], v[:, :, first:]) for k, v in layers)
-
-        return cut(self.encoder), cut(self.cross)
+    @property
+    def n_keys(self) -> int:
+        """Keys of a layer, for the whole window."""
+        return self.encoder[0][0].shape[2]
 
     def coarser(self, factor: int) -> SilenceCache:
         """The same silence with every `factor` keys pooled into one."""
@@ -98,6 +106,52 @@ def _pooled(layers: tuple[KeyValue, ...], pool: int) -> tuple[KeyValue, ...]:
     return tuple((mean(k), mean(v)) for k, v in layers)
 
 
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Places of the keys in one encoding: the audio's from `first` on are new, silence follows."""
+
+    first: int
+    end: int
+    """Frames of audio and of the padding behind it."""
+    n_audio: int
+    """Keys before the silence's: those frames, and room that is hidden."""
+    silent: SilenceCache
+    few_shapes: bool
+    """True: the silence stands there whole, hidden where the audio is, and the room is kept."""
+
+    @property
+    def n_before(self) -> int:
+        """Silent keys that the audio is in the place of."""
+        return self.end // self.silent.pool
+
+    def mask(self) -> NDArray[np.float32]:
+        """(n_keys,): 0 for each frame of audio, log(pool) for each pooled key."""
+        silence = np.full(self.silent.n_keys, np.log(self.silent.pool), dtype=np.float32)
+        silence[: self.n_before] = HIDDEN
+        mask = np.full(self.n_audio, HIDDEN, dtype=np.float32)
+        mask[: self.end] = 0.0
+        return np.concatenate((mask, silence if self.few_shapes else silence[self.n_before :]))
+
+    def contexts(
+        self, layers: tuple[KeyValue, ...], silence: tuple[KeyValue, ...], before: _Layout | None
+    ) -> list[Callable[[KeyValue], KeyValue]]:
+        """Tell for each layer what to put new keys into: the keys of `before`, and the silence."""
+        past = first_keys(layers, self.first) if self.first else [None] * len(silence)
+        if not self.few_shapes:
+            return [
+                partial(between, kept, after)
+                for kept, after in zip(past, keys_from(silence, self.n_before), strict=True)
+            ]
+        shape = (self.n_audio, self.silent)
+        if self.first and before and shape == (before.n_audio, before.silent):
+            return [partial(placed, room, self.first) for room in layers]
+        room = blank(silence[0], self.n_audio - self.first)
+        return [
+            partial(placed, in_time(kept, room, after), self.first)
+            for kept, after in zip(past, silence, strict=True)
+        ]
+
+
 class IncrementalEncoder:
     """One utterance's audio, encoded incrementally: `feed`, then `encode`, then `cross`."""
 
@@ -119,9 +173,9 @@ class IncrementalEncoder:
     def reset(self) -> None:
         """Forget the utterance."""
         self._mel = IncrementalLogMel(self._model.dims.n_mels)
-        self._keys: tuple[KeyValue, ...] | None = None
-        self._cross_layers: tuple[KeyValue, ...] = ()
+        self._keys: tuple[KeyValue, ...] = ()
         self._cross: CrossKeys | None = None
+        self._layout: _Layout | None = None
         self._first_mel = 0
         self._loudest = -np.inf
         self._heard_mel = 0
@@ -168,18 +222,25 @@ class IncrementalEncoder:
         padding = self._padding if padding_frames is None else padding_frames
         silent = self._silence if everything else self._step_silence
         end = self._padded_end(n_frames + padding, silent.pool)
-        silence, silence_cross = silent.after(end)
-        mask = self._mask(end, silent)
+        rows, n_audio = end - first, end
+        few_shapes = self._model.decoder.few_shapes
+        if few_shapes:
+            rows = row_bucket(rows, most=self._model.dims.n_audio_ctx - first)
+            n_audio = rounded_up(first + rows + silent.n_keys, ROOM_KEYS) - silent.n_keys
+        layout = _Layout(first, end, n_audio, silent, few_shapes=few_shapes)
+        mask = mx.array(layout.mask()).astype(self._model.dtype)[None, None, None]
         frames, keys = yield from self._model.encoder.with_context(
-            self._mel_frames(first, end), _cut(self._keys, first), silence, mask, first=first
+            self._mel_frames(first, first + rows),
+            layout.contexts(self._keys, silent.encoder, self._layout),
+            mask,
+            first=first,
         )
-        self._keys = keys
-        audio = _joined(
-            _cut(self._cross_layers, first), self._model.decoder.cross_keys(frames).layers
-        )
-        self._cross_layers = audio
-        self._cross = CrossKeys(_joined(audio, silence_cross), mask)
-        mx.async_eval(self._keys, self._cross.layers)
+        heard = self._cross.layers if self._cross else ()
+        contexts = layout.contexts(heard, silent.cross, self._layout)
+        new = self._model.decoder.cross_keys(frames).layers
+        cross = tuple(context(layer) for context, layer in zip(contexts, new, strict=True))
+        mx.async_eval(keys, cross)
+        self._keys, self._cross, self._layout = keys, CrossKeys(cross, mask), layout
         self._encoded = n_frames
         return n_frames
 
@@ -196,7 +257,7 @@ class IncrementalEncoder:
     def move(self, n_frames: int) -> None:
         """Begin `n_frames` later in the audio, with nothing encoded."""
         self._first_mel += MEL_PER_FRAME * n_frames
-        self._keys, self._cross_layers, self._cross = None, (), None
+        self._keys, self._cross, self._layout = (), None, None
         self._encoded = 0
 
     def drop_older(self) -> None:
@@ -216,13 +277,6 @@ class IncrementalEncoder:
         mel = features.normalise(raw, loudest=self._loudest)
         return mx.array(mel).astype(self._model.dtype)[None]
 
-    def _mask(self, end: int, silent: SilenceCache) -> mx.array:
-        """(1, 1, 1, n_keys): 0 for each frame of audio, log(pool) for each pooled key."""
-        n_silent = silent.encoder[0][0].shape[2] - end // silent.pool
-        mask = np.full(end + max(0, n_silent), np.log(silent.pool), dtype=np.float32)
-        mask[:end] = 0.0
-        return mx.array(mask).astype(self._model.dtype)[None, None, None]
-
     def _follow_loudness(self) -> None:
         """Raise the level that the spectrogram's floor hangs below to the newest audio's."""
         n_mel = self._mel.n_frames
@@ -230,22 +284,3 @@ class IncrementalEncoder:
             newest = float(self._mel.raw(self._heard_mel, n_mel).max())
             self._loudest = max(self._loudest, newest)
             self._heard_mel = n_mel
-
-
-def _cut(layers: tuple[KeyValue, ...] | None, end: int) -> tuple[KeyValue, ...] | None:
-    """The first `end` frames of every layer, or None when there are none."""
-    if not layers or end == 0:
-        return None
-    return tuple((k[:, :, :end], v[:, :, :end]) for k, v in layers)
-
-
-def _joined(
-    before: tuple[KeyValue, ...] | None, after: tuple[KeyValue, ...]
-) -> tuple[KeyValue, ...]:
-    """Both in time, a layer each."""
-    if before is None:
-        return after
-    return tuple(
-        (mx.concatenate([bk, ak], axis=2), mx.concatenate([bv, av], axis=2))
-        for (bk, bv), (ak, av) in zip(before, after, strict=True)
-    )

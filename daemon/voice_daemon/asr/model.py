@@ -11,7 +11,7 @@ sinusoidal positions, pre-norm transformer blocks.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -21,10 +21,50 @@ from mlx import nn
 from voice_daemon.asr.checkpoints.load import ModelDimensions
 from voice_daemon.asr.cooperative import Steps
 from voice_daemon.asr.cpu_kernels import attention, gelu
+from voice_daemon.asr.shapes import CACHE_KEYS, HIDDEN, rounded_up, row_bucket
 from voice_daemon.errors import AudioFormatError
 
 KeyValue = tuple[mx.array, mx.array]
 """Keys and values, each (B, H, T, D)."""
+
+
+def in_time(*parts: KeyValue | None) -> KeyValue:
+    """Keys and values one behind the other."""
+    keys, values = zip(*(part for part in parts if part is not None), strict=True)
+    return mx.concatenate(list(keys), axis=2), mx.concatenate(list(values), axis=2)
+
+
+def blank(like: KeyValue, n_keys: int) -> KeyValue:
+    """`n_keys` keys and values of zeros."""
+    batch, heads, _, depth = like[0].shape
+    nothing = mx.zeros((batch, heads, n_keys, depth), dtype=like[0].dtype)
+    return nothing, nothing
+
+
+def between(past: KeyValue | None, after: KeyValue, new: KeyValue) -> KeyValue:
+    """New keys and values between what lies before and after them."""
+    return in_time(past, new, after)
+
+
+def placed(room: KeyValue, first: int, new: KeyValue) -> KeyValue:
+    """`room` with keys and values from `first` on replaced by new ones."""
+
+    def place(old: mx.array, part: mx.array) -> mx.array:
+        changed = old[...]  # another handle on it: assigning changes the handle, not the array
+        changed[:, :, first : first + part.shape[2]] = part
+        return changed
+
+    return place(room[0], new[0]), place(room[1], new[1])
+
+
+def first_keys(layers: Sequence[KeyValue], end: int) -> tuple[KeyValue, ...]:
+    """Views of the first `end` keys and values of every layer."""
+    return tuple((k[:, :, :end], v[:, :, :end]) for k, v in layers)
+
+
+def keys_from(layers: Sequence[KeyValue], first: int) -> tuple[KeyValue, ...]:
+    """Views of the keys and values of every layer from `first` on."""
+    return tuple((k[:, :, first:], v[:, :, first:]) for k, v in layers)
 
 
 class MultiHeadAttention(nn.Module):
@@ -37,16 +77,38 @@ class MultiHeadAttention(nn.Module):
         self.key = nn.Linear(n_state, n_state, bias=False)
         self.value = nn.Linear(n_state, n_state)
         self.out = nn.Linear(n_state, n_state)
+        self._joint: tuple[mx.array, mx.array] | None = None
 
     def __call__(self, x: mx.array, *, mask: str | None = None) -> tuple[mx.array, KeyValue]:
         """Self-attention over (B, T, C) alone -> ((B, T, C), its keys and values)."""
-        keys_values = self.project(x)
-        return self.attend(self.split(self.query(x)), keys_values, mask=mask), keys_values
+        q, keys_values = self.project_all(x)
+        return self.attend(q, keys_values, mask=mask), keys_values
 
-    def split(self, x: mx.array) -> mx.array:
-        """(B, T, C) -> (B, H, T, D)."""
+    def join(self) -> None:
+        """Compute queries, keys and values in one product from now on, unless quantised."""
+        parts = (self.query, self.key, self.value)
+        if any(type(part) is not nn.Linear for part in parts):
+            return
+        weight = mx.concatenate([part.weight for part in parts])
+        bias = mx.concatenate([self.query.bias, mx.zeros_like(self.query.bias), self.value.bias])
+        # Views, so that the weights are held once.
+        self.query.weight, self.key.weight, self.value.weight = mx.split(weight, 3)
+        self._joint = (weight.T, bias)
+        mx.eval(self._joint, self.parameters())
+
+    def split(self, x: mx.array, n_together: int = 1) -> mx.array:
+        """(B, T, n C) -> (B, n H, T, D)."""
         batch, length, width = x.shape
-        return x.reshape(batch, length, self.n_head, width // self.n_head).transpose(0, 2, 1, 3)
+        heads = n_together * self.n_head
+        return x.reshape(batch, length, heads, width // heads).transpose(0, 2, 1, 3)
+
+    def project_all(self, x: mx.array) -> tuple[mx.array, KeyValue]:
+        """Queries, keys and values of (B, T, C), each (B, H, T, D)."""
+        if self._joint is None:
+            return self.split(self.query(x)), self.project(x)
+        weight, bias = self._joint
+        q, k, v = mx.split(self.split(mx.addmm(bias, x, weight), 3), 3, axis=1)
+        return q, (k, v)
 
     def project(self, x: mx.array) -> KeyValue:
         """Keys and values of (B, T, C), each (B, H, T, D)."""
@@ -94,23 +156,23 @@ class DecoderBlock(nn.Module):
         past: KeyValue | None,
         cross: KeyValue,
         *,
+        spare: KeyValue | None,
+        mask: mx.array | str | None,
         cross_mask: mx.array | None,
         heads: mx.array | None,
     ) -> tuple[mx.array, KeyValue, mx.array | None]:
-        """(1, L, C) -> (1, L, C), the grown self-attention cache, the heads' cross scores."""
-        h = self.attn_ln(x)
-        k, v = self.attn.project(h)
-        if past is not None:
-            k = mx.concatenate([past[0], k], axis=2)
-            v = mx.concatenate([past[1], v], axis=2)
-        # One token may attend to all that came before it: there is nothing to hide from it.
-        mask = "causal" if x.shape[1] > 1 else None
-        x = x + self.attn.attend(self.attn.split(self.attn.query(h)), (k, v), mask=mask)
+        """(1, L, C) -> (1, L, C), the grown self-attention cache, the heads' cross scores.
+
+        The cache is filled up with `spare`, which an array `mask` hides.
+        """
+        q, new = self.attn.project_all(self.attn_ln(x))
+        grown = in_time(past, new, spare)
+        x = x + self.attn.attend(q, grown, mask=mask)
         q = self.cross_attn.split(self.cross_attn.query(self.cross_attn_ln(x)))
         x = x + self.cross_attn.attend(q, cross, mask=cross_mask)
         x = x + self.mlp2(gelu(self.mlp1(self.mlp_ln(x))))
         scores = None if heads is None else head_scores(q, cross[0], heads)
-        return x, (k, v), scores
+        return x, grown, scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +201,12 @@ class TextDecoder(nn.Module):
     """Tokens and encoded audio -> logits, with an explicit cache."""
 
     def __init__(
-        self, dims: ModelDimensions, alignment_heads: Sequence[tuple[int, int]] = ()
+        self,
+        dims: ModelDimensions,
+        alignment_heads: Sequence[tuple[int, int]] = (),
     ) -> None:
         super().__init__()
+        self.few_shapes = False
         width = dims.n_text_state
         self.token_embedding = nn.Embedding(dims.n_vocab, width)
         self.positional_embedding = mx.zeros((dims.n_text_ctx, width))
@@ -153,6 +218,17 @@ class TextDecoder(nn.Module):
             else None
             for index in range(dims.n_text_layer)
         ]
+
+    def keep_few_shapes(self) -> None:
+        """Pad calls to the sizes of `shapes` from now on, with the same results."""
+        self.few_shapes = True
+        n_positions, width = self.positional_embedding.shape
+        dtype, heads = self.positional_embedding.dtype, self.blocks[0].attn.n_head
+        # Views of these serve every call: each token's row hides what follows it.
+        self._causal = mx.triu(mx.full((n_positions, n_positions), HIDDEN, dtype=dtype), k=1)
+        nothing = mx.zeros((1, heads, CACHE_KEYS, width // heads), dtype=dtype)
+        self._blank = (nothing, nothing)
+        mx.eval(self._causal, nothing)
 
     def cross_keys(self, audio: mx.array) -> CrossKeys:
         """Cross-attention keys and values of encoded audio (1, T, C), a layer each."""
@@ -171,22 +247,41 @@ class TextDecoder(nn.Module):
         the model's text context.
         """
         offset = 0 if cache is None else cache[0][0].shape[2]
-        length = tokens.shape[0]
-        if offset + length > self.positional_embedding.shape[0]:
+        length, n_positions = tokens.shape[0], self.positional_embedding.shape[0]
+        if offset + length > n_positions:
             raise ValueError(f"{offset + length} tokens exceed the decoder's context")
-        x = self.token_embedding(tokens) + self.positional_embedding[offset : offset + length]
-        x = x[None]
+        # One token may attend to all that came before it: there is nothing to hide from it.
+        mask: mx.array | str | None = "causal" if length > 1 else None
+        spare = None
+        if self.few_shapes:
+            rows = row_bucket(length, most=n_positions - offset)
+            n_keys = min(rounded_up(offset + rows, CACHE_KEYS), n_positions)
+            tokens = mx.pad(tokens, (0, rows - length))
+            mask = self._causal[offset : offset + rows, :n_keys]
+            n_spare = n_keys - offset - rows
+            spare = first_keys([self._blank], n_spare)[0] if n_spare else None
+        x = self.token_embedding(tokens)
+        x = (x + self.positional_embedding[offset : offset + tokens.shape[0]])[None]
         grown, scores = [], []
         for index, block in enumerate(self.blocks):
-            past = None if cache is None else cache[index]
             x, layer, qk = block(
-                x, past, cross.layers[index], cross_mask=cross.mask, heads=self._heads[index]
+                x,
+                None if cache is None else cache[index],
+                cross.layers[index],
+                spare=spare,
+                mask=mask,
+                cross_mask=cross.mask,
+                heads=self._heads[index],
             )
             grown.append(layer)
             if qk is not None:
-                scores.append(qk)
+                scores.append(qk[:, :length])
         cross_qk = mx.concatenate(scores, axis=0) if scores else None
-        return DecoderOutput(self.ln(x), tuple(grown), cross_qk)
+        hidden = self.ln(x)[:, :length]
+        if self.few_shapes:
+            # Started, not waited for: a GPU is done with the scores by the time of the token.
+            mx.async_eval(hidden, *([] if cross_qk is None else [cross_qk]))
+        return DecoderOutput(hidden, first_keys(grown, offset + length), cross_qk)
 
     def logits(self, hidden: mx.array) -> mx.array:
         """(1, L, C) -> (L, n_vocab) float32: the vocabulary projection is the embedding."""
@@ -212,23 +307,15 @@ class EncoderBlock(nn.Module):
         return self._perceptron(x + attended), keys_values
 
     def with_context(
-        self, x: mx.array, past: KeyValue | None, silence: KeyValue, mask: mx.array
+        self, x: mx.array, context: Callable[[KeyValue], KeyValue], mask: mx.array
     ) -> tuple[mx.array, KeyValue]:
-        """Run (B, T, C) between earlier frames' keys and the silence's that follows.
+        """Run (B, T, C) with its keys put into a context.
 
-        Returns the frames and the layer's keys and values of the past and these frames.
+        Returns the frames and all keys and values.
         """
-        h = self.attn_ln(x)
-        k, v = self.attn.project(h)
-        if past is not None:
-            k = mx.concatenate([past[0], k], axis=2)
-            v = mx.concatenate([past[1], v], axis=2)
-        everything = (
-            mx.concatenate([k, silence[0]], axis=2),
-            mx.concatenate([v, silence[1]], axis=2),
-        )
-        q = self.attn.split(self.attn.query(h))
-        return self._perceptron(x + self.attn.attend(q, everything, mask=mask)), (k, v)
+        q, new = self.attn.project_all(self.attn_ln(x))
+        everything = context(new)
+        return self._perceptron(x + self.attn.attend(q, everything, mask=mask)), everything
 
     def _perceptron(self, x: mx.array) -> mx.array:
         """(B, T, C) -> (B, T, C): the second, residual half of the block."""
@@ -278,32 +365,42 @@ class AudioEncoder(nn.Module):
     def with_context(
         self,
         mel: mx.array,
-        past: Sequence[KeyValue] | None,
-        silence: Sequence[KeyValue],
+        contexts: Sequence[Callable[[KeyValue], KeyValue]],
         mask: mx.array,
         *,
         first: int,
     ) -> Steps[tuple[mx.array, tuple[KeyValue, ...]]]:
-        """Encode T frames from `first` on, after cached keys of [0, first), before silence's.
+        """Encode T frames from `first` on, among cached keys of [0, first) and of silence.
+
+        `contexts` puts a layer's new keys among those, and `mask` (1, 1, 1, n_keys) is added to
+        all scores. A step for each layer; the result is the frames (1, T, C) after the last layer
+        norm and every layer's keys and values, those of the context too.
 
         `mel` is (1, 2 * (T + 2), n_mels) from mel frame `2 * (first - 1)` on, or (1, 2 * (T + 1),
-        n_mels) from 0 when `first` is 0: the neighbours make the convolutions exact. `mask`
-        (1, 1, 1, n_keys) is added to all scores. A step for each layer; the result is the frames
-        (1, T, C) after the last layer norm and every layer's keys and values of [0, first + T).
+        n_mels) from 0 when `first` is 0: the neighbours make the convolutions exact.
         """
         # The stem's kernels reach one frame to either side: neighbours are computed and cut off.
         margin = 1 if first else 0
         x = gelu(self.conv2(gelu(self.conv1(mel))))[:, margin:-1]
         x = x + self._positions[first : first + x.shape[1]].astype(x.dtype)
         keys_values = []
-        for index, block in enumerate(self.blocks):
-            earlier = None if past is None else past[index]
-            x, layer = block.with_context(x, earlier, silence[index], mask)
+        for block, context in zip(self.blocks, contexts, strict=True):
+            x, layer = block.with_context(x, context, mask)
             # Started, not waited for: the next layer's graph is built meanwhile.
             mx.async_eval(x, layer)
             keys_values.append(layer)
             yield
         return self.ln_post(x), tuple(keys_values)
+
+
+def suit_gpu(encoder: AudioEncoder, decoder: TextDecoder) -> None:
+    """Make a loaded model dispatch less and keep to few shapes, with the same results.
+
+    Where each operation and each new shape has a price; a CPU computes every shape at once.
+    """
+    decoder.keep_few_shapes()
+    for block in (*encoder.blocks, *decoder.blocks):
+        block.attn.join()
 
 
 def sinusoids(length: int, channels: int, max_timescale: float = 10_000.0) -> np.ndarray:

@@ -9,8 +9,10 @@ decoder; the model is shared.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import cycle
 from typing import Any, cast
 
 import mlx.core as mx
@@ -37,6 +39,9 @@ from voice_daemon.events import SAMPLE_RATE
 
 SLIDING_TURN_S = 0.5
 """Seconds of audio for each turn of sliding the window."""
+
+WARMED_STEPS_S = (*(0.1, 0.25, 0.5) * 4, 2.0)
+"""Audio between the steps whose shapes are met in the warm-up; more follows where one was late."""
 
 __all__ = ["StreamingConfig", "StreamingDecoder", "StreamingResult", "generate_streaming"]
 
@@ -97,6 +102,21 @@ class StreamingDecoder:
     def text(self) -> str:
         """The committed text."""
         return text_of(self._committed)
+
+    def meet_shapes(self, within_s: float) -> None:
+        """Compute once at each size that an utterance can come to, the shortest first.
+
+        For back ends that pay for each new one; stops after `within_s`. The decoder is as new.
+        """
+        deadline_s = time.monotonic() + within_s
+        met: set[int] = set()
+        for step_s in cycle(WARMED_STEPS_S):
+            tone = 0.1 * np.sin(0.05 * np.arange(round(step_s * SAMPLE_RATE)))
+            self._window.feed(tone.astype(np.float32))
+            self._window.meet_shapes(met)
+            if self._window.n_samples >= self._window_samples or time.monotonic() > deadline_s:
+                break
+        self.reset()
 
     def feed(
         self, samples: NDArray[np.float32] | NDArray[np.int16], *, rate_hz: int = SAMPLE_RATE

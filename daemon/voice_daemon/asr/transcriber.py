@@ -22,6 +22,8 @@ from voice_daemon.asr.tokenizer import WhisperTokenizer
 from voice_daemon.asr.types import FinalReading
 from voice_daemon.events import SAMPLE_RATE, Hypothesis, Transcript, Word
 
+SHAPES_WITHIN_S = 8.0
+"""Longest that the warm-up on a GPU goes on meeting new shapes."""
 ALIKE = 0.6
 """Shared letters over all letters of two phrases that are taken for one another."""
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
@@ -138,6 +140,8 @@ class WhisperTranscriber:
             self._decoder.step()
         self._decoder.finish()
         self._decoder.reset()
+        if self._model.decoder.few_shapes:
+            self._decoder.meet_shapes(SHAPES_WITHIN_S)
 
     def start(self, *, wake_phrase: str | None) -> None:
         """Begin an utterance whose audio opens with `wake_phrase`, which is not transcribed."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,12 +26,15 @@ from voice_daemon.asr.decoding import Decoded, GreedyDecoder, detect_language
 from voice_daemon.asr.incremental_encoder import FRAMES_PER_SECOND, IncrementalEncoder, SilenceCache
 from voice_daemon.asr.load import WhisperModel
 from voice_daemon.asr.model import CrossKeys
+from voice_daemon.asr.shapes import LEAST_ROWS, row_bucket
 from voice_daemon.asr.types import StreamingConfig, tokens_of
 
 TOKENS_PER_SECOND = 12
 """No language is spoken faster in Whisper's tokens; more is a loop."""
 READINGS_ON = 8
 """Times that reading begins again behind a loop: each costs an encoding of what is left."""
+WARMED_LENGTHS = (32, 64, 96, 128)
+"""Tokens of a start, a prompt and a text whose shapes are met in the warm-up."""
 LANGUAGE_FRAMES = 2 * FRAMES_PER_SECOND
 """Speech on which a language is decided for the whole utterance."""
 NO_SPEECH = 0.5
@@ -143,6 +147,32 @@ class Window:
         if undecided and n_frames:
             self._detect_language()
         return self.end_frame
+
+    def meet_shapes(self, met: set[int]) -> None:
+        """Encode what is new as in a step, and read it at each length; finals and slides as well.
+
+        `met` holds the sizes of finals (negative) and of keys that were met before.
+        """
+        self._encoder.encode()
+        self._read_at_each_length(met)
+        n_rows = row_bucket(self._encoder.n_frames + self._final_padding_frames)
+        if -n_rows not in met:
+            met.add(-n_rows)
+            self._encoder.encode(everything=True, padding_frames=self._final_padding_frames)
+            self._read_at_each_length(met)
+            self._encoder.behind(0).encode()
+
+    def _read_at_each_length(self, met: set[int]) -> None:
+        n_keys = self.cross.layers[0][0].shape[2]
+        if n_keys in met:
+            return
+        met.add(n_keys)
+        decoder = self._model.decoder
+        for length in WARMED_LENGTHS:
+            forced = decoder(mx.zeros((length,), dtype=mx.int32), self.cross)
+            for n_more in (2, LEAST_ROWS):
+                more = decoder(mx.zeros((n_more,), dtype=mx.int32), self.cross, cache=forced.cache)
+                mx.eval(more.hidden, more.cross_qk)
 
     def decode(
         self,
@@ -282,8 +312,9 @@ class Window:
     ) -> tuple[DraftWord, ...]:
         """Group the new tokens into words, with the frames they attend to."""
         if decoded.scores.shape[0] and decoded.tokens:
-            frames = attended_frames(decoded.scores, smoothing=self._config.smoothing)[n_forced:]
-            frames += first_frame
+            frames = first_frame + attended_frames(
+                decoded.scores, since=n_forced, smoothing=self._config.smoothing
+            )
         else:
             # Without alignment heads nothing is known to be safe: all lies at the audio's end.
             frames = np.full(len(decoded.tokens), first_frame + n_frames)

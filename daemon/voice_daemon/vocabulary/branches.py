@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from voice_daemon.asr.cpu_kernels import gelu
 from voice_daemon.asr.load import WhisperModel
 from voice_daemon.asr.model import CrossKeys, TextDecoder
+from voice_daemon.asr.shapes import row_bucket
 
 KeyValue = tuple[mx.array, mx.array]
 Caches = tuple[KeyValue, ...]
@@ -58,12 +59,13 @@ class BranchingDecoder:
         parents: Sequence[int],
     ) -> Branches:
         """Append a token to some rows of `caches`, in one call for all."""
-        decoder = self._decoder
+        decoder, n_rows = self._decoder, len(tokens)
         place = caches[0][0].shape[2]
-        kept = mx.array(list(parents))
-        x = (decoder.token_embedding(mx.array(list(tokens))) + decoder.positional_embedding[place])[
-            :, None
-        ]
+        # Rows that only fill up the shape repeat the first one.
+        n_spare = row_bucket(n_rows) - n_rows if decoder.few_shapes else 0
+        kept = mx.array([*parents, *[parents[0]] * n_spare])
+        written = mx.array([*tokens, *[tokens[0]] * n_spare])
+        x = (decoder.token_embedding(written) + decoder.positional_embedding[place])[:, None]
         grown: list[KeyValue] = []
         for block, (keys, values), audio in zip(decoder.blocks, caches, cross.layers, strict=True):
             h = block.attn_ln(x)  # (B, 1, C)
@@ -77,7 +79,7 @@ class BranchingDecoder:
             heard = block.cross_attn.attend(q.transpose(2, 1, 0, 3), audio, mask=cross.mask)
             x = x + heard.transpose(1, 0, 2)
             x = x + block.mlp2(gelu(block.mlp1(block.mlp_ln(x))))
-        return Branches(tuple(grown), self._logprobs(decoder.ln(x)[:, 0]))
+        return Branches(tuple(grown), self._logprobs(decoder.ln(x)[:n_rows, 0]))
 
     def _by_device(self, hidden: mx.array) -> NDArray[np.float32]:
         scores = self._decoder.logits(hidden[None])
