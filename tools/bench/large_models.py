@@ -153,7 +153,7 @@ class DictatedDecoder(GreedyDecoder):
             try:
                 next(steps)
             except StopIteration as end:
-                decoded = end.value
+                decoded: Decoded = end.value
                 break
             at = said.next_token
             yield

@@ -68,8 +68,9 @@ def attention(
 
 
 def _suits(x: mx.array, n_elements: int) -> bool:
-    on_cpu = mx.default_device() == mx.Device(mx.cpu)
-    return on_cpu and x.dtype == mx.float32 and n_elements >= LEAST_SIZE
+    if x.dtype != mx.float32 or n_elements < LEAST_SIZE:
+        return False
+    return bool(mx.default_device() == mx.Device(mx.cpu))
 
 
 def _gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -33,7 +33,7 @@ from voice_daemon.asr.model import (
     first_keys,
     in_time,
     keys_from,
-    placed,
+    placed_in_last,
 )
 from voice_daemon.asr.shapes import HIDDEN, ROOM_KEYS, rounded_up, row_bucket
 
@@ -119,6 +119,9 @@ class _Layout:
     few_shapes: bool
     """True: the silence stands there whole, hidden where the audio is, and the room is kept."""
 
+    def _continues(self, before: _Layout) -> bool:
+        return bool(self.first) and self.n_audio == before.n_audio and self.silent is before.silent
+
     @property
     def n_before(self) -> int:
         """Silent keys that the audio is in the place of."""
@@ -133,21 +136,25 @@ class _Layout:
         return np.concatenate((mask, silence if self.few_shapes else silence[self.n_before :]))
 
     def contexts(
-        self, layers: tuple[KeyValue, ...], silence: tuple[KeyValue, ...], before: _Layout | None
+        self, layers: list[KeyValue], silence: tuple[KeyValue, ...], before: _Layout | None
     ) -> list[Callable[[KeyValue], KeyValue]]:
-        """Tell for each layer what to put new keys into: the keys of `before`, and the silence."""
+        """Tell for each layer what to put new keys into: the keys of `before`, and the silence.
+
+        Takes `layers` away where they have this shape already.
+        """
+        if self.few_shapes and before and self._continues(before):
+            rooms = layers[::-1]
+            layers.clear()
+            return [partial(placed_in_last, rooms, self.first)] * len(silence)
         past = first_keys(layers, self.first) if self.first else [None] * len(silence)
         if not self.few_shapes:
             return [
                 partial(between, kept, after)
                 for kept, after in zip(past, keys_from(silence, self.n_before), strict=True)
             ]
-        shape = (self.n_audio, self.silent)
-        if self.first and before and shape == (before.n_audio, before.silent):
-            return [partial(placed, room, self.first) for room in layers]
         room = blank(silence[0], self.n_audio - self.first)
         return [
-            partial(placed, in_time(kept, room, after), self.first)
+            partial(placed_in_last, [in_time(kept, room, after)], self.first)
             for kept, after in zip(past, silence, strict=True)
         ]
 
@@ -213,7 +220,10 @@ class IncrementalEncoder:
     def encode_steps(
         self, *, everything: bool = False, padding_frames: int | None = None
     ) -> Steps[int]:
-        """`encode`, a step for each layer; until the last one the context stays as it was."""
+        """`encode`, a step for each layer.
+
+        Until the last one the context of everything, or from the beginning, stays as it was.
+        """
         # The newest mel frame still misses samples; at the end, silence stands for them.
         n_mel = self._mel.n_samples // features.HOP_SAMPLES if everything else self._mel.n_frames
         n_frames = min((n_mel - self._first_mel) // MEL_PER_FRAME, self._model.dims.n_audio_ctx)
@@ -229,14 +239,18 @@ class IncrementalEncoder:
             n_audio = rounded_up(first + rows + silent.n_keys, ROOM_KEYS) - silent.n_keys
         layout = _Layout(first, end, n_audio, silent, few_shapes=few_shapes)
         mask = mx.array(layout.mask()).astype(self._model.dtype)[None, None, None]
+        earlier, before = list(self._keys), self._layout
+        heard = list(self._cross.layers) if self._cross else []
+        if few_shapes and first:
+            # Nobody else may hold the keys: then they are changed in place, not copied.
+            self.move(0)
         frames, keys = yield from self._model.encoder.with_context(
             self._mel_frames(first, first + rows),
-            layout.contexts(self._keys, silent.encoder, self._layout),
+            layout.contexts(earlier, silent.encoder, before),
             mask,
             first=first,
         )
-        heard = self._cross.layers if self._cross else ()
-        contexts = layout.contexts(heard, silent.cross, self._layout)
+        contexts = layout.contexts(heard, silent.cross, before)
         new = self._model.decoder.cross_keys(frames).layers
         cross = tuple(context(layer) for context, layer in zip(contexts, new, strict=True))
         mx.async_eval(keys, cross)

@@ -46,8 +46,9 @@ def between(past: KeyValue | None, after: KeyValue, new: KeyValue) -> KeyValue:
     return in_time(past, new, after)
 
 
-def placed(room: KeyValue, first: int, new: KeyValue) -> KeyValue:
-    """`room` with keys and values from `first` on replaced by new ones."""
+def placed_in_last(rooms: list[KeyValue], first: int, new: KeyValue) -> KeyValue:
+    """The last of `rooms`, which goes, with keys and values from `first` on replaced."""
+    room = rooms.pop()
 
     def place(old: mx.array, part: mx.array) -> mx.array:
         changed = old[...]  # another handle on it: assigning changes the handle, not the array

@@ -112,6 +112,11 @@ class Window:
         return self._encoder.cross
 
     @property
+    def few_shapes(self) -> bool:
+        """True on a GPU: see `shapes`."""
+        return self._model.decoder.few_shapes
+
+    @property
     def language(self) -> str:
         """The configured language, else the one detected so far; "" before."""
         return self._fixed_language or self._detected
@@ -341,6 +346,8 @@ ENCODING_TURNS = 4
 """Turns in which a window is encoded, whatever its model's layers are."""
 CALLS_A_TURN = 6
 """Calls of the decoder in a turn."""
+GPU_CALLS_A_TURN = 2
+"""The same where a call costs much beside the encoder, so that no step is much longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,10 +394,11 @@ def slide_steps(window: Window, streamed: Streamed, *, n_layers: int) -> Steps[F
     anew = yield from grouped(window.encode_anew_steps(), layers_a_turn)
     end_frame = first_frame + anew.n_frames
     yield
+    n_calls = GPU_CALLS_A_TURN if window.few_shapes else CALLS_A_TURN
     free = yield from grouped(
-        window.decode_steps(anew, streamed.spoken, draft=tokens_of(streamed.words)), CALLS_A_TURN
+        window.decode_steps(anew, streamed.spoken, draft=tokens_of(streamed.words)), n_calls
     )
-    free = yield from grouped(window.read_on_steps(free, end_frame=end_frame), CALLS_A_TURN)
+    free = yield from grouped(window.read_on_steps(free, end_frame=end_frame), n_calls)
     words = streamed.verify(free).words
     n_words, frame = cut_point(words, first_frame=first_frame, end_frame=end_frame)
     yield
