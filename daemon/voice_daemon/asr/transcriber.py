@@ -140,6 +140,10 @@ class WhisperTranscriber:
             self._decoder.step()
         self._decoder.finish()
         self._decoder.reset()
+        self.meet_shapes()
+
+    def meet_shapes(self) -> None:
+        """On a GPU, compute once at each size that commands have: there a new one costs time."""
         if self._model.decoder.few_shapes:
             self._decoder.meet_shapes(SHAPES_WITHIN_S)
 

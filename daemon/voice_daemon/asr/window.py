@@ -177,7 +177,7 @@ class Window:
             forced = decoder(mx.zeros((length,), dtype=mx.int32), self.cross)
             for n_more in (2, LEAST_ROWS):
                 more = decoder(mx.zeros((n_more,), dtype=mx.int32), self.cross, cache=forced.cache)
-                mx.eval(more.hidden, more.cross_qk)
+                mx.eval(more.hidden)
 
     def decode(
         self,

@@ -215,6 +215,7 @@ def load_transcriber(
     clip = to_int16(load_audio(DEMO_CLIP))
     tested = self_test(transcriber, clip, step_s=settings.step_s)
     _judge(tested, settings)
+    transcriber.meet_shapes()
     log.info(
         "asr.ready",
         model=settings.model,
