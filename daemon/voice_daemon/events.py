@@ -7,7 +7,7 @@ start of the input; wall-clock time and JSON belong to the edges (`mqtt.messages
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -91,12 +91,25 @@ class Hypothesis:
     draft: str
     language: str
     words: tuple[Word, ...] = ()
+    """The committed ones."""
+    draft_words: tuple[Word, ...] = ()
     ended: bool = True
     """False when a loop or a limit stopped the reading."""
     confidence: float = 1.0
     """Geometric mean probability of the tokens that the step added, 0..1."""
     no_speech_prob: float = 0.0
     """0 once something is committed."""
+
+
+class Ending(Enum):
+    """What may follow a text, should its speaker pause."""
+
+    OPEN = auto()
+    """It cannot be over, or nobody knows: he is given time."""
+    WHOLE = auto()
+    """A whole sentence, that may go on."""
+    CLOSED = auto()
+    """A whole sentence that does not go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +132,8 @@ class Transcript:
     """The free reading, where the home's vocabulary made another `text` of it."""
     in_vocabulary: bool | None = None
     """True for a sentence of the home; None where no vocabulary was asked."""
+    ending: Ending | None = None
+    """By the sentences of the home; None for what none of them begins with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from voice_daemon.asr import WhisperModel, WhisperTranscriber
 from voice_daemon.asr.alignatt import DraftWord
 from voice_daemon.asr.types import completeness
 from voice_daemon.audio.resample import to_int16
-from voice_daemon.endpoint.endpointer import is_complete
+from voice_daemon.events import Ending
 from voice_daemon.session.pipeline import PipelineOptions
 
 SECOND = 16_000
@@ -46,4 +46,4 @@ def test_the_command_of_the_bundled_clip_is_complete_and_its_beginning_is_not(
     end = None if until_s is None else round(until_s * SECOND)
     transcriber.feed(to_int16(command_speech[:end]))
     read = transcriber.finish()
-    assert is_complete(read, least=PipelineOptions().least_complete) == complete
+    assert (PipelineOptions().ending(read) is not Ending.OPEN) == complete

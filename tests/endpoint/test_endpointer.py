@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_daemon.endpoint.endpointer import Endpointer, EndpointEvent, Phase, is_complete
-from voice_daemon.events import Transcript
+from voice_daemon.endpoint.endpointer import Endpointer, EndpointEvent, Phase, ending_of
+from voice_daemon.events import Ending, Transcript
 from voice_daemon.session.pipeline import PipelineOptions
 
 FRAME = 160
@@ -15,7 +15,7 @@ FRAME = 160
 MS = 16
 
 
-PLAIN = PipelineOptions(patience_share=1)
+PLAIN = PipelineOptions(patience_share=1, suspect_ms=250)
 """So that every silence is worth its setting."""
 
 
@@ -101,21 +101,21 @@ WHOLE = replace(PLAIN, silence_ms=1000, complete_share=0.5)
 
 def test_a_whole_sentence_ends_after_a_share_of_the_silence() -> None:
     hearing = Hearing(WHOLE).voice(500).silence(250)
-    hearing.endpointer.mark_complete()
+    hearing.endpointer.expect(Ending.WHOLE)
     hearing.silence(1000)
     assert hearing.signals[1:] == [(EndpointEvent.SUSPECTED, 750), (EndpointEvent.ENDED, 1000)]
 
 
 def test_a_reading_that_took_longer_than_the_share_ends_it_at_once() -> None:
     hearing = Hearing(WHOLE).voice(500).silence(700)
-    hearing.endpointer.mark_complete()
+    hearing.endpointer.expect(Ending.WHOLE)
     hearing.silence(1000)
     assert hearing.signals[1:] == [(EndpointEvent.SUSPECTED, 750), (EndpointEvent.ENDED, 1210)]
 
 
 def test_who_speaks_on_after_a_whole_sentence_is_heard_out() -> None:
     hearing = Hearing(WHOLE).voice(500).silence(250)
-    hearing.endpointer.mark_complete()
+    hearing.endpointer.expect(Ending.WHOLE)
     hearing.silence(200).voice(500).silence(2000)
     assert hearing.signals[2:] == [
         (EndpointEvent.RESUMED, 960),
@@ -128,7 +128,7 @@ def test_who_speaks_on_after_a_whole_sentence_is_heard_out() -> None:
     silence_ms=st.integers(300, 3000),
     share=st.floats(0.1, 1),
     patience=st.floats(1, 2),
-    complete=st.booleans(),
+    ending=st.sampled_from(Ending),
     stretches=st.lists(st.tuples(st.booleans(), st.integers(1, 60)), max_size=20),
 )
 def test_the_end_is_never_later_than_the_patience_nor_sooner_than_the_share(
@@ -136,11 +136,15 @@ def test_the_end_is_never_later_than_the_patience_nor_sooner_than_the_share(
     silence_ms: int,
     share: float,
     patience: float,
-    complete: bool,
+    ending: Ending,
     stretches: list[tuple[bool, int]],
 ) -> None:
     options = PipelineOptions(
-        silence_ms=silence_ms, complete_share=share, patience_share=patience, max_s=1000
+        silence_ms=silence_ms,
+        closed_share=share / 2,
+        complete_share=share,
+        patience_share=patience,
+        max_s=1000,
     )
     hearing = Hearing(options)
     endpointer = hearing.endpointer
@@ -150,11 +154,12 @@ def test_the_end_is_never_later_than_the_patience_nor_sooner_than_the_share(
                 break
             before = endpointer.phase
             hearing.hear(0.9 if voiced else 0.1, 10)
-            if complete and endpointer.phase is Phase.SUSPECTED is not before:
-                endpointer.mark_complete()
+            if endpointer.phase is Phase.SUSPECTED is not before:
+                endpointer.expect(ending)
     assert hearing.signals[-1][0] is EndpointEvent.ENDED
     longest_ms = silence_ms * patience
-    shortest_ms = silence_ms * share if complete else longest_ms
+    shares = {Ending.CLOSED: share / 2, Ending.WHOLE: share, Ending.OPEN: patience}
+    shortest_ms = silence_ms * shares[ending]
     assert shortest_ms * MS - 1 <= endpointer.voice.silence < longest_ms * MS + FRAME
 
 
@@ -174,10 +179,25 @@ def reading(
 
 
 def test_a_sentence_is_whole_when_the_model_is_sure_of_its_end() -> None:
-    assert is_complete(reading(), least=0.6)
-    assert not is_complete(reading(completeness=0.5), least=0.6)
-    assert not is_complete(reading(ended=False), least=0.6)
-    assert not is_complete(reading(text=""), least=0.6)
+    assert judged(reading(completeness=0.6)) is Ending.WHOLE
+    assert judged(reading(completeness=0.95)) is Ending.CLOSED
+    assert judged(reading(completeness=0.5)) is Ending.OPEN
+    assert judged(reading(completeness=0.95, ended=False)) is Ending.OPEN
+    assert judged(reading(completeness=0.95, text="")) is Ending.OPEN
+
+
+def judged(transcript: Transcript) -> Ending:
+    return ending_of(transcript, whole=0.6, closed=0.9)
+
+
+def test_the_homes_grammar_decides_on_its_own_sentences() -> None:
+    for ending in (Ending.OPEN, Ending.CLOSED):
+        for completeness in (0.1, 0.95):
+            known = replace(reading(completeness=completeness), ending=ending)
+            assert judged(known) is ending
+    may_go_on = replace(reading(completeness=0.1), ending=Ending.WHOLE)
+    assert judged(may_go_on) is Ending.WHOLE
+    assert judged(replace(may_go_on, completeness=0.95)) is Ending.CLOSED
 
 
 def test_nobody_speaks_until_the_timeout() -> None:

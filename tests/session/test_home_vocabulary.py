@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from support.fakes import FakeTranscriber, Rig, Scene
 from support.scenes import continuous, of, paused, reasons
-from voice_daemon.events import EndReason, TranscriptFinal
+from voice_daemon.events import Ending, EndReason, TranscriptFinal
 from voice_daemon.session.pipeline import PipelineOptions
 
 HEARD = "turn on the lied"
@@ -81,3 +81,28 @@ def test_a_search_that_fails_is_a_fault_of_the_recogniser() -> None:
     transcriber = replace(rig_of(scene).transcriber, fails_at=("search", 1))
     events = Rig(scene, transcriber=transcriber).play()
     assert not of(TranscriptFinal, events)
+
+
+def waited_ms(text: str, ending: Ending | None, *, completeness: float = 0.99) -> int:
+    scene = continuous(text)
+    transcriber = FakeTranscriber(words=scene.words, completeness=(completeness,))
+    transcriber.endings = {} if ending is None else {text: ending}
+    return final_of(Rig(scene, transcriber=transcriber)).timing.finalize_ms
+
+
+def test_the_homes_grammar_says_how_long_to_wait_for_more() -> None:
+    options = PipelineOptions()
+    closed_ms = waited_ms("skip on the radio", Ending.CLOSED, completeness=0.1)
+    whole_ms = waited_ms("turn on the light", Ending.WHOLE, completeness=0.1)
+    open_ms = waited_ms("turn on the bed", Ending.OPEN)
+    assert closed_ms < whole_ms - 100 < open_ms - 200
+    assert open_ms >= options.silence_ms * options.patience_share - 32
+    assert waited_ms("turn on the light", None) == closed_ms
+
+
+def test_a_sentence_that_is_searched_for_is_given_its_time() -> None:
+    scene = continuous(HEARD)
+    rig = rig_of(scene, search_steps=12)
+    rig.transcriber.completeness = (0.99,)
+    final = final_of(rig)
+    assert final.text == MEANT

@@ -19,6 +19,7 @@ from voice_daemon.errors import ModelError
 from voice_daemon.events import (
     SAMPLE_RATE,
     AudioBlock,
+    Ending,
     Event,
     Hypothesis,
     Transcript,
@@ -179,6 +180,8 @@ class FakeTranscriber:
     """Of the finals, in order; the last one holds for all that follow."""
     corrections: Mapping[str, str] = field(default_factory=dict)
     """What a home's vocabulary makes of a text; empty: there is none."""
+    endings: Mapping[str, Ending] = field(default_factory=dict)
+    """What it says of the end of a text."""
     search_steps: int = 3
     """Steps that it takes to find out."""
     fails_at: tuple[str, int] | None = None
@@ -211,7 +214,14 @@ class FakeTranscriber:
             committed, draft = [], []
         text = " ".join(committed)
         lead = " " if committed and draft else ""
-        return Hypothesis(text=text, draft=lead + " ".join(draft), language="en")
+        times = [Word(t, a / SAMPLE_RATE, b / SAMPLE_RATE) for t, a, b in heard]
+        return Hypothesis(
+            text=text,
+            draft=lead + " ".join(draft),
+            language="en",
+            words=tuple(times[: len(committed)]),
+            draft_words=tuple(times[len(committed) :]),
+        )
 
     def finish(self) -> Transcript:
         self._called("finish")
@@ -228,6 +238,7 @@ class FakeTranscriber:
             completeness=self.completeness[
                 min(self.calls.count("finish"), len(self.completeness)) - 1
             ],
+            ending=self.endings.get(text),
         )
 
     def correcting(self, transcript: Transcript) -> Generator[None, None, Transcript]:
@@ -263,7 +274,8 @@ class FakeTranscriber:
 
     def _called(self, method: str) -> None:
         self.calls.append(method)
-        self.clock.now += ms_to_samples(self.cost_ms)
+        if method not in {"start", "reset"}:
+            self.clock.now += ms_to_samples(self.cost_ms)
         if self.fails_at == (method, self.calls.count(method)):
             raise RuntimeError("out of memory")
 

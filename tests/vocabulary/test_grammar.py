@@ -12,6 +12,7 @@ import pytest
 from hassil.intents import TextSlotList
 
 from voice_daemon.asr.cooperative import at_once
+from voice_daemon.events import Ending
 from voice_daemon.vocabulary.document import Document, read_document
 from voice_daemon.vocabulary.grammar import START, Position, SentenceGrammar
 from voice_daemon.vocabulary.reading import Reader, respelled, same_meaning
@@ -215,3 +216,26 @@ def test_a_template_of_many_ways_is_walked_lazily() -> None:
     document = read_document(json.dumps(payload).encode())
     grammar = at_once(SentenceGrammar.building(document, "en", home_sentences=False))
     assert len(grammar._cells) < 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "ending"),
+    [
+        ("Turn on.", Ending.OPEN),
+        ("turn on the", Ending.OPEN),
+        ("turn on the bed", Ending.OPEN),
+        ("set the bed light", Ending.OPEN),
+        ("Add milk.", Ending.OPEN),
+        ("Turn on the bed light.", Ending.WHOLE),
+        ("Next.", Ending.WHOLE),
+        ("set a timer for 5 minutes", Ending.WHOLE),
+        ("Skip on TV.", Ending.CLOSED),
+        ("Set the bed light to blue, please.", Ending.CLOSED),
+        ("Water the roses.", Ending.CLOSED),
+        ("Good morning, Vietnam.", None),
+    ],
+)
+def test_the_grammar_tells_what_may_follow_a_text(
+    text: str, ending: Ending | None, reader: Reader
+) -> None:
+    assert reader.ending(text) is ending

@@ -36,16 +36,18 @@ from tools.bench.tables import Table, number, percent, wide_console
 from tools.bench.text import words_of
 from voice_daemon.asr import WhisperTranscriber, load_model
 from voice_daemon.audio.resample import to_int16
-from voice_daemon.endpoint.endpointer import is_complete
-from voice_daemon.events import Transcript, ms_to_samples, samples_to_ms
+from voice_daemon.endpoint.endpointer import ending_of
+from voice_daemon.events import Ending, Transcript, ms_to_samples, samples_to_ms
 from voice_daemon.session.pipeline import PipelineOptions
 
 FOLLOWED_MS: Final = 50
 """Voice for so long after a pause: it was survived."""
 PLAIN_MS: Final = tuple(range(400, 1000, 50))
-SHARES: Final = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
-PATIENCES: Final = (1, 1.15, 1.3, 1.5)
-LEAST: Final = (0.5, 0.6, 0.7, 0.8, 0.9)
+SHARES: Final = (0.6, 0.75, 0.9)
+PATIENCES: Final = (1, 1.15, 1.3)
+LEAST: Final = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
+CLOSED: Final = (0.85, 0.9, 0.95, 2)
+"""From 2 on no sentence is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +150,18 @@ class Comparison:
         longest = max(self._pauses_ms)
         for clip in clips:
             whole = self._ear.end_of(clip.natural, NEVER).transcript
-            at_ends.append(whole is not None and is_complete(whole, least=least))
+            at_ends.append(is_whole(whole, least=least))
             if longest in clip.paused:
                 half = self._read_in_pause(clip.paused[longest], longest)
-                in_pauses.append(half is not None and is_complete(half, least=least))
+                in_pauses.append(is_whole(half, least=least))
         return 100 * float(np.mean(at_ends)), 100 * float(np.mean(in_pauses))
+
+
+def is_whole(transcript: Transcript | None, *, least: float) -> bool:
+    """True where a reading counts as a whole sentence."""
+    if transcript is None:
+        return False
+    return ending_of(transcript, whole=least, closed=least) is not Ending.OPEN
 
 
 def rules() -> dict[str, PipelineOptions]:
@@ -162,14 +171,20 @@ def rules() -> dict[str, PipelineOptions]:
         (
             *(replace(OURS, complete_share=share) for share in SHARES),
             *(replace(OURS, patience_share=share) for share in PATIENCES),
-            *(replace(OURS, least_complete=least) for least in LEAST),
+            *(replace(OURS, least_complete=least) for least in LEAST if least < OURS.least_closed),
+            *(replace(OURS, least_closed=least) for least in CLOSED),
+            replace(OURS, least_complete=0.7, least_closed=2),
         )
     )
-    return plain | {
-        f"{o.silence_ms * o.complete_share:.0f} ms after a sentence ({o.least_complete:g}), "
-        f"else {o.silence_ms * o.patience_share:.0f}": o
-        for o in ours
-    }
+    return plain | {name_of(o): o for o in ours}
+
+
+def name_of(rule: PipelineOptions) -> str:
+    """What a rule is called in table and picture."""
+    ms = [rule.silence_ms * x for x in (rule.closed_share, rule.complete_share)]
+    closed = f"{ms[0]:.0f} ms ({rule.least_closed:g}), " if rule.least_closed <= 1 else ""
+    sentence = f"{ms[1]:.0f} ms after a sentence ({rule.least_complete:g})"
+    return f"{closed}{sentence}, else {rule.silence_ms * rule.patience_share:.0f}"
 
 
 def as_often(result: Result, results: Sequence[Result]) -> float | None:

@@ -39,7 +39,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
     )
     for result in others:
         panel.annotate(
-            result.rule.partition(", ")[2].replace(" after a sentence", ""),
+            result.rule.replace(" after a sentence", ""),
             (result.mean_wait_ms, result.mean_cut),
             xytext=(-6, -3),
             textcoords="offset points",

@@ -1,11 +1,14 @@
 """What a person waits for: the wake word, the first word on the screen, the final.
 
-    scripts/bench latency --wake FOLDER COMMANDS... [--word alexa] [--gaps 0,150,400]
+    scripts/bench latency --wake FOLDER COMMANDS... [--word alexa] [--gaps 0,150,400] [--simulated]
 
 Real recordings of a wake word, each with a command behind it, played to a real daemon in real
 time; a real broker; a subscriber in a process of its own. Every time is that of the message's
 arrival, on the clock of the recording: when the words were spoken is known from the recordings
 alone. Sound begins for the daemon when it says that it is idle, one block after the first.
+
+Simulated: the daemon's pipeline in this process, on a clock that counts audio alone. What is left
+is what its rules wait for.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -37,18 +42,24 @@ from tools.bench.metrics import percentile
 from tools.bench.report import SCHEMA, machine
 from tools.bench.tables import Table, number, wide_console
 from tools.bench.text import words_of
-from voice_daemon.asr import WhisperTranscriber, load_model
+from voice_daemon.asr import WhisperModel, WhisperTranscriber, load_model
 from voice_daemon.audio import BLOCK_SAMPLES
 from voice_daemon.audio.resample import to_int16
+from voice_daemon.config import Settings, WakeSettings
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.errors import UsageError
-from voice_daemon.events import SAMPLE_RATE
+from voice_daemon.events import SAMPLE_RATE, AudioBlock, State
+from voice_daemon.mqtt.messages import for_event, state_message
+from voice_daemon.mqtt.topics import MqttMessage, Topics
+from voice_daemon.runtime.build import pipeline_options, streaming_config
 from voice_daemon.session.options import PipelineOptions
+from voice_daemon.session.pipeline import Pipeline
+from voice_daemon.wake.detector import WakeDetector
 
 NODE: Final = "latency"
-LEAD_S: Final = 2.0
+LEAD_S: Final = 1.5
 """Quiet before each wake word."""
-TAIL_S: Final = 4.0
+TAIL_S: Final = 2.5
 """Quiet after each command: more than any silence that ends one."""
 NOISE: Final = 2e-4
 """Of full scale (-74 dBFS): a quiet room, for perfect silence is a fault of a microphone."""
@@ -110,13 +121,19 @@ def main(arguments: Sequence[str]) -> int:
             remedy="name a folder whose manifest has it as a text, or give --word",
         )
     commands = [clip for clip in chosen_clips(args, multilingual=False) if clip.is_speech]
+    if args.half:
+        first = ("even", "odd").index(args.half)
+        wakes, commands = wakes[first::2], commands[first::2]
     reader = Reader(model_folder(args.model))
     heard: list[Heard] = []
     with Progress(console=errors, transient=True) as progress:
         task = progress.add_task("speaking", total=len(gaps_ms))
         for gap_ms in gaps_ms:
             sound, spoken = scene(wakes, commands, gap_ms=gap_ms, reader=reader)
-            heard += play(sound, spoken, model=args.model, word=args.word)
+            if args.simulated:
+                heard += simulate(sound, spoken, model=reader.model, word=args.word)
+            else:
+                heard += play(sound, spoken, model=args.model, word=args.word)
             progress.advance(task)
     show(heard, args.out)
     return 0
@@ -128,6 +145,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--wake", type=Path, required=True, metavar="FOLDER", help="wake words")
     parser.add_argument("--word", default="alexa", metavar="W", help="default: %(default)s")
     parser.add_argument("--gaps", default="0,150,400", metavar="MS,MS", help="%(default)s")
+    parser.add_argument("--half", choices=("even", "odd"), help="every other recording alone")
+    parser.add_argument("--simulated", action="store_true", help="count no computing")
     parser.add_argument("--model", default="tiny.en", metavar="M", help="default: %(default)s")
     parser.add_argument("--limit", type=int, metavar="N", help="commands of each folder")
     parser.add_argument("--longest", type=float, default=6.0, metavar="S", help="%(default)g")
@@ -139,7 +158,8 @@ class Reader:
     """The recogniser on a command alone: its words and when the first of them ends."""
 
     def __init__(self, model: Path) -> None:
-        self._transcriber = WhisperTranscriber(load_model(model))
+        self.model = load_model(model)
+        self._transcriber = WhisperTranscriber(self.model)
 
     def read(self, samples: NDArray[np.int16]) -> tuple[str, float | None]:
         """Return the text of (n,) samples, and the end of its first word in seconds."""
@@ -225,6 +245,37 @@ def play(
         finally:
             broker.kill()
     return match(messages, spoken)
+
+
+def simulate(
+    sound: NDArray[np.int16], spoken: Sequence[Spoken], *, model: WhisperModel, word: str
+) -> list[Heard]:
+    """Let the pipeline hear it at once; a message is there when the audio of its block is."""
+    settings = Settings(wake=WakeSettings(models=(word,)))
+    topics = Topics(settings.mqtt.base_topic, NODE)
+    heard_to = 0
+    pipeline = Pipeline(
+        wake=WakeDetector.from_settings(settings.wake),
+        vad=SileroVad(),
+        transcriber=WhisperTranscriber(model, streaming_config(settings.asr)),
+        options=pipeline_options(settings),
+        now_sample=lambda: heard_to,
+        new_session_id=map(str, count()).__next__,
+    )
+    messages = [_arrived(state_message(State.IDLE, topics=topics), BLOCK_SAMPLES)]
+    for first in range(0, len(sound), BLOCK_SAMPLES):
+        samples = sound[first : first + BLOCK_SAMPLES]
+        heard_to = first + len(samples)
+        for event in pipeline.feed(AudioBlock(first, samples)):
+            told = for_event(event, topics=topics, at=datetime.now(UTC))
+            messages += [_arrived(message, heard_to) for message in told]
+    return match(messages, spoken)
+
+
+def _arrived(message: MqttMessage, at_sample: int) -> dict[str, Any]:
+    text = message.payload.decode()
+    at_s = at_sample / SAMPLE_RATE
+    return {"at_s": at_s, "topic": message.topic, "text": text, "retained": False}
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voice_daemon.asr import WhisperTranscriber
-from voice_daemon.endpoint.endpointer import Endpointer, EndpointEvent, is_complete
+from voice_daemon.endpoint.endpointer import Endpointer, EndpointEvent
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.events import Transcript, ms_to_samples
 from voice_daemon.session.pipeline import PipelineOptions
@@ -24,7 +24,9 @@ LEAD_FRAMES: Final = 16
 NEAR_MS: Final = 100
 """The pause is put where it is quietest within so much of the end of a word."""
 OURS: Final = PipelineOptions()
-NEVER: Final = replace(OURS, silence_ms=10**9, max_s=10**6, complete_share=1, patience_share=1)
+NEVER: Final = replace(
+    OURS, silence_ms=10**9, max_s=10**6, closed_share=1, complete_share=1, patience_share=1
+)
 
 
 def plain_silence(ms: float) -> PipelineOptions:
@@ -34,7 +36,7 @@ def plain_silence(ms: float) -> PipelineOptions:
 
 def is_plain(options: PipelineOptions) -> bool:
     """True for a rule that does not ask what was read."""
-    return options.complete_share == options.patience_share == 1
+    return options.closed_share == options.complete_share == options.patience_share == 1
 
 
 @dataclass(slots=True)
@@ -109,8 +111,7 @@ class Ear:
                 speech_from = endpointer.speech_from
             elif signal is EndpointEvent.SUSPECTED:
                 transcript = self.read(heard, speech_from, voice.now)
-                if is_complete(transcript, least=options.least_complete):
-                    endpointer.mark_complete()
+                endpointer.expect(options.ending(transcript))
             if signal is EndpointEvent.ENDED or (until is not None and voice.last >= until):
                 break
         return End(endpointer.voice.now, endpointer.voice.last, transcript)

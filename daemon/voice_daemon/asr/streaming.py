@@ -151,8 +151,11 @@ class StreamingDecoder:
     def snapshot(self) -> StreamingResult:
         """The state after the last step, without computing anything."""
         draft = "".join(word.text for word in self._draft)
+        result = self._result(self._committed)
+        times = word_times((*self._committed, *self._draft))
         return replace(
-            self._result(self._committed),
+            result,
+            draft_words=times[len(result.words) :],
             audio_position=self._stepped_samples / SAMPLE_RATE,
             draft=draft if self._committed else draft.lstrip(),
             **_trust(self._newest),

@@ -20,7 +20,7 @@ from voice_daemon.asr.load import WhisperModel, free_unused_memory, on_gpu
 from voice_daemon.asr.streaming import StreamingConfig, StreamingDecoder, StreamingResult
 from voice_daemon.asr.tokenizer import WhisperTokenizer
 from voice_daemon.asr.types import FinalReading
-from voice_daemon.events import SAMPLE_RATE, Hypothesis, Transcript, Word
+from voice_daemon.events import SAMPLE_RATE, Ending, Hypothesis, Transcript, Word
 
 SHAPES_WITHIN_S = 8.0
 """Longest that the warm-up on a GPU goes on meeting new shapes."""
@@ -69,6 +69,9 @@ class FinalCorrector(Protocol):
 
     def correcting(self, heard: FinalReading) -> Steps[Correction | None]:
         """Decide what was said, in short steps; may be given up at any. Never raises."""
+
+    def ending(self, text: str, language: str) -> Ending | None:
+        """What may follow a text; None where nothing that is said there begins so. Never raises."""
 
 
 class Correction(Protocol):
@@ -169,6 +172,7 @@ class WhisperTranscriber:
             draft=result.draft,
             language=result.language,
             words=result.words,
+            draft_words=result.draft_words,
             ended=result.ended,
             confidence=result.confidence,
             no_speech_prob=result.no_speech_prob,
@@ -184,8 +188,8 @@ class WhisperTranscriber:
         self._final = self._decoder.final_reading(final) if self._corrector else None
         transcript = _transcript(final)
         if self._wake_phrase and not any(letter.isalnum() for letter in transcript.text):
-            return self._read_with(self._wake_phrase)
-        return transcript
+            transcript = self._read_with(self._wake_phrase)
+        return self._with_ending(transcript)
 
     def correcting(self, transcript: Transcript) -> Steps[Transcript]:
         """Look for what is said here in the utterance that `finish` read as `transcript`.
@@ -197,7 +201,7 @@ class WhisperTranscriber:
         if self._corrector is None or reading is None or reading.text != transcript.text:
             return transcript
         found = yield from self._corrector.correcting(reading)
-        return transcript if found is None else corrected(transcript, found)
+        return transcript if found is None else self._with_ending(corrected(transcript, found))
 
     def reset(self) -> None:
         """Forget the utterance, and on a GPU give back the memory that it was read with."""
@@ -207,6 +211,12 @@ class WhisperTranscriber:
         self._with_phrase = []
         if on_gpu():
             free_unused_memory()
+
+    def _with_ending(self, transcript: Transcript) -> Transcript:
+        if self._corrector is None:
+            return transcript
+        ending = self._corrector.ending(transcript.text, transcript.language)
+        return replace(transcript, ending=ending)
 
     def _read_with(self, phrase: str) -> Transcript:
         """Read all audio, the wake phrase too, and leave it out of the text."""

@@ -72,6 +72,8 @@ class StreamingResult:
     draft: str = ""
     """The replaceable tail up to the end of the audio, with its leading space."""
     words: tuple[Word, ...] = ()
+    draft_words: tuple[Word, ...] = ()
+    """Those of the draft; their times are those of this step."""
     language: str = ""
     """The language code in use; "" before anything was decoded."""
     revised: bool = False

@@ -2,8 +2,8 @@
 
 Time is a sample index.
 
-An utterance ends after `silence_samples` without voice, or after `complete_samples` when what
-was read when silence was first suspected is a whole sentence (`is_complete`).
+An utterance ends after `silence_samples` without voice, sooner when what was read when silence
+was first suspected is a whole sentence, and soonest when nothing can follow it (`ending_of`).
 
 A session that a wake word opened has a question to settle first. Voice right at the
 detection may be the end of the wake word, or a command that follows without a pause:
@@ -23,8 +23,8 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from voice_daemon.endpoint.hallucination import VadStats
-from voice_daemon.endpoint.unfinished import is_unfinished
-from voice_daemon.events import Transcript
+from voice_daemon.endpoint.unfinished import is_short_command, is_unfinished
+from voice_daemon.events import Ending, Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,19 @@ class EndpointOptions:
     silence_samples: int
     """Silence that ends the utterance."""
     complete_samples: int
-    """Silence that ends it when its text is complete; at most `silence_samples`."""
+    """Silence that ends it when its text is a whole sentence; at most `silence_samples`."""
+    closed_samples: int
+    """Silence that ends it when nothing can follow its text; at most `complete_samples`."""
     no_speech_samples: int
     """From the opening of the session: give up when nobody has spoken."""
     max_samples: int
     """From the opening of the session: the longest that it may last."""
+
+    def silence_after(self, ending: Ending) -> int:
+        """Silence that ends an utterance, by what may follow its text."""
+        if ending is Ending.OPEN:
+            return self.silence_samples
+        return self.closed_samples if ending is Ending.CLOSED else self.complete_samples
 
 
 class Phase(Enum):
@@ -128,15 +136,24 @@ class VadState:
         return VadState(now=now, active=True, onset=self.now, run_from=run_from, last=now)
 
 
-def is_complete(transcript: Transcript, *, least: float) -> bool:
-    """True for a whole sentence, after which nothing more is to be expected.
+def ending_of(transcript: Transcript, *, whole: float, closed: float) -> Ending:
+    """Judge what may follow a text that its speaker pauses after.
 
-    The model ended the text, and was sure of the sign that ends its sentence: by `least`, 0..1.
-    A text that stops in the middle ends without such a sign, or with one that the model doubts,
-    or with words that a command does not end with. Measured: docs/endpoint.md.
+    The home's grammar knows its own sentences. Of any other text the model is asked: it ended the
+    text, and was sure of the sign that ends its sentence, by `whole` or by `closed`, 0..1. A text
+    that stops in the middle ends without such a sign, or with one that the model doubts, or with
+    words that a command does not end with. Measured: docs/endpoint.md.
     """
-    sure = transcript.completeness >= least
-    return sure and transcript.ended and not is_unfinished(transcript.text, transcript.language)
+    if not transcript.ended:
+        return Ending.OPEN
+    ending = transcript.ending
+    if ending is None:
+        text, language = transcript.text, transcript.language
+        sure = transcript.completeness >= whole and not is_unfinished(text, language)
+        ending = Ending.WHOLE if sure or is_short_command(text, language) else Ending.OPEN
+    if ending is Ending.WHOLE and transcript.completeness >= closed:
+        return Ending.CLOSED
+    return ending
 
 
 def decide(
@@ -145,18 +162,18 @@ def decide(
     *,
     opened_at: int,
     options: EndpointOptions,
-    complete: bool = False,
+    ending: Ending = Ending.OPEN,
 ) -> tuple[Phase, EndpointEvent | None]:
     """Return the phase after a frame, and what it decided: the whole endpoint policy.
 
-    `opened_at`: the sample of the wake detection, or of the command to listen. `complete`:
-    what was said before this silence is a whole sentence.
+    `opened_at`: the sample of the wake detection, or of the command to listen. `ending`: of what
+    was said before this silence.
     """
     elapsed = voice.now - opened_at
     if phase in (Phase.WAKE_TAIL, Phase.WAITING):
         voiced_for = voice.now - max(voice.onset, opened_at)
         return _await_speech(phase, voice, elapsed=elapsed, voiced_for=voiced_for, options=options)
-    return _await_end(phase, voice, elapsed=elapsed, options=options, complete=complete)
+    return _await_end(phase, voice, elapsed=elapsed, options=options, ending=ending)
 
 
 def _await_speech(
@@ -174,9 +191,9 @@ def _await_speech(
 
 
 def _await_end(
-    phase: Phase, voice: VadState, *, elapsed: int, options: EndpointOptions, complete: bool
+    phase: Phase, voice: VadState, *, elapsed: int, options: EndpointOptions, ending: Ending
 ) -> tuple[Phase, EndpointEvent | None]:
-    if voice.silence >= (options.complete_samples if complete else options.silence_samples):
+    if voice.silence >= options.silence_after(ending):
         return Phase.OVER, EndpointEvent.ENDED
     if elapsed >= options.max_samples:
         return Phase.OVER, EndpointEvent.MAX_LENGTH
@@ -205,7 +222,7 @@ class Endpointer:
         self._opened_at = opened_at
         self._voice = VadState.silent(heard_from)
         self._phase = Phase.WAKE_TAIL if after_wake else Phase.WAITING
-        self._complete = False
+        self._ending = Ending.OPEN
         self.continuous = False
         """True when the command followed the wake word without a pause."""
         self.command_from = opened_at
@@ -228,20 +245,33 @@ class Endpointer:
         """Sample at which the newest stretch of voice began, within the session."""
         return max(self._voice.onset, self._opened_at)
 
+    @property
+    def may_be_command(self) -> bool:
+        """True while voice behind the wake word may be a command, and may be its end."""
+        voice = self._voice
+        is_behind = voice.now > self._opened_at and voice.last > self._opened_at
+        return self._phase is Phase.WAKE_TAIL and is_behind
+
+    def begin(self) -> None:
+        """Take voice that `may_be_command` for one: a word of it was read."""
+        self._phase = Phase.SPEAKING
+        self.continuous = True
+
     def accept(self) -> None:
         """Take the voice that was `AMBIGUOUS` for a command, which may be over."""
         self._phase = Phase.SUSPECTED
         self.continuous = True
 
-    def mark_complete(self) -> None:
-        """Take note that what was said before this silence is a whole sentence."""
-        self._complete = True
+    def expect(self, ending: Ending) -> None:
+        """Take note of what may follow what was said before this silence."""
+        self._ending = ending
 
     def reopen(self, at_sample: int) -> None:
         """Begin anew with a wake word that was said again; the voice before it is forgotten."""
         self._opened_at = self.command_from = at_sample
         self._phase = Phase.WAKE_TAIL
-        self._complete = self.continuous = False
+        self._ending = Ending.OPEN
+        self.continuous = False
         self.vad_stats = VadStats()
 
     def feed(self, probability: float, *, is_behind: bool = False) -> EndpointEvent | None:
@@ -258,10 +288,10 @@ class Endpointer:
             self._voice,
             opened_at=self._opened_at,
             options=self._options,
-            complete=self._complete,
+            ending=self._ending,
         )
         if event is EndpointEvent.RESUMED:
-            self._complete = False
+            self._ending = Ending.OPEN
         if event is EndpointEvent.STARTED:
             self.continuous = before is Phase.WAKE_TAIL
         elif before is Phase.WAKE_TAIL and self._phase is Phase.WAITING:

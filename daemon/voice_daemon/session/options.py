@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from voice_daemon.endpoint.endpointer import EndpointOptions
+from voice_daemon.endpoint.endpointer import EndpointOptions, ending_of
 from voice_daemon.endpoint.hallucination import LOW_CONFIDENCE, HallucinationThresholds
 from voice_daemon.endpoint.segmenter import VadSegmenter
 from voice_daemon.endpoint.vad import VoiceActivityDetector
-from voice_daemon.events import ms_to_samples
+from voice_daemon.events import Ending, Transcript, ms_to_samples
 
 _HISTORY_MARGIN_MS = 1000
 """For detections that look back, and frames that are not complete yet."""
@@ -23,7 +23,7 @@ class PipelineOptions:
     queue_max_ms: float = 5000
     """A session that falls this far behind the live input ends with `overload`."""
     silence_ms: float = 700
-    """Silence that ends an utterance, more or less: see `complete_share`, `patience_share`."""
+    """Silence that ends an utterance, more or less: see the shares below."""
     no_speech_timeout_s: float = 5
     max_s: float = 15
     speech_start_ms: float = 100
@@ -47,18 +47,24 @@ class PipelineOptions:
     between, the recogniser is asked. Measured: voice ends up to 360 ms after the detection of
     122 real wake words alone (half of hey_jarvis before it, half of alexa 160 ms after), but
     it can end 240 ms after the detection in a quick "hey jarvis, good night"."""
+    wake_end_ms: float = 0
+    """A word that is attended to later than this after a detection is no part of the wake word."""
     pause_ms: float = 250
     """Silence that parts the wake word from the command."""
     speech_lead_ms: float = 300
     """Audio before the start of speech that the recogniser gets: soft first sounds."""
-    suspect_ms: float = 250
+    suspect_ms: float = 200
     """Silence after which the final is prepared."""
+    closed_share: float = 0.43
+    """Multiplier of `silence_ms` after a sentence that does not go on."""
     complete_share: float = 0.75
-    """Multiplier of `silence_ms` after a whole sentence."""
+    """The same after a whole sentence that may."""
     patience_share: float = 1.3
-    """Multiplier of `silence_ms` after anything else."""
-    least_complete: float = 0.7
+    """The same after anything else."""
+    least_complete: float = 0.75
     """Probability from which a sentence counts as whole. Measured: docs/endpoint.md."""
+    least_closed: float = 0.9
+    """The same for one that does not go on."""
     max_gap_ms: float = 1000
     """Lost audio up to this long becomes silence; more ends the session."""
 
@@ -74,9 +80,14 @@ class PipelineOptions:
             suspect_samples=ms_to_samples(self.suspect_ms),
             silence_samples=ms_to_samples(self.silence_ms * self.patience_share),
             complete_samples=ms_to_samples(self.silence_ms * self.complete_share),
+            closed_samples=ms_to_samples(self.silence_ms * self.closed_share),
             no_speech_samples=ms_to_samples(self.no_speech_timeout_s * 1000),
             max_samples=ms_to_samples(self.max_s * 1000),
         )
+
+    def ending(self, transcript: Transcript) -> Ending:
+        """Judge what may follow a text."""
+        return ending_of(transcript, whole=self.least_complete, closed=self.least_closed)
 
     def hallucination_thresholds(self) -> HallucinationThresholds:
         """Return the hallucination filter's share."""

@@ -13,17 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voice_daemon.audio.ring import RingBuffer
-from voice_daemon.endpoint.endpointer import Endpointer, EndpointEvent, Phase, is_complete
+from voice_daemon.endpoint.endpointer import Endpointer, EndpointEvent, Phase
 from voice_daemon.endpoint.hallucination import Confidences, is_hallucination
-from voice_daemon.endpoint.speaker_level import (
-    COMMAND_MARGIN_DB,
-    WAITING_MARGIN_DB,
-    Foreground,
-    SpeakerLevel,
-)
+from voice_daemon.endpoint.speaker_level import SpeakerLevel
 from voice_daemon.endpoint.vad import VoiceActivityDetector
 from voice_daemon.events import (
     SAMPLE_RATE,
+    Ending,
     EndReason,
     Event,
     Hypothesis,
@@ -40,26 +36,25 @@ from voice_daemon.session.transcript import (
     before_phrase_start,
     last_words,
 )
-from voice_daemon.session.voice import VoiceInput
+from voice_daemon.session.voice import SpeakerFeed, VoiceInput
 
-WORD_END_MS: Final = 100
-"""Audio after the speaker's last loud frame that is his in any case."""
-WORD_ONSET_MS: Final = 250
-"""Audio before his next loud frame that is read with it: a soft first sound."""
 REPEATED_WAKE_MS: Final = 1000
 """The longest stretch before the detection of a repeated wake word in which it may begin."""
 SEARCH_LAG_MS: Final = 32
 """Live input that waits for longer than this goes before the search for a home's sentence."""
-EARLY_S: Final = 0.25
+EARLY_S: Final = 0.125
 """Audio between two steps while there are no words: whoever speaks waits for the first most."""
+DRAFT_S: Final = 0.25
+"""The same while none of them is committed."""
 
 
 class Pace:
-    """Steps every `step_s` of audio, counted from the start of speech."""
+    """Steps every `step_s` of audio, counted from the start of speech; the first ones sooner."""
 
     def __init__(self, step_s: float) -> None:
         self.step_samples = round(step_s * SAMPLE_RATE)
-        self._early_samples = round(min(step_s, EARLY_S) * SAMPLE_RATE)
+        self._early_samples = min(self.step_samples, round(EARLY_S * SAMPLE_RATE))
+        self._draft_samples = min(self.step_samples, round(DRAFT_S * SAMPLE_RATE))
         self.start(0)
 
     def start(self, speech_from: int) -> None:
@@ -71,11 +66,13 @@ class Pace:
         """Steps that fell due until a sample and were not passed."""
         return max(0, 1 + (heard_to - self._next) // self._spacing)
 
-    def passed(self, heard_to: int, *, has_words: bool) -> None:
-        """Count what is due as done; with words there, the next is a whole step away."""
+    def passed(self, heard_to: int, *, has_draft: bool, has_text: bool) -> None:
+        """Count what is due as done; the next is the later, the more there is to read."""
         last = self._next + (self.due(heard_to) - 1) * self._spacing
-        if has_words:
+        if has_text:
             self._spacing = self.step_samples
+        elif has_draft:
+            self._spacing = max(self._spacing, self._draft_samples)
         self._next = last + self._spacing
 
 
@@ -122,8 +119,8 @@ class SessionStart:
 class Session:
     """Turns the audio of one session into events, until `over` says why it ends.
 
-    The recogniser is started only when the speaker has started: by then it is known where
-    the audio of the command begins and whether the wake word is a part of it.
+    Voice behind the wake word is read at once, with the wake word before it, while it is still
+    open whether it is a command. Nothing of that is told before a word of a command is there.
     """
 
     def __init__(self, start: SessionStart, context: SessionContext, *, heard_to: int) -> None:
@@ -135,6 +132,7 @@ class Session:
         self._options = context.options
         self._heard_to = heard_to
         self._utterance: TranscriptBuilder | None = None
+        self._reading_from: int | None = None
         self._prepared: Transcript | None = None
         self._correction: Generator[None, None, Transcript] | None = None
         self._concluded = False
@@ -145,14 +143,12 @@ class Session:
         self._wake_phrase = start.wake_phrase
         self._superseded: TranscriptBuilder | None = None
         self._voice = VoiceInput(context.vad)
-        self._speaker = SpeakerLevel(
+        speaker = SpeakerLevel(
             voice_on=self._options.voice_on,
             voice_off=self._options.voice_off,
             frame_ms=1000 * context.vad.frame_samples / SAMPLE_RATE,
         )
-        self._foreground = Foreground.SILENCE
-        self._muffled = False
-        self._loud_to = self._fed_to = heard_to
+        self._speaker = SpeakerFeed(speaker, context.ring, context.transcriber, heard_to=heard_to)
         self._endpointer = Endpointer(
             self._options.endpoint(),
             frame_samples=context.vad.frame_samples,
@@ -179,19 +175,18 @@ class Session:
             yield from self._break_off(EndReason.OVERLOAD)
             return
         yield from self._follow_voice(self._voice.feed(samples))
-        self._feed_transcriber()
+        self._feed_recogniser()
         if self.over is None and self._lag() <= ms_to_samples(SEARCH_LAG_MS):
             self._correct_on()
-        if self._utterance is not None and self.over is None:
-            yield from self._step_when_due(self._utterance)
+        if self._reading_from is not None and self.over is None:
+            yield from self._step_when_due()
 
     def restart(self, at_sample: int, *, wake_phrase: str | None) -> None:
         """Begin the command anew: its speaker said a wake word again, detected at `at_sample`."""
         if self._utterance is not None:
             self._superseded = self._utterance
             self._utterance = self._prepared = self._correction = None
-            with transcribing():
-                self._context.transcriber.reset()
+        self._stop_reading()
         self._opened_at, self._wake_phrase = at_sample, wake_phrase
         self._endpointer.reopen(at_sample)
 
@@ -208,10 +203,12 @@ class Session:
     def _follow_voice(self, frames: Iterable[tuple[float, float]]) -> Iterator[Event]:
         """Put (probability, power) of frames through the endpointer, and do what it decides."""
         for probability, power in frames:
-            self._follow_speaker(probability, power)
-            is_behind = self._foreground is Foreground.BEHIND
+            waiting = self._utterance is None
+            is_behind = self._speaker.follow(
+                probability, power, waiting=waiting, heard_to=self._heard_to
+            )
             event = self._endpointer.feed(probability, is_behind=is_behind)
-            self._feed_transcriber()
+            self._feed_recogniser()
             if self._utterance is not None and event is not None:
                 yield from self._act(event, self._utterance)
             elif event is EndpointEvent.STARTED:
@@ -220,44 +217,14 @@ class Session:
                 yield from self._settle()
             elif event is EndpointEvent.NO_SPEECH:
                 self.over = EndReason.NO_SPEECH
+            elif self._utterance is None:
+                self._read_ahead()
             if self.over is not None:
                 return
 
-    def _follow_speaker(self, probability: float, power: float) -> None:
-        """Tell the speaker's voice from one behind him."""
-        margin_db = WAITING_MARGIN_DB if self._utterance is None else COMMAND_MARGIN_DB
-        self._foreground = self._speaker.feed(probability, power, margin_db=margin_db)
-        if self._foreground is Foreground.SPEAKER:
-            self._loud_to = self._heard_to
-            self._muffled = False
-        elif self._foreground is Foreground.BEHIND:
-            self._muffled = True
-
-    def _feed_transcriber(self) -> None:
-        """Feed the audio heard since the last time, with silence for a voice behind the speaker.
-
-        Soft audio is held back until it is clear whose it is. Of somebody else's, the newest part
-        stays held back: the speaker's next word may begin softly.
-        """
-        if self._utterance is None:
-            return
-        if self._foreground is Foreground.FADING or self._muffled:
-            self._feed_audio(min(self._heard_to, self._loud_to + ms_to_samples(WORD_END_MS)))
-        else:
-            self._feed_audio(self._heard_to)
-        if self._muffled:
-            n_samples = self._heard_to - ms_to_samples(WORD_ONSET_MS) - self._fed_to
-            if n_samples > 0:
-                self._fed_to += n_samples
-                with transcribing():
-                    self._context.transcriber.feed(np.zeros(n_samples, np.int16))
-
-    def _feed_audio(self, to_sample: int) -> None:
-        if to_sample > self._fed_to:
-            samples = self._context.ring.read(self._fed_to, to_sample)
-            self._fed_to = to_sample
-            with transcribing():
-                self._context.transcriber.feed(samples)
+    def _feed_recogniser(self) -> None:
+        if self._reading_from is not None:
+            self._speaker.feed(self._heard_to)
 
     def _act(self, event: EndpointEvent, utterance: TranscriptBuilder) -> Iterator[Event]:
         """Do what an event asks for once somebody has spoken."""
@@ -266,7 +233,7 @@ class Session:
             self._prepare(self._read_all())
         elif event is EndpointEvent.RESUMED:
             self._prepared = self._correction = None
-            self._pace.passed(self._heard_to, has_words=utterance.has_text)
+            self._pace_on()
         elif event is EndpointEvent.ENDED:
             yield from self._conclude(utterance, EndReason.SILENCE)
         elif event is EndpointEvent.MAX_LENGTH:
@@ -276,9 +243,8 @@ class Session:
         """Keep a final for the end of this silence, which is sooner for a whole sentence."""
         self._prepared = transcript
         self._correction = self._context.transcriber.correcting(transcript)
+        self._expect(transcript)
         self._correct_on()
-        if is_complete(transcript, least=self._options.least_complete):
-            self._endpointer.mark_complete()
 
     def _correct_on(self) -> None:
         """Take a step of the search for the home's sentence; the pause is time for it.
@@ -291,30 +257,43 @@ class Session:
         if found is not None:
             self._correction = None
             self._prepared = found
+            self._expect(found)
+
+    def _read_ahead(self) -> None:
+        """Read voice behind the wake word while it is open whose it is; leave it at a pause."""
+        if not self._endpointer.may_be_command:
+            self._stop_reading()
+        elif self._reading_from is None and self._endpointer.voice.active:
+            self._start_reading(continuous=True)
+
+    def _expect(self, transcript: Transcript) -> None:
+        """Tell the endpointer what may follow; a search for the home's sentence gets its time."""
+        ending = self._options.ending(transcript)
+        if self._correction is not None and ending is Ending.CLOSED:
+            ending = Ending.WHOLE
+        self._endpointer.expect(ending)
 
     def _begin(self) -> Iterator[Event]:
-        """Somebody speaks: start the recogniser where the command's audio begins."""
-        continuous = self._endpointer.continuous
-        audio_from, samples = self._command_audio(continuous=continuous)
-        yield self._speech_started(audio_from)
-        self._start_reading(samples, with_wake_word=continuous)
+        """Somebody speaks: read on, or start where the command's audio begins."""
+        if self._reading_from is None:
+            self._start_reading(continuous=self._endpointer.continuous)
+        yield self._speech_started()
 
     def _settle(self) -> Iterator[Event]:
         """Read what followed the detection: text beside the wake phrase is a short command."""
-        audio_from, samples = self._command_audio(continuous=True)
-        self._start_reading(samples, with_wake_word=True)
+        if self._reading_from is None:
+            self._start_reading(continuous=True)
         transcript = self._read_all()
-        accepted = self._is_spoken(transcript.text, transcript)
-        if accepted:
+        if self._is_spoken(transcript.text, transcript):
             self._endpointer.accept()
             self._prepare(transcript)
-            yield self._speech_started(audio_from)
+            yield self._speech_started()
         else:
-            with transcribing():
-                self._context.transcriber.reset()
+            self._stop_reading()
 
-    def _speech_started(self, audio_from: int) -> SpeechStarted:
+    def _speech_started(self) -> SpeechStarted:
         speech_from = self._endpointer.speech_from
+        audio_from = speech_from if self._reading_from is None else self._reading_from
         if self._superseded is None:
             self._utterance = TranscriptBuilder(
                 self.start.session_id,
@@ -326,17 +305,23 @@ class Session:
             self._utterance, self._superseded = self._superseded, None
             self._utterance.restart(audio_from=audio_from, speech_from=speech_from)
         self._speaker.begin()
-        self._pace.start(speech_from)
-        self._pace.passed(self._heard_to, has_words=False)
         return SpeechStarted(self.start.session_id, speech_from)
 
-    def _start_reading(self, samples: NDArray[np.int16], *, with_wake_word: bool) -> None:
+    def _start_reading(self, *, continuous: bool) -> None:
+        """Start the recogniser; a continuous command's audio opens with its wake word."""
+        self._reading_from, samples = self._command_audio(continuous=continuous)
         with transcribing():
-            self._context.transcriber.start(
-                wake_phrase=self._wake_phrase if with_wake_word else None
-            )
+            self._context.transcriber.start(wake_phrase=self._wake_phrase if continuous else None)
             self._context.transcriber.feed(samples)
-        self._fed_to = self._heard_to
+        self._speaker.start(self._heard_to)
+        self._pace.start(self._endpointer.speech_from)
+        self._pace.passed(self._heard_to, has_draft=False, has_text=False)
+
+    def _stop_reading(self) -> None:
+        if self._reading_from is not None:
+            self._reading_from = None
+            with transcribing():
+                self._context.transcriber.reset()
 
     def _command_audio(self, *, continuous: bool) -> tuple[int, NDArray[np.int16]]:
         """Return the audio of the command so far, (n,), and its first sample.
@@ -364,8 +349,8 @@ class Session:
         samples = self._context.ring.read(first, self._heard_to)
         return self._heard_to - samples.size, samples
 
-    def _step_when_due(self, utterance: TranscriptBuilder) -> Iterator[Event]:
-        """Take a step of the recogniser at its pace, while somebody speaks.
+    def _step_when_due(self) -> Iterator[Event]:
+        """Take a step of the recogniser at its pace, while somebody speaks or seems to.
 
         Behind the live input by more than a step, it waits until it has caught up: the steps
         that fall due meanwhile become one. Where a step takes longer than the audio between
@@ -373,7 +358,7 @@ class Session:
         heard in, and for the machine's other work.
         """
         due = self._pace.due(self._heard_to)
-        speaking = self._endpointer.phase is Phase.SPEAKING
+        speaking = self._endpointer.phase is Phase.SPEAKING or self._endpointer.may_be_command
         if not (self._options.partials and speaking and due):
             return
         if self._lag() > self._pace.step_samples or self._heard_to < self._next_step_from:
@@ -384,15 +369,45 @@ class Session:
         hypothesis = self._without_wake_phrase(hypothesis)
         took = self._context.now_sample() - begun
         self._next_step_from = self._heard_to + round(STEP_SPREAD * took)
-        partial = None
+        yield from self._show(hypothesis)
+        self._pace_on()
+
+    def _pace_on(self) -> None:
+        shown = self._utterance
+        self._pace.passed(
+            self._heard_to,
+            has_draft=shown is not None and shown.has_text,
+            has_text=shown is not None and shown.has_committed,
+        )
+
+    def _show(self, hypothesis: Hypothesis) -> Iterator[Event]:
+        """Publish a step's text where somebody said it; before the command has begun, it begins."""
         text = hypothesis.text + hypothesis.draft
-        if utterance.has_text or self._is_spoken(text, hypothesis):
-            partial = utterance.partial(
+        has_text = self._utterance is not None and self._utterance.has_text
+        if not has_text and not self._is_spoken(text, hypothesis):
+            return
+        if self._utterance is None:
+            if not self._is_behind_wake_word(hypothesis):
+                return
+            self._endpointer.begin()
+            yield self._speech_started()
+        if self._utterance is not None:
+            partial = self._utterance.partial(
                 hypothesis, heard_to=self._heard_to, now=self._context.now_sample()
             )
-        self._pace.passed(self._heard_to, has_words=utterance.has_text)
-        if partial is not None:
-            yield partial
+            if partial is not None:
+                yield partial
+
+    def _is_behind_wake_word(self, hypothesis: Hypothesis) -> bool:
+        """True when a step's first word was said behind the wake word, by its attention.
+
+        What is read before that is the wake word itself, taken for something else.
+        """
+        words = (*hypothesis.words, *hypothesis.draft_words)
+        if not words or self._reading_from is None:
+            return False
+        said_to = self._reading_from + round(words[0].end_s * SAMPLE_RATE)
+        return said_to >= self._opened_at + ms_to_samples(self._options.wake_end_ms)
 
     def _conclude(self, utterance: TranscriptBuilder, reason: EndReason) -> Iterator[Event]:
         """End the utterance and publish the final, if it has text."""

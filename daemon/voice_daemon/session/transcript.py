@@ -107,6 +107,11 @@ class TranscriptBuilder:
         """True once text was published."""
         return bool(self._text or self._draft)
 
+    @property
+    def has_committed(self) -> bool:
+        """True once text was published that stays."""
+        return bool(self._text)
+
     def partial(
         self, hypothesis: Hypothesis, *, heard_to: int, now: int
     ) -> TranscriptPartial | None:

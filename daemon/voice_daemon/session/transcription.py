@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voice_daemon.audio.ring import RingBuffer
-from voice_daemon.endpoint.endpointer import is_complete
 from voice_daemon.endpoint.hallucination import Confidences, is_hallucination
 from voice_daemon.endpoint.segmenter import SpeechSegment, in_recording
 from voice_daemon.endpoint.vad import VoiceActivityDetector
-from voice_daemon.events import AudioBlock, Hypothesis, Transcript, ms_to_samples
+from voice_daemon.events import AudioBlock, Ending, Hypothesis, Transcript, ms_to_samples
 from voice_daemon.session.interfaces import Transcriber, corrected_on, transcribing
 from voice_daemon.session.options import PipelineOptions
 from voice_daemon.session.session import Pace
@@ -71,9 +70,9 @@ class Transcription:
         if not self.has_speech:
             return self._segmenter.silence >= rules.no_speech_samples
         read = self._prepared
-        complete = read is not None and is_complete(read, least=self._options.least_complete)
-        silence = rules.complete_samples if complete else rules.silence_samples
-        return self._segmenter.silence >= silence or self._heard_to >= rules.max_samples
+        ending = Ending.OPEN if read is None else self._options.ending(read)
+        ended = self._segmenter.silence >= rules.silence_after(ending)
+        return ended or self._heard_to >= rules.max_samples
 
     @property
     def silence_samples(self) -> int:
@@ -111,8 +110,9 @@ class Transcription:
         if not (self._partials and self._paced and self._pace.due(self._heard_to)):
             return None
         hypothesis = self._read_on() if self._segmenter.speaking else None
-        has_words = hypothesis is not None and bool(hypothesis.text or hypothesis.draft)
-        self._pace.passed(self._heard_to, has_words=has_words)
+        has_text = hypothesis is not None and bool(hypothesis.text)
+        has_draft = hypothesis is not None and bool(hypothesis.draft)
+        self._pace.passed(self._heard_to, has_draft=has_draft, has_text=has_text)
         return hypothesis if self._shown else None
 
     def finish(self) -> Transcript:

@@ -1,4 +1,4 @@
-"""The voice input of a session: probability and power of each frame, also of faint speech."""
+"""The voice in a session's audio: what the detector hears of it, and what the recogniser gets."""
 
 from __future__ import annotations
 
@@ -10,13 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voice_daemon.audio.resample import HighPass
+from voice_daemon.audio.ring import RingBuffer
+from voice_daemon.endpoint.speaker_level import (
+    COMMAND_MARGIN_DB,
+    WAITING_MARGIN_DB,
+    Foreground,
+    SpeakerLevel,
+)
 from voice_daemon.endpoint.vad import VoiceActivityDetector
+from voice_daemon.events import ms_to_samples
+from voice_daemon.session.interfaces import Transcriber, transcribing
 
 FAINT_DBFS: Final = -55.0
 """A wake word fainter than this is made louder for the voice detector, which was trained on speech
 near a microphone: from about here on down it is late for the first words, then deaf."""
 TARGET_DBFS: Final = -28.0
 MOST_GAIN_DB: Final = 40.0
+WORD_END_MS: Final = 100
+"""Audio after the speaker's last loud frame that is his in any case."""
+WORD_ONSET_MS: Final = 250
+"""Audio before his next loud frame that is read with it: a soft first sound."""
 _FULL_SCALE: Final = 32_768
 _INT16: Final = np.iinfo(np.int16)
 _SMOOTHED_FRAMES: Final = 3
@@ -68,6 +81,66 @@ class VoiceInput:
         pieces = [filtered[at : at + size] for at in range(0, len(filtered), size)]
         peak = max((_power(piece) for piece in pieces), default=0.0)
         return 10 * math.log10(peak) if peak else -math.inf
+
+
+class SpeakerFeed:
+    """Feeds a recogniser with the speaker's audio, and with silence for a voice behind him.
+
+    Soft audio is held back until it is clear whose it is. Of somebody else's, the newest part
+    stays held back: the speaker's next word may begin softly.
+    """
+
+    def __init__(
+        self, speaker: SpeakerLevel, ring: RingBuffer, transcriber: Transcriber, *, heard_to: int
+    ) -> None:
+        """`heard_to`: end of the audio in the ring."""
+        self._speaker = speaker
+        self._ring = ring
+        self._transcriber = transcriber
+        self._foreground = Foreground.SILENCE
+        self._muffled = False
+        self._loud_to = self._fed_to = heard_to
+
+    def follow(self, probability: float, power: float, *, waiting: bool, heard_to: int) -> bool:
+        """Take the next frame; true where its voice is one behind the speaker.
+
+        `waiting`: the command has not begun.
+        """
+        margin_db = WAITING_MARGIN_DB if waiting else COMMAND_MARGIN_DB
+        self._foreground = self._speaker.feed(probability, power, margin_db=margin_db)
+        if self._foreground is Foreground.SPEAKER:
+            self._loud_to = heard_to
+            self._muffled = False
+        elif self._foreground is Foreground.BEHIND:
+            self._muffled = True
+        return self._foreground is Foreground.BEHIND
+
+    def begin(self) -> None:
+        """Let the command begin: its own level counts."""
+        self._speaker.begin()
+
+    def start(self, fed_to: int) -> None:
+        """Take note that the recogniser was started, and has all up to a sample."""
+        self._fed_to = fed_to
+
+    def feed(self, heard_to: int) -> None:
+        """Feed what was heard since the last time."""
+        if self._foreground is not Foreground.FADING and not self._muffled:
+            self._feed_audio(heard_to)
+            return
+        self._feed_audio(min(heard_to, self._loud_to + ms_to_samples(WORD_END_MS)))
+        n_samples = heard_to - ms_to_samples(WORD_ONSET_MS) - self._fed_to
+        if self._muffled and n_samples > 0:
+            self._fed_to += n_samples
+            with transcribing():
+                self._transcriber.feed(np.zeros(n_samples, np.int16))
+
+    def _feed_audio(self, to_sample: int) -> None:
+        if to_sample > self._fed_to:
+            samples = self._ring.read(self._fed_to, to_sample)
+            self._fed_to = to_sample
+            with transcribing():
+                self._transcriber.feed(samples)
 
 
 def gain_for(peak_dbfs: float) -> float:

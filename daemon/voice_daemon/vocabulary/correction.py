@@ -5,6 +5,7 @@ import structlog
 from voice_daemon.asr.cooperative import Steps
 from voice_daemon.asr.load import WhisperModel
 from voice_daemon.asr.types import FinalReading
+from voice_daemon.events import Ending
 from voice_daemon.vocabulary.acceptance import AcceptanceRule, Decision, Reason, as_heard, decide
 from voice_daemon.vocabulary.branches import BranchingDecoder, LogProbs
 from voice_daemon.vocabulary.home import HomeVocabulary
@@ -64,6 +65,17 @@ class Corrector:
             automaton, heard.cross, heard.opening, heard.tokens, reach=self.rule.reach
         )
         return decide(found, home.reader.read, self.rule, language=home.language)
+
+    def ending(self, text: str, language: str) -> Ending | None:
+        """What may follow a text; None where no sentence of the home begins so. Never raises."""
+        home = self.home
+        if home is None or not _same_language(language, home.language):
+            return None
+        try:
+            return home.reader.ending(text)
+        except Exception as error:  # noqa: BLE001 - the endpoint does without
+            log.warning("vocabulary.failed", error=type(error).__name__)
+            return None
 
     def _is_worth_a_search(self, heard: FinalReading, home: HomeVocabulary) -> bool:
         """One word alone is a command only where one begins nearly so."""

@@ -81,6 +81,8 @@ class SentenceGrammar:
         self._alive: dict[tuple[int, int], bool] = {}
         self._kinds: dict[int, dict[str, tuple[Any, list[Any]]]] = {}
         self.lists: list[tuple[Value, ...]] = []
+        self.polite = frozenset(phrase.partition(" ")[0] for phrase in templates.skipped)
+        """First words of what means nothing, such as "please"."""
 
     @classmethod
     def building(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from voice_daemon.events import Ending
 from voice_daemon.vocabulary.grammar import START, Arcs, ListArc, Position, SentenceGrammar
 from voice_daemon.vocabulary.spoken import Value, edit_share, fold
 from voice_daemon.vocabulary.templates import OWN
@@ -128,6 +129,43 @@ class Reader:
         next_words = [word for arcs in following for word, _ in arcs.words if word[:1] != ","]
         next_words += [f"{{{arc.slot}}}" for arcs in following for arc, _ in arcs.lists]
         return " ".join(words[:farthest]), tuple(dict.fromkeys(next_words))
+
+    def ending(self, text: str) -> Ending | None:
+        """What may follow a text in a sentence of the home; None where none begins so."""
+        words = fold(text)
+        reached = whole = goes_on = False
+        stack = [(START, 0)] if len(words) <= MAX_WORDS else []
+        seen: set[tuple[Position, int]] = set()
+        while stack and len(seen) < MAX_VISITS:
+            position, at = place = stack.pop()
+            if place in seen:
+                continue
+            seen.add(place)
+            arcs = self._grammar.arcs(position)
+            if at == len(words):
+                reached = True
+                whole = whole or arcs.block >= 0
+                goes_on = goes_on or self._goes_on(arcs)
+                continue
+            rest = words[at:]
+            # A wildcard takes more words, and a longer name may begin so.
+            goes_on = goes_on or bool(arcs.anything)
+            goes_on = goes_on or any(self._begins_value(arc, rest) for arc, _ in arcs.lists)
+            stack += [(way.position, way.at) for way in self._next(_Way(*place), arcs, words)]
+        if not (reached or goes_on):
+            return None
+        return Ending.OPEN if not whole else Ending.WHOLE if goes_on else Ending.CLOSED
+
+    def _goes_on(self, arcs: Arcs) -> bool:
+        """True where more may be said, "please" aside."""
+        more = any(word.lstrip(",") not in self._grammar.polite for word, _ in arcs.words)
+        return more or bool(arcs.lists or arcs.anything)
+
+    def _begins_value(self, arc: ListArc, words: tuple[str, ...]) -> bool:
+        longer = self._folded_values(arc).get(words[0], ())
+        return any(
+            len(folded) > len(words) and folded[: len(words)] == words for folded, _ in longer
+        )
 
     def _ways(self, words: tuple[str, ...]) -> Iterator[tuple[int, _Way]]:
         stack = [_Way(START, 0)]
