@@ -27,6 +27,7 @@ SHOWN = {
     ("switch", "Mute"): "config",
     ("button", "Listen now"): None,
     ("button", "Cancel"): None,
+    ("notify", "Speak"): None,
     ("select", "Wake word"): "config",
     ("number", "Wake strictness"): "config",
     ("number", "End after silence"): "config",
