@@ -88,6 +88,7 @@ class FaultRig:
             "VOICE_DAEMON_MQTT__PORT": str(self.wire.port),
             "VOICE_DAEMON_MQTT__RECONNECT_MAX_S": "2",
             "VOICE_DAEMON_AUDIO__DEVICE": DEVICE,
+            "VOICE_DAEMON_AUDIO__OUTPUT": "none",
             # A busy machine is no fault of the daemon's.
             "VOICE_DAEMON_AUDIO__QUEUE_MAX_MS": "20000",
             # Between two clips the virtual microphone is perfectly silent.

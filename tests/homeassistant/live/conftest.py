@@ -116,6 +116,7 @@ def daemons(hub: Hub, broker: Mosquitto, folder: Path) -> StartDaemon:
             "VOICE_DAEMON_NODE_ID": node,
             "VOICE_DAEMON_MQTT__PORT": str(broker.port),
             "VOICE_DAEMON_MQTT__RECONNECT_MAX_S": "2",
+            "VOICE_DAEMON_AUDIO__OUTPUT": "none",
             **variables,
         }
         arguments: tuple[str | Path, ...] = ("--input", recording)

@@ -36,7 +36,6 @@ def start(start_daemon: StartDaemon, room: VirtualMicrophone) -> StartDaemon:
         "VOICE_DAEMON_HOMEASSISTANT__SATELLITE": "true",
         "VOICE_DAEMON_HOMEASSISTANT__SATELLITE_PORT": str(free_port()),
         "VOICE_DAEMON_HOMEASSISTANT__AREA": ROOM,
-        "VOICE_DAEMON_AUDIO__OUTPUT": "none",
     }
     return partial(start_daemon, NODE, room=room, **settings)
 
