@@ -43,23 +43,18 @@ _PIPE_COLUMNS: Final = 1000
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Do one action; raises `ModelError`."""
-    if args.action == "pull":
-        return _pull(context, args.name, force=args.force, as_json=args.json)
-    if args.action == "verify":
-        return _verify(context, args.name, as_json=args.json)
-    if args.action == "measure":
-        return _measure(context, args.name, as_json=args.json)
-    return _list(context, measure=args.measure, as_json=args.json)
+    actions = {"list": _list, "measure": _measure, "pull": _pull, "verify": _verify}
+    return actions[args.action](args, context)
 
 
-def _measure(context: Context, name: str, *, as_json: bool) -> int:
-    folder = resolve(name, models_dir=context.paths().models_dir)
+def _measure(args: argparse.Namespace, context: Context) -> int:
+    folder = resolve(args.name, models_dir=context.paths().models_dir)
     result = _measure_folder(context, folder)
-    if as_json:
-        context.print_json({"model": name, "folder": str(folder), **asdict(result)})
+    if args.json:
+        context.print_json({"model": args.name, "folder": str(folder), **asdict(result)})
     else:
         context.out.write(
-            f"{name}: RTF {result.rtf:.3f}, {result.memory_mb:.0f} MB of memory, "
+            f"{args.name}: RTF {result.rtf:.3f}, {result.memory_mb:.0f} MB of memory, "
             f"warm after {result.load_s:.1f} s\n"
         )
     return EXIT_OK
@@ -98,14 +93,14 @@ def _measurements(
     return found
 
 
-def _pull(context: Context, name: str, *, force: bool, as_json: bool) -> int:
+def _pull(args: argparse.Namespace, context: Context) -> int:
     result = pull(
-        name,
+        args.name,
         models_dir=context.paths().models_dir,
         progress=progress_to(context.err),
-        force=force,
+        force=args.force,
     )
-    if as_json:
+    if args.json:
         context.print_json(
             {
                 "model": result.name,
@@ -118,13 +113,13 @@ def _pull(context: Context, name: str, *, force: bool, as_json: bool) -> int:
         return EXIT_OK
     what = "is already here and intact" if result.already_installed else "installed and verified"
     context.out.write(f"{result.name}: {what} ({size_text(result.size_bytes)})\n")
-    context.out.write(f'use it with: asr.model = "{name}"\n')
+    context.out.write(f'use it with: asr.model = "{args.name}"\n')
     return EXIT_OK
 
 
-def _verify(context: Context, name: str, *, as_json: bool) -> int:
-    result = verify(name, models_dir=context.paths().models_dir)
-    if as_json:
+def _verify(args: argparse.Namespace, context: Context) -> int:
+    result = verify(args.name, models_dir=context.paths().models_dir)
+    if args.json:
         context.print_json(
             {
                 "model": result.name,
@@ -142,59 +137,48 @@ def _verify(context: Context, name: str, *, as_json: bool) -> int:
     return EXIT_FAILED if result.problems else EXIT_OK
 
 
-def _list(context: Context, *, measure: bool, as_json: bool) -> int:
-    models_dir = context.paths().models_dir
-    configured = context.settings().asr.model
-    in_use = locate(configured, models_dir=models_dir)
-    show = _list_as_json if as_json else _list_as_text
+def _list(args: argparse.Namespace, context: Context) -> int:
+    models_dir, settings = context.paths().models_dir, context.settings().asr
+    in_use = locate(settings.model, models_dir=models_dir)
     models = list_models(models_dir=models_dir)
-    measured = _measurements(context, models, measure=measure)
-    show(context, models, measured, configured=configured, in_use=in_use)
+    measured = _measurements(context, models, measure=args.measure)
+    suited = recommended(machine_memory_mb(), multilingual=settings.language != "en")
+    if args.json:
+        context.print_json(
+            {
+                "configured": settings.model,
+                "configured_folder": None if in_use is None else str(in_use),
+                "models": [_as_json(model, measured, in_use) for model in models],
+                "recommended": [asdict(entry) for entry in CATALOGUE],
+                "suits_this_machine": None if suited is None else suited.name,
+            }
+        )
+        return EXIT_OK
+    _write_installed(context, models, measured, in_use)
+    if in_use is None:
+        context.out.write(f'asr.model = "{settings.model}" is not on this disk\n')
+    elif all(model.folder != in_use for model in models):
+        context.out.write(f"asr.model is the folder {in_use}\n")
+    _write_offers(context, suited)
     return EXIT_OK
 
 
-def _suited(context: Context) -> CatalogueEntry | None:
-    """Give the download that suits this machine's memory and the configured language."""
-    language = context.settings().asr.language
-    return recommended(machine_memory_mb(), multilingual=language != "en")
+def _as_json(
+    model: InstalledModel, measured: Mapping[Path, Measurement], in_use: Path | None
+) -> dict[str, object]:
+    cost = measured.get(model.folder)
+    return {
+        **asdict(model),
+        "folder": str(model.folder),
+        "configured": model.folder == in_use,
+        "measured": None if cost is None else asdict(cost),
+    }
 
 
-def _list_as_json(
+def _write_installed(
     context: Context,
     models: Sequence[InstalledModel],
     measured: Mapping[Path, Measurement],
-    *,
-    configured: str,
-    in_use: Path | None,
-) -> None:
-    suited = _suited(context)
-    context.print_json(
-        {
-            "configured": configured,
-            "configured_folder": None if in_use is None else str(in_use),
-            "models": [
-                {
-                    **asdict(model),
-                    "folder": str(model.folder),
-                    "configured": model.folder == in_use,
-                    "measured": asdict(measured[model.folder])
-                    if model.folder in measured
-                    else None,
-                }
-                for model in models
-            ],
-            "recommended": [asdict(entry) for entry in CATALOGUE],
-            "suits_this_machine": None if suited is None else suited.name,
-        }
-    )
-
-
-def _list_as_text(
-    context: Context,
-    models: Sequence[InstalledModel],
-    measured: Mapping[Path, Measurement],
-    *,
-    configured: str,
     in_use: Path | None,
 ) -> None:
     rows = [
@@ -211,21 +195,14 @@ def _list_as_text(
     ]
     head = ("", "installed", "size", "layout", "languages", "RTF", "memory", "")
     _write_table(context, head, rows)
-    if in_use is None:
-        context.out.write(f'asr.model = "{configured}" is not on this disk\n')
-    elif all(model.folder != in_use for model in models):
-        context.out.write(f"asr.model is the folder {in_use}\n")
-    suited = _suited(context)
+
+
+def _write_offers(context: Context, suited: CatalogueEntry | None) -> None:
+    """Write what could be downloaded; `suited` is what this machine's memory is enough for."""
     offers = [
-        (
-            "+" if entry == suited else "",
-            entry.name,
-            f"{entry.approx_mb} MB",
-            entry.languages,
-            entry.advice,
-        )
-        for entry in CATALOGUE
-        if entry.advice
+        ("+" if e == suited else "", e.name, f"{e.approx_mb} MB", e.languages, e.advice)
+        for e in CATALOGUE
+        if e.advice
     ]
     context.out.write("\n")
     _write_table(context, ("", "to download", "about", "languages", "for"), offers)
