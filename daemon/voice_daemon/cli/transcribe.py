@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,20 +86,6 @@ class Line:
             **self.more,
             **told,
         }
-
-    def why_text(self) -> list[str]:
-        """Tell a person why the text is what it is."""
-        return [] if self.verdict is None else explanation(self.verdict)
-
-
-class FileRecogniser(Protocol):
-    """Turns a whole file into its lines; the last one is the final."""
-
-    def lines(self, samples: Samples) -> Iterator[Line]:
-        """Recognise (n_samples,) float32 in [-1, 1] at 16 kHz."""
-
-    def warm_up(self) -> None:
-        """Run once, so that the first file is not the slow one."""
 
 
 class Streaming:
@@ -256,7 +241,7 @@ MODEL_VARIABLE = "VOICE_DAEMON_ASR__MODEL"
 def run(args: argparse.Namespace, context: Context) -> int:
     """Recognise each file; one that cannot be read is told, and the others are still done."""
     settings = _settings(context, model=args.model, step_s=args.step_s)
-    recogniser: FileRecogniser | None = None
+    recogniser: Streaming | Offline | None = None
     code = 0
     for file in args.files:
         try:
@@ -273,8 +258,8 @@ def run(args: argparse.Namespace, context: Context) -> int:
                 context.print_json(line.document(file, why=args.why))
             elif line.event == "final":
                 context.out.write(f"{file}: {line.text}\n" if args.files[1:] else f"{line.text}\n")
-                if args.why:
-                    context.out.writelines(f"  {told}\n" for told in line.why_text())
+                if args.why and line.verdict is not None:
+                    context.out.writelines(f"  {told}\n" for told in explanation(line.verdict))
                 context.out.flush()
     return code
 
@@ -311,12 +296,12 @@ def _settings(context: Context, *, model: str | None, step_s: float | None) -> S
 
 def _load(
     settings: Settings, context: Context, *, offline: bool, document: Document | None
-) -> FileRecogniser:
+) -> Streaming | Offline:
     """Load the model and run it once, so that the first file is not the slow one."""
     folder = resolve(settings.asr.model, models_dir=context.paths().models_dir)
     model = load_model(folder, settings.asr.dtype)
     options = pipeline_options(settings)
-    recogniser: FileRecogniser
+    recogniser: Streaming | Offline
     if offline:
         recogniser = Offline(model, settings.asr, options)
     else:

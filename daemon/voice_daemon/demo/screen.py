@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from typing import Protocol, TextIO
+from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -20,22 +20,6 @@ _TOPIC_COLOURS = {
 }
 _TOPIC_WIDTH = 20
 _TEXT_WIDTH = 38
-
-
-class Screen(Protocol):
-    """Shows a demo."""
-
-    def opening(self, *, clip: str, broker: str, watch: str) -> None:
-        """Say what is about to happen."""
-
-    def row(self, row: Row, arrival: ReceivedMessage) -> None:
-        """Show a message."""
-
-    def home(self, comparison: HomeComparison) -> None:
-        """Show one clip without and with the home's names."""
-
-    def closing(self, verdict: LatencyVerdict) -> None:
-        """Say how it went."""
 
 
 class TerminalScreen:
@@ -118,6 +102,9 @@ class JsonScreen:
     def _write(self, document: dict[str, object]) -> None:
         self._out.write(json.dumps({"schema": SCHEMA, **document}, ensure_ascii=False) + "\n")
         self._out.flush()
+
+
+Screen = TerminalScreen | JsonScreen
 
 
 def _word_table(verdict: LatencyVerdict) -> Table:
