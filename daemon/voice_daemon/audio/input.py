@@ -150,6 +150,7 @@ class AudioInput:
         """
         if self._source is None:
             return self._recover(timeout_s)
+        # Compared with the read before, so that the clocks' own drift never adds up to a sleep.
         slept_s = self._skew_s() - self._clock_skew_s
         self._clock_skew_s += slept_s
         if slept_s > SLEEP_JUMP_S:

@@ -61,6 +61,7 @@ class CallbackQueue:
     def on_audio(self, audio: NDArray[np.int16], n_frames: int, _times: Any, status: Any) -> None:
         """Take (n_frames, n_channels): the first channel counts, others may be references."""
         before_s, self.arrived_at_s = self.arrived_at_s, time.monotonic()
+        # Until the first block the device was starting, which is no standstill.
         after_s = self.arrived_at_s - before_s if self.delivered_samples else 0.0
         first_sample = self.delivered_samples
         self.delivered_samples += n_frames

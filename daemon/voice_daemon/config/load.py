@@ -381,6 +381,7 @@ def _checked(
         value = _split(raw, field) if from_environ else raw
         leaf = _Leaf(None, variable(key) if from_environ else origin, raw)
         try:
+            # A variable is text, from which a number or a flag has to be read.
             checked = model.model_validate({name: value}, strict=False if from_environ else None)
         except ValidationError as error:
             message, remedy = _explain(error.errors()[0], name, field)

@@ -164,6 +164,7 @@ class Launchctl:
         done = self._run(("bootout", self.target(label)))
         if done.code in _GONE:
             return
+        # A bootout before this one may still be at work: its end is waited for all the same.
         if done.code not in {0, *_PASSING}:
             raise self._refusal("bootout", done)
         give_up_s = time.monotonic() + BOOTOUT_PATIENCE_S

@@ -313,6 +313,7 @@ class MqttClient:
             on_problem=self._on_problem,
             now_s=steady_s(),
         )
+        # Before the states are gathered: one that changes meanwhile is the newer word.
         mark = self._outbox.mark()
         first = (self._online, *self._announce())
         self._outbox.connected(first, mark=mark, limits=connection.limits)

@@ -386,6 +386,7 @@ class Connection:
     def abort(self) -> None:
         """Drop the connection at once, if it is still there, and free everything."""
         sock = self._client.socket()
+        # paho closes once more when it is collected, and the selector is gone by then.
         self._client.on_socket_close = None
         if sock is not None:
             _discard_on_close(sock)

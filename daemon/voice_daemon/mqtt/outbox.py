@@ -185,6 +185,7 @@ class Outbox:
                 return
             self._suspects.discard(entry.key)
             if why is not None:
+                # Turned down for good, it has certainly not arrived.
                 self._give_up(replace(entry, sendings=0), why)
                 return
             now_s = self._clock_s()
@@ -225,6 +226,7 @@ class Outbox:
             events = [e for e in self._waiting if not e.message.retain]
             anew = [self._wrap(m) for m in first if not (m.retain and m.topic in newer)]
             kept = [e for e in states if e.ticket > mark or e.message.topic not in said]
+            # `online` goes before everything, unless a newer one was put meanwhile.
             n_leading = 1 if anew and first and anew[0].message is first[0] else 0
             self._waiting = deque([*anew[:n_leading], *events, *anew[n_leading:], *kept])
 

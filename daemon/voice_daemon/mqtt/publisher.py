@@ -192,6 +192,7 @@ class Publisher:
                         session_id,
                     )
                 )
+                # Where it ended only the pipeline would know, and that one is gone.
                 started_at = self._metrics.open_started_at
                 self._event(SessionEnded(session_id, reason, 0, started_at), ComputeCost)
             self._closed = True

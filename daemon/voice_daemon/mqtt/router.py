@@ -81,7 +81,7 @@ class CommandRouter:
         for listener in heard_by:
             if not (retain and listener.live_only):
                 listener.hear(topic, payload)
-        if heard_by:
+        if heard_by:  # what is listened to is no command, whatever it says
             return ()
         if retain:
             self.ignored += 1

@@ -152,5 +152,6 @@ NO_LIMITS = BrokerLimits()
 def packet_bytes(message: MqttMessage) -> int:
     """Size of the PUBLISH packet that carries a message, exact for MQTT 5 with an expiry."""
     body = _TOPIC_LENGTH + len(message.topic.encode()) + _PROPERTIES + len(message.payload)
+    # MQTT writes a packet's length in seven bits a byte.
     length_digits = max(1, (body.bit_length() + 6) // 7)
     return _FIRST_BYTE_AND_PACKET_ID + length_digits + body

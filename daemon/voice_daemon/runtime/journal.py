@@ -139,7 +139,7 @@ class Journal:
         path = folder / PATTERN.replace("*", secrets.token_hex(4))
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._descriptor, self._path = os.open(path, flags, 0o600), path
-        try_lock(self._descriptor)
+        try_lock(self._descriptor)  # the file is new: nobody else can hold it
         self._append({"root": self._topics.root}, durable=True)
 
     def _take_over(self, path: Path, left: Unsettled) -> None:
