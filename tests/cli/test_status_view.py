@@ -39,6 +39,12 @@ def test_text_shows_problems_first_then_a_line_a_part() -> None:
     ]
 
 
+def test_a_recogniser_that_was_not_judged_is_not_said_to_have_passed() -> None:
+    asr = dataclasses.replace(HEALTHY.asr, self_test="skipped")
+    text = text_of(dataclasses.replace(HEALTHY, asr=asr), Condition.RUNNING)
+    assert "self-test skipped" in text
+
+
 def test_colour_changes_nothing_but_colour() -> None:
     coloured = text_of(DEGRADED, Condition.DEGRADED, colour=True)
     assert "\x1b[" in coloured

@@ -19,6 +19,13 @@ def test_the_bundled_model_reads_the_recording(tmp_path: Path) -> None:
     assert "tiny.en reads 5 of 5 words" in finding.message
 
 
+def test_a_model_for_another_language_is_not_judged_by_english(tmp_path: Path) -> None:
+    code = 'print(\'{"passed": false, "told": "0 of 5 words", "device": "CPU"}\')'
+    (finding,) = recogniser(AsrSettings(language="de"), tmp_path, None, code=code)
+    assert finding.verdict is Verdict.SKIP
+    assert "0 of 5 words" in finding.message
+
+
 def test_a_daemon_that_runs_has_done_it_already(tmp_path: Path) -> None:
     tested = replace(RUNNING, asr=replace(RUNNING.asr, self_test="pass"))
     (finding,) = recogniser(AsrSettings(), tmp_path, tested, code="raise SystemExit(1)")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +21,8 @@ FAULT = 75
 GIVE_UP_S = 60
 """Three attempts, 1, 2 and 5 s apart, each at most some seconds long."""
 RATE_HZ = 16_000
+ABSENT_S = float(os.environ.get("ABSENT_S", "20"))
+"""Time without a microphone; 600 shows more, and takes as long."""
 
 
 def in_a_session(rig: FaultRig, clip: Path, act: Callable[[], None]) -> threading.Thread:
@@ -74,6 +78,33 @@ def test_a_microphone_that_stays_away_is_left_to_launchd(rig: FaultRig, long_cli
     assert reasons(rig) == ["mic_lost"]
     assert rig.on("state")[-1] == "degraded"
     rig.assert_nothing_is_lost_or_doubled()
+
+
+def test_without_a_microphone_at_the_start_it_waits_for_one(rig: FaultRig, demo_clip: Path) -> None:
+    rig.microphone.unplug()
+    begun_s = time.monotonic()
+    with rig.daemon() as daemon:
+        without = rig.wait_for_state("degraded")
+        rig.wait_for(lambda: "mic.lost" in codes(rig), "the error")
+        rig.wait_for(lambda: rig.on("state")[-1:] == ["degraded"], "the state")
+        told_s = time.monotonic()
+        while time.monotonic() - told_s < ABSENT_S:
+            assert daemon.is_running, daemon.last_words()
+            time.sleep(0.5)
+        plugged_s = time.monotonic()
+        rig.microphone.plug_in()
+        rig.wait_for_ready()
+        ready_s = time.monotonic()
+        rig.hears(demo_clip)
+    assert [problem["part"] for problem in without["problems"]] == ["mic"]
+    assert without["problems"][0]["remedy"]
+    assert rig.on("availability")[:1] == ["online"]
+    assert rig.on("availability").count("online") == 1
+    rig.assert_nothing_is_lost_or_doubled()
+    sys.stdout.write(
+        f"told {told_s - begun_s:.1f} s after the start; absent {ABSENT_S:g} s, never restarted; "
+        f"idle {ready_s - plugged_s:.1f} s after it was plugged in\n"
+    )
 
 
 def test_a_driver_that_hangs_for_a_while_costs_one_session(

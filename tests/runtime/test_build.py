@@ -40,8 +40,10 @@ def test_a_model_for_another_language_need_not_read_english(
     wrong: None,  # noqa: ARG001 - as one that knows no English
     tmp_path: Path,
 ) -> None:
-    build.load_transcriber(AsrSettings(language="de"), tmp_path)
+    transcriber = build.load_transcriber(AsrSettings(language="de"), tmp_path)
+    assert transcriber.passed_self_test is False
 
 
 def test_a_device_that_computes_rightly_is_not(tmp_path: Path) -> None:
-    build.load_transcriber(AsrSettings(step_s=0.3), tmp_path)
+    transcriber = build.load_transcriber(AsrSettings(step_s=0.3), tmp_path)
+    assert transcriber.passed_self_test is True

@@ -90,6 +90,7 @@ class Bench:
     sources: list[AudioSource] = field(default_factory=list)
     transcriber: FakeTranscriber | None = None
     wake_problem: Problem | None = None
+    asr_self_test: str = "pass"
     build_error: Exception | None = None
     replay: bool = True
     silence_alarm_s: float | None = None
@@ -143,7 +144,7 @@ class Bench:
             now_sample=self.audio_input.now_sample,
             new_session_id=lambda: f"s{len(self.on('session'))}",
         )
-        return Engine(pipeline, timed, self.wake_problem)
+        return Engine(pipeline, timed, self.wake_problem, self.asr_self_test)
 
     def run(self) -> Outcome:
         self.worker.start()
@@ -196,6 +197,13 @@ def test_models_that_took_long_to_build_do_not_count_as_a_hang() -> None:
     bench.worker._before_opening = lambda: beats.append(bench.worker.beat_s)
     bench.run()
     assert beats[0] > built_s
+
+
+def test_what_the_recognisers_self_test_found_is_known_once_it_is_at_work() -> None:
+    bench = Bench(command(), asr_self_test="skipped")
+    before = bench.worker.asr_self_test
+    bench.run()
+    assert (before, bench.worker.asr_self_test) == ("pending", "skipped")
 
 
 def test_it_is_starting_until_audio_arrives() -> None:

@@ -102,6 +102,8 @@ class WhisperTranscriber:
         self._decoder = decoder or StreamingDecoder(model, self._config)
         self._second_reader = self._decoder.another(self._config)
         self._corrector = corrector
+        self.passed_self_test: bool | None = None
+        """Whether it read the test recording; None where it was not asked to."""
         self._final: FinalReading | None = None
         self._wake_phrase: str | None = None
         self._with_phrase: list[NDArray[np.int16]] = []

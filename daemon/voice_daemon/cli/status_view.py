@@ -133,9 +133,11 @@ def _wake_line(wake: WakeStatus) -> str:
 def _asr_line(asr: AsrStatus) -> str:
     warmth = "warm" if asr.warm else "cold"
     rtf = "-" if asr.rtf_p95 is None else f"{asr.rtf_p95:.2f}"
+    tested = "  self-test skipped: it does not read English" if asr.self_test == "skipped" else ""
     return (
         f"{asr.model}  {warmth}  rtf p95 {rtf}  sessions {asr.sessions}  "
         f"(finals {asr.finals}, no-speech {asr.no_speech}, failed {asr.failed})"
+        f"{tested}"
     )
 
 

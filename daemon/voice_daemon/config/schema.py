@@ -171,6 +171,11 @@ class AsrSettings(Section):
         description="Words that the recogniser should expect; may cause repetition.",
     )
 
+    @property
+    def expects_english(self) -> bool:
+        """True where the recogniser has to read English, as the self-test's recording is."""
+        return self.language in {"en", "auto"}
+
 
 class MqttSettings(Section):
     """The broker."""

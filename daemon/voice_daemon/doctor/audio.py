@@ -16,7 +16,7 @@ from voice_daemon.audio.level import SilenceMeter
 from voice_daemon.audio.microphone import MicrophoneCapture
 from voice_daemon.audio.portaudio import find_device, list_devices
 from voice_daemon.config import AsrSettings, AudioSettings, WakeSettings
-from voice_daemon.doctor.checks import Finding, fail, ok
+from voice_daemon.doctor.checks import Finding, fail, ok, skip
 from voice_daemon.doctor.microphone_test import PERMISSION_REMEDY
 from voice_daemon.errors import ModelError
 from voice_daemon.events import SAMPLE_RATE
@@ -149,6 +149,9 @@ def recogniser(
     if found is None:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         yield fail("recogniser", f"{settings.model} does not run: {last}", _RECOGNISER_REMEDY)
+    elif not found["passed"] and not settings.expects_english:
+        told = f"{found['told']}; it need not, asr.language is {settings.language}"
+        yield skip("recogniser", f"{settings.model} reads {told}")
     elif not found["passed"]:
         yield fail("recogniser", f"{settings.model} reads {found['told']}", _RECOGNISER_REMEDY)
     else:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Final
 
 import structlog
 
@@ -36,7 +35,6 @@ from voice_daemon.wake.detector import WakeDetector, WakeSelfTest
 
 log = structlog.get_logger()
 
-_READS_ENGLISH: Final = frozenset({"en", "auto"})
 """Languages of the configuration with which the recording of the self-test must be understood."""
 
 
@@ -118,6 +116,7 @@ def build_engine(
         pipeline,
         timed,
         wake_problem=wake_problem,
+        asr_self_test="pass" if transcriber.passed_self_test else "skipped",
         wake_scores=lambda: wake.last_scores,
         transcriptions=transcriptions,
         tune=tune,
@@ -215,6 +214,7 @@ def load_transcriber(
     clip = to_int16(load_audio(DEMO_CLIP))
     tested = self_test(transcriber, clip, step_s=settings.step_s)
     _judge(tested, settings)
+    transcriber.passed_self_test = tested.passed
     transcriber.meet_shapes()
     log.info(
         "asr.ready",
@@ -237,7 +237,7 @@ def _judge(tested: SelfTest, settings: AsrSettings) -> None:
     """
     if tested.passed:
         return
-    if settings.language not in _READS_ENGLISH:
+    if not settings.expects_english:
         log.warning("asr.self_test_failed", model=settings.model, n_words=tested.n_words)
         return
     raise ModelError(

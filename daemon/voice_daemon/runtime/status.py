@@ -64,7 +64,8 @@ class AsrStatus:
     failed: int = 0
     """Sessions that ended in `overload`, `mic_lost` or `error`."""
     self_test: str = "pending"
-    """`pass` once it has read a recording here; one that fails is not used."""
+    """`pass` once it has read a recording here, `skipped` for one that did not and need not, being
+    for another language than the recording's; one that fails is not used."""
 
 
 @dataclass(frozen=True, slots=True)

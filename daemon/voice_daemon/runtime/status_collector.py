@@ -73,7 +73,7 @@ class StatusCollector:
                 finals=now.totals.finals,
                 no_speech=now.totals.no_speech,
                 failed=now.totals.failed,
-                self_test="pass" if self.worker.engine_ready else "pending",
+                self_test=self.worker.asr_self_test,
             ),
             mqtt=_broker(broker),
             session=SessionStatus(

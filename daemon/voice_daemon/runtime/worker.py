@@ -86,6 +86,8 @@ class Engine:
     transcriber: TimedTranscriber
     wake_problem: Problem | None
     """The reason why the wake words cannot be trusted; None when they passed their self-test."""
+    asr_self_test: str = "pass"
+    """See `AsrStatus.self_test`."""
     wake_scores: Callable[[], Mapping[str, float]] = dict
     """The wake words' newest scores, 0..1."""
     transcriptions: TranscriptionService | None = None
@@ -135,6 +137,7 @@ class Worker:
         self.lost_samples = 0
         """Samples that the input never delivered, as of the last block."""
         self.engine_ready = False
+        self.asr_self_test = "pending"
         self.beat_s = time.monotonic()
         """When the worker was last seen alive, on the monotonic clock."""
         self._build = build
@@ -237,6 +240,7 @@ class Worker:
             self._idle()
             return
         self.beat_s = time.monotonic()  # however long that took, it does not hang
+        self.asr_self_test = engine.asr_self_test
         self.engine_ready = True
         if engine.wake_problem is not None:
             self._publisher.raise_problem("wake.self_test", engine.wake_problem)
