@@ -145,6 +145,8 @@ class WakeDetection:
     at_sample: int
     is_repeat: bool = False
     """True within the refractory time: it opens no session, but may begin a command anew."""
+    is_sure: bool = True
+    """False for a score below the threshold, which counts if the recogniser reads the word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,8 @@ class WakeDetected:
     wake_word: str
     score: float
     at_sample: int
+    verified: bool = False
+    """True where the score did not suffice, and the recogniser read the word."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ def every_key() -> list[tuple[str, str]]:
 def test_keys_that_are_taken_over_exist() -> None:
     at_once = {key_text(key) for key in every_key() if apply_mode(key) is ApplyMode.AT_ONCE}
     assert {"wake.threshold", "session.silence_ms", "log.level", "audio.preroll_ms"} <= at_once
-    assert len(at_once) == 22
+    assert len(at_once) == 23
 
 
 @pytest.mark.parametrize("section", ["asr", "mqtt", "homeassistant", "arbitration", "wyoming"])

@@ -101,6 +101,8 @@ class FakeWake:
         self.models: tuple[str, ...] = (WAKE_WORD,)
         self.is_repeat = False
         """Whether what it detects is a repeat within the refractory time."""
+        self.is_sure = True
+        """Whether its score suffices."""
         self.resets: list[int] = []
         self.heard = 0
         """Samples fed in all."""
@@ -113,7 +115,7 @@ class FakeWake:
         self.heard += samples.size
         self._clock.now = max(self._clock.now, self._position)
         return [
-            WakeDetection(WAKE_WORD, 0.9, at, is_repeat=self.is_repeat)
+            WakeDetection(WAKE_WORD, 0.9, at, is_repeat=self.is_repeat, is_sure=self.is_sure)
             for at in self._at_samples
             if first < at <= self._position
         ]

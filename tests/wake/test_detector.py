@@ -119,6 +119,26 @@ def test_the_threshold_may_change_at_any_time() -> None:
     assert changing.feed({"a": 0.6}, at_sample=2 * FRAME) is not None
 
 
+def unsure(*scores: float, threshold: float = 0.5, verify_from: float = 0.1) -> list[float]:
+    """Feed a score a frame; return those told of as not sure."""
+    told = gate(threshold=threshold, refractory_frames=25)
+    told.verify_from = verify_from
+    found = [told.feed({"a": s}, at_sample=(n + 1) * FRAME) for n, s in enumerate(scores)]
+    return [each.score for each in found if each is not None and not each.is_sure]
+
+
+def test_a_run_of_low_scores_is_told_once_with_its_highest() -> None:
+    assert unsure(0.0, 0.2, 0.3, 0.2, 0.0) == [0.3]
+    assert unsure(*[0.2] * 20, 0.0) == [0.2]
+    assert unsure(0.05, 0.05, 0.0) == []
+    assert unsure(0.2, 0.3, 0.0, verify_from=0.0) == []
+
+
+def test_a_run_that_reaches_the_threshold_is_sure_and_nothing_else() -> None:
+    assert unsure(0.2, 0.3, 0.9, 0.3, 0.2, 0.0, 0.2, 0.0) == []
+    assert unsure(0.9, *[0.0] * 30, 0.2, 0.0) == [0.2]
+
+
 def test_a_reset_forgets_runs_but_not_the_last_wake() -> None:
     resting = gate(trigger_level=2, refractory_frames=5)
     assert wakes(resting, [0.9, 0.9]) == [1]
@@ -229,7 +249,7 @@ def test_the_detector_obeys_its_threshold() -> None:
     listening = detector()
     listening.thresholds = {"hey_jarvis": 0.9999}
     assert listening.thresholds == {"hey_jarvis": 0.9999}
-    assert listening.feed(CLIP) == []
+    assert [found.is_sure for found in listening.feed(CLIP)] == [False]
 
 
 def test_voice_can_be_asked_for_as_well() -> None:

@@ -299,6 +299,52 @@ def _add_wake_test(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_wake(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listed = actions.add_parser("list", help="show the wake words that there are")
+    train = actions.add_parser("train", help="make a wake word of your own")
+    tried = actions.add_parser("try", help="show its live scores on a meter")
+    improve = actions.add_parser("improve", help="train it again, with what was wrong since")
+    forget = actions.add_parser("forget", help="remove it, and every recording made for it")
+    train.add_argument("phrase", metavar="PHRASE", help='one to five words, such as "okay house"')
+    train.add_argument("--again", action="store_true", help="take the place of one that is there")
+    for action in (train, improve):
+        action.add_argument(
+            "--takes",
+            nargs="+",
+            action="extend",
+            default=[],
+            type=Path,
+            metavar="FILE",
+            help="recordings of people who say it, or folders of them",
+        )
+    train.add_argument(
+        "--room",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="recordings of the room in which nobody says it",
+    )
+    train.add_argument("--no-recording", action="store_true", help="do not ask for recordings")
+    improve.add_argument(
+        "--not",
+        dest="others",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="recordings that woke it, and in which nobody says it",
+    )
+    tried.add_argument("--seconds", type=float, metavar="N", help="how long to listen")
+    for action in (tried, improve, forget):
+        action.add_argument("name", metavar="NAME", help="one of your own: see `wake list`")
+    for action in (listed, train, tried, improve, forget):
+        _add_json(action)
+
+
 def _add_models(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listed = actions.add_parser("list", help="show the models on this disk and those to download")
@@ -420,6 +466,9 @@ _ALL: Final = (
         _add_wake_test,
         "said/ --not television.wav --picture wake.png",
         module="wake_test",
+    ),
+    CommandSpec(
+        "wake", "make a wake word of your own, try it, improve it", _add_wake, 'train "okay house"'
     ),
     CommandSpec(
         "models",

@@ -257,14 +257,15 @@ def _score(
     places: Iterable[Path], scorer: OpenWakeWord, faults: list[AudioFileError]
 ) -> Iterator[Scored]:
     """Score every recording in these places; those that cannot be read become `faults`."""
-    for file in _sound_files(places):
+    for file in sound_files(places):
         try:
             yield score_recording(str(file), (to_int16(piece) for piece in decode(file)), scorer)
         except AudioFileError as error:
             faults.append(error)
 
 
-def _sound_files(places: Iterable[Path]) -> Iterator[Path]:
+def sound_files(places: Iterable[Path]) -> Iterator[Path]:
+    """Yield every recording in these files and folders; raises `UsageError` for an empty one."""
     for place in places:
         if not place.is_dir():
             yield place
@@ -325,7 +326,7 @@ def _moments(
     for block in hearing.blocks(source, seconds):
         if block is None:
             continue
-        wakes = detector.feed(block.samples)
+        wakes = [found for found in detector.feed(block.samples) if found.is_sure]
         for word, score in detector.last_scores.items():
             peaks[word] = max(score, peaks.get(word, 0.0))
         at_s = (block.first_sample + block.samples.size) / SAMPLE_RATE

@@ -86,6 +86,12 @@ class WakeSettings(Section):
     thresholds: Scores = Field(
         default={}, description="The same for single wake words; wins over what a model names."
     )
+    verify_from: float = Field(
+        default=0.1,
+        ge=0,
+        le=0.99,
+        description="Lower score that counts too if the recogniser reads the word; 0 is off.",
+    )
     trigger_level: int = Field(
         default=1,
         ge=1,

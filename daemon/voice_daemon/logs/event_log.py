@@ -24,7 +24,7 @@ def log_event(event: Event, *, session_began: int) -> None:
         case WakeDetected():
             score = round(event.score, 3)
             about = {"wake_word": event.wake_word, "score": score, "session_id": event.session_id}
-            log.info("wake.detected", **about)
+            log.info("wake.detected", **about, verified=event.verified)
         case SessionStarted():
             log.info("session.started", session_id=event.session_id, wake_word=event.wake_word)
         case SpeechStarted() | SpeechEnded():

@@ -163,6 +163,7 @@ def _wake(event: WakeDetected) -> dict[str, Any]:
         "session_id": event.session_id,
         "wake_word": event.wake_word,
         "score": _json_value(event.score),
+        "verified": event.verified,
     }
 
 

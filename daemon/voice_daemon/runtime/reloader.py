@@ -36,7 +36,9 @@ class ApplyMode(StrEnum):
 
 _AT_ONCE: Final[Mapping[str, frozenset[str]]] = {
     "audio": frozenset({"preroll_ms", "silence_alarm_s"}),
-    "wake": frozenset({"models", "threshold", "thresholds", "trigger_level", "refractory_s"}),
+    "wake": frozenset(
+        {"models", "threshold", "thresholds", "verify_from", "trigger_level", "refractory_s"}
+    ),
     "session": frozenset({"silence_ms", "no_speech_timeout_s", "max_s", "speech_start_ms"}),
     "sounds": frozenset({"enabled", "volume"}),
     "vocabulary": frozenset({"enabled", "file", "sentences", "margin", "protected"}),

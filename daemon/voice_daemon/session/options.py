@@ -38,6 +38,8 @@ class PipelineOptions:
     """Less than this casts doubt on a text, as does `no_speech_threshold`."""
     voice_on: float = 0.5
     voice_off: float = 0.35
+    verify_ms: float = 2000
+    """Audio in which the recogniser looks for a wake word that the first stage is not sure of."""
     wake_lead_ms: float = 1500
     """The longest stretch before a detection in which a wake word may begin."""
     command_min_ms: float = 100
@@ -106,7 +108,7 @@ class PipelineOptions:
 
     def history_ms(self) -> float:
         """Audio to keep: from before a detection until the start of speech is certain."""
-        before = max(self.wake_lead_ms, self.preroll_ms)
+        before = max(self.wake_lead_ms, self.preroll_ms, self.verify_ms)
         until_certain = self.wake_tail_ms + self.pause_ms + self.speech_start_ms
         undecided = self.arbitration_ms + self.speech_lead_ms
         return before + until_certain + undecided + _HISTORY_MARGIN_MS

@@ -41,6 +41,7 @@ from voice_daemon.session.options import PipelineOptions
 from voice_daemon.session.session import Session, SessionContext, SessionStart
 from voice_daemon.session.state import Cause, Trigger, next_state
 from voice_daemon.wake.arbitration import PeerTransport
+from voice_daemon.wake.phrases import says
 
 _LOSSES = {
     EndReason.MIC_LOST: (
@@ -226,7 +227,8 @@ class Pipeline:
     def _feed_frame(self, frame: AudioBlock) -> None:
         self._context.ring.push(frame)
         self._heard_to = self._context.ring.end_sample
-        detections = self._wake.feed(frame.samples)
+        heard = self._wake.feed(frame.samples)
+        detections = [detection for detection in heard if detection.is_sure]
         pending = self._pending
         if pending is not None:
             self._give_way(pending.receive())
@@ -243,6 +245,8 @@ class Pipeline:
             self._decide(pending)
         elif detections and not detections[0].is_repeat:
             self._wake_up(detections[0])
+        elif heard and not detections and self._is_read(heard[0]):
+            self._wake_up(heard[0])
 
     def _wake_up(self, detection: WakeDetection) -> None:
         start = SessionStart(
@@ -257,6 +261,19 @@ class Pipeline:
         else:
             self._pending.enter(held)
             self._decide(self._pending)
+
+    def _is_read(self, detection: WakeDetection) -> bool:
+        """Have the recogniser look for a wake word that its score alone does not prove."""
+        context = self._context
+        start = self._heard_to - ms_to_samples(context.options.verify_ms)
+        with transcribing():
+            context.transcriber.start(wake_phrase=None)
+            try:
+                context.transcriber.feed(context.ring.read(start, self._heard_to))
+                text = context.transcriber.finish().text
+            finally:
+                context.transcriber.reset()
+        return says(text, self._wake.phrase(detection.wake_word))
 
     def _decide(self, pending: PendingSession) -> None:
         """Open the session that waits, or drop it, once it is certain who answers."""
@@ -277,7 +294,11 @@ class Pipeline:
         start, detection = held.start, held.detection
         self._emit(
             WakeDetected(
-                start.session_id, detection.wake_word, detection.score, detection.at_sample
+                start.session_id,
+                detection.wake_word,
+                detection.score,
+                detection.at_sample,
+                verified=not detection.is_sure,
             )
         )
         self._open(start, heard_to=held.heard_to)

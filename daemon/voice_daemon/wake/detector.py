@@ -32,6 +32,8 @@ log = structlog.get_logger()
 REPEAT_SAMPLES: Final = round(1.5 * SAMPLE_RATE)
 """Until then the word that was detected is in the 1.3 s that a classifier sees, and scores may rise
 again: 0.7 to 1.1 s after the detection they did so in 13 of 36 recordings of one "alexa"."""
+_UNSURE_FRAMES: Final = 4
+"""A run of scores that has not reached the threshold by then, 320 ms, will not."""
 _SELF_TEST_WORD: Final = "hey_jarvis"
 """The words of the bundled clip."""
 _SELF_TEST_SCORE: Final = 0.5
@@ -61,7 +63,9 @@ class WakeSelfTest:
 class WakeGate:
     """Decides which scores are wakes: `trigger_level` frames in a row at or over the threshold.
 
-    `thresholds`: of single wake words; `threshold` is that of all others.
+    `thresholds`: of single wake words; `threshold` is that of all others. A run of scores that only
+    reaches `verify_from` is told once it has ended or lasted `_UNSURE_FRAMES`, as one that is not
+    sure; 0 tells none.
     For `refractory_samples` after a wake any other is a repeat, of any wake word, as one utterance
     may please several models. A run of high scores wakes once, however long it is.
     """
@@ -69,6 +73,8 @@ class WakeGate:
     def __init__(self, *, threshold: float, trigger_level: int, refractory_samples: int) -> None:
         self.threshold = threshold
         self.thresholds: Mapping[str, float] = {}
+        self.verify_from = 0.0
+        self._unsure: dict[str, list[float]] = {}
         self._trigger_level = trigger_level
         self._refractory_samples = refractory_samples
         self._runs: dict[str, int] = {}
@@ -81,7 +87,8 @@ class WakeGate:
             self._runs[word] = self._runs.get(word, 0) + 1 if score >= threshold else 0
         due = [word for word in scores if self._runs[word] == self._trigger_level]
         if not due:
-            return None
+            return self._unsure_wake(scores, at_sample=at_sample)
+        self._unsure.clear()
         best = max(due, key=lambda word: scores[word])
         if self._resting(at_sample, self._refractory_samples):
             # It may still be the same one, whose score flutters.
@@ -90,6 +97,22 @@ class WakeGate:
             return WakeDetection(best, scores[best], at_sample, is_repeat=True)
         self._woke_at = at_sample
         return WakeDetection(best, scores[best], at_sample)
+
+    def _unsure_wake(self, scores: Mapping[str, float], *, at_sample: int) -> WakeDetection | None:
+        """Tell the end of a run that may have been a wake word."""
+        found = None
+        for word, score in scores.items():
+            run = self._unsure.setdefault(word, [])
+            rises = self.verify_from and score >= self.verify_from and self._runs[word] == 0
+            if rises:
+                run.append(score)
+            if len(run) == _UNSURE_FRAMES or (run and len(run) < _UNSURE_FRAMES and not rises):
+                found = WakeDetection(word, max(run), at_sample, is_sure=False)
+            if not rises:
+                run.clear()
+        if found is None or self._resting(at_sample, max(self._refractory_samples, REPEAT_SAMPLES)):
+            return None
+        return found
 
     def tune(self, *, trigger_level: int, refractory_samples: int) -> None:
         """Decide by other numbers from now on."""
@@ -100,6 +123,7 @@ class WakeGate:
     def reset(self) -> None:
         """Forget runs of high scores, but not the last wake: it still must not repeat."""
         self._runs.clear()
+        self._unsure.clear()
 
     def _resting(self, at_sample: int, rest_samples: int) -> bool:
         return self._woke_at is not None and 0 <= at_sample - self._woke_at < rest_samples
@@ -138,6 +162,7 @@ class WakeDetector:
             refractory_samples=round(settings.refractory_s * SAMPLE_RATE),
         )
         gate.thresholds = wake_thresholds(settings, settings.models)
+        gate.verify_from = settings.verify_from
         return cls(
             settings.models,
             gate=gate,
@@ -160,6 +185,7 @@ class WakeDetector:
         """Take over what else governs the gate, from now on; thresholds are set by themselves."""
         refractory_samples = round(settings.refractory_s * SAMPLE_RATE)
         self._gate.tune(trigger_level=settings.trigger_level, refractory_samples=refractory_samples)
+        self._gate.verify_from = settings.verify_from
 
     def choose(self, models: Sequence[str]) -> None:
         """Listen for other wake words from now on, given by bundled names or paths.

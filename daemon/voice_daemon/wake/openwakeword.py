@@ -43,7 +43,7 @@ _VOICE_FRAMES: Final = 10
 """0.8 s, about a wake phrase: voice must have been heard within it when that is asked for."""
 
 
-class _SpeechEmbedder:
+class SpeechEmbedder:
     """The newest embeddings of a stream, as if silence had come before its beginning.
 
     Silence is what openWakeWord's authors pad clips with. Of the starts that were tried (zeros,
@@ -145,7 +145,7 @@ class OpenWakeWord:
     ) -> None:
         self.backend = backend
         self._classifiers = _load_classifiers(models, backend=backend)
-        self._embedder = _SpeechEmbedder(history=_history(self._classifiers))
+        self._embedder = SpeechEmbedder(history=_history(self._classifiers))
         self._vad_threshold = vad_threshold
         self._vad = SileroVad() if vad_threshold > 0 else None
         self._voice: deque[float] = deque(maxlen=_VOICE_FRAMES)

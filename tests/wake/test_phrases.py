@@ -1,0 +1,66 @@
+"""A wake phrase: what speaks against it, what is near to it, and whether a reading holds it."""
+
+from __future__ import annotations
+
+import pytest
+
+from voice_daemon.errors import UsageError
+from voice_daemon.wake.phrases import (
+    clean_phrase,
+    doubts,
+    near_misses,
+    says,
+    similarity,
+    syllables,
+    wake_word_of_phrase,
+)
+
+COMMON = ("okay", "house", "light", "mouse", "horse", "computing", "commuter", "today", "lamp")
+
+
+def test_a_phrase_is_written_as_it_is_spoken() -> None:
+    assert clean_phrase("  Okay,  House! ") == "okay house"
+    assert wake_word_of_phrase(clean_phrase("Let's go")) == "lets_go"
+    for wrong in ("", "R2D2", "one two three four five six", "привет", "../etc"):
+        with pytest.raises(UsageError, match="no phrase"):
+            clean_phrase(wrong)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "n"), [("alexa", 3), ("okay house", 3), ("jarvis", 2), ("hey table", 3), ("go", 1)]
+)
+def test_syllables_are_counted_by_the_spelling(phrase: str, n: int) -> None:
+    assert syllables(phrase) == n
+
+
+def test_short_and_common_phrases_are_doubted() -> None:
+    assert doubts("alexandria", COMMON) == []
+    (short,) = doubts("jarvis", COMMON)
+    assert "short" in short
+    (common,) = doubts("okay house", COMMON)
+    assert '"okay" and "house" are words' in common
+
+
+def test_near_misses_are_halves_and_neighbours_but_not_the_phrase_itself() -> None:
+    near = near_misses("okay house", COMMON, most=40)
+    assert {"okay", "house"} <= set(near)
+    assert any(text.startswith("okay ") and text != "okay house" for text in near)
+    assert all(similarity(text, "okay house") < 0.8 for text in near)
+    assert near == near_misses("okay house", COMMON, most=40)
+    assert len(near_misses("okay house", COMMON, most=3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase", "is_said"),
+    [
+        ("Alexa, turn on the light.", "alexa", True),
+        ("Hey, Javis.", "hey jarvis", True),
+        ("and then hey Jarvis turn it off", "hey jarvis", True),
+        ("Okayhouse.", "okay house", True),
+        ("I relax at home.", "alexa", False),
+        ("Hey there.", "hey jarvis", False),
+        ("", "alexa", False),
+    ],
+)
+def test_a_reading_holds_the_phrase_as_it_sounds(text: str, phrase: str, *, is_said: bool) -> None:
+    assert says(text, phrase) is is_said

@@ -1,0 +1,1 @@
+"""Makes what `daemonctl wake train` ships with."""
