@@ -1,7 +1,5 @@
 """A wake word's own network in a file: written, read, found by name, and refused when damaged."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A wake phrase: what speaks against it, what is near to it, and whether a reading holds it."""
 
-from __future__ import annotations
-
 import pytest
 
 from voice_daemon.errors import UsageError

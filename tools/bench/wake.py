@@ -9,8 +9,6 @@ from `wake.verify_from` up to the threshold count where the recogniser reads the
 two seconds. microWakeWord is measured in the same run where pymicro-wakeword is installed.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence

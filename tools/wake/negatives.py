@@ -7,8 +7,6 @@ again. Each recording is there as it is and once more as in other rooms: with cl
 noise and echoes would be what tells the word. The common words are Whisper's first.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import re

@@ -3,8 +3,6 @@
 Deterministic for a random generator. Audio is (n,) float32 at 16 kHz in [-1, 1].
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

@@ -5,8 +5,6 @@ pickled objects: the network's weights, the phrase as it is written, and the sco
 word counts as heard. docs/adr/0025-wake-words-of-ones-own.md has the reasons.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path

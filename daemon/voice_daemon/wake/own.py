@@ -5,8 +5,6 @@ every other voice and every other recording of the rest: what a half has not hea
 it does, and where the threshold has to be.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -100,6 +98,20 @@ class Trained:
     """Of renderings of voices, and of recordings, that a half of the nets had not heard."""
     near_accepted: float
     """Share of the near-misses that wake it, 0..1, likewise."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """One rendering of the phrase."""
+
+    half: int
+    """The nets that may not learn from it."""
+    windows: Floats
+    """(n, 16, 96) at its end."""
+    before: Floats
+    """(n, 96) up to where half of it is said."""
+    whole: Floats
+    """(n, 96)"""
 
 
 class Workshop:
@@ -201,20 +213,6 @@ class Workshop:
             noise = coloured_noise(10 * SAMPLE_RATE, self._rng) * np.float32(level / 3)
             rest.append(self.embeddings(noise))
         return rest
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """One rendering of the phrase."""
-
-    half: int
-    """The nets that may not learn from it."""
-    windows: Floats
-    """(n, 16, 96) at its end."""
-    before: Floats
-    """(n, 96) up to where half of it is said."""
-    whole: Floats
-    """(n, 96)"""
 
 
 def _pieces(embeddings: Floats) -> Iterator[Floats]:

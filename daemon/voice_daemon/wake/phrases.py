@@ -1,7 +1,5 @@
 """A wake phrase as words: whether it is a good one, and what sounds like it but is not it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher

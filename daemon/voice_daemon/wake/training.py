@@ -5,8 +5,6 @@ with its own start and its own share of the negatives left out, are averaged: on
 much on its start. Windows that a net takes for the word by mistake come up more often.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final

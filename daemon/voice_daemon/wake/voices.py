@@ -4,8 +4,6 @@ Nothing is downloaded: macOS has some thirty English voices of its own, and Linu
 installed of espeak-ng, flite and festival. Novelty voices are left out.
 """
 
-from __future__ import annotations
-
 import platform
 import re
 import shutil
