@@ -17,10 +17,16 @@ _ALIKE: Final = 0.55
 """Similarity of sounds from which a word is near to another."""
 _TOO_ALIKE: Final = 0.76
 """From here on it is the word itself: "compute" would teach not to hear "computer"."""
-SAME_SOUND: Final = 0.85
+SAME_SOUND: Final = 0.88
 """Similarity of sounds from which what was read is the phrase."""
 _SOUNDS: Final = (
-    *((r"tch|ch|sh|ge|j", "j"), (r"ph|gh|v", "f"), (r"ck|c(?=[eiy])|z|x", "s"), (r"[cqg]", "k")),
+    *(
+        (r"tch|ch|sh|ge|j", "j"),
+        (r"ph|gh|v", "f"),
+        (r"x", "ks"),
+        (r"c(?=[eiy])|z", "s"),
+        (r"ck|[cqg]", "k"),
+    ),
     *((r"wh", "w"), (r"kn|n|m", "n"), (r"d|th", "t"), (r"b", "p"), (r"[aeiouy]+", "a"), (r"h", "")),
 )
 """Spellings of English sounds that are hard to tell apart, in order."""
