@@ -18,8 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.bench.wake_words import clips
-from voice_daemon.audio.file import load_audio
+from tools.bench.wake import recordings
 from voice_daemon.audio.resample import to_int16
 from voice_daemon.events import SAMPLE_RATE
 from voice_daemon.sound.echo import BLOCK, EchoFilter
@@ -124,8 +123,8 @@ def with_words(
 
 
 def trials(args: argparse.Namespace) -> Iterator[str]:
-    said = [c for c in clips(args.said) if c.label == args.word.replace("_", " ")]
-    words = [load_audio(clip.path) for clip in said]
+    said = [r for r in recordings(args.said) if r.label == args.word.replace("_", " ")]
+    words = [recording.audio for recording in said]
     scorer = OpenWakeWord([args.word])
     seconds = 60 * args.minutes / len(args.played) / len(VOLUMES_DBFS)
     path = room(args.seed)
@@ -133,10 +132,10 @@ def trials(args: argparse.Namespace) -> Iterator[str]:
     yield f"{'played':24} {'dBFS':>5} {'min':>5}  opened: as is, cleaned   heard: as is, cleaned"
     totals = np.zeros(4, int)
     for folder in args.played:
-        recordings = [load_audio(clip.path) for clip in clips([folder])]
+        sounds = [recording.audio for recording in recordings([folder])]
         for seed, dbfs in enumerate(VOLUMES_DBFS):
             length_s = max(seconds, 4 + len(words) * WORD_EVERY_S)
-            played = scaled(played_for(recordings, length_s, seed), -20.0)
+            played = scaled(played_for(sounds, length_s, seed), -20.0)
             echo = scaled(through(path, played), dbfs)
             rng = np.random.default_rng(seed)
             echo += (10 ** (HISS_DBFS / 20) * rng.standard_normal(echo.size)).astype(np.float32)
