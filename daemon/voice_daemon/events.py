@@ -102,7 +102,7 @@ class Hypothesis:
 
 
 class Ending(Enum):
-    """What may follow a text, should its speaker pause."""
+    """Possible continuations of a text, should its speaker pause."""
 
     OPEN = auto()
     """It cannot be over, or nobody knows: he is given time."""

@@ -71,7 +71,7 @@ class FinalCorrector(Protocol):
         """Decide what was said, in short steps; may be given up at any. Never raises."""
 
     def ending(self, text: str, language: str) -> Ending | None:
-        """What may follow a text; None where nothing that is said there begins so. Never raises."""
+        """Give what may follow a text; None where nothing said there begins so. Never raises."""
 
 
 class Correction(Protocol):
@@ -148,7 +148,7 @@ class WhisperTranscriber:
         self.meet_shapes()
 
     def meet_shapes(self) -> None:
-        """On a GPU, compute once at each size that commands have: there a new one costs time."""
+        """Compute once at each size that commands have: on a GPU a new one costs time."""
         if self._model.decoder.few_shapes:
             self._decoder.meet_shapes(SHAPES_WITHIN_S)
 

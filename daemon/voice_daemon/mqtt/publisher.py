@@ -18,12 +18,17 @@ from voice_daemon.events import (
     ErrorRaised,
     Event,
     SessionEnded,
+    SessionStarted,
+    SpeechEnded,
+    SpeechStarted,
     State,
     StateChanged,
+    StoodDown,
     TranscriptFinal,
+    TranscriptPartial,
     WakeDetected,
+    samples_to_ms,
 )
-from voice_daemon.logs.event_log import log_event
 from voice_daemon.mqtt.messages import Info, for_event, info_message, setting_message, state_message
 from voice_daemon.mqtt.topics import MqttMessage, Topics
 from voice_daemon.session.metrics import ComputeCost, SessionMetrics, Totals
@@ -200,7 +205,7 @@ class Publisher:
     def _event(self, event: Event, take_cost: Callable[[], ComputeCost]) -> None:
         self._metrics.read(event)
         self._on_event(event)
-        log_event(event, session_began=self._metrics.open_started_at)
+        _log_event(event, session_began=self._metrics.open_started_at)
         match event:
             case StateChanged():
                 self._pipeline_state = event.state
@@ -236,3 +241,50 @@ class Publisher:
             event, topics=self._topics, at=self._now(), final_ttl_s=self._final_ttl_s
         ):
             self._publish(message)
+
+
+def _log_event(event: Event, *, session_began: int) -> None:
+    """Log an event; `session_began`: the sample at which the open session did."""
+    match event:
+        case WakeDetected():
+            score = round(event.score, 3)
+            about = {"wake_word": event.wake_word, "score": score, "session_id": event.session_id}
+            log.info("wake.detected", **about, verified=event.verified)
+        case SessionStarted():
+            log.info("session.started", session_id=event.session_id, wake_word=event.wake_word)
+        case SpeechStarted() | SpeechEnded():
+            log.info(
+                "speech.started" if isinstance(event, SpeechStarted) else "speech.ended",
+                session_id=event.session_id,
+                session_ms=samples_to_ms(event.at_sample - session_began),
+            )
+        case TranscriptPartial():
+            log.debug(
+                "transcript.partial",
+                session_id=event.session_id,
+                seq=event.seq,
+                lag_ms=event.lag_ms,
+                text=event.text,
+                draft=event.draft,
+            )
+        case TranscriptFinal():
+            log.info(
+                "transcript.final",
+                session_id=event.session_id,
+                confidence=round(event.confidence, 3),
+                text=event.text,
+            )
+        case StoodDown():
+            log.info(
+                "arbitration.stood_down",
+                session_id=event.claim.session_id,
+                wake_word=event.claim.wake_word,
+                score=event.claim.score,
+                node_id=event.winner.node_id,
+                their_score=event.winner.score,
+            )
+        case ErrorRaised():
+            about = {"code": event.code, "problem": event.message, "session_id": event.session_id}
+            log.error("error.raised", **about)
+        case _:
+            pass

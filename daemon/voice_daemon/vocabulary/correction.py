@@ -67,7 +67,7 @@ class Corrector:
         return decide(found, home.reader.read, self.rule, language=home.language)
 
     def ending(self, text: str, language: str) -> Ending | None:
-        """What may follow a text; None where no sentence of the home begins so. Never raises."""
+        """Give what may follow a text; None where no sentence begins so. Never raises."""
         home = self.home
         if home is None or not _same_language(language, home.language):
             return None

@@ -131,7 +131,7 @@ class Reader:
         return " ".join(words[:farthest]), tuple(dict.fromkeys(next_words))
 
     def ending(self, text: str) -> Ending | None:
-        """What may follow a text in a sentence of the home; None where none begins so."""
+        """Give what may follow a text in a sentence of the home; None where none begins so."""
         words = fold(text)
         reached = whole = goes_on = False
         stack = [(START, 0)] if len(words) <= MAX_WORDS else []

@@ -59,7 +59,7 @@ class Limits:
 
 
 class Endpointing(Enum):
-    """Who ends an utterance."""
+    """The party that ends an utterance."""
 
     CLIENT = auto()
     """Its `audio-stop` alone."""
