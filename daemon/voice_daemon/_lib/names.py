@@ -5,8 +5,6 @@ writes file names), with a typographic apostrophe (as it names a person's device
 space. Nobody means two things by them.
 """
 
-from __future__ import annotations
-
 import os
 import unicodedata
 from pathlib import Path

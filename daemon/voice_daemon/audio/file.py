@@ -1,7 +1,5 @@
 """Audio files: replayed as if they were a microphone, or loaded whole."""
 
-from __future__ import annotations
-
 import io
 import os
 import select
