@@ -42,6 +42,10 @@ class VoiceDaemonError(Exception):
         self.message = message
         self.remedy = remedy
 
+    def to_dict(self) -> dict[str, str]:
+        """Give JSON values."""
+        return {"code": self.code, "message": self.message, "remedy": self.remedy}
+
 
 def crash(error: Exception) -> VoiceDaemonError:
     """Explain a mistake of ours, or of a library, that nothing else has explained."""

@@ -96,8 +96,7 @@ def encode_result(result: Mapping[str, Any]) -> bytes:
 
 def encode_error(error: VoiceDaemonError) -> bytes:
     """Write a reply that refuses."""
-    told = {"code": error.code, "message": error.message, "remedy": error.remedy}
-    return _line({"ok": False, "error": told})
+    return _line({"ok": False, "error": error.to_dict()})
 
 
 def decode_reply(line: bytes) -> Reply:

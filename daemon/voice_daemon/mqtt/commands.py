@@ -127,11 +127,7 @@ def response_message(
     """Answer a `cmd/<verb>`, echoing its transaction; `error` says that it failed."""
     document: dict[str, Any] = {"schema": SCHEMA, "status": "error" if error else "ok"}
     if error:
-        document["error"] = {
-            "code": error.code,
-            "message": error.message,
-            "remedy": error.remedy,
-        }
+        document["error"] = error.to_dict()
     else:
         document["data"] = dict(data or {})
     document["transaction"] = command.transaction

@@ -1,7 +1,7 @@
 """Encodes events as MQTT messages, and the retained description of the daemon."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -139,15 +139,8 @@ def setting_message(name: str, value: float | str, *, topics: Topics) -> MqttMes
 
 def info_message(info: Info, *, topics: Topics) -> MqttMessage:
     """Give the retained description of this node."""
-    body = {
-        "schema": SCHEMA,
-        "version": info.version,
-        "model": info.model,
-        "wake_words": list(info.wake_words),
-        "input_device": info.input_device,
-        "instance": info.instance,
-    }
-    return MqttMessage(topics.path(Leaf.INFO), encode_json(body), retain=True)
+    payload = encode_json({"schema": SCHEMA, **asdict(info)})
+    return MqttMessage(topics.path(Leaf.INFO), payload, retain=True)
 
 
 def health_message(health: Health, *, topics: Topics, at: datetime) -> MqttMessage:
