@@ -47,7 +47,7 @@ THRESHOLDS: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Shipped:
-    """What comes with the program: recordings of anything, as embeddings, and common words."""
+    """Data that comes with the program: recordings of anything, as embeddings, and common words."""
 
     recordings: tuple[Floats, ...]
     words: tuple[str, ...]
