@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from rigs.brokers import Gate, Mosquitto, Observer, eventually
 from support.mqtt_clients import AVAILABILITY, FINAL, ROOT, StartDaemon, final, sessions
 from voice_daemon.events import State, TranscriptPartial
+from voice_daemon.mqtt.connect import Backoff
 from voice_daemon.mqtt.messages import Info, for_event, info_message, state_message
 from voice_daemon.mqtt.outbox import MAX_SENDINGS
 from voice_daemon.mqtt.topics import MqttMessage, Topics
@@ -38,6 +39,23 @@ def test_a_broker_that_lost_everything_is_told_everything_again(
     assert later.wait(AVAILABILITY).payload == b"online"
     later.close()
     assert daemon.client.status().finals_lost == 0
+
+
+def test_a_final_does_not_wait_for_the_next_attempt(
+    broker: Mosquitto, start_daemon: StartDaemon, topics: Topics
+) -> None:
+    daemon = start_daemon(broker.port)
+    eventually(lambda: daemon.is_connected, "connected")
+    backoff = Backoff(minimum_s=0.1, maximum_s=600, random_unit=lambda: 1.0)
+    backoff._ceiling_s = 600  # as after many short connections
+    daemon.client._backoff = backoff
+    broker.kill()
+    eventually(lambda: not daemon.is_connected, "the loss is noticed")
+    broker.start()
+    listener = Observer(broker.port)
+    daemon.client.publish(final(topics, "s1"))
+    assert listener.wait(FINAL)
+    listener.close()
 
 
 def test_finals_that_waited_for_the_broker_arrive_in_order(

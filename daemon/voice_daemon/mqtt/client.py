@@ -202,6 +202,7 @@ class MqttClient:
             self_pipe=self._self_pipe,
             timeouts=self._timeouts,
         )
+        self._final_came_s = -math.inf
         self._backoff = Backoff(
             minimum_s=settings.reconnect_min_s, maximum_s=settings.reconnect_max_s
         )
@@ -225,6 +226,8 @@ class MqttClient:
 
     def publish(self, message: MqttMessage) -> None:
         """Hand a message over. Never waits; callable from any thread."""
+        if message.final_of is not None:
+            self._final_came_s = steady_s()
         self._outbox.put(message)
         self._self_pipe.wake()
 
@@ -477,12 +480,14 @@ class MqttClient:
             # them with it, as soon as our client id comes back on a new one.
             delay_s = 0.0
         self._report_error(error, retry_s=round(delay_s, 1))
+        # Somebody waits for a command: one that comes meanwhile is worth an attempt of its own.
+        hurried_s = min(delay_s, self._backoff.minimum_s if cause is Cause.NETWORK else math.inf)
         began_s = steady_s()
         while not self._should_end():
+            wait_s = hurried_s if self._final_came_s > began_s else delay_s
             if math.isfinite(self._stop_by_s):
-                delay_s = min(delay_s, _STOPPING_RETRY_S)
-            left_s = began_s + delay_s - steady_s()
-            if left_s <= 0:
+                wait_s = min(wait_s, _STOPPING_RETRY_S)
+            if (left_s := began_s + wait_s - steady_s()) <= 0:
                 return
             self._self_pipe.wait(min(left_s, _TURN_S))
             self._settle_losses()

@@ -30,18 +30,18 @@ class Backoff:
         random_unit: Callable[[], float] = random.random,
     ) -> None:
         self.maximum_s = max(minimum_s, maximum_s)
-        self._minimum_s = minimum_s
+        self.minimum_s = minimum_s
         self._random_unit = random_unit
         self._ceiling_s = minimum_s
 
     def next_s(self) -> float:
         """Give the delay after one more failure; `random_unit` gives 0..1."""
         self._ceiling_s = min(self.maximum_s, 2 * self._ceiling_s)
-        return self._minimum_s + self._random_unit() * (self._ceiling_s - self._minimum_s)
+        return self.minimum_s + self._random_unit() * (self._ceiling_s - self.minimum_s)
 
     def reset(self) -> None:
         """Begin anew: the connection held."""
-        self._ceiling_s = self._minimum_s
+        self._ceiling_s = self.minimum_s
 
 
 @dataclass(frozen=True, slots=True)
