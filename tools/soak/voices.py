@@ -82,6 +82,7 @@ class Spoken:
         self._silent_since_s: float | None = None
         self.variables = {
             "VOICE_DAEMON_AUDIO__DEVICE": DEVICE,
+            "VOICE_DAEMON_AUDIO__OUTPUT": "none",
             # What is played is digitally silent in every fourth slot.
             "VOICE_DAEMON_AUDIO__SILENCE_ALARM_S": "3600",
             "ALSA_CONFIG_PATH": microphone.environ["ALSA_CONFIG_PATH"],
