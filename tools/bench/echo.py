@@ -126,14 +126,14 @@ def trials(args: argparse.Namespace) -> Iterator[str]:
     said = [r for r in recordings(args.said) if r.label == args.word.replace("_", " ")]
     words = [recording.audio for recording in said]
     scorer = OpenWakeWord([args.word])
-    seconds = 60 * args.minutes / len(args.played) / len(VOLUMES_DBFS)
+    seconds = 60 * args.minutes / len(args.played) / len(args.volumes)
     path = room(args.seed)
     yield f"{args.word}, {len(words)} times at {args.snr_db:g} dB; threshold {args.threshold:g}"
     yield f"{'played':24} {'dBFS':>5} {'min':>5}  opened: as is, cleaned   heard: as is, cleaned"
     totals = np.zeros(4, int)
     for folder in args.played:
         sounds = [recording.audio for recording in recordings([folder])]
-        for seed, dbfs in enumerate(VOLUMES_DBFS):
+        for seed, dbfs in enumerate(args.volumes):
             length_s = max(seconds, 4 + len(words) * WORD_EVERY_S)
             played = scaled(played_for(sounds, length_s, seed), -20.0)
             echo = scaled(through(path, played), dbfs)
@@ -167,6 +167,7 @@ def main() -> None:
     parser.add_argument("--played", nargs="+", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--said", nargs="+", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--word", default="alexa")
+    parser.add_argument("--volumes", nargs="+", type=float, default=VOLUMES_DBFS, metavar="DBFS")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--snr-db", type=float, default=0.0)
     parser.add_argument("--threshold", type=float, default=0.5)
