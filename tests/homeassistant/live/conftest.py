@@ -47,6 +47,7 @@ def hub(broker: Mosquitto) -> Hub:
     )
     hub.wait_until_it_runs()
     _refuse_a_home_that_is_lived_in(hub)
+    _forget_what_an_earlier_run_left(hub)
     _connect_to_broker(hub, broker.port)
     return hub
 
@@ -156,6 +157,17 @@ def _refuse_a_home_that_is_lived_in(hub: Hub) -> None:
     ]
     if strangers:
         pytest.exit(f"{hub.url} has MQTT devices of its own ({strangers[0]}): use one for tests")
+
+
+def _forget_what_an_earlier_run_left(hub: Hub) -> None:
+    for device in hub.ask("config/device_registry/list"):
+        if device["name"].startswith(OUR_DEVICES):
+            for entry in device["config_entries"]:
+                hub.ask(
+                    "config/device_registry/remove_config_entry",
+                    device_id=device["id"],
+                    config_entry_id=entry,
+                )
 
 
 def _connect_to_broker(hub: Hub, port: int) -> None:

@@ -91,11 +91,11 @@ def test_it_listens_once_and_stays_ready(heard: Watch, entities: dict[str, str])
     assert listening.count("on") == 1
     assert listening[listening.index("on") + 1] == "off"
     states = [s["state"] for s in heard.states(entities["state"])]
-    assert list(dict.fromkeys(states[states.index("Ready") :])) == ["Ready"]
+    assert [state for state in states if state not in ("unavailable", "Starting")] == ["Ready"]
 
 
 def test_the_last_command_is_the_text(heard: Watch, entities: dict[str, str]) -> None:
-    assert [s["state"] for s in heard.states(entities["last"])][-1] == COMMAND
+    assert [s["state"] for s in heard.states(entities["last"])].count(COMMAND) == 1
 
 
 def test_words_are_shown_while_they_are_spoken(heard: Watch, entities: dict[str, str]) -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +22,7 @@ NODE = "livetest-kitchen"
 AREA = "Livetest Kitchen"
 COMMAND = "Turn on the kitchen lights."
 
-pytestmark = pytest.mark.skipif(PICTURES not in os.environ, reason="no pictures are asked for")
+pytestmark = pytest.mark.skipif(PICTURES is None, reason="no pictures are asked for")
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def page(hub: Hub) -> Iterator[Browser]:
 def test_pictures(
     hub: Hub, start_daemon: StartDaemon, room: VirtualMicrophone, page: Browser
 ) -> None:
-    folder = Path(os.environ[PICTURES])
+    folder = Path(PICTURES or "")
     with (
         imported(hub, COMMANDS) as blueprint,
         start_daemon(NODE, room=room, VOICE_DAEMON_HOMEASSISTANT__AREA=AREA),
@@ -53,12 +52,12 @@ def test_pictures(
         page.picture(folder / "homeassistant-device.png")
         page.open(f"{hub.url}/logbook?device_id={device['id']}", until=COMMAND)
         page.picture(folder / "homeassistant-logbook.png")
-        form = f"{hub.url}/config/automation/edit/new?blueprint={blueprint}"
-        page.open(form, until="Devices")
-        page.picture(folder / "homeassistant-blueprint.png")
         triggers = [{k: v for k, v in t.items() if k != "metadata"} for t in hub.triggers(NODE)]
-        hub.automate(NODE, {"triggers": triggers, "actions": []})
-        page.open(f"{hub.url}/config/automation/edit/{NODE}", until="heard")
-        page.picture(folder / "homeassistant-automation.png")
-        hub.forget_automation(NODE)
+        editor = f"{hub.url}/config/automation/edit/{NODE}"
+        with hub.automated(NODE, {"use_blueprint": {"path": blueprint, "input": {}}}):
+            page.open(editor, until="None chosen means every voice-daemon")
+            page.picture(folder / "homeassistant-blueprint.png")
+        with hub.automated(NODE, {"triggers": triggers, "actions": []}):
+            page.open(f"{editor}?", until="heard")
+            page.picture(folder / "homeassistant-automation.png")
         hub.mark_log()

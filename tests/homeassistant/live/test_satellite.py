@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 
 from rigs.brokers import Observer, free_port
 from rigs.homeassistant.blueprints import COMMANDS, imported
-from rigs.homeassistant.environment import TIMES, StartDaemon, print_times
+from rigs.homeassistant.environment import N_TIMES, StartDaemon, print_times
 from rigs.homeassistant.hub import Hub, soon
 from rigs.homeassistant.lights import Light, light_in
 from rigs.homeassistant.names import named
@@ -40,31 +40,28 @@ def start(start_daemon: StartDaemon, room: VirtualMicrophone) -> StartDaemon:
     return partial(start_daemon, NODE, room=room, **settings)
 
 
+@pytest.mark.parametrize("way", ["blueprint", "satellite"])
 def test_times(
-    hub: Hub,
-    listener: Observer,
-    start: StartDaemon,
-    room: VirtualMicrophone,
+    hub: Hub, listener: Observer, start: StartDaemon, room: VirtualMicrophone, way: str
 ) -> None:
-    """Print the times from the end of speech to the light, by satellite and by blueprint."""
-    n = int(os.environ.get(TIMES, "0"))
-    if not n:
+    """Print the times from the end of speech to the light; `VOICE_DAEMON_TIMES` says how many."""
+    if not N_TIMES:
         pytest.skip("no times are asked for")
-    with light_in(ROOM, hub=hub, listener=listener) as kitchen, start() as _:
-
-        def times() -> list[float]:
-            return [_say_and_time(room, listener, kitchen) for _ in range(n + 1)][1:]
-
-        with (
-            imported(hub, COMMANDS) as blueprint,
-            hub.automated(NODE, {"use_blueprint": {"path": blueprint, "input": {}}}),
-        ):
-            state = hub.entity(NODE, "sensor", "State")
-            soon(lambda: hub.state(state) == "Ready", "the daemon is ready")
-            print_times("MQTT blueprint, end of speech to the light", times())
-        with found(hub, NODE) as added, pipeline(hub, NODE, added):
+    with (
+        light_in(ROOM, hub=hub, listener=listener) as kitchen,
+        imported(hub, COMMANDS) as blueprint,
+        hub.automated(NODE, {"use_blueprint": {"path": blueprint, "input": {}}}),
+        start() as _,
+        ExitStack() as stack,
+    ):
+        if way == "satellite":
+            added = stack.enter_context(found(hub, NODE))
+            stack.enter_context(pipeline(hub, NODE, added))
             ready(hub, NODE, added)
-            print_times("satellite, end of speech to the light", times())
+        state = hub.entity(NODE, "sensor", "State")
+        soon(lambda: hub.state(state) == "Ready", "the daemon is ready")
+        times_s = [_say_and_time(room, listener, kitchen) for _ in range(N_TIMES + 1)]
+    print_times(f"{way}, end of speech to the light", times_s[1:])
 
 
 def _say_and_time(room: VirtualMicrophone, listener: Observer, light: Light) -> float:
@@ -76,7 +73,7 @@ def _say_and_time(room: VirtualMicrophone, listener: Observer, light: Light) -> 
     soon(lambda: len(light.orders) > orders, "the light is switched")
     final = [seen for seen in listener.seen if seen.topic == final_topic][-1]
     order = [seen for seen in listener.seen if seen.topic == light.topic][-1]
-    time.sleep(2.5)
+    time.sleep(1)
     finalize_ms: float = json.loads(final.payload)["timing"]["finalize_ms"]
     return finalize_ms / 1000 + order.at_s - final.at_s
 

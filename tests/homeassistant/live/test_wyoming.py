@@ -17,7 +17,7 @@ import soundfile
 from numpy.typing import NDArray
 from websockets.sync.connection import Connection
 
-from rigs.homeassistant.environment import LOG, TIMES, TOKEN_FILE, URL, print_times
+from rigs.homeassistant.environment import LOG, N_TIMES, TOKEN_FILE, URL, print_times
 from rigs.homeassistant.hub import Hub, soon
 from support.wyoming_process import wyoming_process
 
@@ -183,12 +183,11 @@ def test_a_command_ends_without_home_assistants_own_detector(
 
 def test_times(hub: Hub, pipeline: str, speech: NDArray[np.int16]) -> None:
     """Print the times from the end of speech; `VOICE_DAEMON_TIMES` says how many."""
-    n = int(os.environ.get(TIMES, "0"))
-    if not n:
+    if not N_TIMES:
         pytest.skip("no times are asked for")
     run(hub, pipeline, live(speech), live=True)
     times = []
-    for _ in range(n):
+    for _ in range(N_TIMES):
         told = run(hub, pipeline, live(speech), live=True, end_stage="intent")
         begun_s = told["stt-start"]["at_s"]
         times.append(told["intent-end"]["at_s"] - begun_s - SPEECH_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -13,10 +14,10 @@ TOKEN_FILE = "VOICE_DAEMON_HA_TOKEN_FILE"
 RESTART = "VOICE_DAEMON_HA_RESTART"
 LOG = "VOICE_DAEMON_HA_LOG"
 
-PICTURES = "VOICE_DAEMON_PICTURES"
-"""A folder for pictures."""
+PICTURES = os.environ.get("VOICE_DAEMON_PICTURES")
+"""A folder for pictures; None where none are asked for."""
 
-TIMES = "VOICE_DAEMON_TIMES"
+N_TIMES = int(os.environ.get("VOICE_DAEMON_TIMES", "0"))
 """How many commands to time."""
 
 
