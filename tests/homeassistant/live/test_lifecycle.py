@@ -27,7 +27,8 @@ def usable(hub: Hub, node: str) -> list[str]:
 
 
 def all_usable(hub: Hub, node: str) -> bool:
-    return len(usable(hub, node)) == ENTITIES
+    enabled = [entity for entity in hub.entities(node) if entity.is_enabled]
+    return len(usable(hub, node)) == len(enabled) >= ENTITIES
 
 
 def idle(hub: Hub, node: str) -> None:

@@ -52,7 +52,8 @@ def test_pictures(
         page.picture(folder / "homeassistant-device.png")
         page.open(f"{hub.url}/logbook?device_id={device['id']}", until=COMMAND)
         page.picture(folder / "homeassistant-logbook.png")
-        triggers = [{k: v for k, v in t.items() if k != "metadata"} for t in hub.triggers(NODE)]
+        known = soon(lambda: hub.triggers(NODE), "the device has triggers")
+        triggers = [{k: v for k, v in one.items() if k != "metadata"} for one in known]
         editor = f"{hub.url}/config/automation/edit/{NODE}"
         with hub.automated(NODE, {"use_blueprint": {"path": blueprint, "input": {}}}):
             page.open(editor, until="None chosen means every voice-daemon")
