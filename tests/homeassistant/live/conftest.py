@@ -47,8 +47,8 @@ def hub(broker: Mosquitto) -> Hub:
     )
     hub.wait_until_it_runs()
     _refuse_a_home_that_is_lived_in(hub)
-    _forget_what_an_earlier_run_left(hub)
     _connect_to_broker(hub, broker.port)
+    _forget_what_an_earlier_run_left(hub)
     return hub
 
 
