@@ -133,8 +133,8 @@ def _add_config(parser: argparse.ArgumentParser, *, default: str | None) -> None
     )
 
 
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+def _add_json(parser: argparse.ArgumentParser, says: str = "print one JSON document") -> None:
+    parser.add_argument("--json", action="store_true", help=says)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -159,7 +159,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON lines")
+    _add_json(parser, "print JSON lines")
     parser.add_argument("--port", type=int, help="the broker's port (default: any free one)")
 
 
@@ -183,7 +183,7 @@ def _add_transcribe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--why", action="store_true", help="say why a text was taken for the home's, or was not"
     )
-    parser.add_argument("--json", action="store_true", help="print a line of JSON for every step")
+    _add_json(parser, "print a line of JSON for every step")
 
 
 def _add_serve_wyoming(parser: argparse.ArgumentParser) -> None:
@@ -200,9 +200,7 @@ def _add_status(parser: argparse.ArgumentParser) -> None:
         help="show level, wake score and words live until Ctrl-C; in a pipe, a line for each "
         "change",
     )
-    parser.add_argument(
-        "--json", action="store_true", help="print JSON (with --watch, a line for each change)"
-    )
+    _add_json(parser, "print JSON (with --watch, a line for each change)")
 
 
 def _add_logs(parser: argparse.ArgumentParser) -> None:
@@ -224,7 +222,7 @@ def _add_logs(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"the newest N records (default {DEFAULT_LOG_LINES}; all with --json or --session)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON, a line for each record")
+    _add_json(parser, "print JSON, a line for each record")
 
 
 def _add_service(parser: argparse.ArgumentParser) -> None:
@@ -252,10 +250,6 @@ def _add_uninstall(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--yes", action="store_true", help="do not ask before a purge")
     _add_service(parser)
-
-
-def _add_answer_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
 
 
 def _add_mic_test(parser: argparse.ArgumentParser) -> None:
@@ -294,9 +288,7 @@ def _add_wake_test(parser: argparse.ArgumentParser) -> None:
         "--picture", type=Path, metavar="OUT.png", help="draw misses against false accepts"
     )
     parser.add_argument("--seconds", type=float, metavar="N", help="how long to listen, live")
-    parser.add_argument(
-        "--json", action="store_true", help="print one JSON document (live: a line each 0.4 s)"
-    )
+    _add_json(parser, "print one JSON document (live: a line each 0.4 s)")
 
 
 def _add_wake(parser: argparse.ArgumentParser) -> None:
@@ -408,7 +400,7 @@ def _add_completion(parser: argparse.ArgumentParser) -> None:
 
 
 _agent = partial(CommandSpec, declare=_add_service, module="service")
-_verb = partial(CommandSpec, declare=_add_answer_json, module="verbs")
+_verb = partial(CommandSpec, declare=_add_json, module="verbs")
 
 _ALL: Final = (
     CommandSpec("run", "run the daemon in the foreground", _add_run, "--input command.wav"),
