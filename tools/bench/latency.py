@@ -7,8 +7,8 @@ time; a real broker; a subscriber in a process of its own. Every time is that of
 arrival, on the clock of the recording: when the words were spoken is known from the recordings
 alone. Sound begins for the daemon when it says that it is idle, one block after the first.
 
-Simulated: the daemon's pipeline in this process, on a clock that counts audio alone. What is left
-is what its rules wait for.
+Simulated: the daemon's pipeline in this process, on a clock that counts audio alone, which leaves
+what its rules wait for, or audio and this process's computing, for a machine that is not quiet.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -64,6 +64,10 @@ TAIL_S: Final = 2.5
 NOISE: Final = 2e-4
 """Of full scale (-74 dBFS): a quiet room, for perfect silence is a fault of a microphone."""
 PERCENTS: Final = (50, 90)
+COMPUTING: Final[dict[str, Callable[[], float]]] = {
+    "audio": lambda: 0.0,
+    "computing": time.process_time,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,10 @@ def main(arguments: Sequence[str]) -> int:
         for gap_ms in gaps_ms:
             sound, spoken = scene(wakes, commands, gap_ms=gap_ms, reader=reader)
             if args.simulated:
-                heard += simulate(sound, spoken, model=reader.model, word=args.word)
+                compute_s = COMPUTING[args.simulated]
+                heard += simulate(
+                    sound, spoken, model=reader.model, word=args.word, compute_s=compute_s
+                )
             else:
                 heard += play(sound, spoken, model=args.model, word=args.word)
             progress.advance(task)
@@ -146,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--word", default="alexa", metavar="W", help="default: %(default)s")
     parser.add_argument("--gaps", default="0,150,400", metavar="MS,MS", help="%(default)s")
     parser.add_argument("--half", choices=("even", "odd"), help="every other recording alone")
-    parser.add_argument("--simulated", action="store_true", help="count no computing")
+    parser.add_argument("--simulated", choices=tuple(COMPUTING), help="the clock: see above")
     parser.add_argument("--model", default="tiny.en", metavar="M", help="default: %(default)s")
     parser.add_argument("--limit", type=int, metavar="N", help="commands of each folder")
     parser.add_argument("--longest", type=float, default=6.0, metavar="S", help="%(default)g")
@@ -248,33 +255,48 @@ def play(
 
 
 def simulate(
-    sound: NDArray[np.int16], spoken: Sequence[Spoken], *, model: WhisperModel, word: str
+    sound: NDArray[np.int16],
+    spoken: Sequence[Spoken],
+    *,
+    model: WhisperModel,
+    word: str,
+    compute_s: Callable[[], float],
 ) -> list[Heard]:
-    """Let the pipeline hear it at once; a message is there when the audio of its block is."""
+    """Let the pipeline hear it at once; a message is there when its block is done.
+
+    A block is begun when its audio is there and the one before it is done.
+    """
     settings = Settings(wake=WakeSettings(models=(word,)))
     topics = Topics(settings.mqtt.base_topic, NODE)
-    heard_to = 0
+    begun_s = at_s = 0.0
+
+    def now_s() -> float:
+        return begun_s + compute_s() - at_s
+
+    transcriber = WhisperTranscriber(model, streaming_config(settings.asr))
+    transcriber.warm_up()
     pipeline = Pipeline(
         wake=WakeDetector.from_settings(settings.wake),
         vad=SileroVad(),
-        transcriber=WhisperTranscriber(model, streaming_config(settings.asr)),
+        transcriber=transcriber,
         options=pipeline_options(settings),
-        now_sample=lambda: heard_to,
+        now_sample=lambda: round(now_s() * SAMPLE_RATE),
         new_session_id=map(str, count()).__next__,
     )
-    messages = [_arrived(state_message(State.IDLE, topics=topics), BLOCK_SAMPLES)]
+    idle = state_message(State.IDLE, topics=topics)
+    messages = [_arrived(idle, BLOCK_SAMPLES / SAMPLE_RATE)]
     for first in range(0, len(sound), BLOCK_SAMPLES):
         samples = sound[first : first + BLOCK_SAMPLES]
-        heard_to = first + len(samples)
+        done_s = now_s() if first else 0.0
+        begun_s, at_s = max(done_s, (first + len(samples)) / SAMPLE_RATE), compute_s()
         for event in pipeline.feed(AudioBlock(first, samples)):
             told = for_event(event, topics=topics, at=datetime.now(UTC))
-            messages += [_arrived(message, heard_to) for message in told]
+            messages += [_arrived(message, now_s()) for message in told]
     return match(messages, spoken)
 
 
-def _arrived(message: MqttMessage, at_sample: int) -> dict[str, Any]:
+def _arrived(message: MqttMessage, at_s: float) -> dict[str, Any]:
     text = message.payload.decode()
-    at_s = at_sample / SAMPLE_RATE
     return {"at_s": at_s, "topic": message.topic, "text": text, "retained": False}
 
 
