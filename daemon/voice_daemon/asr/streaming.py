@@ -75,9 +75,13 @@ class StreamingDecoder:
         `spoken_prefix` is a phrase that the audio begins with and that is no part of the text,
         such as the wake word: the model is told that it was said, and writes what follows.
         """
-        prefix = spoken_prefix.strip()
+        prefix = spoken_prefix.strip().rstrip(".,!?")
         self._window.reset()
-        self._spoken = tuple(self._model.tokenizer.encode(f" {prefix}")) if prefix else ()
+        encode = self._model.tokenizer.encode
+        # After a full stop a model may well write nothing yet; behind a comma more must come.
+        self._spoken, self._called = (
+            tuple(encode(f" {prefix}{sign}")) if prefix else () for sign in ".,"
+        )
         self._finalised: tuple[DraftWord, ...] = ()
         self._committed: list[DraftWord] = []
         self._n_behind = 0
@@ -261,7 +265,7 @@ class StreamingDecoder:
         # What was committed stays in `text`, though the finalised words may say it better.
         self._n_behind = sum(word.frame < prefix.frame for word in self._committed)
         self._draft = tuple(word for word in self._draft if word.frame >= prefix.frame)
-        self._spoken = ()
+        self._spoken = self._called = ()
         self._window.slide(prefix.frame, prefix.encoder)
 
     def _streamed(self) -> Streamed:
@@ -272,7 +276,7 @@ class StreamingDecoder:
 
     def _forced(self) -> tuple[int, ...]:
         """Text tokens that every step decodes on from: what is committed never changes."""
-        return (*self._spoken, *tokens_of(self._committed[self._n_behind :]))
+        return (*self._called, *tokens_of(self._committed[self._n_behind :]))
 
     def _result(self, words: Sequence[DraftWord]) -> StreamingResult:
         times = word_times(words)

@@ -157,7 +157,7 @@ class WhisperTranscriber:
         self.reset()
         self._wake_phrase = wake_phrase
         if wake_phrase:
-            self._decoder.reset(spoken_prefix=f"{wake_phrase}.")
+            self._decoder.reset(spoken_prefix=wake_phrase)
 
     def feed(self, samples: NDArray[np.int16]) -> None:
         """Append (n,) int16 samples at 16 kHz."""

@@ -403,7 +403,9 @@ class Session:
 
         What is read before that is the wake word itself, taken for something else.
         """
-        words = (*hypothesis.words, *hypothesis.draft_words)
+        words = last_words(
+            (*hypothesis.words, *hypothesis.draft_words), hypothesis.text + hypothesis.draft
+        )
         if not words or self._reading_from is None:
             return False
         said_to = self._reading_from + round(words[0].end_s * SAMPLE_RATE)
