@@ -51,14 +51,16 @@ def found(hub: Hub, node: str) -> Iterator[Added]:
         ours = [e["entity_id"] for e in known if e["config_entry_id"] in entries]
         return next((one for one in ours if one.startswith(f"{domain}.")), "")
 
-    yield Added(
-        soon(lambda: entity("assist_satellite"), "there is a satellite"),
-        soon(lambda: entity("stt"), "there is its recogniser"),
-        entity("tts"),
-        tuple(entries),
-    )
-    for entry in entries:
-        hub.request("DELETE", f"{ENTRIES}/{entry}")
+    try:
+        yield Added(
+            soon(lambda: entity("assist_satellite"), "there is a satellite"),
+            soon(lambda: entity("stt"), "there is its recogniser"),
+            entity("tts"),
+            tuple(entries),
+        )
+    finally:
+        for entry in entries:
+            hub.request("DELETE", f"{ENTRIES}/{entry}")
 
 
 @contextmanager
@@ -79,9 +81,11 @@ def pipeline(hub: Hub, node: str, added: Added, *, speaks: bool = False) -> Iter
         **dict.fromkeys(("tts_voice", "wake_word_entity", "wake_word_id")),
     )
     hub.ask("assist_pipeline/pipeline/set_preferred", pipeline_id=made["id"])
-    yield
-    hub.ask("assist_pipeline/pipeline/set_preferred", pipeline_id=before)
-    hub.ask("assist_pipeline/pipeline/delete", pipeline_id=made["id"])
+    try:
+        yield
+    finally:
+        hub.ask("assist_pipeline/pipeline/set_preferred", pipeline_id=before)
+        hub.ask("assist_pipeline/pipeline/delete", pipeline_id=made["id"])
 
 
 def ready(hub: Hub, node: str, added: Added) -> None:
