@@ -29,7 +29,7 @@ FORMANT_SHARE: Final = 0.4
 TAKE_SHARE: Final = 0.35
 """Of the renderings, for takes of people where there are any."""
 NOISE_S: Final = 120
-HALVES_PER_HOUR: Final = 4.0
+HALVES_PER_HOUR: Final = 2.0
 """False accepts of half of the nets, on sound that is mixed with noise for the most part: about one
 an hour of the whole on clean recordings, see docs/wake-word.md."""
 _WINDOWS_AFTER: Final = 4

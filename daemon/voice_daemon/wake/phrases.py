@@ -94,7 +94,9 @@ def near_misses(phrase: str, common: Sequence[str], *, most: int, seed: int = 0)
 
 def _alike(word: str, common: Sequence[str]) -> tuple[str, ...]:
     """Give words that sound like this one, the most alike first, but for its own forms."""
-    marked = [(similarity(word, other), other) for other in common if other != word]
+    n = syllables(word)
+    near_in_length = (other for other in common if abs(syllables(other) - n) <= 1)
+    marked = [(similarity(word, other), other) for other in near_in_length if other != word]
     near = [(alike, other) for alike, other in marked if _ALIKE <= alike < _TOO_ALIKE]
     return tuple(other for _, other in sorted(near, reverse=True))
 
