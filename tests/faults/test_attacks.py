@@ -13,6 +13,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -142,11 +143,16 @@ def test_commands_are_heard_under_every_attack_at_once(
         "VOICE_DAEMON_WYOMING__PORT": str(wyoming),
     }
     arrivals: list[float] = []
+    on_the_way_s: list[float] = []
+    finalize_ms: list[int] = []
     with DaemonProcess(("--input", speech), home, variables) as daemon:
         n_expected = N_CALM + round(ATTACK_S / PERIOD_S)
         give_up_s = time.monotonic() + 2 * PERIOD_S * n_expected + 120
         while len(arrivals) < n_expected and daemon.is_running and time.monotonic() < give_up_s:
             if len(finals(ear)) > len(arrivals):
+                said = json.loads(finals(ear)[len(arrivals)].payload)
+                on_the_way_s.append(time.time() - datetime.fromisoformat(said["at"]).timestamp())
+                finalize_ms.append(said["timing"]["finalize_ms"])
                 arrivals.append(time.monotonic() - PERIOD_S * len(arrivals))
                 if len(arrivals) == N_CALM:
                     before = Footprint.of(daemon.pid)
@@ -167,7 +173,9 @@ def test_commands_are_heard_under_every_attack_at_once(
         f"\n{len(arrivals)} commands: at most {later_s:.2f} s later than when it was calm, where "
         f"they differ by {max(calm) - min(calm):.2f} s; {lines_a_second:.1f} log lines a second, "
         f"memory {before.resident_mb:.0f} -> {after.resident_mb:.0f} MB, "
-        f"{attack.n_done} attacks, {wire.n_connections} connections"
+        f"{attack.n_done} attacks, {wire.n_connections} connections; finalised in at most "
+        f"{max(finalize_ms[:N_CALM])} ms and {max(finalize_ms[N_CALM:])} ms, on the way for "
+        f"{max(on_the_way_s[:N_CALM]):.2f} s and {max(on_the_way_s[N_CALM:]):.2f} s"
     )
     texts = {json.loads(m.payload)["text"] for m in finals(ear)}
     assert len(attacked) == n_expected - N_CALM
