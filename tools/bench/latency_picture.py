@@ -38,7 +38,7 @@ def draw(heard: Sequence[Heard], path: Path) -> None:
             times = (h.wake_s, h.first_text_s, h.first_committed_s, h.final_s)
             for (name, colour), at_s in zip(COLOURS.items(), times, strict=True):
                 if at_s is not None:
-                    label = name if y == 0 else None
+                    label = name if y == 0 and panel is panels[0][0] else None
                     panel.plot(at_s - zero, y, "o", ms=4, color=colour, label=label)
         panel.set_title(f"{gap_ms:g} ms between wake word and command")
         panel.set_xlabel("seconds after the wake word's end")
