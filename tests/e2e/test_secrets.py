@@ -262,7 +262,7 @@ def life(rig: SecretsRig, sound: Path) -> Witness:
         break_login(rig, witness)
         flag.touch()
         assert daemon.wait() == FAULT_EXIT
-        witness.seen["stdout and stderr"] = "\n".join(daemon._process.communicate())
+        witness.seen["stdout and stderr"] = daemon.last_words()
     for arguments_ in (("logs",), ("logs", "--session", "last"), ("logs", "--json")):
         witness.command("afterwards", *arguments_)
     return witness

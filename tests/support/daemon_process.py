@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 PATIENCE_S = 120.0
 """For a process that should end by itself in a few seconds."""
@@ -45,21 +46,25 @@ class DaemonProcess:
     program: tuple[str, ...] = (sys.executable, "-m", "voice_daemon")
     """What stands before `run`; it must replace itself by the daemon, or be it."""
     _process: subprocess.Popen[str] = field(init=False)
+    _output: IO[str] = field(init=False)
 
     def __enter__(self) -> Self:
+        # A file, not a pipe that nobody reads: ALSA writes a page whenever a device is not there.
+        self._output = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
             [*self.program, "run", *map(str, self.arguments)],
             env=daemon_environment(self.home, **self.variables),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=self._output,
+            stderr=self._output,
             text=True,
         )
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        self._output.close()
 
     @property
     def pid(self) -> int:
@@ -77,5 +82,7 @@ class DaemonProcess:
         return self._process.wait(timeout_s)
 
     def last_words(self) -> str:
-        """Give what a process that has ended wrote to stderr."""
-        return self._process.communicate()[1]
+        """Give what a process that has ended wrote to stdout and stderr."""
+        self._process.wait()
+        self._output.seek(0)
+        return self._output.read()
