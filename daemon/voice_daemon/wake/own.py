@@ -32,6 +32,8 @@ NOISE_S: Final = 120
 HALVES_PER_HOUR: Final = 2.0
 """False accepts of half of the nets, on sound that is mixed with noise for the most part: about one
 an hour of the whole on clean recordings, see docs/wake-word.md."""
+LEAST_THRESHOLD: Final = 0.97
+"""Below this the recogniser is asked, which costs hardly a wake word and a moment of time."""
 _WINDOWS_AFTER: Final = 4
 """Windows of 80 ms that are taken behind a word's end."""
 _HALF_SAID: Final = 0.55
@@ -264,5 +266,6 @@ def joined(heads: Sequence[WakeHead], *, threshold: float, phrase: str) -> WakeH
 
 def choose_threshold(sweep: ThresholdSweep) -> float:
     """Return the lowest threshold with few enough false accepts, else the highest."""
-    quiet = [p for p in sweep.points if (sweep.per_hour(p) or 0.0) <= HALVES_PER_HOUR]
-    return (quiet or sweep.points[-1:])[0].threshold
+    strict = [p for p in sweep.points if p.threshold >= LEAST_THRESHOLD]
+    quiet = [p for p in strict if (sweep.per_hour(p) or 0.0) <= HALVES_PER_HOUR]
+    return (quiet or strict[-1:])[0].threshold
