@@ -1,6 +1,8 @@
 """A wake word's own network in a file: written, read, found by name, and refused when damaged."""
 
+import os
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +62,9 @@ def test_a_file_that_is_no_head_is_refused_by_name(own_word: Path) -> None:
     for each in odd:
         save_head(each, own_word)
         files.append(own_word.read_bytes())
+    bomb = BytesIO()
+    np.savez_compressed(bomb, weights=np.zeros((1536, 2000), np.float32))
+    files.append(bomb.getvalue())
     for file in files:
         own_word.write_bytes(file)
         with pytest.raises(ModelError, match=r"okay_house\.npz") as caught:
@@ -68,3 +73,9 @@ def test_a_file_that_is_no_head_is_refused_by_name(own_word: Path) -> None:
         # The configuration can still be read: what is wrong is said where it is loaded.
         settings = WakeSettings(models=("okay_house",))
         assert wake_thresholds(settings, settings.models) == {"okay_house": 0.5}
+
+
+def test_a_pipe_in_the_place_of_a_head_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "word.npz")
+    with pytest.raises(ModelError, match=r"word\.npz"):
+        load_head(tmp_path / "word.npz")

@@ -7,12 +7,15 @@ word counts as heard. docs/adr/0025-wake-words-of-ones-own.md has the reasons.
 
 import os
 from dataclasses import dataclass, fields
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voice_daemon._lib.files import read_bounded
 from voice_daemon.errors import ModelError
 from voice_daemon.wake.speech_embedding import EMBEDDING_SIZE
 
@@ -72,9 +75,12 @@ def save_head(head: WakeHead, path: Path) -> None:
 def load_head(path: Path) -> WakeHead:
     """Read a head; raises `ModelError` for a file that is none."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"it is larger than {_MAX_BYTES} bytes")
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+        content = BytesIO(read_bounded(path, _MAX_BYTES))
+        with ZipFile(content) as archive:
+            # What it unpacks to, by its own claim, which reading holds it to.
+            if sum(entry.file_size for entry in archive.infolist()) > _MAX_BYTES:
+                raise ValueError(f"it unpacks to more than {_MAX_BYTES} bytes")
+        with np.load(content, allow_pickle=False) as file:
             found: dict[str, Any] = {field.name: file[field.name] for field in fields(WakeHead)}
         return _checked(found)
     except Exception as error:  # whatever numpy and zipfile raise for a damaged file
