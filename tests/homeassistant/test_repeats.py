@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -212,3 +213,22 @@ def test_the_node_red_flow_passes_each_final_on_once_and_nothing_else() -> None:
         text=True,
     )
     assert json.loads(done.stdout) == ["Open it.", "Open it.", *[None] * 6]
+
+
+@pytest.mark.skipif(NODE is None, reason="this machine has no node")
+def test_the_node_red_flow_passes_each_of_many_finals_on_once_however_often_they_come() -> None:
+    flow = json.loads((DOCS / "node-red" / "voice-daemon.json").read_text())
+    (function,) = (node["func"] for node in flow if node["id"] == "voice_once")
+    generator = random.Random(12)  # noqa: S311 - no secret
+    places = sorted(
+        (n + generator.choice((0, 0.5, 3, 20)), n) for n in range(200) for _ in range(3)
+    )
+    said = [{**final(f"s{n}", at_s=n), "text": str(n)} for _, n in places]
+    done = subprocess.run(
+        [str(NODE), "-e", RUN, function, json.dumps(said)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    passed_on = [text for text in json.loads(done.stdout) if text is not None]
+    assert sorted(map(int, passed_on)) == list(range(200))
