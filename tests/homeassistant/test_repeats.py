@@ -96,6 +96,7 @@ class HomeAssistant:
         conditions = yaml.load(text, Loader)["conditions"]  # noqa: S506 - a safe loader
         this = {"attributes": {"last_triggered": self.last_triggered}}
         chosen = {"devices": [], "device": "d", "node": "mac-mini", "min_confidence": 0.5}
+        chosen["final_topic"] = "voice/+/transcript/final"
         known = {"heard": message, "this": this, **chosen}
         acts = all(
             self.environment.from_string(one["value_template"]).render(known).strip() == "True"

@@ -97,6 +97,8 @@ class Device:
     """The input's name; "" before it is known."""
     area: str = ""
     """The room that it stands in; "" for nobody said."""
+    speaks: bool = True
+    """False without an output."""
 
 
 def config_topic(prefix: str, node: str) -> str:
@@ -323,13 +325,7 @@ def _controls(device: Device) -> dict[str, Component]:
             "command_topic": device.topics.command("cancel"),
             "payload_press": "PRESS",
         },
-        "speak": {
-            "platform": "notify",
-            "name": "Speak",
-            "icon": "mdi:bullhorn",
-            "command_topic": device.topics.command("speak"),
-            "command_template": "{{ {'value': value} | tojson }}",
-        },
+        **({"speak": _speak(device)} if device.speaks else {}),
         "wake_word": {
             "platform": "select",
             "name": "Wake word",
@@ -364,6 +360,16 @@ def _controls(device: Device) -> dict[str, Component]:
             "step": SILENCE_STEP_MS,
             "mode": "box",
         },
+    }
+
+
+def _speak(device: Device) -> Component:
+    return {
+        "platform": "notify",
+        "name": "Speak",
+        "icon": "mdi:bullhorn",
+        "command_topic": device.topics.command("speak"),
+        "command_template": "{{ {'value': value} | tojson }}",
     }
 
 

@@ -44,7 +44,11 @@ def light_in(room: str, *, hub: Hub, listener: Observer) -> Iterator[Light]:
     area_id = _area(hub, room)
     try:
         device_id = hub.ask("config/entity_registry/get", entity_id=entity_id)["device_id"]
-        hub.ask("config/device_registry/update", device_id=device_id, area_id=area_id)
+        # Home Assistant remembers what an earlier run called it.
+        hub.ask(
+            "config/device_registry/update", device_id=device_id, area_id=area_id, name_by_user=None
+        )
+        hub.ask("config/entity_registry/update", entity_id=entity_id, name=None)
         hub.ask(
             "homeassistant/expose_entity",
             assistants=["conversation"],
