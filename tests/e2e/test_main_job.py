@@ -157,8 +157,10 @@ def test_all_that_it_publishes_is_in_the_asyncapi_document(spoken: Spoken) -> No
         assert (message.expiry_s is None) == (longest_s is None), name
         assert message.expiry_s is None or message.expiry_s <= longest_s, name
     announced = [m for m in seen if m.topic == f"homeassistant/device/{NODE}/config"]
-    assert announced
-    assert all(reader.message(m.topic, m.payload) for m in announced)
+    *described, last = announced
+    assert described
+    assert all(reader.message(m.topic, m.payload) for m in described)
+    assert last.payload == b"", "a replay leaves no device behind"
 
 
 def test_the_commands_and_settings_of_the_asyncapi_document_are_those_it_knows(
