@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -104,3 +106,18 @@ def test_a_killed_daemon_leaves_a_stale_socket_that_the_next_one_replaces(
         ControlClient(socket_path).request("status")
     with serving(socket_path):
         assert ControlClient(socket_path).request("status") == {"heard": {}}
+
+
+def test_whoever_connects_while_it_stops_is_let_go(
+    socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lost.append)
+    for _ in range(50):
+        server = ControlServer(socket_path, {})
+        server.start()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(socket_path))
+            server.stop()
+    gc.collect()
+    assert lost == [], "sockets that were left open"

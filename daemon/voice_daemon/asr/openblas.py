@@ -7,6 +7,7 @@ and Metal, and nothing is done here.
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from functools import cache
 
@@ -24,6 +25,8 @@ def preload_openblas() -> bool:
         return True
     if "mlx.core" in sys.modules:
         return _already_loaded()
+    # The products of a small model are too small to share: two threads took twice as long as one.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         ctypes.CDLL(_LIBRARY, mode=ctypes.RTLD_GLOBAL)
     except OSError:

@@ -49,7 +49,7 @@ class ControlServer:
         self._handlers = dict(handlers)
         self._client_timeout_s = client_timeout_s
         self._lock = InstanceLock(lock_path(socket_path))
-        self._n_clients = 0
+        self._clients: set[asyncio.Task[None]] = set()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
@@ -90,19 +90,35 @@ class ControlServer:
             log.exception("control.server_failed")
 
     async def _serve(self, listener: socket.socket) -> None:
-        """Serve until `stop`; the loop's end then cancels what is left of the clients."""
+        """Serve until `stop`, then end what is left of the clients."""
         # Told here is also an accept that fails for want of descriptors; the loop pauses after it.
         asyncio.get_running_loop().set_exception_handler(
             lambda _loop, about: log.warning("control.loop", error=about["message"])
         )
-        async with await asyncio.start_unix_server(self._attend, sock=listener):
+        async with await asyncio.start_unix_server(self._welcome, sock=listener):
             await self._stopping.wait()
+            # A server that closes loses whom it is accepting: that one becomes a client first.
+            asyncio.get_running_loop().remove_reader(listener)
+            while rest := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in self._clients:
+                    task.cancel()
+                await asyncio.wait(rest)
+
+    def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Begin a client's task. Closing is not its own: it may be cancelled before it begins."""
+        task = asyncio.get_running_loop().create_task(self._attend(reader, writer))
+        self._clients.add(task)  # the loop itself keeps no task alive
+
+        def end(task: asyncio.Task[None]) -> None:
+            self._clients.discard(task)
+            writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
+
+        task.add_done_callback(end)
 
     async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client to its end, which is nobody else's business."""
         # A reply counts as read only once the system has taken all of it.
         writer.transport.set_write_buffer_limits(0)
-        self._n_clients += 1
         try:
             refusal = self._refusal(writer.get_extra_info("socket"))
             if refusal is not None:
@@ -116,9 +132,6 @@ class ControlServer:
             log.info("control.client_timed_out", timeout_s=self._client_timeout_s)
         except OSError as error:
             log.info("control.client_lost", error=str(error))
-        finally:
-            self._n_clients -= 1
-            writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer lines in their order; the last one may come without a newline."""
@@ -160,7 +173,7 @@ class ControlServer:
                 f"user {uid} may not control the daemon of user {os.geteuid()}",
                 remedy="run daemonctl as the user who runs the daemon",
             )
-        if self._n_clients > MAX_CLIENTS:
+        if len(self._clients) > MAX_CLIENTS:
             return ControlError(
                 "control.busy",
                 f"{MAX_CLIENTS} clients are connected already",
