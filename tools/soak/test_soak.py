@@ -28,6 +28,7 @@ from tools.soak.recording import Recording
 from tools.soak.soak import Plan, SoakResult, soak_daemon
 
 
+@pytest.mark.slow  # half a minute of real time; scripts/test-soak is the long one
 def test_no_final_is_lost_or_doubled_while_the_broker_comes_and_goes(tmp_path: Path) -> None:
     plan = Plan(Recording(hours=0.04, every_s=18), fault_every_s=0.5, ttl_s=60, read_every_s=0.25)
     check = soak_daemon(plan, tmp_path).check
