@@ -26,6 +26,7 @@ from voice_daemon.audio.portaudio import (
     list_devices,
     process_driver,
     refresh,
+    start_stream,
 )
 from voice_daemon.audio.resample import BlockConverter
 from voice_daemon.config import AudioSettings
@@ -255,7 +256,8 @@ def _open_once(portaudio: Any, wanted: str, callbacks: CallbackQueue) -> _Opened
     device = find_device(wanted, input_devices(portaudio))
     try:
         channels, rate_hz = _choose_format(portaudio, device)
-        stream = portaudio.InputStream(
+        stream = start_stream(
+            portaudio.InputStream,
             device=device.index,
             samplerate=rate_hz,
             channels=channels,
@@ -264,11 +266,6 @@ def _open_once(portaudio: Any, wanted: str, callbacks: CallbackQueue) -> _Opened
             callback=callbacks.on_audio,
             finished_callback=callbacks.on_finished,
         )
-        try:
-            stream.start()
-        except portaudio.PortAudioError:
-            stream.close(ignore_errors=True)
-            raise
     except portaudio.PortAudioError as error:
         raise AudioDeviceError(
             "audio.cannot_open",

@@ -125,6 +125,20 @@ def refresh(portaudio: Any) -> None:
     portaudio._initialize()  # noqa: SLF001 - see above
 
 
+def start_stream(kind: Callable[..., Any], **options: Any) -> Any:
+    """Open a stream of a kind and start it; one that does not start is closed again.
+
+    Raises the binding's `PortAudioError`.
+    """
+    stream = kind(**options)
+    try:
+        stream.start()
+    except Exception:
+        stream.close(ignore_errors=True)
+        raise
+    return stream
+
+
 def input_devices(portaudio: Any) -> tuple[AudioDevice, ...]:
     """List the inputs that PortAudio found when it was initialised."""
     return devices_of(portaudio, "input")

@@ -18,7 +18,13 @@ import structlog
 from numpy.typing import NDArray
 
 from voice_daemon.audio.microphone import CallbackQueue
-from voice_daemon.audio.portaudio import AudioDriver, devices_of, find_device, process_driver
+from voice_daemon.audio.portaudio import (
+    AudioDriver,
+    devices_of,
+    find_device,
+    process_driver,
+    start_stream,
+)
 from voice_daemon.audio.resample import StreamResampler, to_float, to_int16
 from voice_daemon.errors import AudioDeviceError, Problem
 
@@ -270,7 +276,8 @@ def _open_stream(portaudio: Any, wanted: str) -> _Opened:
     device = find_device(wanted, devices_of(portaudio, "output"), direction="output")
     line = OutputLine(device.rate_hz)
     try:
-        stream = portaudio.OutputStream(
+        stream = start_stream(
+            portaudio.OutputStream,
             device=device.index,
             samplerate=device.rate_hz,
             channels=min(2, device.channels),
@@ -280,11 +287,6 @@ def _open_stream(portaudio: Any, wanted: str) -> _Opened:
             callback=line.on_audio,
             finished_callback=line.on_finished,
         )
-        try:
-            stream.start()
-        except portaudio.PortAudioError:
-            stream.close(ignore_errors=True)
-            raise
     except portaudio.PortAudioError as error:
         raise AudioDeviceError(
             "audio.cannot_open_output",
