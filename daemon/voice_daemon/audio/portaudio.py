@@ -42,6 +42,10 @@ class AudioDevice:
     is_default: bool
 
 
+InputDevice = AudioDevice
+"""The name under which programs outside this project make one for `find_device`."""
+
+
 class AudioDriver:
     """PortAudio on a thread of its own. A daemon thread, as a call may never return.
 
