@@ -105,6 +105,8 @@ class Report:
                 self._partials.append((message["text"], message["draft"], arrival.clip_s))
                 text, draft = message["text"], message["draft"]
                 latency = f"{message['lag_ms'] / 1000:.2f} s behind the voice"
+            case "vocabulary/state":
+                text = f"{message['names']} names"
             case "transcript/final":
                 self._final = (message["text"], arrival.clip_s)
                 text = message["text"]
