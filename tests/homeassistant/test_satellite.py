@@ -18,17 +18,18 @@ from wyoming.ping import Ping, Pong
 from wyoming.pipeline import PipelineStage, RunPipeline
 from wyoming.satellite import PauseSatellite, RunSatellite
 from wyoming.snd import Played
-from wyoming.timer import TimerFinished
 from wyoming.tts import Synthesize
 
 from rigs.brokers import HOST, eventually
 from support.transcripts import final_of
 from voice_daemon.errors import WyomingError
-from voice_daemon.events import TranscriptFinal
-from voice_daemon.homeassistant import satellite as satellite_module
+from voice_daemon.events import ErrorRaised, TranscriptFinal
+from voice_daemon.homeassistant import commands
 from voice_daemon.homeassistant.answers import Answers
+from voice_daemon.homeassistant.commands import DUPLICATE, SENT, SETTLED, WAITING
 from voice_daemon.homeassistant.satellite import Satellite
 from voice_daemon.homeassistant.services import SatelliteOptions
+from voice_daemon.homeassistant.timers import Timers
 from voice_daemon.sound.output import Loudspeaker, Sound
 from voice_daemon.sound.voice import voice_program
 from voice_daemon.wyoming import framing
@@ -78,9 +79,16 @@ class Running:
     """A satellite that serves, and what it could not carry out."""
 
     satellite: Satellite
-    lost: list[str]
+    reports: list[ErrorRaised]
+    noted: list[tuple[str, str]]
     ports: tuple[int, int]
     desk: Desk
+
+    @property
+    def reported(self) -> list[tuple[str, str | None]]:
+        return [
+            (report.code.removeprefix("satellite."), report.session_id) for report in self.reports
+        ]
 
     def accept(self, text: str, session_id: str = "s1") -> bool:
         return self.satellite.accept(command(text, session_id))
@@ -88,6 +96,12 @@ class Running:
 
 def command(text: str, session_id: str = "s1") -> TranscriptFinal:
     return replace(final_of(session_id), text=text)
+
+
+@pytest.fixture(autouse=True)
+def sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a text that was taken settle sooner than is safe for a real light."""
+    monkeypatch.setattr(commands, "SETTLES_S", 0.02)
 
 
 @pytest.fixture
@@ -105,12 +119,18 @@ def speaking() -> Iterator[Running]:
 
 @contextlib.contextmanager
 def serving(options: SatelliteOptions, *, speaks: bool = False) -> Iterator[Running]:
-    lost: list[str] = []
+    reports: list[ErrorRaised] = []
+    noted: list[tuple[str, str]] = []
     desk = Desk()
-    answers = Answers(desk if speaks else None, ring=desk.ring, listen=desk.listen)
-    satellite = Satellite(options, on_lost=lost.append, answers=answers)
+    satellite = Satellite(
+        options,
+        note=lambda *how: noted.append(how),
+        report=reports.append,
+        answers=Answers(desk if speaks else None, listen=desk.listen),
+        timers=Timers(None, ring=desk.ring, report=reports.append),
+    )
     ports = satellite.start()
-    yield Running(satellite, lost, ports, desk)
+    yield Running(satellite, reports, noted, ports, desk)
     satellite.stop(PATIENCE_S)
 
 
@@ -128,7 +148,7 @@ class Hub:
         assert event is not None, "the satellite hung up"
         return event
 
-    async def until(self, kind: type[RunPipeline | Played]) -> Event:
+    async def until(self, kind: type[RunPipeline | Played | Ping]) -> Event:
         while not kind.is_type((event := await self.next()).type):
             pass
         return event
@@ -149,6 +169,11 @@ class Hub:
         self.texts.append(text)
         await self.client.write_event(Transcript(text=text).event())
         return text
+
+    async def end(self, *, speaks: bool) -> None:
+        """Carry the text out: an answer follows, where there is to be one."""
+        if speaks:
+            await self.client.write_event(Synthesize(text="Done.").event())
 
 
 async def recognised(running: Running) -> str:
@@ -206,7 +231,7 @@ def test_each_command_runs_a_pipeline_and_is_handed_out_once(running: Running) -
                 await hub.take_text()
                 assert await recognised(running) == ""
             assert hub.texts == ["command 0", "command 1", "command 2"]
-        assert running.lost == []
+        assert running.reported == []
 
     play(scene)
 
@@ -233,7 +258,7 @@ def test_without_a_home_assistant_nothing_is_taken_over(running: Running) -> Non
                 eventually, lambda: not running.satellite.is_attached, "it is paused"
             )
             assert not running.accept("turn on the light")
-        assert running.lost == []
+        assert running.reported == []
 
     play(scene)
 
@@ -244,7 +269,8 @@ def test_a_command_that_is_not_asked_for_in_time_is_lost_and_never_fires() -> No
             async with attached(running) as hub:
                 assert running.accept("open the garage", "late")
                 await hub.until(RunPipeline)
-                await asyncio.to_thread(eventually, lambda: running.lost == ["late"], "it is lost")
+                await asyncio.to_thread(eventually, lambda: running.reported, "it is lost")
+                assert running.reported == [("not_run", "late")]
                 assert await recognised(running) == ""
                 assert running.accept("close the garage", "next")
                 await hub.until(RunPipeline)
@@ -259,23 +285,52 @@ def test_what_was_waiting_when_home_assistant_went_away_is_told(running: Running
             assert running.accept("one", "s1")
             await hub.until(RunPipeline)
             assert running.accept("two", "s2")
-        await asyncio.to_thread(eventually, lambda: running.lost == ["s1", "s2"], "both are told")
+        await asyncio.to_thread(eventually, lambda: len(running.reports) == 2, "both are told")
+        assert running.reported == [("not_run", "s1"), ("not_run", "s2")]
         async with attached(running):
             assert await recognised(running) == ""
 
     play(scene)
 
 
-def test_a_text_that_was_handed_out_is_not_reported_lost(running: Running) -> None:
-    async def scene() -> None:
+@pytest.mark.parametrize("speaks", [True, False])
+@pytest.mark.parametrize(
+    ("ends", "reported"),
+    [("lost", [("unconfirmed", "s1")]), ("failed", [("unconfirmed", "s1")]), ("done", [])],
+)
+def test_a_text_that_was_handed_out_is_in_doubt_until_it_was_carried_out(
+    ends: str, reported: list[tuple[str, str]], *, speaks: bool
+) -> None:
+    async def scene(running: Running) -> None:
         async with attached(running) as hub:
             assert running.accept("one", "s1")
             await hub.until(RunPipeline)
-            assert await recognised(running) == "one"
+            assert await hub.take_text() == "one"
+            if ends == "failed":
+                await hub.client.write_event(Error(text="no agent", code="intent-failed").event())
+            elif ends == "done":
+                await hub.end(speaks=speaks)
+                expected = [("s1", how) for how in (WAITING, SENT, SETTLED)]
+                await asyncio.to_thread(eventually, lambda: running.noted == expected, "it is over")
         await asyncio.to_thread(
             eventually, lambda: not running.satellite.is_attached, "it is detached"
         )
-        assert running.lost == []
+        assert running.reported == reported
+
+    with serving(OPTIONS, speaks=speaks) as running:
+        asyncio.run(scene(running))
+
+
+def test_a_command_that_another_satellite_heard_too_is_left_to_it(speaking: Running) -> None:
+    async def scene() -> None:
+        async with attached(speaking) as hub:
+            assert speaking.accept("one", "s1")
+            await hub.until(RunPipeline)
+            await hub.client.write_event(Error(text="twice", code=DUPLICATE).event())
+            expected = [("s1", WAITING), ("s1", SETTLED)]
+            await asyncio.to_thread(eventually, lambda: speaking.noted == expected, "it is left")
+            assert await recognised(speaking) == ""
+        assert speaking.reported == []
 
     play(scene)
 
@@ -316,8 +371,10 @@ def test_another_host_gets_no_text() -> None:
 def test_a_port_that_is_taken_is_named(running: Running) -> None:
     second = Satellite(
         replace(OPTIONS, port=running.ports[0]),
-        on_lost=lambda _: None,
-        answers=Answers(None, ring=lambda: None, listen=lambda: None),
+        note=lambda *_: None,
+        report=lambda _: None,
+        answers=Answers(None, listen=lambda: None),
+        timers=Timers(None, ring=lambda: None, report=lambda _: None),
     )
     with pytest.raises(WyomingError, match="satellite_port"):
         second.start()
@@ -405,15 +462,6 @@ def test_the_systems_own_voice_speaks_for_the_home_assistant_that_runs_it(
     play(scene)
 
 
-def test_a_timer_that_is_over_rings(speaking: Running) -> None:
-    async def scene() -> None:
-        async with attached(speaking) as hub:
-            await hub.client.write_event(TimerFinished(id="t1").event())
-            await asyncio.to_thread(eventually, lambda: speaking.desk.rings == 1, "it rings")
-
-    play(scene)
-
-
 def test_an_answer_whose_sound_fails_is_spoken_by_the_system(speaking: Running) -> None:
     async def scene() -> None:
         async with attached(speaking) as hub:
@@ -451,25 +499,56 @@ def test_the_pipeline_runs_to_its_speech_only_where_there_is_a_speaker(
     play(scene)
 
 
+@pytest.mark.parametrize("version", ["2026.11", "2026.2"])
 def test_a_pipeline_without_speech_is_run_without_and_the_command_runs_once(
-    speaking: Running, monkeypatch: pytest.MonkeyPatch
+    speaking: Running, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(satellite_module, "ASKED_WITHIN_S", 0.1)
+    monkeypatch.setattr(commands, "BEGINS_S", 0.01)
 
     async def scene() -> None:
         async with attached(speaking) as hub:
             assert speaking.accept("one", "s1")
-            stages = [
-                RunPipeline.from_event(await hub.until(RunPipeline)).end_stage for _ in range(2)
-            ]
-            assert stages == [PipelineStage.TTS, PipelineStage.HANDLE]
+            event = await hub.until(RunPipeline)
+            assert RunPipeline.from_event(event).end_stage is PipelineStage.TTS
+            if version == "2026.11":
+                refused = Error(text="no text-to-speech", code="validation-error")
+                await hub.client.write_event(refused.event())
+            else:  # it says nothing, and reads on
+                ping = Ping.from_event(await hub.until(Ping))
+                await hub.client.write_event(Pong(text=ping.text).event())
+            for n, text in enumerate(("one", "two"), start=1):
+                event = await hub.until(RunPipeline)
+                assert RunPipeline.from_event(event).end_stage is PipelineStage.HANDLE
+                assert await hub.take_text() == text
+                assert await recognised(speaking) == ""
+                if n == 1:
+                    assert speaking.accept("two", "s2")
+            await asyncio.to_thread(
+                eventually, lambda: ("s2", SETTLED) in speaking.noted, "both are carried out"
+            )
+        assert speaking.reported == []
+
+    play(scene)
+
+
+def test_a_pipeline_that_has_begun_is_waited_for(
+    speaking: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second request would end the first, and the command with it."""
+    monkeypatch.setattr(commands, "BEGINS_S", 0.01)
+
+    async def scene() -> None:
+        async with attached(speaking) as hub:
+            assert speaking.accept("one", "s1")
+            ping = Ping.from_event(await hub.until(Ping))
+            await hub.client.write_event(Transcribe(language="en").event())
+            await hub.client.write_event(Pong(text=ping.text).event())
+            await asyncio.sleep(0.1)
             assert await hub.take_text() == "one"
-            assert await recognised(speaking) == ""
+            await hub.end(speaks=True)
             assert speaking.accept("two", "s2")
             event = await hub.until(RunPipeline)
-            assert RunPipeline.from_event(event).end_stage is PipelineStage.HANDLE
-            assert await hub.take_text() == "two"
-        assert speaking.lost == []
+            assert RunPipeline.from_event(event).end_stage is PipelineStage.TTS
 
     play(scene)
 
@@ -477,10 +556,12 @@ def test_a_pipeline_without_speech_is_run_without_and_the_command_runs_once(
 def test_home_assistant_going_away_in_the_middle_ends_the_sound(speaking: Running) -> None:
     async def scene() -> None:
         async with attached(speaking) as hub:
+            await hub.client.write_event(Synthesize(text="Which room?").event())
             await hub.client.write_event(AudioStart(rate=22_050, width=2, channels=1).event())
             audio = bytes(2048)
             chunk = AudioChunk(rate=22_050, width=2, channels=1, audio=audio)
             await hub.client.write_event(chunk.event())
         assert await asyncio.to_thread(speaking.desk.hear) == 1024
+        assert speaking.desk.questions == 0
 
     play(scene)

@@ -14,6 +14,7 @@ from support.apps import command, make_app, on, replay_of
 from support.subscriber import Subscriber
 from voice_daemon.errors import BrokerError
 from voice_daemon.events import EndReason, ErrorRaised, SessionEnded, SessionStarted
+from voice_daemon.homeassistant.commands import SENT, SETTLED, WAITING
 from voice_daemon.mqtt.messages import for_event
 from voice_daemon.mqtt.topics import Leaf, MqttMessage, Topics
 from voice_daemon.runtime.journal import PATTERN, Journal, Unsettled
@@ -92,6 +93,33 @@ def test_a_kill_at_any_point_is_told_by_the_next_process(
     left = following.begin()
     assert told(left) == expected
     kill(following)  # before it could say so: the next one says it again
+    following = Journal(tmp_path, TOPICS)
+    assert told(following.begin()) == expected
+    for event in left.events():
+        for message in for_event(event, topics=TOPICS, at=datetime.now(UTC)):
+            following.settled(message)
+    kill(following)
+    assert told(Journal(tmp_path, TOPICS).begin()) == []
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        (WAITING, [("satellite.not_run", "s1")]),
+        (SENT, [("satellite.unconfirmed", "s1")]),
+        (SETTLED, []),
+    ],
+)
+def test_a_kill_while_home_assistant_had_a_command_is_told_until_it_was_heard(
+    journal: Journal, tmp_path: Path, how: str, expected: list[tuple[str, str]]
+) -> None:
+    journal.command("s1", WAITING)
+    journal.command("s1", how)
+    kill(journal)
+    following = Journal(tmp_path, TOPICS)
+    left = following.begin()
+    assert told(left) == expected
+    kill(following)
     following = Journal(tmp_path, TOPICS)
     assert told(following.begin()) == expected
     for event in left.events():

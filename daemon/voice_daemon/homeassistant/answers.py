@@ -1,4 +1,4 @@
-"""Plays what Home Assistant has a satellite say: answers, announcements and timers.
+"""Plays what Home Assistant has a satellite say: answers and announcements.
 
 Home Assistant sends the text of an answer (`synthesize`) and then its sound, or the sound alone
 for an announcement. It is told when the sound has really ended. It does not say whether an answer
@@ -8,38 +8,27 @@ question is followed by a session without the wake word.
 
 from collections.abc import Callable
 
-import structlog
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
 from wyoming.event import Event
-from wyoming.timer import TimerFinished
 from wyoming.tts import Synthesize
 
 from voice_daemon.sound.output import Feed, Loudspeaker
 from voice_daemon.sound.voice import spoken
 from voice_daemon.wyoming.pcm import PcmConverter, PcmFormat
 
-log = structlog.get_logger()
-
 QUESTION_MARKS = ("?", ";", "\u037e", "\uff1f", "\u061f")
 """Latin, Greek (as it is typed, and its own), Chinese and Arabic."""
 
 
 class Answers:
-    """Takes the events of one satellite; `ring` sounds a timer, `listen` opens a session.
+    """Takes the events of one satellite; `listen` opens a session.
 
     `speaker` None: nothing is played, and whoever waits for the end is told at once.
     """
 
-    def __init__(
-        self,
-        speaker: Loudspeaker | None,
-        *,
-        ring: Callable[[], None],
-        listen: Callable[[], None],
-    ) -> None:
+    def __init__(self, speaker: Loudspeaker | None, *, listen: Callable[[], None]) -> None:
         self._speaker = speaker
-        self._ring = ring
         self._listen = listen
         self._text = ""
         """Of an answer whose sound has not come yet."""
@@ -66,15 +55,15 @@ class Answers:
             self._text = text if isinstance(text, str) else ""
         elif Error.is_type(event.type):
             self._say(played)
-        elif TimerFinished.is_type(event.type):
-            log.info("timer.finished")
-            self._ring()
 
     def forget(self) -> None:
         """End a sound that will not be sent to its end: whoever sent it is gone."""
+        self._finish(whole=False)
+
+    def _finish(self, *, whole: bool) -> None:
         self._text = ""
         if self._playing is not None:
-            self._playing[1].finish()
+            self._playing[1].finish(whole=whole)
         self._playing = None
 
     def _begin(self, pcm: PcmFormat, played: Callable[[], None]) -> None:
@@ -84,7 +73,8 @@ class Answers:
             return
         feed = Feed(pcm.rate_hz)
         self._playing = PcmConverter(pcm, to_hz=pcm.rate_hz), feed
-        self._speaker.play(feed, done=self._at_the_end(played, question=question))
+        at_the_end = self._at_the_end(played, question=question)
+        self._speaker.play(feed, done=lambda completed: at_the_end(completed and feed.is_whole))
 
     def _feed(self, payload: bytes) -> None:
         if self._playing is not None:
@@ -94,7 +84,7 @@ class Answers:
     def _end(self, played: Callable[[], None]) -> None:
         if self._speaker is None:
             played()
-        self.forget()
+        self._finish(whole=True)
 
     def _say(self, played: Callable[[], None]) -> None:
         """Speak an answer by the system's own voice: Home Assistant's has failed."""

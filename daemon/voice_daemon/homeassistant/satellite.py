@@ -13,13 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
-import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -37,8 +34,18 @@ from wyoming.wake import Detection
 
 from voice_daemon.config import Settings
 from voice_daemon.errors import VoiceDaemonError, WyomingError
-from voice_daemon.events import LANGUAGES, SAMPLE_RATE, TranscriptFinal
+from voice_daemon.events import LANGUAGES, SAMPLE_RATE, ErrorRaised, TranscriptFinal
+from voice_daemon.homeassistant.advertising import advertised
 from voice_daemon.homeassistant.answers import Answers
+from voice_daemon.homeassistant.commands import (
+    DUPLICATE,
+    SENT,
+    SETTLED,
+    WAITING,
+    PipelineCommand,
+    not_run,
+    unconfirmed,
+)
 from voice_daemon.homeassistant.discovery import device_name
 from voice_daemon.homeassistant.services import (
     SatelliteOptions,
@@ -46,96 +53,35 @@ from voice_daemon.homeassistant.services import (
     speech_info,
     synthesised,
 )
+from voice_daemon.homeassistant.timers import Timers
 from voice_daemon.wyoming import framing
 
 log = structlog.get_logger()
-
-SERVICE_TYPE: Final = "_wyoming._tcp.local."
-
-
-@contextlib.asynccontextmanager
-async def advertised(host: str, ports: Mapping[str, int]) -> AsyncIterator[bool]:
-    """Advertise services, by name, while the block runs; False where that cannot be done.
-
-    Whoever cannot be found can still be added by address: nothing here keeps a service from
-    running.
-    """
-    try:
-        # An extra: without it the address is typed in once.
-        from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf  # noqa: PLC0415 - see above
-    except ImportError:
-        log.warning(
-            "satellite.no_zeroconf",
-            remedy="pip install 'voice-daemon[home]', or add the address in Home Assistant",
-        )
-        yield False
-        return
-    infos = [
-        AsyncServiceInfo(
-            SERVICE_TYPE,
-            f"{name}.{SERVICE_TYPE}",
-            port=port,
-            parsed_addresses=_addresses(host),
-            server=f"{socket.gethostname().split('.')[0]}.local.",
-        )
-        for name, port in ports.items()
-    ]
-    async with contextlib.AsyncExitStack() as stack:
-        try:
-            zeroconf = AsyncZeroconf(interfaces=_addresses(host))
-            stack.push_async_callback(zeroconf.async_close)
-            for info in infos:
-                await (await zeroconf.async_register_service(info, allow_name_change=True))
-        except Exception as error:  # noqa: BLE001 - whatever a network does to it
-            log.warning("satellite.not_advertised", reason=f"{type(error).__name__}: {error}")
-            yield False
-            return
-        log.info("satellite.advertised", names=list(ports))
-        yield True
-
-
-def _addresses(host: str) -> list[str]:
-    """List the IPv4 addresses at which a service on `host` can be reached."""
-    if not ipaddress.ip_address(host).is_unspecified:
-        return [host]
-    from ifaddr import get_adapters  # noqa: PLC0415 - comes with zeroconf
-
-    known = [ip.ip for adapter in get_adapters() for ip in adapter.ips if isinstance(ip.ip, str)]
-    addresses = [a for a in known if not ipaddress.ip_address(a).is_loopback]
-    return addresses or ["127.0.0.1"]
-
 
 HANDLED_BY: Final = "satellite"
 """What a final says of itself when its pipeline runs here."""
 MAX_CLIENTS: Final = 8
 MAX_WAITING: Final = 8
 """Commands in a row that Home Assistant has not asked for yet."""
-ASKED_WITHIN_S: Final = 3.0
-"""A pipeline without text-to-speech fails before it asks for the text: then it is run without."""
 ANSWER_S: Final = 10.0
 """From the text to the end of the pipeline; then the next command is not held up any longer."""
-IDLE_S: Final = 120.0
-"""Home Assistant pings every few seconds; who is silent for so long is gone."""
+IDLE_S: Final = 15.0
+"""Home Assistant pings every two seconds; who is silent for so long is gone."""
+WAKE_COOLDOWN_S: Final = 2.0
+"""Within less Home Assistant takes a wake word for one that a second satellite heard, too."""
+OVERDUE_S: Final = 1.0
+"""How often timers are looked at."""
 _SILENCE: Final = bytes(SAMPLE_RATE // 10 * 2)
 """0.1 s: the pipeline wants some sound to begin with."""
 
 
-@dataclass(slots=True)
-class _Command:
-    """A text on its way through Home Assistant's pipeline."""
-
-    session_id: str
-    text: str
-    language: str
-    wake_word: str | None
-    due_s: float
-    """On the monotonic clock: not handed out after this."""
-    handed_out: asyncio.Event = field(default_factory=asyncio.Event)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-
-
 def satellite_of(
-    settings: Settings, *, on_lost: Callable[[str], None], answers: Answers
+    settings: Settings,
+    *,
+    note: Callable[[str, str], None],
+    report: Callable[[ErrorRaised], None],
+    answers: Answers,
+    timers: Timers,
 ) -> Satellite | None:
     """Build the satellite that the settings ask for; None where they ask for none."""
     wanted = settings.homeassistant
@@ -151,7 +97,7 @@ def satellite_of(
         languages=LANGUAGES if language == "auto" else (language,),
         ttl_s=settings.mqtt.final_ttl_s,
     )
-    return Satellite(options, on_lost=on_lost, answers=answers)
+    return Satellite(options, note=note, report=report, answers=answers, timers=timers)
 
 
 class _Client:
@@ -183,23 +129,33 @@ class _Client:
 class Satellite:
     """Serves one Home Assistant, from `start` to `stop`.
 
-    `on_lost` is told the session of a command that was accepted and not carried out; `answers`
-    plays what Home Assistant says.
+    `note` is told how far the command of a session has got, `report` of what became of one that
+    was not carried out; `answers` plays what Home Assistant says, `timers` keeps its timers.
     """
 
     def __init__(
-        self, options: SatelliteOptions, *, on_lost: Callable[[str], None], answers: Answers
+        self,
+        options: SatelliteOptions,
+        *,
+        note: Callable[[str, str], None],
+        report: Callable[[ErrorRaised], None],
+        answers: Answers,
+        timers: Timers,
     ) -> None:
         self._options = options
-        self._on_lost = on_lost
+        self._note = note
+        self._report = report
         self._answers = answers
+        self._timers = timers
         self._last_stage = PipelineStage.HANDLE
         self._info_of_satellite = partial(satellite_info, options)
         self._info_of_speech = partial(speech_info, options)
         self._attached = threading.Event()
         self._clients: set[asyncio.Task[None]] = set()
-        self._queue: asyncio.Queue[_Command] = asyncio.Queue()
-        self._current: _Command | None = None
+        self._queue: asyncio.Queue[PipelineCommand] = asyncio.Queue()
+        self._current: PipelineCommand | None = None
+        self._woken_s = -WAKE_COOLDOWN_S
+        """When Home Assistant last took a wake word from here, on the monotonic clock."""
         self._active: _Client | None = None
         self._driver: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -233,20 +189,22 @@ class Satellite:
     def accept(self, final: TranscriptFinal) -> bool:
         """Take a command over; False where no Home Assistant is attached, or it does not keep up.
 
-        What was taken over is carried out once, or `on_lost` is told.
+        What was taken over is carried out once, or reported.
         """
         if not self.is_attached or self._loop is None or self._queue.qsize() >= MAX_WAITING:
             return False
-        command = _Command(
+        command = PipelineCommand(
             session_id=final.session_id,
             text=final.text,
             language=final.language,
             wake_word=final.wake_word,
             due_s=time.monotonic() + self._options.ttl_s,
         )
+        self._note(command.session_id, WAITING)
         try:
             self._loop.call_soon_threadsafe(self._enqueue, command)
         except RuntimeError:
+            self._note(command.session_id, SETTLED)
             return False
         return True
 
@@ -275,10 +233,14 @@ class Satellite:
             bound.set_result((ports[0], ports[1]))
             name = self._options.name
             services = {name: ports[0], f"{name} speech": ports[1]}
-            advertising = asyncio.ensure_future(self._advertise(services))
+            beside = [
+                asyncio.ensure_future(self._advertise(services)),
+                asyncio.ensure_future(self._watch_timers()),
+            ]
             await self._stopping.wait()
-            advertising.cancel()
-            await asyncio.gather(advertising, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
         for client in self._clients:
             client.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
@@ -287,6 +249,12 @@ class Satellite:
         """Be found until cancelled; that takes seconds, for which nobody should wait."""
         async with advertised(self._options.host, services):
             await asyncio.Event().wait()
+
+    async def _watch_timers(self) -> None:
+        """Ring for what Home Assistant does not tell of, until cancelled."""
+        while True:
+            self._timers.ring_overdue()
+            await asyncio.sleep(OVERDUE_S)
 
     async def _listen(
         self, serve: Callable[[_Client], Coroutine[None, None, None]], port: int
@@ -327,8 +295,9 @@ class Satellite:
                 elif PauseSatellite.is_type(event.type):
                     await self._detach(client)
                 elif not _answer(client, event, self._info_of_satellite) and client is self._active:
-                    if event.type in _ENDS_PIPELINE and self._current is not None:
-                        self._current.over.set()
+                    if self._current is not None:
+                        self._current.read(event)
+                    self._timers.take(event)
                     self._answers.take(event, played=lambda: self._tell_played(client))
         finally:
             await self._detach(client)
@@ -363,36 +332,43 @@ class Satellite:
             await self._run_pipeline(client, self._current)
             self._current = None
 
-    async def _run_pipeline(self, client: _Client, command: _Command) -> None:
-        speaks = self._last_stage is PipelineStage.TTS
-        if not await self._ask(client, command, within_s=ASKED_WITHIN_S if speaks else None):
-            if speaks:
+    async def _run_pipeline(self, client: _Client, command: PipelineCommand) -> None:
+        runs = await self._ask(client, command, self._last_stage)
+        can_do_less = self._last_stage is PipelineStage.TTS and command.error != DUPLICATE
+        if command.decided.is_set() and not runs and can_do_less:
+            runs = await self._ask(client, command, PipelineStage.HANDLE)
+            if runs:
                 log.warning("satellite.no_speech", remedy="give the pipeline a text-to-speech")
                 self._last_stage = PipelineStage.HANDLE
-            if not (speaks and await self._ask(client, command)):
-                self._lose(command)
-                return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ANSWER_S):
-                await command.over.wait()
+        if runs:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_S):
+                    await command.over.wait()
+        self._settle(command)
 
     async def _ask(
-        self, client: _Client, command: _Command, *, within_s: float | None = None
+        self, client: _Client, command: PipelineCommand, last_stage: PipelineStage
     ) -> bool:
-        """Ask for a run; False when the text was not asked for in time."""
-        left_s = command.due_s - time.monotonic()
-        if left_s > 0:
-            client.send(
-                Detection(name=command.wake_word),
-                RunPipeline(PipelineStage.ASR, self._last_stage),
-                AudioStart(rate=SAMPLE_RATE, width=2, channels=1),
-                AudioChunk(rate=SAMPLE_RATE, width=2, channels=1, audio=_SILENCE),
-                AudioStop(),
-            )
+        """Ask for a run, and wait until its text was asked for: True; or will not be."""
+        now_s = time.monotonic()
+        if now_s >= command.due_s:
+            return False
+        command.asked(last_stage)
+        is_new = now_s - self._woken_s >= WAKE_COOLDOWN_S
+        client.send(
+            Detection(name=command.wake_word if is_new else None),
+            RunPipeline(PipelineStage.ASR, last_stage),
+            AudioStart(rate=SAMPLE_RATE, width=2, channels=1),
+            AudioChunk(rate=SAMPLE_RATE, width=2, channels=1, audio=_SILENCE),
+            AudioStop(),
+            Ping(command.session_id),
+        )
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, left_s if within_s is None else within_s)):
-                await command.handed_out.wait()
-        return command.handed_out.is_set()
+            async with asyncio.timeout(command.due_s - now_s):
+                await command.decided.wait()
+        if command.has_begun or command.is_handed_out:
+            self._woken_s = now_s
+        return command.is_handed_out
 
     def _tell_played(self, client: _Client) -> None:
         """Tell Home Assistant that a sound has ended; callable from any thread."""
@@ -412,15 +388,17 @@ class Satellite:
             await asyncio.gather(self._driver, return_exceptions=True)
         log.info("satellite.detached")
         waiting = [self._queue.get_nowait() for _ in range(self._queue.qsize())]
-        if self._current is not None and not self._current.handed_out.is_set():
+        if self._current is not None:
             waiting.insert(0, self._current)
         self._current = self._driver = None
         for command in waiting:
-            self._lose(command)
+            if not command.over.is_set():
+                command.error = "the connection was lost"
+            self._settle(command)
 
-    def _enqueue(self, command: _Command) -> None:
+    def _enqueue(self, command: PipelineCommand) -> None:
         if self._active is None:
-            self._lose(command)
+            self._settle(command)
         else:
             self._queue.put_nowait(command)
 
@@ -431,21 +409,28 @@ class Satellite:
     def _hand_out(self, host: str) -> str:
         """Give the text that a pipeline runs for, once, to the host that runs the satellite."""
         command = self._current
-        if command is None or not self._is_theirs(host) or command.handed_out.is_set():
+        if command is None or not self._is_theirs(host) or command.is_handed_out:
             return ""
         if time.monotonic() >= command.due_s:
             return ""
-        command.handed_out.set()
+        self._note(command.session_id, SENT)
         log.info("satellite.handed_out", session=command.session_id)
-        return command.text
+        return command.hand_out()
 
-    def _lose(self, command: _Command) -> None:
-        log.warning("satellite.not_run", session=command.session_id)
-        self._on_lost(command.session_id)
-
-
-_ENDS_PIPELINE: Final = frozenset({"transcript", "error"})
-"""What Home Assistant tells a satellite when the text was taken, or the run failed."""
+    def _settle(self, command: PipelineCommand) -> None:
+        """Note the end of a command, or report what became of it."""
+        session_id, reason = command.session_id, command.error
+        if command.error == DUPLICATE:
+            log.info("satellite.elsewhere", session=session_id)
+        elif not command.is_handed_out:
+            log.warning("satellite.not_run", session=session_id, reason=reason)
+            self._report(not_run(session_id, reason or "Home Assistant did not ask for it in time"))
+            return
+        elif reason:
+            log.warning("satellite.unconfirmed", session=session_id, reason=reason)
+            self._report(unconfirmed(session_id, reason))
+            return
+        self._note(session_id, SETTLED)
 
 
 def _answer(client: _Client, event: Event, info: Callable[[], Info]) -> bool:

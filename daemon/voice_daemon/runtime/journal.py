@@ -1,7 +1,8 @@
-"""The journal of sessions and finals whose end is open, on disk: ids, and never a word.
+"""The journal of what is open, on disk: sessions, finals, commands. Ids, and never a word.
 
 A process that is killed takes with it what it still had to say. The next one finds the journal
-and says it: every `started` gets its `ended`, and every final that was not confirmed is reported.
+and says it: every `started` gets its `ended`, and every final that was not confirmed is reported,
+and every command that the satellite had taken over.
 A file belongs to a process for as long as that holds its lock, and a lock dies with its process.
 Callable from any thread.
 """
@@ -20,6 +21,7 @@ import structlog
 
 from voice_daemon._lib.files import try_lock
 from voice_daemon.events import EndReason, ErrorRaised, Event, SessionEnded
+from voice_daemon.homeassistant.commands import SENT, SETTLED, WAITING, not_run, unconfirmed
 from voice_daemon.mqtt.topics import Leaf, MqttMessage, Topics
 
 log = structlog.get_logger()
@@ -29,10 +31,6 @@ MAX_BYTES: Final = 256 * 1024
 """A longer file is not ours, or of no use: a line is shorter than a hundred bytes."""
 COMPACT_BYTES: Final = 16 * 1024
 
-WAITING: Final = "waiting"
-SENT: Final = "sent"
-SETTLED: Final = "settled"
-
 
 @dataclass(slots=True)
 class Unsettled:
@@ -41,6 +39,8 @@ class Unsettled:
     sessions: list[str] = field(default_factory=list)
     finals: dict[str, str] = field(default_factory=dict)
     """`WAITING`, `SENT` or `SETTLED`, by session."""
+    commands: dict[str, str] = field(default_factory=dict)
+    """Of the satellite, likewise: `SENT` is handed out."""
 
     def read(self, entry: dict[str, Any]) -> None:
         """Take one line of a journal into account."""
@@ -51,16 +51,20 @@ class Unsettled:
                 self.sessions.remove(str(entry["ended"]))
         elif "final" in entry:
             self.finals[str(entry["final"])] = str(entry["is"])
+        elif "command" in entry:
+            self.commands[str(entry["command"])] = str(entry["is"])
 
     def add(self, other: Self) -> None:
         """Take over what another journal left; a session may stand in both."""
         self.sessions += (each for each in other.sessions if each not in self.sessions)
         self.finals.update(other.finals)
+        self.commands.update(other.commands)
 
     @property
     def is_empty(self) -> bool:
         """True when nothing is open."""
-        return not self.sessions and set(self.finals.values()) <= {SETTLED}
+        open_ones = {*self.finals.values(), *self.commands.values()}
+        return not self.sessions and open_ones <= {SETTLED}
 
     def events(self) -> Iterator[Event]:
         """Say what the process that was killed could not say."""
@@ -69,6 +73,9 @@ class Unsettled:
                 yield _final_lost(session_id)
             elif how == SENT:
                 yield _final_unconfirmed(session_id)
+        for session_id, how in self.commands.items():
+            if how != SETTLED:
+                yield _command_not_run(session_id, may_have_run=how == SENT)
         for session_id in self.sessions:
             if session_id not in self.finals:
                 yield _command_lost(session_id)
@@ -121,8 +128,13 @@ class Journal:
         elif message.topic == self._topics.path(Leaf.ERROR):
             # What a killed process left is settled by its report.
             reported = str(json.loads(message.payload)["session_id"])
-            if self._open.finals.get(reported, SETTLED) != SETTLED:
-                self._write({"final": reported, "is": SETTLED})
+            for kind, known in (("final", self._open.finals), ("command", self._open.commands)):
+                if known.get(reported, SETTLED) != SETTLED:
+                    self._write({kind: reported, "is": SETTLED})
+
+    def command(self, session_id: str, how: str) -> None:
+        """Note how far a command of the satellite has got."""
+        self._write({"command": session_id, "is": how}, durable=how != SETTLED)
 
     def close(self) -> None:
         """End the file: it goes when nothing is open, else the next process settles it."""
@@ -171,6 +183,8 @@ class Journal:
             self._write({"started": session_id}, durable=True)
         for session_id, how in found.finals.items():
             self._write({"final": session_id, "is": how}, durable=True)
+        for session_id, how in found.commands.items():
+            self.command(session_id, how)
 
     def _session_of(self, message: MqttMessage) -> dict[str, Any] | None:
         if message.topic != self._topics.path(Leaf.SESSION):
@@ -215,6 +229,12 @@ def _command_lost(session_id: str) -> ErrorRaised:
         "say it again",
         session_id,
     )
+
+
+def _command_not_run(session_id: str, *, may_have_run: bool) -> ErrorRaised:
+    if may_have_run:
+        return unconfirmed(session_id, "the daemon was killed")
+    return not_run(session_id, "the daemon was killed before Home Assistant asked for it")
 
 
 def _final_lost(session_id: str) -> ErrorRaised:

@@ -25,6 +25,7 @@ from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
 from voice_daemon.homeassistant.answers import Answers
 from voice_daemon.homeassistant.discovery import words_message
 from voice_daemon.homeassistant.satellite import HANDLED_BY, satellite_of
+from voice_daemon.homeassistant.timers import Timers
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.commands import Command
 from voice_daemon.mqtt.losses import Loss, LossReason
@@ -121,8 +122,14 @@ class Parts:
         self.speaker, self.sounds = _build_sound(settings, parts=self)
         self.satellite = satellite_of(
             settings,
-            on_lost=self.on_command_lost,
-            answers=Answers(self.speaker, ring=self.sounds.ring, listen=self.listen),
+            note=self.journal.command,
+            report=self.report,
+            answers=Answers(self.speaker, listen=self.listen),
+            timers=Timers(
+                journal_folder and journal_folder / "timers.json",
+                ring=self.sounds.ring,
+                report=self.report,
+            ),
         )
         self.publisher = Publisher(
             publish=self._publish,
@@ -208,16 +215,9 @@ class Parts:
         accepted = self.satellite is not None and self.satellite.accept(final)
         return HANDLED_BY if accepted else None
 
-    def on_command_lost(self, session_id: str) -> None:
-        """Report a command that the satellite took over and could not carry out."""
-        self.publisher.error(
-            ErrorRaised(
-                "satellite.not_run",
-                "Home Assistant did not ask for the command in time",
-                "say it again; if it happens often, see Home Assistant's Wyoming integration",
-                session_id,
-            )
-        )
+    def report(self, error: ErrorRaised) -> None:
+        """Publish an error; for parts that are built before the publisher."""
+        self.publisher.error(error)
 
     def on_command(self, command: Command) -> None:
         """Pass an MQTT command on; raises `CommandError` when it cannot be carried out."""

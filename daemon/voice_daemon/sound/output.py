@@ -64,6 +64,8 @@ class Feed:
         self._rate_hz = rate_hz
         self._blocks: queue.SimpleQueue[NDArray[np.int16] | None] = queue.SimpleQueue()
         self._room = round(MAX_FEED_S * rate_hz)
+        self.is_whole = False
+        """True once its sender has said so."""
 
     def feed(self, samples: NDArray[np.int16]) -> None:
         """Take the next (n,) samples; beyond `MAX_FEED_S` they are dropped."""
@@ -71,8 +73,9 @@ class Feed:
         self._room -= len(kept)
         self._blocks.put(kept)
 
-    def finish(self) -> None:
-        """Say that there will be no more."""
+    def finish(self, *, whole: bool = True) -> None:
+        """Say that there will be no more; not `whole`: its sender has gone."""
+        self.is_whole = whole
         self._blocks.put(None)
 
     def __iter__(self) -> Iterator[Sound]:
