@@ -9,6 +9,7 @@ from voice_daemon.mqtt.connection import Connection, PubAck
 from voice_daemon.mqtt.errors import (
     ABOUT_ONE_MESSAGE,
     FORBIDDEN,
+    NOBODY_LISTENS,
     access_fault,
     busy_fault,
     message_fault,
@@ -79,8 +80,11 @@ class Delivery:
             entry = self._in_flight.pop(ack.mid, None)
             if entry is None:
                 continue
-            if ack.refusal is None:
-                self._outbox.acknowledge(entry.ticket)
+            is_heard = ack.code != NOBODY_LISTENS
+            if not is_heard and self._outbox.wait_for_a_listener(entry.ticket):
+                log.info("mqtt.nobody_listens", session_id=entry.message.final_of)
+            elif ack.refusal is None:
+                self._outbox.acknowledge(entry.ticket, is_heard=is_heard)
                 self._delivered(entry.message)
                 self._report_error(None)
                 if entry.message.final_of is not None:

@@ -19,6 +19,8 @@ UNSUPPORTED_PROTOCOL: Final = 132
 CLIENT_ID_INVALID: Final = 133
 NOT_AUTHORISED: Final = frozenset({134, 135, 138})
 """Bad user name or password, not authorised, banned (3.1.1's 4 and 5 come as 134 and 135)."""
+NOBODY_LISTENS: Final = 16
+"""No failure: the broker has the message, and no subscriber to give it to."""
 FORBIDDEN: Final = 135
 ABOUT_ONE_MESSAGE: Final = frozenset({144, 149, 153})
 """Topic name invalid, packet too large, payload format invalid."""

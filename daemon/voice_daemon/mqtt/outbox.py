@@ -128,6 +128,7 @@ class Outbox:
         """Messages unacknowledged when the last connection ended, and not delivered since."""
         self._aside: dict[tuple[str, bytes], float] = {}
         """States that are not sent, and until when."""
+        self._finals_are_heard = False
         self._losses: list[Loss] = []
         self._report = LossReport()
         self._skipped = 0
@@ -170,12 +171,26 @@ class Outbox:
                 return entry
             return None
 
-    def acknowledge(self, ticket: int) -> None:
+    def acknowledge(self, ticket: int, *, is_heard: bool = True) -> None:
         """Settle a message that the broker has; an unknown ticket was settled before."""
         with self._lock:
             entry = self._sent.pop(ticket, None)
             if entry is not None:
                 self._suspects.discard(entry.key)
+                self._finals_are_heard |= is_heard and entry.message.final_of is not None
+
+    def wait_for_a_listener(self, ticket: int) -> bool:
+        """Send a message again that the broker had nobody to give to; False: it is settled.
+
+        That is for finals, where finals were heard before: Home Assistant is away for ten
+        seconds whenever its broker was restarted.
+        """
+        with self._lock:
+            entry = self._sent.get(ticket)
+            waits = bool(entry and entry.message.final_of and self._finals_are_heard)
+        if waits:
+            self.refuse(ticket, None)
+        return waits
 
     def refuse(self, ticket: int, why: LossReason | None) -> None:
         """Settle a message that the broker turned down: for good, or None: for the moment."""

@@ -212,8 +212,11 @@ class Parts:
 
     def take_over(self, final: TranscriptFinal) -> str | None:
         """Have the satellite carry a command out, if there is one; return who does."""
-        accepted = self.satellite is not None and self.satellite.accept(final)
-        return HANDLED_BY if accepted else None
+        if self.satellite is not None and self.satellite.accept(final):
+            return HANDLED_BY
+        if self.homeassistant.hub_is_away:
+            self.report(_hub_is_away(final.session_id))
+        return None
 
     def report(self, error: ErrorRaised) -> None:
         """Publish an error; for parts that are built before the publisher."""
@@ -272,6 +275,15 @@ class Parts:
         """Give a replay's broker a moment: what is said before it is there may be lost."""
         if not self.is_live and not self.broker_met.wait(BROKER_WAIT_S):
             log.warning("replay.no_broker", waited_s=BROKER_WAIT_S)
+
+
+def _hub_is_away(session_id: str) -> ErrorRaised:
+    return ErrorRaised(
+        "homeassistant.away",
+        "Home Assistant is not connected to the broker: it may not have heard the command",
+        "say it again once it runs",
+        session_id,
+    )
 
 
 def _build_mqtt(settings: Settings, topics: Topics, *, parts: Parts) -> MqttClient:

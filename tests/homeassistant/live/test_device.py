@@ -47,7 +47,7 @@ HIDDEN = {
 @pytest.fixture(scope="module", autouse=True)
 def daemon(hub: Hub, start_module_daemon: StartDaemon) -> Iterator[None]:
     """Run a daemon in a quiet room, until Home Assistant has all of it."""
-    with start_module_daemon(NODE):
+    with start_module_daemon(NODE, VOICE_DAEMON_AUDIO__OUTPUT="default"):
         soon(lambda: len(hub.entities(NODE)) >= len(SHOWN), "the device is there")
         state = hub.entity(NODE, "sensor", "State")
         soon(lambda: hub.state(state) == "Ready", "the daemon is idle")

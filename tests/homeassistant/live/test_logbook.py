@@ -21,7 +21,10 @@ def test_a_command_is_three_rows(hub: Hub, start_daemon: StartDaemon, tmp_path: 
     with start_daemon(NODE, recording=recording):
         state = hub.entity(NODE, "sensor", "State")
         last = hub.entity(NODE, "sensor", "Last command")
-        soon(lambda: hub.state(state) == "Ready", "the daemon is ready")
+        problem = hub.entity(NODE, "binary_sensor", "Microphone problem")
+        ready = ("Ready", "off")
+        soon(lambda: (hub.state(state), hub.state(problem)) == ready, "the daemon is ready")
+        time.sleep(1)
         since = datetime.now(UTC).isoformat()
         soon(lambda: hub.state(last) == COMMAND, "the command is shown")
         listening = hub.entity(NODE, "binary_sensor", "Listening")
