@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rigs.fake_launchd.harness import patiently
-from rigs.virtual_microphone import DEVICE, VirtualMicrophone, why_not
+from rigs.virtual_microphone import DEVICE, OUTPUT, VirtualMicrophone, why_not
 from support.daemon_process import DaemonProcess, run_daemonctl
 from voice_daemon import __version__
 from voice_daemon.control.client import ControlClient
@@ -85,6 +85,7 @@ def test_without_a_daemon_everything_is_looked_at(home: Path) -> None:
         "files": {"ok"},
         "device": {"fail"},
         "microphone": {"fail"},
+        "output": {"warn"},
         "wake": {"ok"},
         "model": {"ok"},
         "recogniser": {"ok"},
@@ -105,9 +106,11 @@ def test_without_a_daemon_everything_is_looked_at(home: Path) -> None:
 def test_perfect_silence_is_told_from_sound(
     home: Path, microphone: VirtualMicrophone, demo_clip: Path
 ) -> None:
-    code, found = examine(home, **microphone.environ)
+    output = {"VOICE_DAEMON_AUDIO__OUTPUT": OUTPUT}
+    code, found = examine(home, **microphone.environ, **output)
     assert code == 1
     assert found["device"][0]["verdict"] == "ok"
+    assert found["output"][0]["message"] == f'"{OUTPUT}" opens, for sounds'
     assert found["microphone"][0]["message"] == "nothing but digital silence"
     assert "Privacy & Security > Microphone" in found["microphone"][0]["remedy"]
     stop = threading.Event()
@@ -118,7 +121,7 @@ def test_perfect_silence_is_told_from_sound(
 
     player = threading.Thread(target=play)
     player.start()
-    code, found = examine(home, **microphone.environ)
+    code, found = examine(home, **microphone.environ, **output)
     stop.set()
     player.join()
     assert found["microphone"][0]["verdict"] == "ok"

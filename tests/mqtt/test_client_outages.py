@@ -41,6 +41,25 @@ def test_a_broker_that_lost_everything_is_told_everything_again(
     assert daemon.client.status().finals_lost == 0
 
 
+def test_a_final_that_nobody_hears_waits_for_whoever_heard_the_one_before(
+    broker: Mosquitto, start_daemon: StartDaemon, topics: Topics
+) -> None:
+    daemon = start_daemon(broker.port)
+    daemon.client.publish(final(topics, "never heard"))
+    eventually(lambda: daemon.is_connected and daemon.client.status().queued == 0, "it is settled")
+    hub = Observer(broker.port, topic_filter=FINAL)
+    daemon.client.publish(final(topics, "s1"))
+    hub.wait(FINAL)
+    hub.close()
+    daemon.client.publish(final(topics, "s2"))
+    hub = Observer(broker.port, topic_filter=FINAL)
+    hub.wait(FINAL)
+    eventually(lambda: daemon.client.status().queued == 0, "it is settled")
+    assert sessions(hub.on(FINAL)) == ["s2"]
+    hub.close()
+    assert daemon.losses == []
+
+
 def test_a_final_does_not_wait_for_the_next_attempt(
     broker: Mosquitto, start_daemon: StartDaemon, topics: Topics
 ) -> None:

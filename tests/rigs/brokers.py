@@ -103,12 +103,21 @@ class Mosquitto:
 
 
 class Gate:
-    """A way to the broker that can be shut, while others talk to it directly."""
+    """A way to the broker that can be shut or held up, while others talk to it directly."""
 
     def __init__(self, broker_port: int) -> None:
         self.port = free_port()
         self._broker_port = broker_port
         self._sockets: list[socket.socket] = []
+        self._flows = threading.Event()
+        self._flows.set()
+
+    def hold(self) -> None:
+        """Keep what is sent, either way, until `release`."""
+        self._flows.clear()
+
+    def release(self) -> None:
+        self._flows.set()
 
     def open(self) -> None:
         listener = socket.create_server((HOST, self.port))
@@ -126,17 +135,21 @@ class Gate:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = listener.accept()
-                broker = socket.create_connection((HOST, self._broker_port))
+                try:
+                    broker = socket.create_connection((HOST, self._broker_port))
+                except OSError:
+                    client.close()
+                    continue
                 self._sockets += [client, broker]
                 for source, sink in ((client, broker), (broker, client)):
-                    threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while chunk := source.recv(65_536):
-            sink.sendall(chunk)
-        sink.shutdown(socket.SHUT_WR)
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(65_536):
+                self._flows.wait()
+                sink.sendall(chunk)
+            sink.shutdown(socket.SHUT_WR)
 
 
 @dataclass(frozen=True)

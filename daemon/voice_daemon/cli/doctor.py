@@ -82,6 +82,7 @@ def _configured(settings: Settings, context: Context, diagnosis: Diagnosis) -> I
     yield Check("files", lambda: surroundings.files(config_file(context), settings.mqtt))
     yield Check("device", lambda: hearing.device(settings.audio), 20.0)
     yield Check("microphone", lambda: hearing.microphone(settings.audio, diagnosis.status), 30.0)
+    yield Check("output", lambda: hearing.output(settings), 20.0)
     yield Check("wake", lambda: hearing.wake_words(settings.wake), _SLOW_TIMEOUT_S)
     stored = context.paths().vocabulary_file
     yield Check("vocabulary", lambda: surroundings.vocabulary(settings, stored), _SLOW_TIMEOUT_S)

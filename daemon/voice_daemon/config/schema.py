@@ -69,6 +69,11 @@ class AudioSettings(Section):
         description="Digital silence that suggests a missing microphone permission.",
     )
 
+    @property
+    def plays(self) -> bool:
+        """False where nothing is to be played at all."""
+        return self.output.lower() != "none"
+
 
 class WakeSettings(Section):
     """The wake word."""

@@ -1,4 +1,6 @@
-"""Checks of what the daemon hears with: input, microphone, wake words, model, recogniser.
+"""Checks of what the daemon hears with, and of what it is heard by.
+
+Input, microphone, output, wake words, model, recogniser.
 
 A daemon that runs is asked; only without one is the microphone opened.
 """
@@ -14,14 +16,15 @@ from typing import Final
 
 from voice_daemon.audio.level import SilenceMeter
 from voice_daemon.audio.microphone import MicrophoneCapture
-from voice_daemon.audio.portaudio import find_device, list_devices
-from voice_daemon.config import AsrSettings, AudioSettings, WakeSettings
-from voice_daemon.doctor.checks import Finding, fail, ok, skip
+from voice_daemon.audio.portaudio import DEFAULT_DEVICE, AudioDriver, find_device, list_devices
+from voice_daemon.config import AsrSettings, AudioSettings, Settings, WakeSettings
+from voice_daemon.doctor.checks import Finding, fail, ok, skip, warn
 from voice_daemon.doctor.microphone_test import PERMISSION_REMEDY
-from voice_daemon.errors import ModelError
+from voice_daemon.errors import AudioDeviceError, ModelError
 from voice_daemon.events import SAMPLE_RATE
 from voice_daemon.models import resolve, verify
 from voice_daemon.runtime.status import Status
+from voice_daemon.sound.output import try_output
 from voice_daemon.wake.detector import choose_backend, self_test
 
 LISTEN_S: Final = 1.0
@@ -80,6 +83,23 @@ def microphone(settings: AudioSettings, status: Status | None) -> Iterator[Findi
         level = f"{level_dbfs:.0f} dBFS" if math.isfinite(level_dbfs) else "very low"
         whose = "for this terminal; the agent is asked for on its own"
         yield ok("microphone", f"it hears; level {level} ({whose})")
+
+
+def output(settings: Settings, *, driver: AudioDriver | None = None) -> Iterator[Finding]:
+    """Open the output: all but sounds, answers and timers works without one."""
+    wanted = settings.audio.output
+    if not settings.audio.plays:
+        yield skip("output", 'audio.output is "none": nothing is played')
+        return
+    try:
+        name = try_output(wanted, driver=driver)
+    except AudioDeviceError as error:
+        is_asked_for = wanted != DEFAULT_DEVICE or settings.homeassistant.satellite
+        tell = fail if is_asked_for else warn
+        yield tell("output", f"nothing can be played: {error.message}", error.remedy)
+        return
+    whose = "sounds, answers and timers" if settings.homeassistant.satellite else "sounds"
+    yield ok("output", f'"{name}" opens, for {whose}')
 
 
 def _of_the_daemon(status: Status) -> Iterator[Finding]:

@@ -271,7 +271,7 @@ def device_of(live: LiveSettings, topics: Topics) -> Device:
         silence_range_ms=SILENCE_RANGE_MS,
         area=settings.homeassistant.area or "",
         instance=live.store.instance(topics.node),
-        speaks=settings.audio.output.lower() != "none",
+        speaks=settings.audio.plays,
     )
 
 

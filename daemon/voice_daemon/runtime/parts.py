@@ -310,7 +310,7 @@ def _build_mqtt(settings: Settings, topics: Topics, *, parts: Parts) -> MqttClie
 
 def _build_sound(settings: Settings, *, parts: Parts) -> tuple[Loudspeaker | None, Sounds]:
     """Build the loudspeaker and what it is used for; a replay stays silent."""
-    wanted = parts.is_live and settings.audio.output.lower() != "none"
+    wanted = parts.is_live and settings.audio.plays
     speaker = Loudspeaker(settings.audio.output) if wanted else None
     return speaker, Sounds(speaker, settings.sounds, cancel=parts.cancel)
 

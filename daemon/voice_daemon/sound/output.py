@@ -256,11 +256,7 @@ class Loudspeaker:
     def _open(self) -> _Opened:
         if self._opened is None or self._opened.line.is_dead:
             driver = self._driver or process_driver()
-            self._opened = driver.call(
-                lambda portaudio: _open_stream(portaudio, self._device),
-                timeout_s=_OPEN_TIMEOUT_S,
-                too_late=_close_stream,
-            )
+            self._opened = _open(self._device, driver)
             log.info("output.opened", device=self._opened.name)
         return self._opened
 
@@ -272,6 +268,22 @@ class Loudspeaker:
                 driver.call(lambda _: _close_stream(opened), timeout_s=_CLOSE_TIMEOUT_S)
             except AudioDeviceError as error:
                 log.warning("output.close_failed", device=opened.name, reason=error.message)
+
+
+def try_output(wanted: str, *, driver: AudioDriver | None = None) -> str:
+    """Open what `audio.output` names, and close it; return its name or raise `AudioDeviceError`."""
+    driver = driver or process_driver()
+    opened = _open(wanted, driver)
+    driver.call(lambda _: _close_stream(opened), timeout_s=_CLOSE_TIMEOUT_S)
+    return opened.name
+
+
+def _open(wanted: str, driver: AudioDriver) -> _Opened:
+    return driver.call(
+        lambda portaudio: _open_stream(portaudio, wanted),
+        timeout_s=_OPEN_TIMEOUT_S,
+        too_late=_close_stream,
+    )
 
 
 def _open_stream(portaudio: Any, wanted: str) -> _Opened:

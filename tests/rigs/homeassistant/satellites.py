@@ -1,11 +1,12 @@
 """A satellite of ours in Home Assistant: found, added, and in a pipeline."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from rigs.brokers import HOST
 from rigs.homeassistant.hub import Hub, soon
 
 FLOWS = "/api/config/config_entries/flow"
@@ -40,9 +41,29 @@ def found(hub: Hub, node: str) -> Iterator[Added]:
 
     waiting = soon(lambda: len(flows()) == 2 and flows(), "zeroconf finds both services")
     assert isinstance(waiting, list)
+    with _added(hub, [(flow["flow_id"], {}) for flow in waiting]) as added:
+        yield added
+
+
+@contextmanager
+def added_by_address(hub: Hub, ports: Sequence[int]) -> Iterator[Added]:
+    """Add services by the addresses that their user types in."""
+    flows = [
+        (
+            hub.request("POST", FLOWS, {"handler": "wyoming"})["flow_id"],
+            {"host": HOST, "port": port},
+        )
+        for port in ports
+    ]
+    with _added(hub, flows) as added:
+        yield added
+
+
+@contextmanager
+def _added(hub: Hub, flows: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[Added]:
     entries = []
-    for flow in waiting:
-        done = hub.request("POST", f"{FLOWS}/{flow['flow_id']}", {})
+    for flow_id, answers in flows:
+        done = hub.request("POST", f"{FLOWS}/{flow_id}", answers)
         assert done["type"] == "create_entry", done
         entries.append(done["result"]["entry_id"])
 
