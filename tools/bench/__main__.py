@@ -11,7 +11,17 @@ from typing import Final
 from rich.console import Console
 from rich.progress import Progress
 
-from tools.bench import curves, endpoint, evidence, home, latency, long_speech, owner_table, wake
+from tools.bench import (
+    curves,
+    endpoint,
+    evidence,
+    home,
+    idle,
+    latency,
+    long_speech,
+    owner_table,
+    wake,
+)
 from tools.bench.arguments import CLOCKS, add_clip_arguments, chosen_clips, model_folder, numbers
 from tools.bench.benchmark import Benchmark, shown_runs
 from tools.bench.clips import Clip, joined_speech
@@ -33,6 +43,7 @@ COMMANDS: Final = {
     "endpoint": endpoint.main,
     "evidence": evidence.main,
     "home": home.main,
+    "idle": idle.main,
     "latency": latency.main,
     "long": long_speech.main,
     "wake": wake.main,

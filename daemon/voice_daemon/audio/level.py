@@ -20,7 +20,8 @@ def power(samples: NDArray[np.int16]) -> float:
     """Mean square of (n,) int16 samples, 1.0 at full scale; 0 for none."""
     if not samples.size:
         return 0.0
-    return float(np.mean(np.square(samples, dtype=np.float64))) / _FULL_SCALE**2
+    exact = samples.astype(np.float64)
+    return float(exact @ exact) / samples.size / _FULL_SCALE**2
 
 
 def dbfs(mean_square: float, *, floor: float = -math.inf) -> float:
@@ -37,9 +38,9 @@ class SilenceMeter:
 
     def feed(self, samples: NDArray[np.int16]) -> None:
         """Take the next (n,) int16 samples; any that is not zero ends the digital silence."""
-        nonzero = np.flatnonzero(samples)
-        if len(nonzero):
-            self._zero_samples = len(samples) - 1 - int(nonzero[-1])
+        if samples.any():
+            # The first that is not zero, from the end.
+            self._zero_samples = int((samples[::-1] != 0).argmax())
         else:
             self._zero_samples += len(samples)
         is_faint = dbfs(power(samples)) < FAINT_DBFS

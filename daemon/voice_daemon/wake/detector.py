@@ -217,6 +217,9 @@ class WakeDetector:
     def feed(self, samples: NDArray[np.int16]) -> list[WakeDetection]:
         """Take the next (n,) int16 samples; return what was detected in whole wake frames."""
         audio = np.concatenate((self._pending, samples))
+        if len(audio) < WAKE_FRAME_SAMPLES:
+            self._pending = audio
+            return []
         whole = len(audio) - len(audio) % WAKE_FRAME_SAMPLES
         self._pending = audio[whole:]
         frames = audio[:whole].reshape(-1, WAKE_FRAME_SAMPLES)
