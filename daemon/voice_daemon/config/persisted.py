@@ -73,6 +73,8 @@ class PersistedState:
     """The node id of the first start, for as long as none is configured; empty before it."""
     instance: str = ""
     """Identity of the device for Home Assistant, whatever its node id; empty before it has one."""
+    finals_are_heard: bool = False
+    """True once somebody listened to a final."""
     schema: Literal[1] = field(default=SCHEMA, kw_only=True)
 
 
@@ -158,6 +160,11 @@ class SettingsStore:
         """Remember in which part starts hang, or with None that one came to its end."""
         with self._lock:
             self._replace(replace(self._state, hung_start=hung_start))
+
+    def note_heard(self) -> None:
+        """Remember that somebody listens to finals."""
+        with self._lock:
+            self._replace(replace(self._state, finals_are_heard=True))
 
     def keep_node_id(self, node_id: str) -> None:
         """Remember the node id of the first start."""

@@ -25,7 +25,6 @@ log = structlog.get_logger()
 
 BIRTH: Final = b"online"
 """Home Assistant's word on its status topic when it has started."""
-WILL: Final = b"offline"
 DELAY_S: Final = (1.0, 5.0)
 """Not all devices of a house at once."""
 MIGRATE: Final = b'{"migrate_discovery":true}'
@@ -69,8 +68,6 @@ class DiscoveryAnnouncer:
         self._is_unconfirmed = False
         self._was_announced = bool(store.state.announced)
         self._has_announced = False
-        self.hub_is_away = False
-        """True once Home Assistant has said that it goes, or its broker has missed it."""
 
     @property
     def due_s(self) -> float | None:
@@ -79,7 +76,6 @@ class DiscoveryAnnouncer:
 
     def on_status(self, _topic: str, payload: bytes) -> None:
         """Take note of what Home Assistant says of itself."""
-        self.hub_is_away = payload == WILL
         if payload != BIRTH or self._device is None:
             return
         with self._lock:

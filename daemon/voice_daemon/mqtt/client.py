@@ -27,7 +27,7 @@ from voice_daemon.mqtt.errors import (
     LinkError,
     access_fault,
     internal_fault,
-    limits_fault,
+    limits_faults,
     overdue_fault,
     unacknowledged_fault,
 )
@@ -151,7 +151,8 @@ class MqttClient:
     `announce` is called after each connect and gives what to publish first; `on_command` gets
     each command and may raise `CommandError`; `listeners` get what is no command; `on_lost`
     gets each message that was given up, `on_sent` each before it leaves, `on_delivered` each that
-    the broker has; `on_problem` a code with its problem, None when over.
+    the broker has; `on_problem` a code with its problem, None when over. `finals_are_heard`: an
+    earlier process saw that somebody listens to finals; one that nobody hears is sent again then.
     They are called on the client's thread and must not wait (`on_lost` also by `stop`). A lost
     final is reported on `error` by the client itself, once connected.
     """
@@ -170,6 +171,7 @@ class MqttClient:
         on_delivered: Callable[[MqttMessage], None] = lambda _: None,
         on_problem: Callable[[str, Problem | None], None] = lambda _code, _problem: None,
         timeouts: Timeouts | None = None,
+        finals_are_heard: bool = False,
     ) -> None:
         self._timeouts = timeouts or Timeouts()
         self._topics = topics
@@ -188,6 +190,7 @@ class MqttClient:
             capacity=settings.offline_max,
             stall_s=self._timeouts.stall_s,
             never_aside={self._online.topic},
+            finals_are_heard=finals_are_heard,
         )
         self._twins = TwinWatch(topics, on_problem)
         own = [
@@ -234,6 +237,11 @@ class MqttClient:
     def report_twin(self, sign: str) -> None:
         """Take a sign of another daemon under our node id; on the client's thread."""
         self._twins.report(sign)
+
+    @property
+    def finals_are_heard(self) -> bool:
+        """True once somebody listened to a final."""
+        return self._outbox.finals_are_heard
 
     def status(self) -> MqttStatus:
         """Read state and counters; callable from any thread."""
@@ -401,25 +409,7 @@ class MqttClient:
 
     def _tell_limits(self, limits: BrokerLimits) -> None:
         """Say what the broker does not know that we would use; on `error` once a process."""
-        faults = []
-        if limits.maximum_qos == 0:
-            faults.append(
-                limits_fault(
-                    "confirms no message (maximum QoS 0)",
-                    "a transcript may be lost without a word",
-                    "max_qos",
-                )
-            )
-        if not limits.retain_available:
-            faults.append(
-                limits_fault(
-                    "keeps no messages (retain is not available)",
-                    "who comes later does not see state, settings or Home Assistant's device "
-                    "until they are said again",
-                    "retain_available",
-                )
-            )
-        for fault in faults:
+        for fault in limits_faults(limits):
             self._report_error(fault)
             if fault.message not in self._told_limits:
                 self._told_limits.add(fault.message)

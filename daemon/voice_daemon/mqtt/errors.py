@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from paho.mqtt.reasoncodes import ReasonCode
 
 from voice_daemon.errors import BrokerError
+from voice_daemon.mqtt.topics import BrokerLimits
 
 UNSUPPORTED_PROTOCOL: Final = 132
 CLIENT_ID_INVALID: Final = 133
@@ -296,10 +297,23 @@ def busy_fault(topic: str, reason: str) -> BrokerError:
     )
 
 
-def limits_fault(missing: str, consequence: str, setting: str) -> BrokerError:
+def limits_faults(limits: BrokerLimits) -> list[BrokerError]:
     """Explain what a broker does not know that the daemon would use."""
-    return BrokerError(
-        "mqtt.limited_broker",
-        f"the broker {missing}: {consequence}",
-        remedy=f"change {setting} in the broker's configuration",
-    )
+    missing = []
+    if limits.maximum_qos == 0:
+        lost = "a transcript may be lost without a word"
+        missing.append(("confirms no message (maximum QoS 0)", lost, "max_qos"))
+    if not limits.retain_available:
+        unseen = (
+            "who comes later does not see state, settings or Home Assistant's device until they "
+            "are said again"
+        )
+        missing.append(("keeps no messages (retain is not available)", unseen, "retain_available"))
+    return [
+        BrokerError(
+            "mqtt.limited_broker",
+            f"the broker {what}: {consequence}",
+            remedy=f"change {setting} in the broker's configuration",
+        )
+        for what, consequence, setting in missing
+    ]

@@ -114,6 +114,7 @@ class Outbox:
         capacity: int,
         stall_s: float,
         never_aside: Collection[str] = (),
+        finals_are_heard: bool = False,
         clock_s: Callable[[], float] = steady_s,
     ) -> None:
         self._lock = threading.Lock()
@@ -128,7 +129,8 @@ class Outbox:
         """Messages unacknowledged when the last connection ended, and not delivered since."""
         self._aside: dict[tuple[str, bytes], float] = {}
         """States that are not sent, and until when."""
-        self._finals_are_heard = False
+        self.finals_are_heard = finals_are_heard
+        """True once somebody listened to a final; then one that nobody hears waits."""
         self._losses: list[Loss] = []
         self._report = LossReport()
         self._skipped = 0
@@ -177,7 +179,7 @@ class Outbox:
             entry = self._sent.pop(ticket, None)
             if entry is not None:
                 self._suspects.discard(entry.key)
-                self._finals_are_heard |= is_heard and entry.message.final_of is not None
+                self.finals_are_heard |= is_heard and entry.message.final_of is not None
 
     def wait_for_a_listener(self, ticket: int) -> bool:
         """Send a message again that the broker had nobody to give to; False: it is settled.
@@ -187,7 +189,7 @@ class Outbox:
         """
         with self._lock:
             entry = self._sent.get(ticket)
-            waits = bool(entry and entry.message.final_of and self._finals_are_heard)
+            waits = bool(entry and entry.message.final_of and self.finals_are_heard)
         if waits:
             self.refuse(ticket, None)
         return waits

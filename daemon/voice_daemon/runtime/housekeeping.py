@@ -74,6 +74,8 @@ class Housekeeper:
         broker = self._mqtt.status()
         if broker.connected and not broker.queued:
             self._homeassistant.confirmed()
+        if self._mqtt.finals_are_heard:
+            self._store.note_heard()
         if self._store.is_dirty and now_s >= self.save_due_s:
             self.save_due_s = now_s + SAVE_EVERY_S
             self.save()

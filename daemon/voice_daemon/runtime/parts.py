@@ -24,6 +24,7 @@ from voice_daemon.events import AudioBlock, ErrorRaised, Event, TranscriptFinal
 from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
 from voice_daemon.homeassistant.answers import Answers
 from voice_daemon.homeassistant.discovery import words_message
+from voice_daemon.homeassistant.presence import Presence
 from voice_daemon.homeassistant.satellite import HANDLED_BY, satellite_of
 from voice_daemon.homeassistant.timers import Timers
 from voice_daemon.mqtt.client import MqttClient
@@ -118,6 +119,7 @@ class Parts:
             store=live.store,
             wake=self.nudge,
         )
+        self.presence = Presence(self.report)
         self.journal = Journal(journal_folder, self._topics)
         self.speaker, self.sounds = _build_sound(settings, parts=self)
         self.satellite = satellite_of(
@@ -141,7 +143,7 @@ class Parts:
             on_input=self._on_input,
             take_over=self.take_over,
         )
-        self.mqtt = _build_mqtt(settings, self._topics, parts=self)
+        self.mqtt = _build_mqtt(live, self._topics, parts=self)
         self.peers = _build_peers(self._topics, self.mqtt, self.publisher)
         self.audio_input = AudioInput(
             audio.new_source, name_of=audio.name_of, stall_timeout_s=settings.audio.stall_timeout_s
@@ -214,8 +216,7 @@ class Parts:
         """Have the satellite carry a command out, if there is one; return who does."""
         if self.satellite is not None and self.satellite.accept(final):
             return HANDLED_BY
-        if self.homeassistant.hub_is_away:
-            self.report(_hub_is_away(final.session_id))
+        self.presence.expect(final.session_id)
         return None
 
     def report(self, error: ErrorRaised) -> None:
@@ -229,6 +230,11 @@ class Parts:
     def on_vocabulary(self, topic: str, payload: bytes) -> None:
         """Pass a document with the home's names on."""
         self.vocabulary.on_message(topic, payload)
+
+    def on_hub_status(self, topic: str, payload: bytes) -> None:
+        """Pass on what Home Assistant says of itself."""
+        self.homeassistant.on_status(topic, payload)
+        self.presence.on_status(topic, payload)
 
     def on_claim(self, topic: str, payload: bytes) -> None:
         """Pass another device's claim to a wake word on."""
@@ -277,21 +283,12 @@ class Parts:
             log.warning("replay.no_broker", waited_s=BROKER_WAIT_S)
 
 
-def _hub_is_away(session_id: str) -> ErrorRaised:
-    return ErrorRaised(
-        "homeassistant.away",
-        "Home Assistant is not connected to the broker: it may not have heard the command",
-        "say it again once it runs",
-        session_id,
-    )
-
-
-def _build_mqtt(settings: Settings, topics: Topics, *, parts: Parts) -> MqttClient:
+def _build_mqtt(live: LiveSettings, topics: Topics, *, parts: Parts) -> MqttClient:
     """Build the client; the parts that it calls back are made after it, and before it starts."""
-    home = settings.homeassistant
+    settings, home = live.settings, live.settings.homeassistant
     listeners = [Listener(topic, parts.on_vocabulary) for topic in document_topics(topics)]
     if home.discovery:
-        listeners.append(Listener(home.status_topic, parts.homeassistant.on_status))
+        listeners.append(Listener(home.status_topic, parts.on_hub_status))
     if settings.arbitration.enabled:
         listeners.append(Listener(claims_filter(topics), parts.on_claim, live_only=True))
     return MqttClient(
@@ -305,6 +302,7 @@ def _build_mqtt(settings: Settings, topics: Topics, *, parts: Parts) -> MqttClie
         on_sent=parts.journal.sent,
         on_delivered=parts.journal.settled,
         on_lost=parts.on_lost,
+        finals_are_heard=parts.is_live and live.store.state.finals_are_heard,
     )
 
 
