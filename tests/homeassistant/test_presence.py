@@ -50,3 +50,6 @@ def test_what_is_said_while_it_is_away_or_goes_is_reported_once(hub: Hub) -> Non
     hub.say("offline")
     hub.presence.expect("later")
     assert hub.missed == ["on the way", "later"]
+    hub.presence.forget()  # a new connection: `online` may have been said before it
+    hub.presence.expect("after that")
+    assert len(hub.reports) == 2

@@ -109,15 +109,18 @@ class Gate:
         self.port = free_port()
         self._broker_port = broker_port
         self._sockets: list[socket.socket] = []
-        self._flows = threading.Event()
-        self._flows.set()
+        self._out, self._back = threading.Event(), threading.Event()
+        self.release()
 
-    def hold(self) -> None:
-        """Keep what is sent, either way, until `release`."""
-        self._flows.clear()
+    def hold(self, *, answers_only: bool = False) -> None:
+        """Keep what is sent until `release`: either way, or what the broker answers."""
+        self._back.clear()
+        if not answers_only:
+            self._out.clear()
 
     def release(self) -> None:
-        self._flows.set()
+        self._out.set()
+        self._back.set()
 
     def open(self) -> None:
         listener = socket.create_server((HOST, self.port))
@@ -141,15 +144,17 @@ class Gate:
                     client.close()
                     continue
                 self._sockets += [client, broker]
-                for source, sink in ((client, broker), (broker, client)):
-                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+                ways = ((client, broker, self._out), (broker, client, self._back))
+                for source, sink, flows in ways:
+                    threading.Thread(target=_pump, args=(source, sink, flows), daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while chunk := source.recv(65_536):
-                self._flows.wait()
-                sink.sendall(chunk)
-            sink.shutdown(socket.SHUT_WR)
+
+def _pump(source: socket.socket, sink: socket.socket, flows: threading.Event) -> None:
+    with contextlib.suppress(OSError):
+        while chunk := source.recv(65_536):
+            flows.wait()
+            sink.sendall(chunk)
+        sink.shutdown(socket.SHUT_WR)
 
 
 @dataclass(frozen=True)

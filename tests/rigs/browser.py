@@ -68,9 +68,11 @@ class Browser:
             time.sleep(0.3)
         time.sleep(1.5)  # what moves on a page comes to rest
 
-    def picture(self, path: Path) -> None:
-        """Write what is seen as a PNG."""
-        shot = self.ask("Page.captureScreenshot", format="png")
+    def picture(self, path: Path, *, height: int | None = None, left: int = 0) -> None:
+        """Write what is seen as a PNG: its upper part, right of `left`, where that is enough."""
+        wide, high = self.run("[innerWidth, innerHeight]")
+        clip = {"x": left, "y": 0, "width": wide - left, "height": height or high, "scale": 1}
+        shot = self.ask("Page.captureScreenshot", format="png", clip=clip)
         path.write_bytes(base64.b64decode(shot["data"]))
 
 

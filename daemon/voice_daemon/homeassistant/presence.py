@@ -37,6 +37,10 @@ class Presence:
         if self._is_away and not was_away and self._clock_s() - at_s < ENDING_S:
             self._report(_missed(session_id))
 
+    def forget(self) -> None:
+        """Begin anew with a connection: what was said before it came, nobody knows."""
+        self._is_away = False
+
     def expect(self, session_id: str) -> None:
         """Take note of a command that is on its way to Home Assistant."""
         self._last = session_id, self._clock_s()

@@ -243,6 +243,7 @@ class Parts:
     def on_connect(self) -> list[MqttMessage]:
         """Note that the broker is there, and return what it is told first."""
         self.broker_met.set()
+        self.presence.forget()
         return self.retained()
 
     def retained(self) -> list[MqttMessage]:

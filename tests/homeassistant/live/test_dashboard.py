@@ -5,23 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import yaml
-
+from rigs.homeassistant.cards import documented_card
 from rigs.homeassistant.environment import StartDaemon
 from rigs.homeassistant.hub import Hub, soon
 from rigs.homeassistant.names import named
 from rigs.homeassistant.rooms import spoken_commands
 
-PAGE = Path(__file__).parents[3] / "docs" / "home-assistant.md"
 NODE = named("screen")
 COMMAND = "Turn on the kitchen lights."
-
-
-def card() -> str:
-    """Give the template of the documented card, for our device."""
-    block = re.search(r"```yaml\n(type: markdown\n.*?)```", PAGE.read_text(), re.DOTALL)
-    assert block is not None
-    return str(yaml.safe_load(block[1])["content"]).replace("kitchen", NODE.replace("-", "_"))
 
 
 def test_the_card_shows_the_words_while_they_are_spoken_and_then_the_command(
@@ -31,7 +22,7 @@ def test_the_card_shows_the_words_while_they_are_spoken_and_then_the_command(
         state = hub.entity(NODE, "sensor", "State")
         soon(lambda: hub.state(state) == "Ready", "the daemon is ready")
         hub.enable(NODE, ("sensor", "Words being spoken"))
-        template = card()
+        template = documented_card(NODE)["content"]
         assert hub.render(template).strip() == "Nothing said yet."
     spoken = spoken_commands(tmp_path / "one.wav", pauses_s=(3,))
     shown: list[str] = []

@@ -13,6 +13,7 @@ import pytest
 
 from rigs.browser import Browser, browser
 from rigs.homeassistant.blueprints import COMMANDS, imported
+from rigs.homeassistant.cards import dashboard, documented_card
 from rigs.homeassistant.environment import PICTURES, StartDaemon
 from rigs.homeassistant.hub import Hub, soon
 from rigs.virtual_microphone import VirtualMicrophone
@@ -61,4 +62,12 @@ def test_pictures(
         with hub.automated(NODE, {"triggers": triggers, "actions": []}):
             page.open(f"{editor}?", until="heard")
             page.picture(folder / "homeassistant-automation.png")
+        words = hub.enable(NODE, ("sensor", "Words being spoken")).popitem()[1]
+        soon(lambda: hub.state(state) == "Ready", "the daemon is ready")
+        with dashboard(hub, NODE, documented_card(NODE)) as address:
+            page.open(address, until=COMMAND)
+            speaking = room.begin(DEMO_CLIP)
+            soon(lambda: "on" in (hub.attributes(words).get("text") or ""), "words are shown")
+            page.picture(folder / "homeassistant-card.png", height=200, left=256)
+            speaking.wait()
         hub.mark_log()

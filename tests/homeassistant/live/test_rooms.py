@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import urllib.error
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from rigs.brokers import Mosquitto, Observer
-from rigs.homeassistant.environment import TOKEN_FILE, URL, StartDaemon
+from rigs.homeassistant.consumers import example_script
+from rigs.homeassistant.environment import StartDaemon
 from rigs.homeassistant.hub import Hub, soon
 from rigs.homeassistant.lights import Light, light_in
 from rigs.homeassistant.names import named
 
-EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "assist_in_a_room.py"
 NODE = named("kitchen-shelf")
 LIGHTS_ON = "Turn on the lights."
 
@@ -40,23 +35,6 @@ def rooms(
         yield kitchen, bedroom, device["id"]
 
 
-@contextmanager
-def example(port: int, broker: Mosquitto) -> Iterator[None]:
-    """Run the script of the documentation, until the block ends."""
-    arguments = ("--url", os.environ[URL], "--token-file", os.environ[TOKEN_FILE])
-    before = broker.log_text().count("voice/+/transcript/final (QoS 1)")
-    with subprocess.Popen(
-        [sys.executable, EXAMPLE, *arguments, "--port", str(port)], stderr=subprocess.PIPE
-    ) as process:
-        soon(
-            lambda: broker.log_text().count("voice/+/transcript/final (QoS 1)") > before,
-            "the example listens",
-        )
-        yield
-        process.terminate()
-        process.communicate()
-
-
 def test_the_example_switches_the_light_of_the_room(
     hub: Hub, broker: Mosquitto, listener: Observer, rooms: tuple[Light, Light, str]
 ) -> None:
@@ -66,7 +44,7 @@ def test_the_example_switches_the_light_of_the_room(
     final = (
         f'{{"session_id":"s","seq":3,"text":"{LIGHTS_ON}","confidence":0.9,"event_type":"final"}}'
     )
-    with example(broker.port, broker):
+    with example_script(broker, base="voice"):
         listener.publish(f"voice/{NODE}/transcript/final", final)
         listener.publish(f"voice/{NODE}/transcript/final", final)  # twice, as a broker may
         soon(lambda: kitchen.orders, "the kitchen's light is switched")

@@ -1,0 +1,192 @@
+"""Finals whose broker, sender or both are killed at any point: each light is switched once."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from rigs.brokers import HOST, Gate, Mosquitto, Observer
+from rigs.homeassistant.blueprints import COMMANDS, imported
+from rigs.homeassistant.consumers import NODE as NODE_JS
+from rigs.homeassistant.consumers import example_script, node_red
+from rigs.homeassistant.environment import StartDaemon
+from rigs.homeassistant.hub import Hub, soon
+from rigs.homeassistant.lights import Light, light_in
+from rigs.homeassistant.names import named
+
+TRIES = int(os.environ.get("VOICE_DAEMON_TRIES", "6"))
+"""For each way to the broker; 50 of each of the four make 200."""
+NODE = named("kills")
+BASES = {"Kitchen": "voice", "Bedroom": "livetest-flow", "Office": "livetest-script"}
+"""Rooms of the lights of the blueprint, of Node-RED's function, of the example script."""
+POINTS = ("before", "during", "after")
+"""The acknowledgement."""
+KILLED = ("sender", "sender", "broker", "both")
+PERSISTENT = ("persistence true", "autosave_on_changes true", "autosave_interval 1")
+SEED = 12
+
+
+class Sender:
+    """A process that sends finals; a new one takes the place of one that was killed."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.confirmed: list[str] = []
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "support.final_sender", str(self._port)],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.confirmed.append(line.strip())
+
+    def send(self, finals: list[dict[str, str]]) -> None:
+        assert self._process.stdin is not None
+        for one in finals:
+            self._process.stdin.write(json.dumps(one) + "\n")
+        self._process.stdin.flush()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@contextmanager
+def killable(broker: Mosquitto, folder: Path, way: str, *, persistent: bool) -> Iterator[Mosquitto]:
+    """Give the broker that is killed: Home Assistant's own, or one with a bridge to it."""
+    kept = (*PERSISTENT, f"persistence_location {folder}/") if persistent else ()
+    if way == "bridge":
+        bridge = ("connection hub", f"address {HOST}:{broker.port}", "topic # out 1")
+        options = ("restart_timeout 1", "cleansession false", "notifications false")
+        own = Mosquitto(folder, ("allow_anonymous true", *kept, *bridge, *options)).start()
+        yield own
+        own.kill()
+    else:
+        before = broker.settings
+        broker.settings = (*before, *kept)
+        yield broker
+        broker.settings = before
+
+
+def finals(number: int) -> list[dict[str, str]]:
+    """Write a command for each of the lights."""
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    word = ("on", "off")[number % 2]
+    written = []
+    for room, base in BASES.items():
+        session = secrets.token_hex(4)
+        said = {"text": f"Turn {word} the {room.lower()} ceiling.", "language": "en"}
+        ids = {"session_id": session, "seq": 3, "at": at, "is_final": True, "confidence": 0.9}
+        payload = json.dumps({"schema": 1, "event_type": "final", **said, **ids})
+        topic = f"{base}/{NODE}/transcript/final"
+        written.append({"topic": topic, "payload": payload, "session": session})
+    return written
+
+
+def send_with_a_kill(
+    said: list[dict[str, str]], sender: Sender, broker: Mosquitto, gate: Gate, case: tuple[str, str]
+) -> None:
+    """Send finals, kill at a point, and have them sent again by whoever lives on or comes after."""
+    point, who = case
+    if point == "before" and who != "sender":
+        broker.kill()
+    if point == "during":
+        gate.hold(answers_only=True)
+    received = broker.log_text().count("Received PUBLISH from livetest-sender")
+    sender.send(said)
+    sessions = {one["session"] for one in said}
+    if point == "during":
+        soon(
+            lambda: broker.log_text().count("Received PUBLISH from livetest-sender") > received,
+            "the broker has one",
+        )
+    elif point == "after":
+        soon(lambda: sessions <= set(sender.confirmed), "all are confirmed")
+    if who != "broker":
+        sender.kill()
+    if who != "sender" and point != "before":
+        broker.kill()
+    gate.release()
+    if who != "sender":
+        broker.start()
+    if who != "broker":
+        sender.start()
+        sender.send(said)
+
+
+@pytest.mark.skipif(NODE_JS is None, reason="this machine has no node")
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize("way", ["direct", "bridge"])
+def test_lights_are_switched_once_whoever_is_killed_at_any_point(
+    hub: Hub,
+    broker: Mosquitto,
+    start_daemon: StartDaemon,
+    tmp_path: Path,
+    way: str,
+    *,
+    persistent: bool,
+) -> None:
+    lights = Observer(broker.port, topic_filter="livetest/#")
+    generator = random.Random(SEED)  # noqa: S311 - no secret
+    with ExitStack() as stack:
+        killed = stack.enter_context(killable(broker, tmp_path, way, persistent=persistent))
+        rooms: dict[str, Light] = {
+            room: stack.enter_context(light_in(room, hub=hub, listener=lights)) for room in BASES
+        }
+        blueprint = stack.enter_context(imported(hub, COMMANDS))
+        inputs = {"final_topic": f"voice/{NODE}/transcript/final"}
+        use = {"use_blueprint": {"path": blueprint, "input": inputs}}
+        stack.enter_context(hub.automated(NODE, use))
+        stack.enter_context(node_red(hub, broker.port, base=BASES["Bedroom"]))
+        stack.enter_context(example_script(broker, base=BASES["Office"]))
+        stack.enter_context(start_daemon(NODE))
+        last = hub.entity(NODE, "sensor", "Last command")
+        soon(lambda: hub.state(last) == "unknown", "the device is there")
+        gate = Gate(killed.port)
+        gate.open()
+        sender = Sender(gate.port)
+        stack.callback(sender.kill)
+        cases = list(itertools.product(POINTS, KILLED))
+        generator.shuffle(cases)
+        done: Counter[tuple[str, str]] = Counter()
+        for number in range(TRIES):
+            case = cases[number % len(cases)]
+            send_with_a_kill(finals(number), sender, killed, gate, case)
+            done[case] += 1
+            soon(
+                lambda: all(len(light.orders) > number for light in rooms.values()),  # noqa: B023 - within the turn
+                f"try {number} {case} is carried out: "
+                f"{ {room: len(light.orders) for room, light in rooms.items()} }",
+            )
+        time.sleep(3)
+        gate.shut()
+        expected = [(b"ON", b"OFF")[number % 2] for number in range(TRIES)]
+        assert {room: light.orders for room, light in rooms.items()} == dict.fromkeys(
+            BASES, expected
+        )
+        print(f"\n{way}, persistent {persistent}: {TRIES} tries, {dict(done)}")  # noqa: T201 - a figure for a report
+        hub.mark_log()  # a lost broker is worth a warning
+    lights.close()
