@@ -75,8 +75,16 @@ class Home:
         self.daemon.signal(signal.SIGKILL)
         self._life.close()
 
+    @property
+    def is_attached(self) -> bool:
+        """True while Home Assistant runs the satellite, by the daemon's word."""
+        told = [json.loads(line)["event"] for line in self._log()]
+        changes = ("daemon.started", "satellite.attached", "satellite.detached")
+        return [event for event in told if event in changes][-1] == "satellite.attached"
+
     def settle(self) -> None:
         """Wait until everything works again."""
+        soon(lambda: self.is_attached, "the satellite is attached")
         ready(self.hub, self.node, self.added)
 
     def before(self) -> Before:
