@@ -80,7 +80,8 @@ class Home:
         """True while Home Assistant runs the satellite, by the daemon's word."""
         told = [json.loads(line)["event"] for line in self._log()]
         changes = ("daemon.started", "satellite.attached", "satellite.detached")
-        return [event for event in told if event in changes][-1] == "satellite.attached"
+        last: str = [event for event in told if event in changes][-1]
+        return last == "satellite.attached"
 
     def settle(self) -> None:
         """Wait until everything works again."""
