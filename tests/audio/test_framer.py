@@ -16,7 +16,8 @@ def ramp(first: int, n_samples: int) -> AudioBlock:
 
 
 def drained(framer: Framer) -> list[AudioBlock]:
-    return list(framer.frames())
+    frames = iter(lambda: framer.next_frame(FRAME_SAMPLES), None)
+    return [frame for frame in frames if frame is not None]
 
 
 @given(st.lists(st.integers(0, 900), max_size=30))

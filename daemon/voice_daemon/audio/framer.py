@@ -1,7 +1,5 @@
 """Cuts blocks into equal frames; of lost audio a short gap becomes silence, a long one a break."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from voice_daemon.errors import AudioDeviceError
@@ -12,7 +10,7 @@ FRAME_SAMPLES = 256
 
 
 class Framer:
-    """Blocks of any size in (`take`), frames of `FRAME_SAMPLES` out (`frames`)."""
+    """Blocks of any size in (`take`), frames of equal size out (`next_frame`)."""
 
     def __init__(self, *, max_gap_samples: int) -> None:
         self._max_gap_samples = max_gap_samples
@@ -48,15 +46,13 @@ class Framer:
         self._expected = block.first_sample + block.samples.size
         return gap is None
 
-    def frames(self) -> Iterator[AudioBlock]:
-        """Yield every whole frame taken so far; the rest waits for the next block."""
+    def next_frame(self, n_samples: int) -> AudioBlock | None:
+        """Give the next `n_samples`; None while there are fewer, which wait for the next block."""
         first = self.position
-        if first is None:
-            return
-        whole = self._pending.size - self._pending.size % FRAME_SAMPLES
-        samples, self._pending = self._pending[:whole], self._pending[whole:].copy()
-        for at in range(0, whole, FRAME_SAMPLES):
-            yield AudioBlock(first + at, samples[at : at + FRAME_SAMPLES])
+        if first is None or self._pending.size < n_samples:
+            return None
+        samples, self._pending = self._pending[:n_samples], self._pending[n_samples:].copy()
+        return AudioBlock(first, samples)
 
     def skip(self, block: AudioBlock) -> None:
         """Pass over a block unheard, and forget what waited for a whole frame."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from voice_daemon.audio.framer import Framer
+from voice_daemon.audio.framer import FRAME_SAMPLES, Framer
 from voice_daemon.audio.ring import RingBuffer
 from voice_daemon.endpoint.vad import VoiceActivityDetector
 from voice_daemon.events import (
@@ -42,6 +42,7 @@ from voice_daemon.session.session import Session, SessionContext, SessionStart
 from voice_daemon.session.state import Cause, Trigger, next_state
 from voice_daemon.wake.arbitration import PeerTransport
 from voice_daemon.wake.phrases import says
+from voice_daemon.wake.speech_embedding import WAKE_FRAME_SAMPLES
 
 _LOSSES = {
     EndReason.MIC_LOST: (
@@ -93,6 +94,8 @@ class Pipeline:
         self._session: Session | None = None
         self._pending: PendingSession | None = None
         self._heard_to = 0
+        self._wake_from = 0
+        """The first sample of the wake detector's first frame."""
         self._next_options: PipelineOptions | None = None
 
     @property
@@ -137,7 +140,7 @@ class Pipeline:
         with self._closing_on_fault():
             if self._framer.take(block):
                 self._start_afresh(block.first_sample)
-        for frame in self._framer.frames():
+        while (frame := self._framer.next_frame(self._grain())) is not None:
             with self._closing_on_fault():
                 self._feed_frame(frame)
         return self._drain()
@@ -186,7 +189,7 @@ class Pipeline:
         if self._state is State.MUTED:
             self._move(Trigger.UNMUTE)
             self._heard_to = self._framer.position or 0
-            self._wake.reset(self._heard_to)
+            self._reset_wake(self._heard_to)
         return self._drain()
 
     def lose_input(self) -> list[Event]:
@@ -223,6 +226,13 @@ class Pipeline:
         """Listen for other wake words from now on; raises, and changes nothing, if it cannot."""
         self._wake.choose(models)
         return self._drain()
+
+    def _grain(self) -> int:
+        """Return the samples to process next: at rest, up to where a wake word may be detected."""
+        position = self._framer.position
+        if position is None or self._pending is not None or not self.at_rest:
+            return FRAME_SAMPLES
+        return WAKE_FRAME_SAMPLES - (position - self._wake_from) % WAKE_FRAME_SAMPLES
 
     def _feed_frame(self, frame: AudioBlock) -> None:
         self._context.ring.push(frame)
@@ -358,7 +368,11 @@ class Pipeline:
         self._close(EndReason.MIC_LOST)
         self._context.ring.clear()
         self._heard_to = first_sample
+        self._reset_wake(first_sample)
+
+    def _reset_wake(self, first_sample: int) -> None:
         self._wake.reset(first_sample)
+        self._wake_from = first_sample
 
     @contextmanager
     def _closing_on_fault(self) -> Iterator[None]:
