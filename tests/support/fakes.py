@@ -243,6 +243,9 @@ class FakeTranscriber:
             ending=self.endings.get(text),
         )
 
+    def phrase_logprob(self, phrase: str) -> float:
+        return 0.0 if phrase.lower() in self.finish().text.lower() else -20.0
+
     def correcting(self, transcript: Transcript) -> Generator[None, None, Transcript]:
         if not self.corrections:
             return transcript

@@ -7,7 +7,6 @@ from voice_daemon.wake.phrases import (
     clean_phrase,
     doubts,
     near_misses,
-    says,
     similarity,
     syllables,
     wake_word_of_phrase,
@@ -46,19 +45,3 @@ def test_near_misses_are_halves_and_neighbours_but_not_the_phrase_itself() -> No
     assert all(similarity(text, "okay house") < 0.8 for text in near)
     assert near == near_misses("okay house", COMMON, most=40)
     assert len(near_misses("okay house", COMMON, most=3)) == 3
-
-
-@pytest.mark.parametrize(
-    ("text", "phrase", "is_said"),
-    [
-        ("Alexa, turn on the light.", "alexa", True),
-        ("Hey, Javis.", "hey jarvis", True),
-        ("and then hey Jarvis turn it off", "hey jarvis", True),
-        ("Okayhouse.", "okay house", True),
-        ("I relax at home.", "alexa", False),
-        ("Hey there.", "hey jarvis", False),
-        ("", "alexa", False),
-    ],
-)
-def test_a_reading_holds_the_phrase_as_it_sounds(text: str, phrase: str, *, is_said: bool) -> None:
-    assert says(text, phrase) is is_said

@@ -5,8 +5,8 @@
 Each FOLDER holds a manifest.jsonl: `audio`, and where a wake word is said its `label`. What has
 another label or none counts as other sound. What is mixed in, 5 dB below the speaker, is from the
 folders `noise` and `music`, and for the television single talkers of over 10 s. Two stages: scores
-from `wake.verify_from` up to the threshold count where the recogniser reads the word in the last
-two seconds. microWakeWord is measured in the same run where pymicro-wakeword is installed.
+from `wake.verify_from` up to the threshold count where the recogniser takes the word for possible
+in the last two seconds. microWakeWord is measured too where pymicro-wakeword is installed.
 """
 
 import argparse
@@ -27,10 +27,10 @@ from tools.bench.report import SCHEMA, machine
 from voice_daemon.asr import StreamingConfig, WhisperTranscriber, load_model
 from voice_daemon.audio.file import load_audio
 from voice_daemon.audio.resample import to_int16
-from voice_daemon.events import SAMPLE_RATE
+from voice_daemon.events import SAMPLE_RATE, ms_to_samples
+from voice_daemon.session.options import PipelineOptions
 from voice_daemon.wake.detector import OpenWakeWord, WakeGate
 from voice_daemon.wake.models import wake_word_of_setting
-from voice_daemon.wake.phrases import says
 from voice_daemon.wake.speech_embedding import WAKE_FRAME_SAMPLES
 from voice_daemon.wake.threshold import AFTER_SAMPLES, events_at_most, share_at_most
 
@@ -38,7 +38,7 @@ Audio = NDArray[np.float32]
 
 THRESHOLDS: Final = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.95)
 SNR_DB: Final = 5.0
-VERIFY_S: Final = 2.0
+RULES: Final = PipelineOptions()
 CONDITIONS: Final = ("clean", "noise", "music", "television", "echo")
 MICRO_WORDS: Final = ("alexa", "hey_jarvis", "hey_mycroft", "okay_nabu")
 _LOUD: Final = 0.1
@@ -142,20 +142,19 @@ def echoed(speech: Audio, rng: np.random.Generator) -> Audio:
 
 @dataclass(slots=True)
 class Scored:
-    """A recording's audio and scores, and what the recogniser read where it was asked."""
+    """A recording's audio and scores, and the word's log-probability where it was asked for."""
 
     samples: NDArray[np.int16]
     scores: list[float]
-    readings: dict[int, bool] = field(default_factory=dict)
+    logprobs: dict[int, float] = field(default_factory=dict)
 
 
 class Measurement:
     """Everything about one scorer: its scores in every condition, and its second stage."""
 
-    def __init__(self, scorer: Scorer, word: str, read: Callable[[NDArray[np.int16]], str]) -> None:
+    def __init__(self, scorer: Scorer, logprob: Callable[[NDArray[np.int16]], float]) -> None:
         self._scorer = scorer
-        self._phrase = word.replace("_", " ")
-        self._read = read
+        self._logprob = logprob
 
     def score(self, audio: Audio) -> Scored:
         """Score a recording and a second of silence after it."""
@@ -176,10 +175,10 @@ class Measurement:
         return n_wakes
 
     def _is_read(self, scored: Scored, number: int, end: int) -> bool:
-        if number not in scored.readings:
-            heard = scored.samples[max(0, end - round(VERIFY_S * SAMPLE_RATE)) : end]
-            scored.readings[number] = says(self._read(heard), self._phrase)
-        return scored.readings[number]
+        if number not in scored.logprobs:
+            heard = scored.samples[max(0, end - ms_to_samples(RULES.verify_ms)) : end]
+            scored.logprobs[number] = self._logprob(heard)
+        return scored.logprobs[number] >= RULES.least_phrase_logprob
 
 
 def measure(
@@ -240,17 +239,17 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(highlight=False)
     transcriber = WhisperTranscriber(load_model(model_folder(args.asr_model)), StreamingConfig())
 
-    def read(samples: NDArray[np.int16]) -> str:
+    def logprob(phrase: str, samples: NDArray[np.int16]) -> float:
         transcriber.start(wake_phrase=None)
         transcriber.feed(samples)
-        text = transcriber.finish().text
+        found = transcriber.phrase_logprob(phrase)
         transcriber.reset()
-        return text
+        return found
 
     results = {}
     for word, scorer in _scorers(args.models.split(",")):
-        measurement = Measurement(scorer, word, read)
         label = word.replace("_", " ")
+        measurement = Measurement(scorer, partial(logprob, label))
         said = [r for r in every if r.label == label]
         if not said:
             continue

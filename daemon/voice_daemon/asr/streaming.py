@@ -42,6 +42,8 @@ SLIDING_TURN_S = 0.5
 
 WARMED_STEPS_S = (*(0.1, 0.25, 0.5) * 4, 2.0)
 """Audio between the steps whose shapes are met in the warm-up; more follows where one was late."""
+PHRASE_PLACES = 3
+"""Places of a text in which a phrase of several tokens is tried."""
 
 __all__ = ["StreamingConfig", "StreamingDecoder", "StreamingResult", "generate_streaming"]
 
@@ -204,6 +206,31 @@ class StreamingDecoder:
             cross=self._window.cross,
             language=final.language,
         )
+
+    def phrase_logprob(self, final: StreamingResult, phrase: str) -> float:
+        """Give the log-probability of a phrase in the place where it fits `final` best.
+
+        `final`: the result of `finish`. Each place is behind some of its tokens, which may have
+        been read in the phrase's stead; what follows does not count.
+        """
+        opening = self._model.initial_tokens(final.language, "transcribe")
+        best = -math.inf
+        free = self._forced_logprobs([*opening, *final.tokens], len(final.tokens) + 1)
+        for spelling in {phrase.title(), phrase.capitalize(), phrase.lower()}:
+            first, *others = self._model.tokenizer.encode(f" {spelling}")
+            for place in np.argsort(-free[:, first])[:PHRASE_PLACES]:
+                logprob = float(free[place, first])
+                if others and logprob > best:
+                    tokens = [*opening, *final.tokens[:place], first, *others[:-1]]
+                    rows = self._forced_logprobs(tokens, len(others))
+                    logprob += float(rows[np.arange(len(others)), others].sum())
+                best = max(best, logprob)
+        return best
+
+    def _forced_logprobs(self, tokens: Sequence[int], n_rows: int) -> NDArray[np.float32]:
+        """Read tokens in the window's audio -> (n_rows, n_vocab), what follows the last of them."""
+        hidden = self._model.decoder(mx.array(list(tokens)), self._window.cross).hidden[0]
+        return self._greedy.logprobs(hidden[-n_rows:])
 
     def _take_audio(self) -> None:
         """Move audio into the window, sliding it on as it fills."""

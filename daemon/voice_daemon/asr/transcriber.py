@@ -193,6 +193,10 @@ class WhisperTranscriber:
             transcript = self._read_with(self._wake_phrase)
         return self._with_ending(transcript)
 
+    def phrase_logprob(self, phrase: str) -> float:
+        """Give the log-probability that a phrase is somewhere in what was fed."""
+        return self._decoder.phrase_logprob(self._decoder.finish(), phrase)
+
     def correcting(self, transcript: Transcript) -> Steps[Transcript]:
         """Look for what is said here in the utterance that `finish` read as `transcript`.
 

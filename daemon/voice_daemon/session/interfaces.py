@@ -47,6 +47,9 @@ class Transcriber(Protocol):
     def finish(self) -> Transcript:
         """Read all that was fed at once; feeding more makes the answer stale."""
 
+    def phrase_logprob(self, phrase: str) -> float:
+        """Give the log-probability that a phrase is somewhere in what was fed."""
+
     def correcting(self, transcript: Transcript) -> Generator[None, None, Transcript]:
         """Look for the home's sentence in what `finish` read, in short steps.
 

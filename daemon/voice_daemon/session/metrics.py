@@ -87,6 +87,11 @@ class TimedTranscriber:
         with self._timing():
             return self._transcriber.finish()
 
+    def phrase_logprob(self, phrase: str) -> float:
+        """Look for a phrase in what was fed."""
+        with self._timing():
+            return self._transcriber.phrase_logprob(phrase)
+
     def correcting(self, transcript: Transcript) -> Generator[None, None, Transcript]:
         """Look for the home's sentence, in steps."""
         steps = self._transcriber.correcting(transcript)

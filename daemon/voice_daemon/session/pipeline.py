@@ -41,7 +41,6 @@ from voice_daemon.session.options import PipelineOptions
 from voice_daemon.session.session import Session, SessionContext, SessionStart
 from voice_daemon.session.state import Cause, Trigger, next_state
 from voice_daemon.wake.arbitration import PeerTransport
-from voice_daemon.wake.phrases import says
 from voice_daemon.wake.speech_embedding import WAKE_FRAME_SAMPLES
 
 _LOSSES = {
@@ -280,10 +279,10 @@ class Pipeline:
             context.transcriber.start(wake_phrase=None)
             try:
                 context.transcriber.feed(context.ring.read(start, self._heard_to))
-                text = context.transcriber.finish().text
+                logprob = context.transcriber.phrase_logprob(self._wake.phrase(detection.wake_word))
             finally:
                 context.transcriber.reset()
-        return says(text, self._wake.phrase(detection.wake_word))
+        return logprob >= context.options.least_phrase_logprob
 
     def _decide(self, pending: PendingSession) -> None:
         """Open the session that waits, or drop it, once it is certain who answers."""

@@ -17,8 +17,6 @@ _ALIKE: Final = 0.55
 """Similarity of sounds from which a word is near to another."""
 _TOO_ALIKE: Final = 0.76
 """From here on it is the word itself: "compute" would teach not to hear "computer"."""
-SAME_SOUND: Final = 0.88
-"""Similarity of sounds from which what was read is the phrase."""
 _SOUNDS: Final = (
     *(
         (r"tch|ch|sh|ge|j", "j"),
@@ -112,12 +110,3 @@ def _sounds(text: str) -> str:
     for spelling, sound in _SOUNDS:
         sounds = re.sub(spelling, sound, sounds)
     return re.sub(r"(.)\1+", r"\1", sounds)
-
-
-def says(text: str, phrase: str) -> bool:
-    """Tell whether a reading holds a phrase, as it sounds: "Hey, Javis." holds "hey jarvis"."""
-    words = re.findall(r"[a-z']+", text.lower())
-    n_words = len(phrase.split())
-    sizes = {max(1, n_words - 1), n_words, n_words + 1}
-    parts = (words[at : at + size] for size in sizes for at in range(len(words) - size + 1))
-    return any(similarity(" ".join(part), phrase) >= SAME_SOUND for part in parts)
