@@ -203,3 +203,16 @@ def test_punctuation_joins_the_word_before_it_in_the_word_times() -> None:
     words = [word(" lights", 50), word(".", 52)]
     assert [w.text for w in word_times(words)] == ["lights."]
     assert text_of(words) == "lights."
+
+
+def test_a_phrase_that_was_spoken_is_far_more_probable_than_its_neighbours(
+    tiny: WhisperModel, command_speech: NDArray[np.float32]
+) -> None:
+    decoder = StreamingDecoder(tiny, CONFIG)
+    # "Hey Jarvis, turn on ...": the phrase at the beginning, and the words behind it.
+    decoder.feed(command_speech[: 3 * RATE])
+    final = decoder.finish()
+    assert decoder.phrase_logprob(final, "hey jarvis") > -4
+    assert decoder.phrase_logprob(final, "turn on") > -4
+    assert decoder.phrase_logprob(final, "hey mycroft") < -8
+    assert decoder.phrase_logprob(final, "okay house") < -8
