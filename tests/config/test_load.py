@@ -24,7 +24,7 @@ DEFAULTS = {
         "models": ("hey_jarvis",),
         "threshold": 0.5,
         "thresholds": {},
-        "verify_from": 0.1,
+        "verify_from": 0.01,
         "trigger_level": 1,
         "refractory_s": 2.0,
         "vad_threshold": 0.0,

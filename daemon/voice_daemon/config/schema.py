@@ -92,10 +92,10 @@ class WakeSettings(Section):
         default={}, description="The same for single wake words; wins over what a model names."
     )
     verify_from: float = Field(
-        default=0.1,
+        default=0.01,
         ge=0,
         le=0.99,
-        description="Lower score that counts too if the recogniser reads the word; 0 is off.",
+        description="Lower score that counts too if the recogniser finds the word; 0 is off.",
     )
     trigger_level: int = Field(
         default=1,

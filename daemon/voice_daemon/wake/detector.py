@@ -6,6 +6,7 @@ index.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -34,6 +35,9 @@ REPEAT_SAMPLES: Final = round(1.5 * SAMPLE_RATE)
 again: 0.7 to 1.1 s after the detection they did so in 13 of 36 recordings of one "alexa"."""
 _UNSURE_FRAMES: Final = 4
 """A run of scores that has not reached the threshold by then, 320 ms, will not."""
+_ASKED_WITHIN: Final = (6, 60 * SAMPLE_RATE)
+"""Unsure wakes that are told within so many samples: each costs a reading of the recogniser, and a
+noise may go on."""
 _NO_PHRASES: Final = frozenset({"timer", "weather"})
 """Bundled models of many sentences, whose names alone prove nothing where they are read."""
 _SELF_TEST_WORD: Final = "hey_jarvis"
@@ -80,6 +84,7 @@ class WakeGate:
         self._trigger_level = trigger_level
         self._refractory_samples = refractory_samples
         self._runs: dict[str, int] = {}
+        self._asked_at: deque[int] = deque(maxlen=_ASKED_WITHIN[0])
         self._woke_at: int | None = None
 
     def feed(self, scores: Mapping[str, float], *, at_sample: int) -> WakeDetection | None:
@@ -114,6 +119,10 @@ class WakeGate:
                 run.clear()
         if found is None or self._resting(at_sample, max(self._refractory_samples, REPEAT_SAMPLES)):
             return None
+        asked = self._asked_at
+        if len(asked) == asked.maxlen and 0 <= at_sample - asked[0] < _ASKED_WITHIN[1]:
+            return None
+        asked.append(at_sample)
         return found
 
     def tune(self, *, trigger_level: int, refractory_samples: int) -> None:
