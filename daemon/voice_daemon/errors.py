@@ -149,9 +149,14 @@ def exit_code(error: VoiceDaemonError | None, stop_signal: int | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is wrong now; any problem makes the daemon degraded."""
+    """Something that is wrong now; any but the log's makes the daemon degraded."""
 
     part: str
-    """`mic`, `wake`, `asr`, `mqtt`, `session`, `config` or `log`."""
+    """`mic`, `wake`, `asr`, `mqtt`, `session`, `config`, `vocabulary`, `output` or `log`."""
     message: str
     remedy: str
+
+    @property
+    def hinders_hearing(self) -> bool:
+        """False for what is wrong between it and a broker, a disk, a loudspeaker or the home."""
+        return self.part not in {"mqtt", "log", "output", "vocabulary"}

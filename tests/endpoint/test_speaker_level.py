@@ -7,9 +7,7 @@ from itertools import repeat
 import pytest
 
 from voice_daemon.endpoint.speaker_level import (
-    COMMAND_MARGIN_DB,
     FADING_MS,
-    WAITING_MARGIN_DB,
     Foreground,
     SpeakerLevel,
 )
@@ -24,7 +22,7 @@ def heard(*levels: tuple[float, float, float]) -> list[Foreground]:
         frame for ms, dbfs, voice in levels for frame in repeat((dbfs, voice), round(ms / FRAME_MS))
     )
     return [
-        level.feed(voice, 10 ** (dbfs / 10), margin_db=COMMAND_MARGIN_DB) for dbfs, voice in frames
+        level.feed(voice, 10 ** (dbfs / 10), waiting=False) for dbfs, voice in frames
     ]
 
 
@@ -50,15 +48,15 @@ def test_a_speaker_who_drops_his_voice_is_followed() -> None:
 def test_a_command_is_spoken_more_softly_than_its_wake_word_is_called() -> None:
     level = SpeakerLevel(voice_on=0.5, voice_off=0.35, frame_ms=FRAME_MS)
 
-    def hear(dbfs: float, margin_db: float) -> Foreground:
-        return level.feed(0.9, 10 ** (dbfs / 10), margin_db=margin_db)
+    def hear(dbfs: float, *, waiting: bool) -> Foreground:
+        return level.feed(0.9, 10 ** (dbfs / 10), waiting=waiting)
 
     for _ in range(20):
-        hear(-17, WAITING_MARGIN_DB)
+        hear(-17, waiting=True)
     for _ in range(4):
-        hear(-30, WAITING_MARGIN_DB)
+        hear(-30, waiting=True)
     level.begin()
-    found = [hear(dbfs, COMMAND_MARGIN_DB) for dbfs in [-28] * 10 + [-34] * 20]
+    found = [hear(dbfs, waiting=False) for dbfs in [-28] * 10 + [-34] * 20]
     assert Foreground.BEHIND not in found
 
 

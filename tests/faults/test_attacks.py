@@ -33,7 +33,8 @@ ATTACK_S = float(os.environ.get("FAULTS_ATTACK_S", "120"))
 PERIOD_S = 10
 N_CALM = 4
 """Commands before the attack: what the others are compared with."""
-MAX_LATER_S = 1.0
+MAX_TIMES_LATER = 3
+"""A command's wait under attack, beside the longest of those before it."""
 MAX_LINES_A_SECOND = 10
 MAX_GROWTH_MB = 60
 
@@ -180,7 +181,8 @@ def test_commands_are_heard_under_every_attack_at_once(
     texts = {json.loads(m.payload)["text"] for m in finals(ear)}
     assert len(attacked) == n_expected - N_CALM
     assert all("kitchen lights" in text.lower() for text in texts)
-    assert later_s <= MAX_LATER_S, (calm, attacked)
+    waits_s = [ms / 1000 + way_s for ms, way_s in zip(finalize_ms, on_the_way_s, strict=True)]
+    assert max(waits_s[N_CALM:]) <= MAX_TIMES_LATER * max(waits_s[:N_CALM]), waits_s
     assert lines_a_second <= MAX_LINES_A_SECOND
     assert after.resident_mb - before.resident_mb <= MAX_GROWTH_MB
     enemy.close()

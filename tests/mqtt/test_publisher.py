@@ -78,6 +78,18 @@ def test_a_problem_is_never_hidden_behind_idle_or_listening(outgoing: Outgoing) 
     assert outgoing.on("state") == ["degraded"]
 
 
+def test_a_log_that_cannot_be_written_makes_nobody_believe_that_it_is_deaf(
+    outgoing: Outgoing,
+) -> None:
+    problem = Problem("log", "no space left on device", "make room")
+    outgoing.publisher.ready()
+    outgoing.publisher.raise_problem("log.unwritable", problem)
+    assert outgoing.on("state") == ["idle"]
+    assert outgoing.publisher.snapshot().problems == {"log.unwritable": problem}
+    assert not problem.hinders_hearing
+    assert PROBLEM.hinders_hearing
+
+
 def test_a_problem_is_told_once_and_its_end_gives_the_state_back(outgoing: Outgoing) -> None:
     outgoing.publisher.ready()
     for seconds in (10, 11, 12):

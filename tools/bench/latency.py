@@ -1,11 +1,14 @@
 """What a person waits for: the wake word, the first word on the screen, the final.
 
-    scripts/bench latency --wake FOLDER COMMANDS... [--word alexa] [--gaps 0,150,400] [--simulated]
+    scripts/bench latency --wake FOLDER COMMANDS... [--word alexa] [--gaps 0,150,400]
+        [--behind FOLDER --below 15] [--simulated audio]
 
 Real recordings of a wake word, each with a command behind it, played to a real daemon in real
 time; a real broker; a subscriber in a process of its own. Every time is that of the message's
 arrival, on the clock of the recording: when the words were spoken is known from the recordings
 alone. Sound begins for the daemon when it says that it is idle, one block after the first.
+
+Behind: other speech, as of a television, goes on all the time, so many dB below each command.
 
 Simulated: the daemon's pipeline in this process, on a clock that counts audio alone, which leaves
 what its rules wait for, or audio and this process's computing, for a machine that is not quiet.
@@ -24,7 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -128,12 +131,16 @@ def main(arguments: Sequence[str]) -> int:
     if args.half:
         first = ("even", "odd").index(args.half)
         wakes, commands = wakes[first::2], commands[first::2]
+    behind = load_clips(args.behind) if args.behind else ()
+    television = Television(behind, args.below) if behind else None
     reader = Reader(model_folder(args.model))
     heard: list[Heard] = []
     with Progress(console=errors, transient=True) as progress:
         task = progress.add_task("speaking", total=len(gaps_ms))
         for gap_ms in gaps_ms:
-            sound, spoken = scene(wakes, commands, gap_ms=gap_ms, reader=reader)
+            sound, spoken = scene(
+                wakes, commands, gap_ms=gap_ms, reader=reader, television=television
+            )
             if args.simulated:
                 compute_s = COMPUTING[args.simulated]
                 heard += simulate(
@@ -155,6 +162,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--half", choices=("even", "odd"), help="every other recording alone")
     parser.add_argument("--simulated", choices=tuple(COMPUTING), help="the clock: see above")
     parser.add_argument("--model", default="tiny.en", metavar="M", help="default: %(default)s")
+    parser.add_argument("--behind", type=Path, metavar="FOLDER", help="other speech, all along")
+    parser.add_argument("--below", type=float, default=15.0, metavar="DB", help="%(default)g")
     parser.add_argument("--limit", type=int, metavar="N", help="commands of each folder")
     parser.add_argument("--longest", type=float, default=6.0, metavar="S", help="%(default)g")
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, metavar="DIR")
@@ -186,8 +195,35 @@ def voiced(samples: NDArray[np.float32]) -> NDArray[np.float32] | None:
     return samples[frames[0] * vad.frame_samples : (frames[-1] + 1) * vad.frame_samples]
 
 
+class Television:
+    """Other speech that goes on, one recording after the other, without its pauses' ends."""
+
+    def __init__(self, clips: Sequence[Clip], below_db: float) -> None:
+        self._clips = cycle(clips)
+        self._below_db = below_db
+        self._left = np.zeros(0, np.float32)
+
+    def behind(self, samples: NDArray[np.float32], said: NDArray[np.float32]) -> NDArray[Any]:
+        """Return (n,) samples with it behind them, so far below what was `said`, (m,)."""
+        while len(self._left) < len(samples):
+            heard = voiced(next(self._clips).samples())
+            if heard is not None:
+                self._left = np.concatenate((self._left, heard / _rms(heard)))
+        own, self._left = np.split(self._left, [len(samples)])
+        return samples + own * _rms(said) * np.float32(10 ** (-self._below_db / 20))
+
+
+def _rms(samples: NDArray[np.float32]) -> np.float32:
+    return np.float32(np.sqrt(np.mean(np.square(samples))))
+
+
 def scene(
-    wakes: Sequence[Clip], commands: Sequence[Clip], *, gap_ms: float, reader: Reader
+    wakes: Sequence[Clip],
+    commands: Sequence[Clip],
+    *,
+    gap_ms: float,
+    reader: Reader,
+    television: Television | None = None,
 ) -> tuple[NDArray[np.int16], list[Spoken]]:
     """Put every command behind a wake word; return the sound and when each was spoken."""
     noise = np.random.default_rng(0)
@@ -220,7 +256,9 @@ def scene(
                 offline=text,
             )
         )
-        pieces += [quiet(LEAD_S), called, quiet(gap_ms / 1000), said, quiet(TAIL_S)]
+        parts = (quiet(LEAD_S), called, quiet(gap_ms / 1000), said, quiet(TAIL_S))
+        piece = np.concatenate(parts)
+        pieces.append(television.behind(piece, said) if television else piece)
     return to_int16(np.concatenate(pieces)), spoken
 
 

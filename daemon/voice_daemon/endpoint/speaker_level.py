@@ -17,6 +17,10 @@ COMMAND_MARGIN_DB: Final = 12.0
 stays below that for as long as half a second and goes on."""
 WAITING_MARGIN_DB: Final = 18.0
 """The same before the command has begun: a wake word may be called, and what follows spoken."""
+ALONE_MARGIN_DB: Final = 30.0
+"""The same where nobody was heard before the wake word: whoever follows it is its speaker."""
+OTHERS_MS: Final = 200
+"""Voice before the wake word, longer than this, is others' or may be."""
 DECAY_DB_PER_S: Final = 2.0
 """The level falls while he speaks, so that one who drops his voice is followed. It does not fall
 while another voice is heard, or that would be taken for his in the end."""
@@ -48,17 +52,27 @@ class SpeakerLevel:
         self._frame_s = frame_ms / 1000
         self._fading_frames = round(FADING_MS / frame_ms)
         self._powers: deque[float] = deque(maxlen=_SMOOTHED_FRAMES)
+        self._waiting_margin_db = WAITING_MARGIN_DB
         self._level_db = -math.inf
         self._voiced = False
         self._frames_since_loud = 0
 
+    def heard_before(self, voiced_ms: float) -> None:
+        """Take note of how much voice there was before the wake word."""
+        if voiced_ms <= OTHERS_MS:
+            self._waiting_margin_db = ALONE_MARGIN_DB
+
     def begin(self) -> None:
         """Let the command begin: its own level counts, where that is not much below what was."""
-        called_db = WAITING_MARGIN_DB - COMMAND_MARGIN_DB
+        called_db = self._waiting_margin_db - COMMAND_MARGIN_DB
         self._level_db = max(self._smoothed_db(), self._level_db - called_db)
 
-    def feed(self, probability: float, power: float, *, margin_db: float) -> Foreground:
-        """Take the next frame: its voice probability, 0..1, and its power, 1.0 at full scale."""
+    def feed(self, probability: float, power: float, *, waiting: bool) -> Foreground:
+        """Take the next frame: its voice probability, 0..1, and its power, 1.0 at full scale.
+
+        `waiting`: the command has not begun.
+        """
+        margin_db = self._waiting_margin_db if waiting else COMMAND_MARGIN_DB
         self._powers.append(power)
         level_db = self._smoothed_db()
         self._voiced = probability >= (self._voice_off if self._voiced else self._voice_on)

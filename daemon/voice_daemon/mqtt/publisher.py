@@ -228,7 +228,7 @@ class Publisher:
         """Publish the state when it is another than before."""
         if not self._ready:
             state = State.STARTING
-        elif self._problems:
+        elif any(problem.part != "log" for problem in self._problems.values()):
             state = State.DEGRADED
         else:
             state = self._pipeline_state

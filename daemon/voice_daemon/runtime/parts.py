@@ -319,9 +319,8 @@ def _build_peers(topics: Topics, mqtt: MqttClient, publisher: Publisher) -> Mqtt
         topics=topics,
         publish=mqtt.publish,
         is_connected=lambda: mqtt.status().connected,
-        # What is wrong between us and the broker makes us hear no worse.
         has_problem=lambda: any(
-            problem.part != "mqtt" for problem in publisher.snapshot().problems.values()
+            problem.hinders_hearing for problem in publisher.snapshot().problems.values()
         ),
         on_twin=mqtt.report_twin,
     )

@@ -44,6 +44,8 @@ class PipelineOptions:
     """Log-probability of that wake word there from which it counts: docs/wake-word.md."""
     wake_lead_ms: float = 1500
     """The longest stretch before a detection in which a wake word may begin."""
+    others_ms: float = 1500
+    """Audio before that in which other voices would be heard, as of a television."""
     command_min_ms: float = 100
     """Voice that ends sooner than this after a detection was the wake word alone."""
     wake_tail_ms: float = 500
@@ -110,7 +112,8 @@ class PipelineOptions:
 
     def history_ms(self) -> float:
         """Audio to keep: from before a detection until the start of speech is certain."""
-        before = max(self.wake_lead_ms, self.preroll_ms, self.verify_ms)
+        lead_ms = max(self.wake_lead_ms, self.preroll_ms)
+        before = max(lead_ms + self.others_ms, self.verify_ms)
         until_certain = self.wake_tail_ms + self.pause_ms + self.speech_start_ms
         undecided = self.arbitration_ms + self.speech_lead_ms
         return before + until_certain + undecided + _HISTORY_MARGIN_MS

@@ -148,6 +148,8 @@ class Session:
             voice_off=self._options.voice_off,
             frame_ms=1000 * context.vad.frame_samples / SAMPLE_RATE,
         )
+        if start.wake_word is not None:
+            speaker.heard_before(self._voiced_ms_before())
         self._speaker = SpeakerFeed(speaker, context.ring, context.transcriber, heard_to=heard_to)
         self._endpointer = Endpointer(
             self._options.endpoint(),
@@ -456,6 +458,16 @@ class Session:
     def _read_history(self) -> NDArray[np.int16]:
         first = self.start.at_sample - self._history_samples()
         return self._context.ring.read(first, self._heard_to)
+
+    def _voiced_ms_before(self) -> float:
+        """Warm the voice detector up on what the wake word is not in; return the voice in it."""
+        to_sample = self.start.at_sample - self._history_samples()
+        first = to_sample - ms_to_samples(self._options.others_ms)
+        samples = self._context.ring.read(first, to_sample)
+        frame_samples = self._context.vad.frame_samples
+        frames = self._voice.feed(samples[samples.size % frame_samples :])
+        n_voiced = sum(probability >= self._options.voice_on for probability, _ in frames)
+        return 1000 * n_voiced * frame_samples / SAMPLE_RATE
 
     def _history_samples(self) -> int:
         """Return how much audio before the opening matters: a wake word may begin there."""

@@ -11,12 +11,7 @@ from numpy.typing import NDArray
 
 from voice_daemon.audio.resample import HighPass
 from voice_daemon.audio.ring import RingBuffer
-from voice_daemon.endpoint.speaker_level import (
-    COMMAND_MARGIN_DB,
-    WAITING_MARGIN_DB,
-    Foreground,
-    SpeakerLevel,
-)
+from voice_daemon.endpoint.speaker_level import Foreground, SpeakerLevel
 from voice_daemon.endpoint.vad import VoiceActivityDetector
 from voice_daemon.events import ms_to_samples
 from voice_daemon.session.interfaces import Transcriber, transcribing
@@ -36,9 +31,10 @@ _SMOOTHED_FRAMES: Final = 3
 
 
 class VoiceInput:
-    """Feeds a voice detector with a session's audio; `feed_history` comes first."""
+    """Feeds a voice detector with a session's audio, what was heard before the session first."""
 
     def __init__(self, vad: VoiceActivityDetector) -> None:
+        vad.reset()
         self._vad = vad
         self._high_pass = HighPass()
         self._gain_db = 0.0
@@ -52,8 +48,7 @@ class VoiceInput:
     def feed_history(
         self, samples: NDArray[np.int16], *, after_wake: bool
     ) -> Iterator[tuple[float, float]]:
-        """Warm the detector up on the (n,) samples from before the session."""
-        self._vad.reset()
+        """Take the (n,) samples up to the session that its wake word may be in."""
         filtered = self._high_pass.feed(samples)
         if after_wake:
             self._gain_db = gain_for(self._peak_dbfs(filtered))
@@ -106,8 +101,7 @@ class SpeakerFeed:
 
         `waiting`: the command has not begun.
         """
-        margin_db = WAITING_MARGIN_DB if waiting else COMMAND_MARGIN_DB
-        self._foreground = self._speaker.feed(probability, power, margin_db=margin_db)
+        self._foreground = self._speaker.feed(probability, power, waiting=waiting)
         if self._foreground is Foreground.SPEAKER:
             self._loud_to = heard_to
             self._muffled = False
