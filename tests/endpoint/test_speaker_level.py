@@ -21,9 +21,7 @@ def heard(*levels: tuple[float, float, float]) -> list[Foreground]:
     frames = (
         frame for ms, dbfs, voice in levels for frame in repeat((dbfs, voice), round(ms / FRAME_MS))
     )
-    return [
-        level.feed(voice, 10 ** (dbfs / 10), waiting=False) for dbfs, voice in frames
-    ]
+    return [level.feed(voice, 10 ** (dbfs / 10), waiting=False) for dbfs, voice in frames]
 
 
 @pytest.mark.parametrize("fainter_db", [14, 17, 20, 30])
