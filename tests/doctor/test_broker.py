@@ -268,7 +268,8 @@ def test_another_daemon_under_our_node_id_is_found(
                 on_command=partial(answer, number),
             )
         )
-        eventually(lambda: not daemons[-1].client.status().queued, "it is connected")
+        last = daemons[-1]
+        eventually(lambda: last.is_connected and not last.client.status().queued, "it is there")  # noqa: B023 - within the turn
     try:
         found = look(broker.port, is_running=is_running)["node id"]
         assert found.verdict.value == verdict

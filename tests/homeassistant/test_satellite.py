@@ -315,7 +315,7 @@ def test_a_text_that_was_handed_out_is_in_doubt_until_it_was_carried_out(
         await asyncio.to_thread(
             eventually, lambda: not running.satellite.is_attached, "it is detached"
         )
-        assert running.reported == reported
+        await asyncio.to_thread(eventually, lambda: running.reported == reported, "it is told")
 
     with serving(OPTIONS, speaks=speaks) as running:
         asyncio.run(scene(running))
