@@ -88,20 +88,18 @@ def test_a_command_runs_once_or_is_accounted_for(
 def test_the_answer_to_a_question_runs_once_or_is_accounted_for(
     home: Home, fault: Fault, clips: dict[str, Path]
 ) -> None:
-    question = {"trigger": "conversation", "command": ["tell me the secret question"]}
+    asks = {"trigger": "conversation", "command": ["tell me the secret question"]}
     answer = {"set_conversation_response": "What shall I do with the lamps?"}
     before = home.before()
-    with home.hub.automated(f"{NODE}-ask", {"triggers": [question], "actions": [answer]}):
+    with home.hub.automated(f"{NODE}-ask", {"triggers": [asks], "actions": [answer]}):
         home.room.play(clips["ask"])
         soon(lambda: len(home.sessions(before)) == 3, "it asks, and a session opens by itself")
-        asked = home.before()
+        question = home.sessions(before)[0]["session_id"]
         speaking = home.room.begin(clips["answer"])
         fault(home)
         speaking.wait()
-        # The session has begun before `asked`: only its end is left to see.
-        soon(lambda: home.sessions(asked) or home.reports(asked), "it is accounted for")
-        told = home.account_for(asked) if not home.sessions(asked) else "ended"
-    print(f"\n{fault.__name__}, follow-up: {told}, {home.orders(before)}")  # noqa: T201 - see above
+        told = home.account_for(before, but=(question,))
+    print(f"\n{fault.__name__}, follow-up: {told}")  # noqa: T201 - a figure for a report
     assert home.orders(before) in ([], [b"ON"])
 
 
@@ -120,7 +118,7 @@ def test_a_timer_rings_once(home: Home, fault: Fault, clips: dict[str, Path]) ->
     assert rings() == 1
     home.room.play(clips["wake"])
     soon(lambda: not home.is_loud(), "the wake word stops it")
-    print(f"\n{fault.__name__}, timer: {home.logged('timer.finished', before)} told")  # noqa: T201 - see above
+    print(f"\n{fault.__name__}, timer: {home.logged('timer.finished', before)} told")  # noqa: T201 - a figure for a report
 
 
 def test_an_announcement_ends_and_the_next_is_heard(home: Home, fault: Fault) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,27 +110,29 @@ class Home:
         level = client.request("status")["mic"]["level_dbfs"]
         return level is not None and level > LOUD_DBFS
 
-    def account_for(self, since: Before) -> str:
-        """Wait until each command since then was carried out once, or is accounted for."""
+    def account_for(self, since: Before, *, but: Collection[object] = ()) -> str:
+        """Wait until each command since then was carried out once, or is accounted for.
+
+        `but`: sessions of which no order is expected.
+        """
+
+        def ids(kind: str) -> set[str]:
+            return {s["session_id"] for s in self.sessions(since) if s["event_type"] == kind}
 
         def unaccounted() -> list[str]:
-            begun = {s["session_id"] for s in self.sessions(since) if s["event_type"] == "started"}
-            reported = {session for _, session in self.reports(since)}
-            ended = {
-                s["session_id"]: s["reason"]
+            begun, ended = ids("started"), ids("ended")
+            failed = {
+                s["session_id"]
                 for s in self.sessions(since)
-                if s["event_type"] == "ended"
+                if s.get("reason", "silence") != "silence"
             }
-            failed = {session for session, reason in ended.items() if reason != "silence"}
-            left = (begun & ended.keys()) - reported - failed
-            return sorted(begun - ended.keys()) or sorted(left)[len(self.orders(since)) :]
+            left = ended - failed - {session for _, session in self.reports(since)} - {*but}
+            return sorted(begun - ended) or sorted(left)[len(self.orders(since)) :]
 
-        soon(lambda: not unaccounted(), "all is accounted for")
+        soon(lambda: ids("started") and not unaccounted(), "all is accounted for")
         time.sleep(3)
         assert unaccounted() == []
-        n_begun = sum(s["event_type"] == "started" for s in self.sessions(since))
-        n_ended = sum(s["event_type"] == "ended" for s in self.sessions(since))
-        assert n_begun == n_ended
+        assert ids("started") == ids("ended")
         codes = sorted(code for code, _ in self.reports(since))
         return f"{len(self.orders(since))} orders, reports {codes}"
 
