@@ -231,6 +231,9 @@ def test_each_command_runs_a_pipeline_and_is_handed_out_once(running: Running) -
                 await hub.take_text()
                 assert await recognised(running) == ""
             assert hub.texts == ["command 0", "command 1", "command 2"]
+            await asyncio.to_thread(
+                eventually, lambda: ("s2", SETTLED) in running.noted, "the last is carried out"
+            )
         assert running.reported == []
 
     play(scene)
