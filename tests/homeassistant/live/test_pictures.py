@@ -63,11 +63,11 @@ def test_pictures(
             page.open(f"{editor}?", until="heard")
             page.picture(folder / "homeassistant-automation.png")
         words = hub.enable(NODE, ("sensor", "Words being spoken")).popitem()[1]
-        soon(lambda: hub.state(state) == "Ready", "the daemon is ready")
+        soon(lambda: hub.state(words) not in (None, "unavailable"), "they are loaded")
         with dashboard(hub, NODE, documented_card(NODE)) as address:
             page.open(address, until=COMMAND)
             speaking = room.begin(DEMO_CLIP)
-            soon(lambda: "on" in (hub.attributes(words).get("text") or ""), "words are shown")
+            soon(lambda: "on" in (hub.state(words) or "").split(), "words are shown")
             page.picture(folder / "homeassistant-card.png", height=200, left=256)
             speaking.wait()
         hub.mark_log()

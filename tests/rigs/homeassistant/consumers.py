@@ -43,9 +43,11 @@ def example_script(broker: Mosquitto, *, port: int | None = None, base: str) -> 
         [sys.executable, script, *arguments, "--port", str(port or broker.port)],
         stderr=subprocess.DEVNULL,
     ) as process:
-        soon(lambda: broker.log_text().count(heard) > before, "the example listens")
-        yield
-        process.terminate()
+        try:
+            soon(lambda: broker.log_text().count(heard) > before, "the example listens")
+            yield
+        finally:
+            process.terminate()
 
 
 @contextmanager
@@ -82,7 +84,9 @@ def node_red(hub: Hub, port: int, *, base: str) -> Iterator[None]:
         client.on_connect = lambda c, *_: c.subscribe(f"{base}/+/transcript/final", qos=1)
         client.connect(HOST, port)
         client.loop_start()
-        yield
-        client.disconnect()
-        client.loop_stop()
-        process.terminate()
+        try:
+            yield
+        finally:
+            client.disconnect()
+            client.loop_stop()
+            process.terminate()

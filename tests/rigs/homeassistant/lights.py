@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rigs.brokers import Observer
-from rigs.homeassistant.hub import Hub, soon
+from rigs.homeassistant.hub import Hub, Watch, soon
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,42 @@ def light_in(room: str, *, hub: Hub, listener: Observer) -> Iterator[Light]:
         listener.publish(config, b"", retain=True)
         hub.ask("config/area_registry/delete", area_id=area_id)
         soon(lambda: hub.state(entity_id) is None, f"{entity_id} is gone")
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A switch that is no MQTT device, so that no broker stands between it and its orders."""
+
+    entity_id: str
+    calls: Watch
+
+    @property
+    def orders(self) -> list[str]:
+        """What it was told, oldest first: `turn_on` or `turn_off`."""
+        return [
+            call["service"]
+            for call in self.calls.data()
+            if call["domain"] == "input_boolean"
+            and self.entity_id in call["service_data"].get("entity_id", ())
+        ]
+
+
+@contextmanager
+def switch_named(name: str, *, hub: Hub, calls: Watch) -> Iterator[Switch]:
+    """Have a switch that Assist may use, for the length of a block; `calls`: all of services."""
+    made = hub.ask("input_boolean/create", name=name)
+    entity_id = f"input_boolean.{made['id']}"
+    try:
+        soon(lambda: hub.state(entity_id), f"{entity_id} exists")
+        hub.ask(
+            "homeassistant/expose_entity",
+            assistants=["conversation"],
+            entity_ids=[entity_id],
+            should_expose=True,
+        )
+        yield Switch(entity_id, calls)
+    finally:
+        hub.ask("input_boolean/delete", input_boolean_id=made["id"])
 
 
 def _area(hub: Hub, name: str) -> str:
