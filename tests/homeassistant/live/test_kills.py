@@ -166,7 +166,7 @@ def test_every_command_runs_once_whoever_is_killed_at_any_point(
         stack.enter_context(node_red(hub, broker.port, base=BASES["Bedroom"]))
         stack.enter_context(example_script(broker, base=BASES["Office"]))
         stack.enter_context(start_daemon(NODE))
-        last = hub.entity(NODE, "sensor", "Last command")
+        last = hub.entity(NODE, "sensor", "Heard")
         soon(lambda: hub.state(last) == "unknown", "the device is there")
         gate = Gate(killed.port)
         gate.open()
@@ -186,7 +186,7 @@ def test_every_command_runs_once_whoever_is_killed_at_any_point(
             )
         time.sleep(3)
         gate.shut()
-        expected = [(b"ON", b"OFF")[number % 2] for number in range(TRIES)]
+        expected = [("turn_on", "turn_off")[number % 2] for number in range(TRIES)]
         assert {room: light.orders for room, light in rooms.items()} == dict.fromkeys(
             BASES, expected
         )

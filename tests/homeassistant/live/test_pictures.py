@@ -47,7 +47,7 @@ def test_pictures(
         device = hub.device(NODE)
         assert device is not None
         room.play(DEMO_CLIP)
-        last = hub.entity(NODE, "sensor", "Last command")
+        last = hub.entity(NODE, "sensor", "Heard")
         soon(lambda: hub.state(last) == COMMAND, "the command is shown")
         page.open(f"{hub.url}/config/devices/device/{device['id']}", until="End after silence")
         page.picture(folder / "homeassistant-device.png")
