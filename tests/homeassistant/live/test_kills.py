@@ -187,7 +187,7 @@ def test_every_command_runs_once_whoever_is_killed_at_any_point(
         time.sleep(3)
         gate.shut()
         expected = [("turn_on", "turn_off")[number % 2] for number in range(TRIES)]
-        assert {room: light.orders for room, light in rooms.items()} == dict.fromkeys(
+        assert {room: switch.orders for room, switch in rooms.items()} == dict.fromkeys(
             BASES, expected
         )
         print(f"\n{way}, persistent {persistent}: {TRIES} tries, {dict(done)}")  # noqa: T201 - a figure for a report
