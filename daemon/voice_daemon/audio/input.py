@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from voice_daemon.audio import AudioSource
@@ -177,7 +177,7 @@ class AudioInput:
         self._source = self._lost_source = None
 
     def _counted(self, block: AudioBlock) -> AudioBlock:
-        block = replace(block, first_sample=self._first_sample + block.first_sample)
+        block = AudioBlock(self._first_sample + block.first_sample, block.samples)
         self._end_sample = block.first_sample + len(block.samples)
         self._waiting_since_s = None
         self._newest = (block, self._clock.monotonic())

@@ -13,6 +13,7 @@ SILENCE_DBFS: Final = -120.0
 FAINT_DBFS: Final = -75.0
 """Below this nothing is heard: the noise of a working microphone in a quiet room is 10 dB louder,
 that of one whose hardware mute is on, or whose cable is broken, is often not quite zero."""
+_FAINT_POWER: Final = 10 ** (FAINT_DBFS / 10)
 _FULL_SCALE: Final = 32_768
 
 
@@ -38,12 +39,13 @@ class SilenceMeter:
 
     def feed(self, samples: NDArray[np.int16]) -> None:
         """Take the next (n,) int16 samples; any that is not zero ends the digital silence."""
-        if samples.any():
+        mean_square = power(samples)
+        if mean_square:
             # The first that is not zero, from the end.
             self._zero_samples = int((samples[::-1] != 0).argmax())
         else:
             self._zero_samples += len(samples)
-        is_faint = dbfs(power(samples)) < FAINT_DBFS
+        is_faint = mean_square < _FAINT_POWER
         self._faint_samples = self._faint_samples + len(samples) if is_faint else 0
 
     @property
