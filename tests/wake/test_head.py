@@ -10,7 +10,7 @@ import pytest
 
 from voice_daemon.config import WakeSettings
 from voice_daemon.errors import ModelError
-from voice_daemon.wake.detector import WakeDetector
+from voice_daemon.wake.detector import OpenWakeWord, WakeDetector
 from voice_daemon.wake.head import WakeHead, load_head, save_head
 from voice_daemon.wake.models import own_file, wake_choices, wake_thresholds
 
@@ -48,6 +48,7 @@ def test_a_word_of_ones_own_is_had_by_its_name_and_counts_from_its_own_threshold
     assert wake_choices(["alexa"])["okay_house"] == ("okay_house",)
     listening = WakeDetector.from_settings(WakeSettings(models=("Okay House", "alexa")))
     assert listening.thresholds == {"okay_house": 0.93, "alexa": 0.5}
+    assert OpenWakeWord(("okay_house", "alexa")).own_words == {"okay_house"}
     listening.feed(np.zeros(16_000, np.int16))
     assert 0 < listening.last_scores["okay_house"] < 1
     given = WakeSettings(models=("okay_house",), thresholds={"Okay House": 0.7})

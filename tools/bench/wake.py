@@ -1,6 +1,6 @@
 """Wake words on recordings of people: misses and false accepts, by threshold, sound and stage.
 
-    scripts/bench wake FOLDER... [--models alexa,okay_house] [--verify 0.1]
+    scripts/bench wake FOLDER... [--models alexa,okay_house] [--verify 0.01]
 
 Each FOLDER holds a manifest.jsonl: `audio`, and where a wake word is said its `label`. What has
 another label or none counts as other sound. What is mixed in, 5 dB below the speaker, is from the
@@ -49,6 +49,8 @@ class Scorer(Protocol):
     """Scores audio for one wake word, a number for each 80 ms."""
 
     name: str
+    is_own: bool
+    """True for a word that was trained here."""
 
     def scores(self, samples: NDArray[np.int16]) -> list[float]:
         """Score a recording from a fresh start."""
@@ -61,6 +63,7 @@ class Ours:
         self.word = wake_word_of_setting(model)
         self.name = f"voice-daemon {self.word}"
         self._scorer = OpenWakeWord([model])
+        self.is_own = self.word in self._scorer.own_words
 
     def scores(self, samples: NDArray[np.int16]) -> list[float]:
         """Score a recording from a fresh start."""
@@ -76,7 +79,7 @@ class MicroWakeWord:
     def __init__(self, word: str) -> None:
         import pymicro_wakeword as micro  # noqa: PLC0415 - a peer that may be missing
 
-        self.name = f"microWakeWord {word}"
+        self.name, self.is_own = f"microWakeWord {word}", False
         self._model = micro.MicroWakeWord.from_builtin(micro.Model(word))
         self._features = micro.MicroWakeWordFeatures()
 
@@ -165,6 +168,7 @@ class Measurement:
         """Count the wakes that a recording causes."""
         gate = WakeGate(threshold=threshold, trigger_level=1, refractory_samples=2 * SAMPLE_RATE)
         gate.verify_from = verify_from
+        gate.own_words = frozenset({""} if self._scorer.is_own else ())
         n_wakes = 0
         for number, score in enumerate(scored.scores):
             end = (number + 1) * WAKE_FRAME_SAMPLES
@@ -306,7 +310,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", default="alexa", metavar="A,B", help="default: %(default)s")
     parser.add_argument("--asr-model", default="tiny.en", metavar="M", help="default: %(default)s")
     parser.add_argument(
-        "--verify", default="0.1", metavar="S,S", help="scores to ask from (default: %(default)s)"
+        "--verify", default="0.01", metavar="S,S", help="scores to ask from (default: %(default)s)"
     )
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, metavar="FOLDER")
     return parser

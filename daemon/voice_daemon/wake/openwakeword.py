@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.errors import ModelError
+from voice_daemon.wake.head import WakeHead
 from voice_daemon.wake.models import (
     EMBEDDING,
     MELSPECTROGRAM,
@@ -155,6 +156,11 @@ class OpenWakeWord:
     def wake_words(self) -> tuple[str, ...]:
         """The wake words, in the order of `models`."""
         return tuple(self._classifiers)
+
+    @property
+    def own_words(self) -> frozenset[str]:
+        """Those whose models were trained here."""
+        return frozenset(w for w, c in self._classifiers.items() if isinstance(c.graph, WakeHead))
 
     def choose(self, models: Sequence[str]) -> None:
         """Listen for others from now on, with what was heard so far still in the ear.
