@@ -74,6 +74,14 @@ def test_what_is_too_improbable_is_not_taken(reader: Reader) -> None:
     assert (verdict.reason, verdict.text) == (Reason.IMPROBABLE, "Turn on the shed light.")
 
 
+def test_what_is_doubted_may_be_changed_into_what_is_less_probable(reader: Reader) -> None:
+    case = ("Turn on the bad light.", ("Turn on the bed light.", 9.0))
+    assert decided(reader, *case, score=-3.0).reason is Reason.IMPROBABLE
+    assert decided(reader, *case, score=-8.0).reason is Reason.CORRECTED
+    cautious = replace(RULE, margin=2)
+    assert decided(reader, *case, score=-8.0, rule=cautious).reason is Reason.IMPROBABLE
+
+
 def test_what_was_heard_for_certain_is_not_changed(reader: Reader) -> None:
     heard, sentence = "Turn on the red light.", ("Turn on the bed light.", 3.5)
     assert decided(reader, heard, sentence, score=-0.7).reason is Reason.IMPROBABLE

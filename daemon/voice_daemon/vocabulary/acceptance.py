@@ -42,6 +42,11 @@ class AcceptanceRule:
     """The same for each of its words, where that is more: long ones differ in more places."""
     margin_most: float = 9.0
     """What that comes to at most."""
+    margin_per_doubt: float = 1.6
+    """The same for each nat that the recogniser doubted what it heard, as it does in noise, where
+    that is more."""
+    margin_times: float = 3.0
+    """So many times the margin is what that comes to at most."""
     sure: float = 1.0
     doubted: float = 2.5
     """What was heard for certain is not changed: the margin is at most `sure`, and so much more
@@ -65,9 +70,10 @@ class AcceptanceRule:
         """The margin of a sentence with so many words; none where it is switched off."""
         if not self.margin:
             return 0.0
+        doubt = -heard_score
         long = min(self.margin_per_word * n_words, self.margin_most)
-        most = max(self.margin, long)
-        return min(most, self.sure - self.doubted * heard_score)
+        unsure = min(self.margin_per_doubt * doubt, self.margin_times * self.margin)
+        return min(max(self.margin, long, unsure), self.sure + self.doubted * doubt)
 
     def reach(self, heard_score: float, n_words: int) -> float:
         """The greatest distance below what was heard at which a sentence is worth following."""
