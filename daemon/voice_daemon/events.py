@@ -146,7 +146,9 @@ class WakeDetection:
     is_repeat: bool = False
     """True within the refractory time: it opens no session, but may begin a command anew."""
     is_sure: bool = True
-    """False for a score below the threshold, which counts if the recogniser reads the word."""
+    """False for a score below the threshold, which counts if the recogniser finds the word."""
+    least_logprob: float = 0.0
+    """Log-probability of the word from which the recogniser has found it."""
 
 
 @dataclass(frozen=True, slots=True)

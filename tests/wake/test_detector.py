@@ -139,7 +139,7 @@ def test_a_run_that_reaches_the_threshold_is_sure_and_nothing_else() -> None:
     assert unsure(0.9, *[0.0] * 30, 0.2, 0.0) == [0.2]
 
 
-def test_a_word_of_ones_own_is_not_told_of_below_a_tenth() -> None:
+def test_a_word_of_ones_own_takes_a_higher_score_and_a_clearer_reading() -> None:
     told = gate(threshold=0.5, refractory_frames=25)
     told.verify_from, told.own_words = 0.01, frozenset({"own"})
     scores = [{"own": 0.05, "bundled": 0.0}, {"own": 0.0, "bundled": 0.05}]
@@ -151,6 +151,10 @@ def test_a_word_of_ones_own_is_not_told_of_below_a_tenth() -> None:
         ("bundled", 0.05),
         ("own", 0.2),
     ]
+    _, _, bundled, own = found
+    assert bundled is not None
+    assert own is not None
+    assert bundled.least_logprob < own.least_logprob < 0
 
 
 def test_a_noise_that_goes_on_is_told_of_six_times_a_minute() -> None:

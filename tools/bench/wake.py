@@ -175,14 +175,14 @@ class Measurement:
             found = gate.feed({"": score}, at_sample=end)
             if found is None or found.is_repeat:
                 continue
-            n_wakes += found.is_sure or self._is_read(scored, number, end)
+            n_wakes += found.is_sure or self._read(scored, number, end) >= found.least_logprob
         return n_wakes
 
-    def _is_read(self, scored: Scored, number: int, end: int) -> bool:
+    def _read(self, scored: Scored, number: int, end: int) -> float:
         if number not in scored.logprobs:
             heard = scored.samples[max(0, end - ms_to_samples(RULES.verify_ms)) : end]
             scored.logprobs[number] = self._logprob(heard)
-        return scored.logprobs[number] >= RULES.least_phrase_logprob
+        return scored.logprobs[number]
 
 
 def measure(

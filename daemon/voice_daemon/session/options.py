@@ -40,8 +40,6 @@ class PipelineOptions:
     voice_off: float = 0.35
     verify_ms: float = 2000
     """Audio in which the recogniser looks for a wake word that the first stage is not sure of."""
-    least_phrase_logprob: float = -8.0
-    """Log-probability of that wake word there from which it counts: docs/wake-word.md."""
     wake_lead_ms: float = 1500
     """The longest stretch before a detection in which a wake word may begin."""
     others_ms: float = 1500

@@ -282,7 +282,7 @@ class Pipeline:
                 logprob = context.transcriber.phrase_logprob(self._wake.phrase(detection.wake_word))
             finally:
                 context.transcriber.reset()
-        return logprob >= context.options.least_phrase_logprob
+        return logprob >= detection.least_logprob
 
     def _decide(self, pending: PendingSession) -> None:
         """Open the session that waits, or drop it, once it is certain who answers."""

@@ -38,6 +38,10 @@ _UNSURE_FRAMES: Final = 4
 _ASKED_WITHIN: Final = (6, 60 * SAMPLE_RATE)
 """Unsure wakes that are told within so many samples: each costs a reading of the recogniser, and a
 noise may go on."""
+LEAST_LOGPROB: Final = -8.0
+"""Of a word that is not sure, from which the recogniser proves it: docs/wake-word.md."""
+OWN_LEAST_LOGPROB: Final = -6.0
+"""The same for a word of the owner's own, which is asked for more often."""
 OWN_VERIFY_FROM: Final = 0.1
 """Networks that learned from synthesised speech give low scores to much: from 0.01 up to 200 to 470
 an hour of other sound, where the bundled ones do so 30 times."""
@@ -84,7 +88,7 @@ class WakeGate:
         self.thresholds: Mapping[str, float] = {}
         self.verify_from = 0.0
         self.own_words: frozenset[str] = frozenset()
-        """Those of the owner's own, which are told from `OWN_VERIFY_FROM` at the lowest."""
+        """Those of the owner's own, which take more to be believed."""
         self._unsure: dict[str, list[float]] = {}
         self._trigger_level = trigger_level
         self._refractory_samples = refractory_samples
@@ -120,7 +124,8 @@ class WakeGate:
             if rises:
                 run.append(score)
             if len(run) == _UNSURE_FRAMES or (run and len(run) < _UNSURE_FRAMES and not rises):
-                found = WakeDetection(word, max(run), at_sample, is_sure=False)
+                least = OWN_LEAST_LOGPROB if word in self.own_words else LEAST_LOGPROB
+                found = WakeDetection(word, max(run), at_sample, is_sure=False, least_logprob=least)
             if not rises:
                 run.clear()
         if found is None or self._resting(at_sample, max(self._refractory_samples, REPEAT_SAMPLES)):
