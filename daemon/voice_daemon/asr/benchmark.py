@@ -3,8 +3,6 @@
 Apart from `models.measurements`, which keeps and reads the figures: they are shown without MLX.
 """
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Final

@@ -4,8 +4,6 @@ MLX's streams belong to a thread, so that the thread which finalises the older p
 speech and listens as well can only do both by turns. What needs no turns is a plain function.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator
 from typing import TypeVar
 

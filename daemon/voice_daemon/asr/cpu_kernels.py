@@ -5,8 +5,6 @@ of an encoder layer there. numpy has both in SIMD. On Metal and CUDA, in float16
 arrays MLX's own operations are used, lazily.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 import mlx.core as mx

@@ -8,8 +8,6 @@ Large-Scale Weak Supervision", section 2.2): 25 ms Hann windows every 10 ms, Sla
 with area-normalised triangles, log10, a floor 8 below the loudest value, (x + 4) / 4.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Final, cast
 

@@ -4,8 +4,6 @@ Owns the assembly from a checkpoint (dtype, quantisation, OpenBLAS, device). Wei
 shared between sessions and never change; sessions keep their own caches.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -8,8 +8,6 @@ Supervision" (arXiv 2212.04356): a two-layer convolutional stem on the log-mel s
 sinusoidal positions, pre-norm transformer blocks.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The reference that streaming is measured against. Audio up to 30 s is one decode
 is read window by window, each beginning where the last one was cut between two words.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 

@@ -4,8 +4,6 @@ Importing it does so, and has to come before the first import of MLX. On macOS M
 and Metal, and nothing is done here.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import sys

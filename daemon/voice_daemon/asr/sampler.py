@@ -4,8 +4,6 @@ Owns those rules and the choice of how the largest matrix of the model, the voca
 projection, is read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 

@@ -5,8 +5,6 @@ nonsense with great confidence. It also runs every path once at the sizes of rea
 that the first command is not the slow one.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from difflib import SequenceMatcher

@@ -6,8 +6,6 @@ audio brings a new shape at every step. Padded to these sizes and masked, it bri
 word changes.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 HIDDEN: Final = -1e4

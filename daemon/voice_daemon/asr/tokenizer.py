@@ -7,8 +7,6 @@ The order of the special tokens and the word rules are those of OpenAI's Whisper
 start of transcript, one token a language, six task tokens, then 1501 timestamps 20 ms apart.
 """
 
-from __future__ import annotations
-
 import codecs
 import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -3,8 +3,6 @@
 Values only: no model, no audio. Times are seconds from the first sample fed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 

@@ -4,8 +4,6 @@ Owns the utterance's encoding, its language and the place of its window in the u
 frames that leave here count from the utterance's first sample, also after the window slid on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

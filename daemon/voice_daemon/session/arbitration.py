@@ -4,8 +4,6 @@ Holds the session and its audio back, so that it can begin as if nobody had wait
 claims between `wake.arbitration.WakeArbiter` and the other devices.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """The parts that a pipeline is built from, as it sees them; tests bring their own."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol

@@ -3,8 +3,6 @@
 The one place that counts events. `SessionMetrics` reads neither the clock nor the text.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator

@@ -1,7 +1,5 @@
 """The numbers that govern a pipeline, and the shares of its parts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from voice_daemon.endpoint.endpointer import EndpointOptions, ending_of

@@ -7,8 +7,6 @@ Audio is processed in equal frames, whatever the size of the blocks, so the same
 same events. The wake detector is fed during a session too, so that it is warm afterwards.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 

@@ -4,8 +4,6 @@ Fed with the blocks and events that the worker sees, and called by its thread al
 logged and costs nothing but the file.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import stat

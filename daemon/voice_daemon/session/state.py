@@ -3,8 +3,6 @@
 `STARTING` and `DEGRADED` describe the whole daemon and are not in the table.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType

@@ -4,8 +4,6 @@ Owns the promises to subscribers (`seq` without holes, text that only grows, at 
 final) and the latencies.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

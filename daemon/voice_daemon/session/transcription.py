@@ -4,8 +4,6 @@ Where nobody speaks the recogniser is not asked, and text that nobody said is no
 stream ends when its sender says so. Belongs to the model thread.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Final

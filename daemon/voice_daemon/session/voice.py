@@ -1,7 +1,5 @@
 """The voice in a session's audio: what the detector hears of it, and what the recogniser gets."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Final

@@ -11,8 +11,6 @@ Pure: time is the live clock's sample index, given by the caller, and counts on 
 only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum

@@ -5,8 +5,6 @@ package is never imported (it pulls in scikit-learn, pickle and random state); o
 of models is used.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import re

@@ -6,8 +6,6 @@ later) only what holds weights is read: `ModelProto.graph` 7; `GraphProto.node` 
 and `raw_data` 9.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The `wyoming` package reads whatever lengths a header names; nothing here is rea
 known to be small. Knows nothing of what events mean.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from io import BytesIO

@@ -4,8 +4,6 @@ Owns one table: the (layer, head) pairs of the decoder's cross-attention that Op
 follow the audio, for checkpoints that do not carry their own.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 from voice_daemon.asr.checkpoints.validate import ModelDimensions

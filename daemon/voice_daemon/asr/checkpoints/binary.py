@@ -3,8 +3,6 @@
 Owns one rule: nothing is read, and nothing is allocated, that the rest of the file cannot hold.
 """
 
-from __future__ import annotations
-
 import math
 import struct
 from dataclasses import dataclass

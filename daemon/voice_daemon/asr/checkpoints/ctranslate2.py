@@ -8,8 +8,6 @@ in one linear layer, and so are the keys and values of the cross-attention. Quan
 are integers to be divided by `weight_scale`: one scale a row for int8, a single one for int16.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

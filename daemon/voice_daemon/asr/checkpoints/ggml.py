@@ -7,8 +7,6 @@ The file is a magic number, eleven sizes, the mel filters, the vocabulary as raw
 then tensors under OpenAI's names until it ends, their dimensions innermost first.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Final
 

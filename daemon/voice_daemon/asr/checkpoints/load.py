@@ -5,8 +5,6 @@ suppressed tokens. The formats are in `safetensors`, `ctranslate2` and `ggml`, t
 `validate`.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

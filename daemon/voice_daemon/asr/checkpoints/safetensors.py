@@ -6,8 +6,6 @@ and completeness.
 Layouts are told apart by the names inside, not by the file's name: converters have mixed them.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import zipfile

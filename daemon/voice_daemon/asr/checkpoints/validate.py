@@ -4,8 +4,6 @@ Every loaded checkpoint passes them, whatever its format: `safetensors`, `ctrans
 read files, `load` chooses between them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path

@@ -4,8 +4,6 @@ Owns the file formats and GPT-2's printable byte alphabet; `tokenizer` knows wha
 tokens mean.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
