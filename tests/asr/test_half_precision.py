@@ -17,7 +17,7 @@ from voice_daemon.asr import StreamingDecoder, WhisperModel, load_model
 from voice_daemon.asr.incremental_encoder import SilenceCache
 from voice_daemon.asr.sampler import MlxSampler, Sampled, token_sampler
 
-STEP_SAMPLES = 8000
+STEP_SAMPLES = 16_000
 
 
 def streamed(

@@ -34,14 +34,8 @@ def _overflow(weights: mx.array) -> mx.array:
     return mx.full(weights.shape, float("nan"), weights.dtype)
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        _lose_a_sign,
-        pytest.param(_forget_the_audio, marks=pytest.mark.slow),
-        pytest.param(_overflow, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow  # tests/runtime/test_build.py loses the sign, and sees what becomes of it
+@pytest.mark.parametrize("fault", [_lose_a_sign, _forget_the_audio, _overflow])
 def test_an_encoder_that_computes_wrongly_fails(
     tiny_folder: Path, command_speech: NDArray[np.float32], fault: object
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from websockets.sync.server import ServerConnection, serve
 
-from support.daemon_process import run_daemonctl
+from support.daemon_process import daemonctl_here
 
 HOME = {
     "schema": 1,
@@ -29,14 +29,14 @@ def home_file(tmp_path: Path) -> Path:
 
 
 def test_show_says_what_is_known_and_where_from(voice_home: Path, home_file: Path) -> None:
-    nothing = run_daemonctl("vocabulary", "show", home=voice_home)
+    nothing = daemonctl_here("vocabulary", "show", home=voice_home)
     assert (nothing.returncode, "no names" in nothing.stdout) == (0, True)
     variables = {"VOICE_DAEMON_VOCABULARY__FILE": str(home_file)}
-    shown = run_daemonctl("vocabulary", "show", home=voice_home, **variables).stdout
+    shown = daemonctl_here("vocabulary", "show", home=voice_home, **variables).stdout
     assert "from file" in shown
     assert "Bed Light (night lamp)" in shown
     document = json.loads(
-        run_daemonctl("vocabulary", "show", "--json", home=voice_home, **variables).stdout
+        daemonctl_here("vocabulary", "show", "--json", home=voice_home, **variables).stdout
     )
     assert (document["schema"], document["source"], document["names"]) == (1, "file", 2)
 
@@ -44,15 +44,15 @@ def test_show_says_what_is_known_and_where_from(voice_home: Path, home_file: Pat
 def test_check_tells_every_mistake_and_its_exit_code_how_bad_it_is(
     voice_home: Path, home_file: Path, tmp_path: Path
 ) -> None:
-    assert run_daemonctl("vocabulary", "check", home_file, home=voice_home).returncode == 0
+    assert daemonctl_here("vocabulary", "check", home_file, home=voice_home).returncode == 0
     odd = tmp_path / "odd.toml"
     odd.write_text('schema = 1\nareas = ["Kitchen", "..."]\nsentences = ["(a"]\n')
-    told = run_daemonctl("vocabulary", "check", odd, home=voice_home)
+    told = daemonctl_here("vocabulary", "check", odd, home=voice_home)
     assert told.returncode == 1
     assert "areas[1]" in told.stderr
     assert "sentences[0]" in told.stderr
     odd.write_text("schema = 7")
-    refused = run_daemonctl("vocabulary", "check", "--json", odd, home=voice_home)
+    refused = daemonctl_here("vocabulary", "check", "--json", odd, home=voice_home)
     assert refused.returncode == 2
     assert json.loads(refused.stdout)["ok"] is False
 
@@ -61,7 +61,7 @@ def test_say_explains_what_is_understood_and_how_far_the_rest_is(
     voice_home: Path, home_file: Path
 ) -> None:
     def say(text: str) -> tuple[int, dict[str, Any]]:
-        done = run_daemonctl(
+        done = daemonctl_here(
             "vocabulary", "say", text, "--vocabulary", home_file, "--json", home=voice_home
         )
         found: dict[str, Any] = json.loads(done.stdout)
@@ -142,7 +142,7 @@ def test_pull_asks_home_assistant_for_what_is_exposed(
     voice_home: Path, home_assistant: HomeAssistant, tmp_path: Path
 ) -> None:
     out = tmp_path / "pulled.json"
-    done = run_daemonctl(
+    done = daemonctl_here(
         *("vocabulary", "pull", "--url", home_assistant.url),
         *("--token-file", token_file(tmp_path), "--out", out),
         home=voice_home,
@@ -169,7 +169,7 @@ def test_pull_says_what_is_wrong_with_the_token(
     token: str, mode: int, told: tuple[int, str], voice_home: Path, home_assistant: HomeAssistant
 ) -> None:
     file = token_file(voice_home, token, mode)
-    done = run_daemonctl(
+    done = daemonctl_here(
         *("vocabulary", "pull", "--url", home_assistant.url, "--token-file", file), home=voice_home
     )
     assert done.returncode == told[0]
@@ -178,7 +178,7 @@ def test_pull_says_what_is_wrong_with_the_token(
 
 def test_pull_from_nowhere_has_a_remedy(voice_home: Path, tmp_path: Path) -> None:
     for url in ("http://127.0.0.1:9", "ftp://x"):
-        done = run_daemonctl(
+        done = daemonctl_here(
             *("vocabulary", "pull", "--url", url, "--token-file", token_file(tmp_path)),
             home=voice_home,
         )
@@ -193,11 +193,11 @@ def test_transcribe_uses_a_document_and_says_why(
     names.write_text(
         json.dumps({"schema": 1, "sentences": ["[hey jarvis] turn on the kitchen lights"]})
     )
-    done = run_daemonctl(
+    done = daemonctl_here(
         "transcribe", demo_clip, "--vocabulary", names, "--why", "--json", home=voice_home
     )
     final = json.loads(done.stdout.splitlines()[-1])
     assert final["in_vocabulary"] is True
     assert final["why"]["reason"] == "heard"
-    without = run_daemonctl("transcribe", demo_clip, "--no-vocabulary", "--json", home=voice_home)
+    without = daemonctl_here("transcribe", demo_clip, "--no-vocabulary", "--json", home=voice_home)
     assert "in_vocabulary" not in json.loads(without.stdout.splitlines()[-1])

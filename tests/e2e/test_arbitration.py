@@ -32,6 +32,7 @@ def sessions(rig: ArbitrationRig, number: int) -> list[dict[str, Any]]:
     return [s for s in rig.logged(number, "session.done") if s["reason"] != "cancelled"]
 
 
+@pytest.mark.slow  # the rules are in tests/wake/test_arbitration.py, the messages in tests/mqtt
 def test_a_wake_word_gets_one_session_and_the_command_is_whole(tmp_path: Path) -> None:
     (only,) = play(tmp_path, loud_and_clear(1), n_devices=2, window_ms=400)
     assert len(only.lasting) == 1

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from support.daemon_process import DaemonProcess, run_daemonctl
+from support.daemon_process import DaemonProcess, daemonctl_here, run_daemonctl
 from support.subscriber import Subscriber
 from voice_daemon.control.socket import InstanceLock, lock_path
 from voice_daemon.models import resolve
@@ -33,7 +33,7 @@ def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *said: st
 
 
 def test_a_configuration_file_that_is_not_there(voice_home: Path, tmp_path: Path) -> None:
-    done = run_daemonctl("--config", tmp_path / "none.toml", "run", home=voice_home)
+    done = daemonctl_here("--config", tmp_path / "none.toml", "run", home=voice_home)
     assert_one_line(done, CONFIGURATION, "none.toml")
 
 
@@ -50,7 +50,7 @@ def test_a_broken_configuration_file(
 ) -> None:
     path = tmp_path / "broken.toml"
     path.write_text(text)
-    done = run_daemonctl("run", "--config", path, home=voice_home)
+    done = daemonctl_here("run", "--config", path, home=voice_home)
     assert_one_line(done, CONFIGURATION, said)
 
 
@@ -58,35 +58,22 @@ def test_a_configuration_that_everybody_may_write(voice_home: Path) -> None:
     path = voice_home / "config.toml"
     path.touch()
     path.chmod(0o666)
-    done = run_daemonctl("run", home=voice_home)
+    done = daemonctl_here("run", home=voice_home)
     assert_one_line(done, CONFIGURATION, f"chmod o-w '{path}'")
 
 
-def test_a_configuration_that_a_group_may_write_is_told_in_the_log(
-    voice_home: Path, tmp_path: Path, mosquitto_port: int
+def test_a_model_folder_that_is_not_there_in_a_configuration_that_a_group_may_write(
+    voice_home: Path, demo_clip: Path, mosquitto_port: int
 ) -> None:
-    path, silence = voice_home / "config.toml", tmp_path / "silence.wav"
-    path.write_text(f"[mqtt]\nport = {mosquitto_port}\n")
+    """The first ends it, the second is told in the log."""
+    path = voice_home / "config.toml"
+    path.write_text(f'[mqtt]\nport = {mosquitto_port}\n[asr]\nmodel = "/no/such/model"\n')
     path.chmod(0o664)
-    soundfile.write(silence, np.zeros(16_000, np.int16), 16_000)
-    assert run_daemonctl("run", "--input", silence, "--fast", home=voice_home).returncode == 0
+    done = run_daemonctl("run", "--input", demo_clip, home=voice_home)
+    assert_one_line(done, CONFIGURATION, "/no/such/model", "daemonctl models")
     log = default_paths({"VOICE_DAEMON_HOME": str(voice_home)}).log_file.read_text()
     (line,) = [json.loads(line) for line in log.splitlines() if "config.warning" in line]
     assert (line["level"], line["remedy"]) == ("warning", f"run: chmod g-w '{path}'")
-
-
-def test_a_model_folder_that_is_not_there(
-    voice_home: Path, demo_clip: Path, mosquitto_port: int
-) -> None:
-    done = run_daemonctl(
-        "run",
-        "--input",
-        demo_clip,
-        home=voice_home,
-        VOICE_DAEMON_ASR__MODEL="/no/such/model",
-        VOICE_DAEMON_MQTT__PORT=str(mosquitto_port),
-    )
-    assert_one_line(done, CONFIGURATION, "/no/such/model", "daemonctl models")
 
 
 def test_truncated_weights(
@@ -128,9 +115,10 @@ def test_an_empty_wav(voice_home: Path, tmp_path: Path) -> None:
 
 
 def test_fast_without_a_file(voice_home: Path) -> None:
-    assert_one_line(run_daemonctl("run", "--fast", home=voice_home), USAGE, "--input")
+    assert_one_line(daemonctl_here("run", "--fast", home=voice_home), USAGE, "--input")
 
 
+@pytest.mark.slow  # tests/launchd/test_under_launchd.py has it with a microphone to plug in
 def test_an_audio_device_that_is_not_there(
     voice_home: Path, mosquitto_port: int, subscriber: Subscriber
 ) -> None:
@@ -142,7 +130,7 @@ def test_an_audio_device_that_is_not_there(
     }
     with DaemonProcess((), voice_home, environ) as daemon:
         subscriber.wait_for(lambda m: (m.topic, m.payload) == ("voice/deaf/state", b"degraded"))
-        done = run_daemonctl("status", home=voice_home)
+        done = daemonctl_here("status", home=voice_home)
         assert done.returncode == 1
         assert "degraded" in done.stdout
         assert "audio input" in done.stdout

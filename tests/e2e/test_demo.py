@@ -12,7 +12,8 @@ from support.daemon_process import run_daemonctl
 from voice_daemon.cli.main import main
 
 
-def test_the_demo_shows_the_whole_path(voice_home: Path) -> None:
+def test_the_demo_shows_the_whole_path_and_reads_no_configuration(voice_home: Path) -> None:
+    (voice_home / "config.toml").write_text("[mqtt]\nport = 1\nnonsense = true\n")
     done = run_daemonctl("demo", "--json", home=voice_home)
     assert (done.returncode, done.stderr) == (0, "")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -28,12 +29,12 @@ def test_the_demo_shows_the_whole_path(voice_home: Path) -> None:
     assert summary["final_latency_s"] > 0
 
 
-def test_without_mosquitto_the_demo_runs_as_quietly_on_amqtt_and_reads_no_configuration(
+@pytest.mark.slow  # the broker alone: tests/demo/test_broker.py
+def test_without_mosquitto_the_demo_runs_as_quietly_on_amqtt(
     voice_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("voice_daemon.demo.broker.find_mosquitto", lambda: None)
     monkeypatch.setenv("VOICE_DAEMON_HOME", str(voice_home))
-    (voice_home / "config.toml").write_text("[mqtt]\nport = 1\nnonsense = true\n")
     assert main(["demo"]) == 0
     shown = capfd.readouterr()
     assert "amqtt" in shown.out

@@ -41,6 +41,7 @@ def quiet_minutes(tmp_path: Path) -> Path:
     return tmp_path / "room.wav"
 
 
+@pytest.mark.slow  # tests/test_app_live.py has it without processes and models
 def test_changes_outlive_a_daemon_that_is_killed_and_the_broker_says_that_it_is_gone(
     mosquitto_port: int, subscriber: Subscriber, voice_home: Path, quiet_minutes: Path
 ) -> None:

@@ -25,6 +25,7 @@ from tools.asyncapi.reader import Reader
 
 NODE = "e2e"
 ASYNCAPI = Path(__file__).parents[2] / "docs" / "asyncapi.yaml"
+ODD_NAME_CLIP = Path(__file__).parent.parent / "asr" / "clips" / "turn_on_the_lights_in_zuberi.flac"
 COMMAND = ["turn", "on", "the", "kitchen", "lights"]
 
 
@@ -173,41 +174,63 @@ def is_a_command(message: Seen) -> bool:
     return message.topic.endswith("/set") or "/cmd/" in message.topic
 
 
-def test_any_rate_channels_and_sample_format_will_do(
-    mosquitto_port: int,
-    subscriber: Subscriber,
-    voice_home: Path,
-    tmp_path: Path,
-    clip: NDArray[np.int16],
-) -> None:
+@dataclass(frozen=True)
+class Another:
+    """A life of a daemon with a prompt, over a file of another kind."""
+
+    subscriber: Subscriber
+    log: str
+
+
+@pytest.fixture(scope="module")
+def another(
+    mosquitto_port: int, tmp_path_factory: pytest.TempPathFactory, clip: NDArray[np.int16]
+) -> Iterator[Another]:
+    """A command without the wake word, then the wake word and a command with an odd name.
+
+    In 8 bits, in stereo, at 44.1 kHz.
+    """
+    home = tmp_path_factory.mktemp("another")
+    pause = np.zeros(16_000, np.int16)
+    odd: NDArray[np.int16] = soundfile.read(ODD_NAME_CLIP, dtype="int16")[0]
+    heard = np.concatenate([clip[26_000:], pause, pause, clip[:26_000], pause[:12_000], odd, pause])
     at_44100 = np.interp(
-        np.arange(0, len(clip), 16_000 / 44_100), np.arange(len(clip)), clip / 32768
+        np.arange(0, len(heard), 16_000 / 44_100), np.arange(len(heard)), heard / 32768
     )
-    stereo = np.stack([at_44100, at_44100], axis=1)
-    path = tmp_path / "8-bit.wav"
-    soundfile.write(path, stereo, 44_100, subtype="PCM_U8")
+    path = home / "8-bit.wav"
+    soundfile.write(path, np.stack([at_44100, at_44100], axis=1), 44_100, subtype="PCM_U8")
+    subscriber = Subscriber(mosquitto_port, hears_retained=False)
+    prompt = "Kilnsey, Quillmere, Zuberi."
     done = run_daemonctl(
-        "run", "--input", path, "--fast", home=voice_home, **environment(mosquitto_port)
+        *("run", "--input", path, "--fast"),
+        home=home,
+        **environment(mosquitto_port, VOICE_DAEMON_ASR__PROMPT=prompt),
     )
     assert (done.returncode, done.stderr) == (0, "")
     subscriber.wait_for(is_on("availability", b"offline"))
-    assert words(on(subscriber, "transcript/final")[0]["text"]) == COMMAND
+    yield Another(subscriber, (home / "logs" / "voice-daemon.jsonl").read_text())
+    subscriber.close()
 
 
-def test_speech_without_the_wake_word_says_nothing(
-    mosquitto_port: int,
-    subscriber: Subscriber,
-    voice_home: Path,
-    tmp_path: Path,
-    clip: NDArray[np.int16],
-) -> None:
-    path = write(tmp_path / "command.wav", np.tile(clip[26_000:], 2))
-    done = run_daemonctl(
-        "run", "--input", path, "--fast", home=voice_home, **environment(mosquitto_port)
-    )
-    assert done.returncode == 0
-    subscriber.wait_for(is_on("availability", b"offline"))
-    assert on(subscriber, "wake") == on(subscriber, "session") == []
+def test_any_rate_channels_and_sample_format_will_do(another: Another) -> None:
+    (final,) = on(another.subscriber, "transcript/final")
+    assert words(final["text"])[:5] == ["turn", "on", "the", "lights", "in"]
+
+
+def test_speech_without_the_wake_word_says_nothing(another: Another) -> None:
+    assert len(on(another.subscriber, "wake")) == 1
+    assert [event["event_type"] for event in on(another.subscriber, "session")] == [
+        "started",
+        "ended",
+    ]
+    assert "kitchen" not in str(on(another.subscriber, "transcript/partial")).lower()
+
+
+def test_a_prompt_in_the_configuration_teaches_the_daemon_a_name(another: Another) -> None:
+    """Without a prompt it is another name: tests/asr/test_languages.py."""
+    (final,) = on(another.subscriber, "transcript/final")
+    assert "Zuberi" in final["text"]
+    assert "Kilnsey" not in another.log
 
 
 def test_ctrl_c_in_a_session_ends_it_in_time(
@@ -223,6 +246,7 @@ def test_ctrl_c_in_a_session_ends_it_in_time(
     assert [m.get("reason") for m in on(subscriber, "session")] == [None, "shutdown"]
 
 
+@pytest.mark.slow  # tests/test_app.py has it without models
 def test_a_second_signal_ends_it_at_once(
     mosquitto_port: int, subscriber: Subscriber, voice_home: Path, long_command: Path
 ) -> None:

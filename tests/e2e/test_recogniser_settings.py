@@ -1,4 +1,4 @@
-"""The recogniser's settings, from the configuration to the message: prompt, language and task.
+"""The recogniser's settings, from the configuration to the message: language and task.
 
 Other languages than English are read where `VOICE_DAEMON_TEST_MODEL` names a multilingual model
 and `VOICE_DAEMON_TEST_DATA` the recordings.
@@ -21,7 +21,6 @@ from support.subscriber import Subscriber
 from tools.bench.clips import load_clips
 
 NODE = "settings"
-ODD_NAME_CLIP = Path(__file__).parent.parent / "asr" / "clips" / "turn_on_the_lights_in_zuberi.flac"
 WAKE_WORD_SAMPLES = 26_000
 PAUSE_SAMPLES = 12_000
 
@@ -63,15 +62,6 @@ def daemon(
     mosquitto_port: int, subscriber: Subscriber, voice_home: Path, demo_clip: Path
 ) -> Daemon:
     return Daemon(mosquitto_port, subscriber, voice_home, demo_clip)
-
-
-def test_a_prompt_in_the_configuration_teaches_the_daemon_a_name(daemon: Daemon) -> None:
-    """Without a prompt it is another name: tests/asr/test_languages.py."""
-    command = soundfile.read(ODD_NAME_CLIP, dtype="int16")[0]
-    said = daemon.transcripts(command, prompt="Kilnsey, Quillmere, Zuberi.")
-    assert said[-1]["event_type"] == "final"
-    assert "Zuberi" in said[-1]["text"]
-    assert "Kilnsey" not in (daemon.home / "logs" / "voice-daemon.jsonl").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -6,15 +6,12 @@ about one after another; then a search for the secrets, for what was said, and f
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -25,11 +22,10 @@ import soundfile
 import trustme
 
 from rigs.brokers import HOST, Mosquitto, Seen, eventually, free_port, password_program
-from support.daemon_process import DaemonProcess, run_daemonctl
+from support.daemon_process import DaemonProcess, daemonctl_here, run_daemonctl
 from support.file_microphone import CRASH_VARIABLE, with_microphone
 from support.subscriber import Subscriber
 from voice_daemon.assets import DEMO_CLIP
-from voice_daemon.cli.main import main
 from voice_daemon.control.client import ControlClient
 from voice_daemon.errors import ControlError
 
@@ -121,14 +117,8 @@ class SecretsRig:
 
 
 def daemonctl(*arguments: str, home: Path) -> tuple[int, str]:
-    """Run a command line in this process, as a process of its own would cost more than all else."""
-    said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
-        for name in [name for name in os.environ if name.startswith("VOICE_DAEMON_")]:
-            patch.delenv(name)
-        patch.setenv("VOICE_DAEMON_HOME", str(home))
-        code = main(list(arguments))
-    return code, said.getvalue()
+    done = daemonctl_here(*arguments, home=home)
+    return done.returncode, done.stdout + done.stderr
 
 
 @dataclass
@@ -306,46 +296,6 @@ def test_no_sound_and_no_file_but_log_lock_and_state_is_left_on_disk(
         assert path.name.startswith(("voice-daemon.", "state.json")), path
         assert part.astype("<i2").tobytes() not in content
         assert scaled.tobytes() not in content
-
-
-@pytest.fixture(scope="module")
-def keeping(sound: Path) -> Iterator[Witness]:
-    """A daemon whose owner wants to keep all that was said, after its first session."""
-    wanted = {
-        "VOICE_DAEMON_PRIVACY__SAVE_AUDIO": "true",
-        "VOICE_DAEMON_PRIVACY__LOG_TRANSCRIPTS": "true",
-    }
-    with (
-        rig_of_its_own() as rig,
-        DaemonProcess(("--config", rig.config), rig.home, wanted, with_microphone(sound)) as daemon,
-    ):
-        rig.subscribers[0].wait_for(lambda message: b'"ended"' in message.payload)
-        witness = Witness(rig, daemon)
-        eventually(lambda: "audio.saved" in witness.everything()["voice-daemon.jsonl"], "written")
-        witness.command("kept", "status")
-        yield witness
-
-
-def test_no_core_file_is_written_when_it_crashes(keeping: Witness) -> None:
-    if sys.platform != "linux":
-        pytest.skip("only Linux tells the limits of another process")
-    limits = Path(f"/proc/{keeping.daemon.pid}/limits").read_text().splitlines()
-    assert next(line.split() for line in limits if "core file" in line)[4:6] == ["0", "0"]
-
-
-def test_what_was_said_is_logged_when_the_owner_wants_it(keeping: Witness) -> None:
-    assert SPOKEN in keeping.everything()["voice-daemon.jsonl"].lower()
-
-
-def test_sound_is_kept_when_the_owner_wants_it_and_status_says_so(keeping: Witness) -> None:
-    (first, *_) = sorted((keeping.rig.home / "audio").glob("*.wav"))
-    assert first.stat().st_mode & 0o777 == 0o600
-    info = soundfile.info(first)
-    assert (info.samplerate, info.channels) == (16_000, 1)
-    assert 2 < info.duration < 30
-    said = keeping.seen["kept: daemonctl status"]
-    assert "the sound of every session is kept on disk" in said
-    assert "healthy" in said
 
 
 INLINE = {

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from rigs.brokers import Seen, eventually
-from support.daemon_process import DaemonProcess, run_daemonctl
+from support.daemon_process import DaemonProcess
 from support.subscriber import Subscriber
 
 NODE = "e2e"
@@ -46,32 +46,6 @@ def state_is(state: str) -> Any:
         return bool(json.loads(message.payload)["state"] == state)
 
     return wanted
-
-
-def final_of(subscriber: Subscriber) -> dict[str, Any]:
-    topic = f"voice/{NODE}/transcript/final"
-    message = subscriber.wait_for(lambda m: m.topic == topic and not m.retain)
-    found: dict[str, Any] = json.loads(message.payload)
-    return found
-
-
-def test_a_file_of_names_is_used_from_the_first_command_on(
-    mosquitto_port: int, subscriber: Subscriber, voice_home: Path, demo_clip: Path
-) -> None:
-    names = voice_home / "home.json"
-    names.write_text(json.dumps(HOME))
-    done = run_daemonctl(
-        "run",
-        "--input",
-        demo_clip,
-        home=voice_home,
-        **environment(mosquitto_port, VOICE_DAEMON_VOCABULARY__FILE=str(names)),
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    final = final_of(subscriber)
-    assert final["in_vocabulary"] is True
-    ready = subscriber.wait_for(state_is("ready"))
-    assert json.loads(ready.payload)["source"] == "file"
 
 
 def test_names_that_are_published_are_used_kept_and_taken_back(

@@ -20,7 +20,7 @@ from rigs.fake_launchd.mac import Mac
 from rigs.macos.tcc import parent_of
 from rigs.model_pull import REPO, REPOS
 from rigs.virtual_microphone import DEVICE, VirtualMicrophone, why_not
-from support.daemon_process import DaemonProcess, run_daemonctl
+from support.daemon_process import DaemonProcess, daemonctl_here, run_daemonctl
 from support.processes import is_gone
 from support.subscriber import Subscriber
 from support.wyoming_process import wyoming_process
@@ -208,6 +208,9 @@ def test_without_a_microphone_it_stays_up_says_so_and_works_when_one_is_plugged_
         subscriber.wait_for(is_on("state", b"degraded"))
         assert [error["code"] for error in on(subscriber, "error")] == ["mic.lost"]
         waiting = answers_as(mac, "degraded")
+        shown = daemonctl_here("status", home=mac.voice_home)
+        assert shown.returncode == 1
+        assert "audio input" in shown.stdout
         patiently(
             lambda: (status(mac) or waiting)["uptime_s"] > waiting["uptime_s"] + 8 * THROTTLE_S,
             "it stays where another would have been started eight times",
@@ -219,6 +222,7 @@ def test_without_a_microphone_it_stays_up_says_so_and_works_when_one_is_plugged_
     assert len(mac.launchd.journal("spawned")) == 1
 
 
+@whole_daemons  # with a daemon that lacks its model: test_installation.py
 def test_a_stop_is_clean_and_lasts_until_start_and_uninstall_leaves_nothing(
     installed: Mac, subscriber: Subscriber
 ) -> None:

@@ -44,6 +44,7 @@ def test_a_model_for_another_language_need_not_read_english(
     assert transcriber.passed_self_test is False
 
 
+@pytest.mark.slow  # every daemon of tests/e2e starts so
 def test_a_device_that_computes_rightly_is_not(tmp_path: Path) -> None:
     transcriber = build.load_transcriber(AsrSettings(step_s=0.3), tmp_path)
     assert transcriber.passed_self_test is True

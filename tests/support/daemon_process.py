@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
+
+import pytest
+
+from voice_daemon.cli.main import main
 
 PATIENCE_S = 120.0
 """For a process that should end by itself in a few seconds."""
@@ -34,6 +40,21 @@ def run_daemonctl(
         timeout=PATIENCE_S,
         check=False,
     )
+
+
+def daemonctl_here(
+    *arguments: str | Path, home: Path, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command line in this process: one of its own would cost more than all else."""
+    out, err = io.StringIO(), io.StringIO()
+    words = list(map(str, arguments))
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name in [name for name in os.environ if name.startswith("VOICE_DAEMON_")]:
+            patch.delenv(name)
+        for name, value in {"VOICE_DAEMON_HOME": str(home), **variables}.items():
+            patch.setenv(name, value)
+        code = main(words)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 @dataclass

@@ -92,12 +92,12 @@ def test_one_call_for_all_branches_computes_what_the_decoder_does(
 def test_a_wide_beam_finds_what_trying_every_sentence_finds(
     tiny: WhisperModel, audio: Audio
 ) -> None:
-    verbs, things = ["turn on", "turn off", "open"], ["lights", "doors", "chicken lights", "radio"]
+    verbs, things = ["turn on", "open"], ["lights", "chicken lights", "radio"]
     automaton = automaton_of(
         tiny, "hey jarvis {verb} the [kitchen] {thing}", verb=verbs, thing=things
     )
     found = search(tiny, audio, automaton, width=256, reach=1000, rivals=1000, n_sentences=40)
-    assert len(found.sentences) == 24
+    assert len(found.sentences) == 12
     for sentence in found.sentences[:8]:
         assert sentence.score == pytest.approx(forced_score(tiny, audio, sentence.text), abs=2e-3)
     best_by_trying = max(
