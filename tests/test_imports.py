@@ -46,7 +46,7 @@ PURE = (
     "endpoint.endpointer",
     "session.pipeline",
     "wake.arbitration",
-    "session.arbitration",
+    "session.pending_session",
     "asr.alignatt",
     "mqtt.messages",
     "vocabulary.document",

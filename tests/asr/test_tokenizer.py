@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from support.whisper_files import tiny_en, tiny_en_folder
 from voice_daemon.asr import DecodingTask
-from voice_daemon.asr.checkpoints.vocabulary import Vocabulary, read_vocabulary
+from voice_daemon.asr.checkpoints.byte_pairs import Vocabulary, read_vocabulary
 from voice_daemon.asr.load import _build_model
 from voice_daemon.asr.tokenizer import WhisperTokenizer
 from voice_daemon.errors import ModelError

@@ -19,8 +19,8 @@ from typing import Final
 import numpy as np
 
 from support.whisper_files import SMALL, small_tensors, write_mlx
+from voice_daemon.asr.checkpoints.byte_pairs import read_vocabulary
 from voice_daemon.asr.checkpoints.load import load_weights
-from voice_daemon.asr.checkpoints.vocabulary import read_vocabulary
 from voice_daemon.asr.cooperative import at_once
 from voice_daemon.audio.file import decode
 from voice_daemon.config import ConfigProblems, Settings, load_settings

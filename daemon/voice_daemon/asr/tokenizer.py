@@ -1,7 +1,7 @@
 """Whisper's tokenizer on tiktoken, built from the vocabulary of the model at hand.
 
 Owns the numbering of the special tokens, the languages, and how tokens group into words;
-`checkpoints.vocabulary` reads the files.
+`checkpoints.byte_pairs` reads the files.
 
 The order of the special tokens and the word rules are those of OpenAI's Whisper: end of text,
 start of transcript, one token a language, six task tokens, then 1501 timestamps 20 ms apart.
@@ -15,7 +15,7 @@ from typing import Final, Self
 
 import tiktoken
 
-from voice_daemon.asr.checkpoints.vocabulary import Vocabulary
+from voice_daemon.asr.checkpoints.byte_pairs import Vocabulary
 from voice_daemon.errors import ModelError
 from voice_daemon.events import LANGUAGES
 

@@ -28,7 +28,6 @@ from voice_daemon.events import (
     WakeDetection,
     ms_to_samples,
 )
-from voice_daemon.session.arbitration import HeldSession, PendingSession
 from voice_daemon.session.interfaces import (
     Transcriber,
     TranscriberError,
@@ -36,6 +35,7 @@ from voice_daemon.session.interfaces import (
     transcribing,
 )
 from voice_daemon.session.options import PipelineOptions
+from voice_daemon.session.pending_session import HeldSession, PendingSession
 from voice_daemon.session.session import Session, SessionContext, SessionStart
 from voice_daemon.session.state import Cause, Trigger, next_state
 from voice_daemon.wake.arbitration import PeerTransport

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,13 +18,21 @@ from typing import Any, Self
 import pytest
 
 from rigs.brokers import eventually
+from rigs.macos import native_launcher
 
 TESTS = Path(__file__).parents[2]
+CLIENT = Path(__file__).with_name("client.c")
 UID = 501
 """The user that tests install for: the first one of a Mac, and never root."""
 
 PATIENCE_S = 180.0
 """A daemon loads its models in 3 s of a core's time; only a failing test waits so long."""
+
+
+@functools.cache
+def built_client() -> Path:
+    """Build the client for this machine, once."""
+    return native_launcher.build(Path(tempfile.mkdtemp(prefix="launchctl-")), CLIENT)
 
 
 def patiently(condition: Callable[[], object], what: str) -> None:
@@ -61,13 +71,7 @@ class FakeLaunchd:
             env={**os.environ, "PYTHONPATH": str(TESTS)},
         )
         eventually(self._socket.exists, "the fake launchd listens")
-        client = [
-            sys.executable,
-            "-IS",
-            str(TESTS / "rigs" / "fake_launchd" / "client.py"),
-            str(self._socket),
-        ]
-        self.add_program("launchctl", f'exec {shlex.join(client)} "$@"\n')
+        self.add_client("launchctl")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -97,6 +101,11 @@ class FakeLaunchd:
         program = self.programs / name
         program.write_text(f"#!/bin/sh\n{script}")
         program.chmod(0o755)
+
+    def add_client(self, name: str) -> None:
+        """Put a program on the PATH whose work this process of the Mac does."""
+        command = shlex.join([str(built_client()), str(self._socket), name])
+        self.add_program(name, f'exec {command} "$@"\n')
 
     def launchctl(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Type a launchctl command."""

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rigs.fake_launchd.harness import PATIENCE_S, TESTS, UID, FakeLaunchd
+from rigs.fake_launchd.harness import PATIENCE_S, UID, FakeLaunchd
 from rigs.macos import native_launcher
 from rigs.macos.code import Bundle
 from rigs.macos.programs import LOG, PROGRAMS
@@ -54,9 +54,7 @@ class Mac:
 
     def __post_init__(self) -> None:
         for name in PROGRAMS:
-            command = [sys.executable, "-m", "rigs.macos.programs", str(self.launchd.folder), name]
-            script = f'PYTHONPATH={shlex.quote(str(TESTS))} exec {shlex.join(command)} "$@"\n'
-            self.launchd.add_program(name, script)
+            self.launchd.add_client(name)
 
     @property
     def machine(self) -> Machine:

@@ -1,4 +1,7 @@
-"""The supervising process: loads and unloads agents, answers launchctl, keeps a journal."""
+"""The supervising process: loads and unloads agents, answers launchctl, keeps a journal.
+
+It is the other programs of the Mac as well: a process for each would cost more than what they do.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,11 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from rigs.fake_launchd import property_list
 from rigs.fake_launchd.codes import Answer, failed, not_found
 from rigs.fake_launchd.job import Job
+from rigs.macos.programs import Said, run
 
 TICK_S = 0.02
 MAX_REQUEST_BYTES = 65_536
@@ -170,7 +173,15 @@ def _last_exit(job: Job) -> list[str]:
     return [f"last exit code = {job.exit_code}{name}"]
 
 
-def serve(launchd: Launchd, listener: socket.socket) -> None:
+def _request(connection: socket.socket) -> list[str]:
+    """Read a program's name and its arguments, each with a NUL behind it."""
+    request = b""
+    while part := connection.recv(MAX_REQUEST_BYTES):
+        request += part
+    return os.fsdecode(request).split("\0")[:-1]
+
+
+def serve(launchd: Launchd, listener: socket.socket, folder: Path) -> None:
     """Answer one request a connection, and tick in between, until SIGTERM."""
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
@@ -178,10 +189,14 @@ def serve(launchd: Launchd, listener: socket.socket) -> None:
             if selector.select(TICK_S):
                 connection, _ = listener.accept()
                 with connection:
-                    request: list[str] = json.loads(connection.recv(MAX_REQUEST_BYTES))
+                    program, *arguments = _request(connection)
                     launchd.tick()
-                    reply: dict[str, Any] = launchd.answer(request).__dict__
-                    connection.sendall(json.dumps(reply).encode())
+                    said: Answer | Said
+                    if program == "launchctl":
+                        said = launchd.answer(arguments)
+                    else:
+                        said = run(folder, program, *arguments)
+                    connection.sendall("\0".join((str(said.code), said.out, said.err, "")).encode())
             launchd.tick()
 
 
@@ -204,7 +219,7 @@ def main() -> int:
         listener.bind(options.socket)
         listener.listen()
         try:
-            serve(launchd, listener)
+            serve(launchd, listener, Path(options.socket).parent)
         except OSError as error:
             if error.errno != errno.EINTR:
                 raise

@@ -15,12 +15,12 @@ def why_not() -> str | None:
     return None if shutil.which("cc") else "there is no C compiler (cc)"
 
 
-def build(folder: Path) -> Path:
-    """Build it into a folder."""
-    program = folder / "launcher"
+def build(folder: Path, source: Path = SOURCE) -> Path:
+    """Build it, or another program of one file, into a folder."""
+    program = folder / source.stem
     compiler = shutil.which("cc")
     assert compiler is not None
-    subprocess.run([compiler, *_FLAGS, SOURCE, "-o", program], check=True)
+    subprocess.run([compiler, *_FLAGS, source, "-o", program], check=True)
     return program
 
 

@@ -152,12 +152,17 @@ PROGRAMS: dict[str, Callable[[State, Sequence[str]], Said]] = {
 }
 
 
-def main(folder: str, name: str, *arguments: str) -> int:
+def run(folder: Path, name: str, *arguments: str) -> Said:
     """Run one of the programs, and write down that it was run."""
-    state = State(Path(folder))
+    state = State(folder)
     with (state.folder / LOG).open("a", encoding="utf-8") as log:
         log.write(f"{shlex.join([name, *arguments])}\n")
-    said = PROGRAMS[name](state, arguments)
+    return PROGRAMS[name](state, arguments)
+
+
+def main(folder: str, name: str, *arguments: str) -> int:
+    """Run it as a process."""
+    said = run(Path(folder), name, *arguments)
     sys.stdout.write(said.out)
     sys.stderr.write(said.err)
     return said.code

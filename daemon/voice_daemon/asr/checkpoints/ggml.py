@@ -15,9 +15,9 @@ import numpy as np
 
 from voice_daemon._lib.files import open_to_read
 from voice_daemon.asr.checkpoints.binary import BinaryReader
+from voice_daemon.asr.checkpoints.byte_pairs import Vocabulary
 from voice_daemon.asr.checkpoints.safetensors import our_array, our_name
 from voice_daemon.asr.checkpoints.validate import ModelDimensions, RawCheckpoint, check_dimensions
-from voice_daemon.asr.checkpoints.vocabulary import Vocabulary
 from voice_daemon.asr.features import N_FFT
 from voice_daemon.errors import ModelError
 

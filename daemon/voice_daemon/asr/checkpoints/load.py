@@ -10,6 +10,7 @@ from typing import Any
 
 from voice_daemon.asr.checkpoints.alignment_heads import Heads, published_heads, upper_half
 from voice_daemon.asr.checkpoints.binary import refuse_lfs_pointer
+from voice_daemon.asr.checkpoints.byte_pairs import read_vocabulary
 from voice_daemon.asr.checkpoints.ctranslate2 import read_ctranslate2
 from voice_daemon.asr.checkpoints.ggml import is_ggml, read_ggml
 from voice_daemon.asr.checkpoints.safetensors import WEIGHT_FILES, read_folder, read_json_object
@@ -21,7 +22,6 @@ from voice_daemon.asr.checkpoints.validate import (
     check_arrays,
     check_dimensions,
 )
-from voice_daemon.asr.checkpoints.vocabulary import read_vocabulary
 from voice_daemon.errors import ModelError
 
 __all__ = ["CheckpointData", "ModelDimensions", "load_weights"]

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import mlx.core as mx
 import numpy as np
 
-from voice_daemon.asr.checkpoints.vocabulary import Vocabulary
+from voice_daemon.asr.checkpoints.byte_pairs import Vocabulary
 from voice_daemon.errors import ModelError
 
 Layout = Literal["mlx", "transformers", "ctranslate2", "ggml"]
