@@ -4,9 +4,11 @@ MLX's streams belong to a thread, so that the thread which finalises the older p
 speech and listens as well can only do both by turns. What needs no turns is a plain function.
 """
 
-from collections.abc import Generator
-from typing import TypeVar
+from collections.abc import Callable, Generator
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Steps = Generator[None, None, T]
 """Work that gives its result at its end."""
@@ -32,3 +34,13 @@ def at_once(steps: Steps[T]) -> T:
         except StopIteration as end:
             result: T = end.value
             return result
+
+
+def eager(work: Callable[P, Steps[T]]) -> Callable[P, T]:
+    """Make a function of the same arguments that does all steps at once."""
+
+    @wraps(work)
+    def done(*args: P.args, **keywords: P.kwargs) -> T:
+        return at_once(work(*args, **keywords))
+
+    return done

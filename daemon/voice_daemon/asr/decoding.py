@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voice_daemon.asr.alignatt import attended_frames, repeats_that_move_on
-from voice_daemon.asr.cooperative import Steps, at_once
+from voice_daemon.asr.cooperative import Steps, eager
 from voice_daemon.asr.load import WhisperModel
 from voice_daemon.asr.model import CrossKeys, DecoderOutput, KeyValue
 from voice_daemon.asr.sampler import Sampled, Watched, token_sampler
@@ -97,36 +97,6 @@ class GreedyDecoder:
         """(n, C) hidden states -> (n, n_vocab) log-probabilities, before any rule."""
         return self._sampler.logprobs(hidden)
 
-    def decode(
-        self,
-        cross: CrossKeys,
-        initial_tokens: Sequence[int],
-        text: Sequence[int] = (),
-        *,
-        draft: Sequence[int] = (),
-        max_tokens: int,
-        n_frames: int,
-        want_no_speech: bool = False,
-    ) -> Decoded:
-        """Continue `initial_tokens + text` greedily over encoded audio.
-
-        `initial_tokens` is everything up to the first text token (its last element predicts it)
-        and `text` the forced prefix. `draft` is verified in the same parallel pass: its longest
-        prefix that greedy decoding agrees with costs one pass instead of one a token, and the
-        result does not depend on it. Alignment scores are cut to `n_frames` encoder frames.
-        """
-        return at_once(
-            self.decode_steps(
-                cross,
-                initial_tokens,
-                text,
-                draft=draft,
-                max_tokens=max_tokens,
-                n_frames=n_frames,
-                want_no_speech=want_no_speech,
-            )
-        )
-
     def decode_steps(
         self,
         cross: CrossKeys,
@@ -138,7 +108,13 @@ class GreedyDecoder:
         n_frames: int,
         want_no_speech: bool = False,
     ) -> Steps[Decoded]:
-        """`decode`, a step for each call of the decoder."""
+        """Continue `initial_tokens + text` greedily over encoded audio, a step for each call.
+
+        `initial_tokens` is everything up to the first text token (its last element predicts it)
+        and `text` the forced prefix. `draft` is verified in the same parallel pass: its longest
+        prefix that greedy decoding agrees with costs one pass instead of one a token, and the
+        result does not depend on it. Alignment scores are cut to `n_frames` encoder frames.
+        """
         decoder = self._model.decoder
         draft = list(draft)[:max_tokens]
         start = len(initial_tokens) + len(text)
@@ -170,6 +146,8 @@ class GreedyDecoder:
             no_speech_prob=first.watched[0] if first.watched else 0.0,
             scores=_stack(scores, len(text) + len(found), n_frames),
         )
+
+    decode = eager(decode_steps)
 
     def _continue(
         self, run: _Run, tail: Sequence[int], cache: Sequence[KeyValue], cross: CrossKeys
