@@ -30,25 +30,6 @@ PACKET_TOO_LARGE: Final = 149
 RETAIN_NOT_SUPPORTED: Final = 154
 QOS_NOT_SUPPORTED: Final = 155
 
-_REFUSALS: Final = {
-    136: ("the broker is not available", "it may be starting; see its log"),
-    137: ("the broker is busy", "see the broker's load; it is tried again"),
-    140: ("the broker wants another way to log in", "allow a user name and password there"),
-    144: (
-        "the broker does not take our will's topic",
-        "set another mqtt.base_topic, or allow it there",
-    ),
-    149: (
-        "our first packet is larger than the broker takes",
-        "raise the broker's limit on packets (mosquitto: max_packet_size)",
-    ),
-    151: ("we are over a quota of the broker", "raise the quota there; it is tried again"),
-    156: ("the broker says: use another server", "set mqtt.host to that server"),
-    157: ("the broker has moved", "set mqtt.host to where it is now"),
-    159: ("the broker takes no more connections so fast", "it is tried again"),
-}
-"""Reason codes of a CONNACK, in our words and with a remedy."""
-
 
 class Cause(StrEnum):
     """Kinds of fault; the kind decides when to try again."""
@@ -67,6 +48,48 @@ class Cause(StrEnum):
     """The broker knows no QoS 1: connect with a will of QoS 0."""
     OVERDUE = "overdue"
     """We ended it to keep a promise: connect again at once."""
+
+
+_CREDENTIALS: Final = (
+    "the broker refused our credentials: {reason}",
+    "check mqtt.username and mqtt.password_file",
+)
+_OTHER: Final = ("the broker refused us: {reason}", "see the broker's log")
+_WILL: Final = "the broker refused our will: {reason}"
+_REFUSALS: Final = {
+    UNSUPPORTED_PROTOCOL: (
+        "the broker does not speak this MQTT version",
+        "use a broker with MQTT 5 or 3.1.1",
+    ),
+    CLIENT_ID_INVALID: ("the broker refused our client id", "set another mqtt.client_id"),
+    **dict.fromkeys(NOT_AUTHORISED, _CREDENTIALS),
+    136: ("the broker is not available", "it may be starting; see its log"),
+    137: ("the broker is busy", "see the broker's load; it is tried again"),
+    140: ("the broker wants another way to log in", "allow a user name and password there"),
+    144: (
+        "the broker does not take our will's topic",
+        "set another mqtt.base_topic, or allow it there",
+    ),
+    149: (
+        "our first packet is larger than the broker takes",
+        "raise the broker's limit on packets (mosquitto: max_packet_size)",
+    ),
+    151: ("we are over a quota of the broker", "raise the quota there; it is tried again"),
+    156: ("the broker says: use another server", "set mqtt.host to that server"),
+    157: ("the broker has moved", "set mqtt.host to where it is now"),
+    159: ("the broker takes no more connections so fast", "it is tried again"),
+    RETAIN_NOT_SUPPORTED: (_WILL, "change retain_available in the broker's configuration"),
+    QOS_NOT_SUPPORTED: (_WILL, "change max_qos in the broker's configuration"),
+}
+"""Reason codes of a CONNACK, in our words and with a remedy."""
+_KINDS: Final = {
+    UNSUPPORTED_PROTOCOL: ("mqtt.protocol", Cause.PROTOCOL),
+    CLIENT_ID_INVALID: ("mqtt.client_id", Cause.SETTINGS),
+    **dict.fromkeys(NOT_AUTHORISED, ("mqtt.not_authorised", Cause.SETTINGS)),
+    RETAIN_NOT_SUPPORTED: ("mqtt.refused", Cause.RETAIN),
+    QOS_NOT_SUPPORTED: ("mqtt.refused", Cause.QOS),
+}
+"""Those that are more than a reason to try again later: our code, and what to do about it."""
 
 
 class LinkError(BrokerError):
@@ -161,39 +184,10 @@ def no_answer_fault(url: str, timeout_s: float) -> LinkError:
 
 def refusal_fault(reason: ReasonCode, url: str) -> LinkError:
     """Explain a broker's refusal of the connection."""
-    code = reason.value
-    if code == UNSUPPORTED_PROTOCOL:
-        return LinkError(
-            "mqtt.protocol",
-            f"{url}: the broker does not speak this MQTT version",
-            remedy="use a broker with MQTT 5 or 3.1.1",
-            cause=Cause.PROTOCOL,
-        )
-    if code in NOT_AUTHORISED:
-        return LinkError(
-            "mqtt.not_authorised",
-            f"{url}: the broker refused our credentials: {reason}",
-            remedy="check mqtt.username and mqtt.password_file",
-            cause=Cause.SETTINGS,
-        )
-    if code == CLIENT_ID_INVALID:
-        return LinkError(
-            "mqtt.client_id",
-            f"{url}: the broker refused our client id",
-            remedy="set another mqtt.client_id",
-            cause=Cause.SETTINGS,
-        )
-    if code in {RETAIN_NOT_SUPPORTED, QOS_NOT_SUPPORTED}:
-        is_retain = code == RETAIN_NOT_SUPPORTED
-        setting = "retain_available" if is_retain else "max_qos"
-        return LinkError(
-            "mqtt.refused",
-            f"{url}: the broker refused our will: {reason}",
-            remedy=f"change {setting} in the broker's configuration",
-            cause=Cause.RETAIN if is_retain else Cause.QOS,
-        )
-    why, remedy = _REFUSALS.get(code, (f"the broker refused us: {reason}", "see the broker's log"))
-    return LinkError("mqtt.refused", f"{url}: {why}", remedy=remedy)
+    why, remedy = _REFUSALS.get(reason.value, _OTHER)
+    code, cause = _KINDS.get(reason.value, ("mqtt.refused", Cause.NETWORK))
+    message = f"{url}: {why.format(reason=reason)}"
+    return LinkError(code, message, remedy=remedy, cause=cause)
 
 
 def disconnect_fault(
