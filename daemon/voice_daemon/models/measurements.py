@@ -1,6 +1,6 @@
 """Figures of what models cost on this machine, and the model that suits its memory.
 
-One small JSON file in the state folder. `asr.benchmark` measures.
+One small JSON file in the state folder. `cli.models` measures.
 """
 
 import json
