@@ -6,6 +6,7 @@ start of the input; wall-clock time and JSON belong to the edges (`mqtt.messages
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING
@@ -78,6 +79,20 @@ class Word:
     text: str
     start_s: float
     end_s: float
+
+
+def last_words(words: Sequence[Word], text: str) -> tuple[Word, ...]:
+    """Return those of `words`, in order, that make up `text`, which is the end of what they say."""
+    wanted = _n_letters(text)
+    first = len(words)
+    while first and wanted > 0:
+        first -= 1
+        wanted -= _n_letters(words[first].text)
+    return tuple(words[first:])
+
+
+def _n_letters(text: str) -> int:
+    return sum(letter.isalnum() for letter in text)
 
 
 @dataclass(frozen=True, slots=True)

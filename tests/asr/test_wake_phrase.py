@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_daemon.asr.transcriber import after_phrase, last_words
-from voice_daemon.events import Word
+from voice_daemon.asr.transcriber import after_phrase
+from voice_daemon.events import Word, last_words
 
 
 @pytest.mark.parametrize(

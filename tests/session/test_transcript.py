@@ -7,7 +7,6 @@ from voice_daemon.session.transcript import (
     TranscriptBuilder,
     after_last_phrase,
     before_phrase_start,
-    last_words,
 )
 
 SECOND = 16_000
@@ -134,8 +133,3 @@ def test_a_draft_does_not_show_the_beginning_of_a_wake_phrase() -> None:
     assert before_phrase_start(" the light. Hey", "Hey Jarvis") == " the light."
     assert before_phrase_start(" the light", "Hey Jarvis") == " the light"
     assert before_phrase_start(" hey", "Alexa") == " hey"
-
-
-def test_the_words_of_what_is_left_are_kept() -> None:
-    words = tuple(Word(text, at, at + 1.0) for at, text in enumerate(("Hey", "Jarvis,", "stop.")))
-    assert last_words(words, "stop.") == words[2:]

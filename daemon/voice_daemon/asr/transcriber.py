@@ -20,7 +20,7 @@ from voice_daemon.asr.load import WhisperModel, free_unused_memory, on_gpu
 from voice_daemon.asr.streaming import StreamingConfig, StreamingDecoder, StreamingResult
 from voice_daemon.asr.tokenizer import WhisperTokenizer
 from voice_daemon.asr.types import FinalReading
-from voice_daemon.events import SAMPLE_RATE, Ending, Hypothesis, Transcript, Word
+from voice_daemon.events import SAMPLE_RATE, Ending, Hypothesis, Transcript, Word, last_words
 
 SHAPES_WITHIN_S = 8.0
 """Longest that the warm-up on a GPU goes on meeting new shapes."""
@@ -48,20 +48,6 @@ def after_phrase(text: str, phrase: str) -> str | None:
         return None
     rest = _WORD.search(text, end)
     return text[rest.start() :] if rest else ""
-
-
-def last_words(words: Sequence[Word], text: str) -> tuple[Word, ...]:
-    """Return those of `words`, in order, that make up `text`, which is the end of what they say."""
-    wanted = _n_letters(text)
-    first = len(words)
-    while first and wanted > 0:
-        first -= 1
-        wanted -= _n_letters(words[first].text)
-    return tuple(words[first:])
-
-
-def _n_letters(text: str) -> int:
-    return sum(letter.isalnum() for letter in text)
 
 
 class FinalCorrector(Protocol):

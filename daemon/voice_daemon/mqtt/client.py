@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -33,7 +33,7 @@ from voice_daemon.mqtt.errors import (
 )
 from voice_daemon.mqtt.losses import Loss
 from voice_daemon.mqtt.messages import availability, error_event, for_event
-from voice_daemon.mqtt.outbox import Outbox, steady_s
+from voice_daemon.mqtt.outbox import Outbox, OutboxCounts, steady_s
 from voice_daemon.mqtt.router import CommandRouter, Listener
 from voice_daemon.mqtt.topics import BrokerLimits, MqttMessage, Topics
 from voice_daemon.mqtt.twins import TwinWatch
@@ -101,7 +101,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class MqttStatus:
+class MqttStatus(OutboxCounts):
     """The client right now, and its counters since the start."""
 
     url: str
@@ -109,17 +109,6 @@ class MqttStatus:
     connected: bool
     protocol: str
     """`5` or `3.1.1`; empty before the first connection."""
-    queued: int
-    """Waiting or unacknowledged."""
-    dropped: int
-    """Lost for another reason than age."""
-    expired: int
-    """Lost by age."""
-    finals_lost: int
-    finals_unconfirmed: int
-    """Sent, never confirmed, and given up: they may have arrived."""
-    partials_skipped: int
-    """Partials while not connected: forgotten, which is no fault."""
     reconnects: int
     commands_ignored: int
     """Retained messages on command topics."""
@@ -245,18 +234,12 @@ class MqttClient:
 
     def status(self) -> MqttStatus:
         """Read state and counters; callable from any thread."""
-        counts = self._outbox.counts
         return MqttStatus(
+            **asdict(self._outbox.counts),
             url=self._url,
             client_id=self._client_id,
             connected=self._is_connected,
             protocol=self._protocol,
-            queued=counts.queued,
-            dropped=counts.dropped,
-            expired=counts.expired,
-            finals_lost=counts.finals_lost,
-            finals_unconfirmed=counts.finals_unconfirmed,
-            partials_skipped=counts.partials_skipped,
             reconnects=max(0, self._connections - 1),
             commands_ignored=self._router.ignored,
             commands_refused=self._router.refused,

@@ -192,13 +192,11 @@ def _partial(event: TranscriptPartial) -> dict[str, Any]:
 
 
 def _final(event: TranscriptFinal) -> dict[str, Any]:
-    optional: dict[str, Any] = {}
-    if event.heard is not None:
-        optional["heard"] = event.heard
-    if event.in_vocabulary is not None:
-        optional["in_vocabulary"] = event.in_vocabulary
-    if event.handled_by is not None:
-        optional["handled_by"] = event.handled_by
+    optional = {
+        name: value
+        for name in ("heard", "in_vocabulary", "handled_by")
+        if (value := getattr(event, name)) is not None
+    }
     return {
         "event_type": "final",
         "session_id": event.session_id,
@@ -214,11 +212,7 @@ def _final(event: TranscriptFinal) -> dict[str, Any]:
         "confidence": _json_value(event.confidence),
         "no_speech_prob": _json_value(event.no_speech_prob),
         "words": [_word(word) for word in event.words],
-        "timing": {
-            "first_draft_ms": event.timing.first_draft_ms,
-            "first_committed_ms": event.timing.first_committed_ms,
-            "finalize_ms": event.timing.finalize_ms,
-        },
+        "timing": asdict(event.timing),
     }
 
 
@@ -231,13 +225,7 @@ def _word(word: Word) -> dict[str, Any]:
 
 
 def _error(event: ErrorRaised) -> dict[str, Any]:
-    return {
-        "event_type": "error",
-        "code": event.code,
-        "message": event.message,
-        "remedy": event.remedy,
-        "session_id": event.session_id,
-    }
+    return {"event_type": "error", **asdict(event)}
 
 
 def _json_value(value: float | str | None) -> float | str | None:

@@ -85,10 +85,14 @@ class OutboxCounts:
     queued: int
     """Waiting or unacknowledged."""
     dropped: int
+    """Lost for another reason than age."""
     expired: int
+    """Lost by age."""
     finals_lost: int
     finals_unconfirmed: int
+    """Sent, never confirmed, and given up: they may have arrived."""
     partials_skipped: int
+    """Partials while not connected: forgotten, which is no fault."""
 
 
 class Outbox:

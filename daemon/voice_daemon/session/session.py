@@ -26,6 +26,7 @@ from voice_daemon.events import (
     SpeechEnded,
     SpeechStarted,
     Transcript,
+    last_words,
     ms_to_samples,
 )
 from voice_daemon.session.interfaces import Transcriber, corrected_on, transcribing
@@ -34,7 +35,6 @@ from voice_daemon.session.transcript import (
     TranscriptBuilder,
     after_last_phrase,
     before_phrase_start,
-    last_words,
 )
 from voice_daemon.session.voice import SpeakerFeed, VoiceInput
 

@@ -5,7 +5,7 @@ final) and the latencies.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import Final
@@ -56,20 +56,6 @@ def before_phrase_start(draft: str, phrase: str) -> str:
         if [match.group().casefold() for match in ending] == wanted[:n_words]:
             return draft[: ending[0].start()].rstrip()
     return draft
-
-
-def last_words(words: Sequence[Word], text: str) -> tuple[Word, ...]:
-    """Return those of `words` that make up `text`, which is the end of what they say."""
-    missing = _n_letters(text)
-    first = len(words)
-    while first and missing > 0:
-        first -= 1
-        missing -= _n_letters(words[first].text)
-    return tuple(words[first:])
-
-
-def _n_letters(text: str) -> int:
-    return sum(letter.isalnum() for letter in text)
 
 
 class TranscriptBuilder:
