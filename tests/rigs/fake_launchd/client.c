@@ -36,9 +36,12 @@ int main(int argc, char **argv) {
     size_t n = 0;
     for (ssize_t got; (got = read(connection, reply + n, sizeof reply - 1 - n)) > 0;) n += (size_t)got;
     reply[n] = '\0';
-    const char *out = memchr(reply, '\0', n);
-    if (out == NULL || ++out - reply + strlen(out) + 1 > n) return 70;
+    /* The exit code, the output and the errors, each with a NUL behind it. */
+    const char *end = reply + n, *out = reply + strlen(reply) + 1;
+    if (out >= end) return 70;
+    const char *err = out + strlen(out) + 1;
+    if (err >= end) return 70;
     fputs(out, stdout);
-    fputs(out + strlen(out) + 1, stderr);
+    fputs(err, stderr);
     return atoi(reply);
 }
