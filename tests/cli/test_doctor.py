@@ -156,7 +156,7 @@ def test_beside_a_running_daemon_its_own_word_counts(
             return bool(status["session"]["state"] == "idle")
 
         patiently(is_idle, "the daemon is idle")
-        _, found = examine(home, **microphone.environ)
+        _, found = examine(home, **microphone.environ, **WITH_OUTPUT)
         assert daemon.is_running
         assert (
             ControlClient(home / "voice-daemon.sock").request("status")["mqtt"]["reconnects"] == 0
