@@ -58,10 +58,10 @@ def test_pictures(
         editor = f"{hub.url}/config/automation/edit/{NODE}"
         with hub.automated(NODE, {"use_blueprint": {"path": blueprint, "input": {}}}):
             page.open(editor, until="None chosen means every voice-daemon")
-            page.picture(folder / "homeassistant-blueprint.png")
+            page.picture(folder / "homeassistant-blueprint.png", height=640)
         with hub.automated(NODE, {"triggers": triggers, "actions": []}):
             page.open(f"{editor}?", until="heard")
-            page.picture(folder / "homeassistant-automation.png")
+            page.picture(folder / "homeassistant-automation.png", height=640)
         words = hub.enable(NODE, ("sensor", "Words being spoken")).popitem()[1]
         soon(lambda: hub.state(words) not in (None, "unavailable"), "they are loaded")
         with dashboard(hub, NODE, documented_card(NODE)) as address:
