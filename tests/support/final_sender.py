@@ -2,21 +2,23 @@
 
     python -m support.final_sender PORT
 
-Reads lines of JSON with `topic`, `payload` and `session`; writes a session once it is confirmed.
+Reads lines of JSON with `topic`, `payload` and `session`; writes `connected` at its start, and a
+session once it is confirmed.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 
 from support.mqtt_clients import settings_for
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.topics import MqttMessage, Topics
 
 
-def confirm(message: MqttMessage) -> None:
-    sys.stdout.write(f"{message.final_of}\n")
+def tell(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
@@ -27,10 +29,13 @@ def main() -> None:
         topics=Topics("livetest", "sender"),
         on_command=lambda _: None,
         announce=lambda: (),
-        on_delivered=confirm,
+        on_delivered=lambda message: tell(message.final_of or ""),
         finals_are_heard=True,
     )
     client.start()
+    while not client.status().connected:
+        time.sleep(0.01)
+    tell("connected")
     for line in sys.stdin:
         one = json.loads(line)
         payload = one["payload"].encode()

@@ -30,7 +30,6 @@ from rigs.homeassistant.names import named
 
 TRIES = int(os.environ.get("VOICE_DAEMON_TRIES", "6"))
 """For each way to the broker; 50 of each of the four make 200."""
-NODE = named("kills")
 BASES = {"Kitchen": "voice", "Bedroom": "livetest-flow", "Office": "livetest-script"}
 """Rooms of the switches of the blueprint, of Node-RED's function, of the example script."""
 POINTS = ("before", "during", "after")
@@ -49,6 +48,7 @@ class Sender:
         self.start()
 
     def start(self) -> None:
+        self.confirmed.clear()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "support.final_sender", str(self._port)],
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
@@ -91,7 +91,7 @@ def killable(broker: Mosquitto, folder: Path, way: str, *, persistent: bool) -> 
         broker.settings = before
 
 
-def finals(number: int) -> list[dict[str, str]]:
+def finals(node: str, number: int) -> list[dict[str, str]]:
     """Write a command for each of the switches."""
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     word = ("on", "off")[number % 2]
@@ -101,7 +101,7 @@ def finals(number: int) -> list[dict[str, str]]:
         said = {"text": f"Turn {word} the {room.lower()} ceiling.", "language": "en"}
         ids = {"session_id": session, "seq": 3, "at": at, "is_final": True, "confidence": 0.9}
         payload = json.dumps({"schema": 1, "event_type": "final", **said, **ids})
-        topic = f"{base}/{NODE}/transcript/final"
+        topic = f"{base}/{node}/transcript/final"
         written.append({"topic": topic, "payload": payload, "session": session})
     return written
 
@@ -111,6 +111,7 @@ def send_with_a_kill(
 ) -> None:
     """Send finals, kill at a point, and have them sent again by whoever lives on or comes after."""
     point, who = case
+    soon(lambda: "connected" in sender.confirmed, "the sender is connected")
     if point == "before" and who != "sender":
         broker.kill()
     if point == "during":
@@ -151,6 +152,7 @@ def test_every_command_runs_once_whoever_is_killed_at_any_point(
 ) -> None:
     if "input_boolean" not in hub.request("GET", "/api/config")["components"]:
         pytest.skip("this Home Assistant has no `input_boolean:`")
+    node = named(f"kills-{way}-{persistent}".lower())
     generator = random.Random(SEED)  # noqa: S311 - no secret
     with ExitStack() as stack:
         killed = stack.enter_context(killable(broker, tmp_path, way, persistent=persistent))
@@ -160,13 +162,13 @@ def test_every_command_runs_once_whoever_is_killed_at_any_point(
             for room in BASES
         }
         blueprint = stack.enter_context(imported(hub, COMMANDS))
-        inputs = {"final_topic": f"voice/{NODE}/transcript/final"}
+        inputs = {"final_topic": f"voice/{node}/transcript/final"}
         use = {"use_blueprint": {"path": blueprint, "input": inputs}}
-        stack.enter_context(hub.automated(NODE, use))
+        stack.enter_context(hub.automated(node, use))
         stack.enter_context(node_red(hub, broker.port, base=BASES["Bedroom"]))
         stack.enter_context(example_script(broker, base=BASES["Office"]))
-        stack.enter_context(start_daemon(NODE))
-        last = hub.entity(NODE, "sensor", "Heard")
+        stack.enter_context(start_daemon(node))
+        last = hub.entity(node, "sensor", "Heard")
         soon(lambda: hub.state(last) == "unknown", "the device is there")
         gate = Gate(killed.port)
         gate.open()
@@ -177,7 +179,7 @@ def test_every_command_runs_once_whoever_is_killed_at_any_point(
         done: Counter[tuple[str, str]] = Counter()
         for number in range(TRIES):
             case = cases[number % len(cases)]
-            send_with_a_kill(finals(number), sender, killed, gate, case)
+            send_with_a_kill(finals(node, number), sender, killed, gate, case)
             done[case] += 1
             soon(
                 lambda: all(len(switch.orders) > number for switch in rooms.values()),  # noqa: B023 - within the turn
