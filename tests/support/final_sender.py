@@ -2,15 +2,17 @@
 
     python -m support.final_sender PORT
 
-Reads lines of JSON with `topic`, `payload` and `session`; writes `connected` at its start, and a
-session once it is confirmed.
+Reads lines of JSON with `topic`, `payload` and `session` (none: it is no final); writes a session,
+or the payload, once it is confirmed.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
-import time
+
+import structlog
 
 from support.mqtt_clients import settings_for
 from voice_daemon.mqtt.client import MqttClient
@@ -23,23 +25,21 @@ def tell(line: str) -> None:
 
 
 def main() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     client = MqttClient(
         settings_for(int(sys.argv[1])),
         client_id="livetest-sender",
         topics=Topics("livetest", "sender"),
         on_command=lambda _: None,
         announce=lambda: (),
-        on_delivered=lambda message: tell(message.final_of or ""),
+        on_delivered=lambda message: tell(message.final_of or message.payload.decode()),
         finals_are_heard=True,
     )
     client.start()
-    while not client.status().connected:
-        time.sleep(0.01)
-    tell("connected")
     for line in sys.stdin:
         one = json.loads(line)
         payload = one["payload"].encode()
-        client.publish(MqttMessage(one["topic"], payload, expiry_s=60, final_of=one["session"]))
+        client.publish(MqttMessage(one["topic"], payload, expiry_s=60, final_of=one.get("session")))
 
 
 if __name__ == "__main__":

@@ -44,10 +44,22 @@ class Sender:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self.confirmed: list[str] = []
+        self.sent: set[str] = set()
+        self.confirmed: set[str] = set()
         self.start()
 
+    @property
+    def is_idle(self) -> bool:
+        """True when all that it sent is confirmed."""
+        return self.sent <= self.confirmed
+
+    def wait_until_connected(self) -> None:
+        ping = secrets.token_hex(4)
+        self.send([{"topic": "livetest/ping", "payload": ping}])
+        soon(lambda: ping in self.confirmed, "the sender is connected")
+
     def start(self) -> None:
+        self.sent.clear()
         self.confirmed.clear()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "support.final_sender", str(self._port)],
@@ -61,11 +73,12 @@ class Sender:
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            self.confirmed.append(line.strip())
+            self.confirmed.add(line.strip())
 
     def send(self, finals: list[dict[str, str]]) -> None:
         assert self._process.stdin is not None
         for one in finals:
+            self.sent.add(one.get("session", one["payload"]))
             self._process.stdin.write(json.dumps(one) + "\n")
         self._process.stdin.flush()
 
@@ -111,21 +124,20 @@ def send_with_a_kill(
 ) -> None:
     """Send finals, kill at a point, and have them sent again by whoever lives on or comes after."""
     point, who = case
-    soon(lambda: "connected" in sender.confirmed, "the sender is connected")
+    sender.wait_until_connected()
     if point == "before" and who != "sender":
         broker.kill()
     if point == "during":
         gate.hold(answers_only=True)
     received = broker.log_text().count("Received PUBLISH from livetest-sender")
     sender.send(said)
-    sessions = {one["session"] for one in said}
     if point == "during":
         soon(
             lambda: broker.log_text().count("Received PUBLISH from livetest-sender") > received,
             "the broker has one",
         )
     elif point == "after":
-        soon(lambda: sessions <= set(sender.confirmed), "all are confirmed")
+        soon(lambda: sender.is_idle, "all are confirmed")
     if who != "broker":
         sender.kill()
     if who != "sender" and point != "before":
