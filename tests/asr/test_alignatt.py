@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mlx.core as mx
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from voice_daemon.asr.alignatt import (
     median_filter,
     should_emit,
 )
+from voice_daemon.asr.attention import attended_on_device
 
 
 def scores_at(frames: list[int], *, n_frames: int, n_heads: int = 2) -> np.ndarray:
@@ -69,6 +71,18 @@ def test_frames_lie_inside_the_audio(frames: list[int]) -> None:
     found = attended_frames(scores_at(frames, n_frames=100))
     assert found.shape == (len(frames),)
     assert ((found >= 0) & (found < 100)).all()
+
+
+@pytest.mark.parametrize(("n_tokens", "n_frames", "since"), [(1, 40, 0), (9, 60, 4), (5, 3, 1)])
+@pytest.mark.parametrize("smoothing", [0, 7])
+def test_a_gpu_finds_the_frames_that_numpy_finds(
+    n_tokens: int, n_frames: int, since: int, smoothing: int
+) -> None:
+    rng = np.random.default_rng(n_tokens)
+    scores = rng.normal(0, 3, (6, n_tokens, n_frames)).astype(np.float32)
+    found = attended_on_device(mx.array(scores), since=since, smoothing=smoothing)
+    expected = attended_frames(scores, since=since, smoothing=smoothing)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_the_median_filter_removes_single_spikes() -> None:

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from voice_daemon.asr import WhisperModel
+from voice_daemon.asr.blocks import between
 from voice_daemon.asr.cooperative import at_once
 from voice_daemon.asr.decoding import GreedyDecoder
 from voice_daemon.asr.features import log_mel_spectrogram
@@ -18,7 +19,6 @@ from voice_daemon.asr.incremental_encoder import (
     IncrementalEncoder,
     SilenceCache,
 )
-from voice_daemon.asr.model import between, first_keys, keys_from
 from voice_daemon.asr.offline import N_SAMPLES
 
 
@@ -46,16 +46,15 @@ def test_frames_encoded_inside_their_own_context_equal_the_reference(
             padded_mel[:, 2 * (first - margin) : 2 * (end + 1)],
             [
                 partial(between, before if first else None, after)
-                for before, after in zip(first_keys(keys, first), keys_from(keys, end), strict=True)
+                for before, after in ((layer[:, :, :first], layer[:, :, end:]) for layer in keys)
             ],
             mx.zeros((1, 1, 1, tiny.dims.n_audio_ctx)),
             first=first,
         )
     )
     np.testing.assert_allclose(frames, reference[:, first:end], atol=2e-3)
-    for (k, v), (same_k, same_v) in zip(keys, grown, strict=True):
-        np.testing.assert_allclose(same_k, k, atol=2e-3)
-        np.testing.assert_allclose(same_v, v, atol=2e-3)
+    for layer, same in zip(keys, grown, strict=True):
+        np.testing.assert_allclose(same, layer, atol=2e-3)
 
 
 def test_the_text_beside_cached_silence_is_that_of_the_padded_encoder(
@@ -82,14 +81,14 @@ def test_pooled_silence_covers_the_rest_of_the_window(
     audio.feed(np.zeros(10 * FRAME_SAMPLES, dtype=np.float32))
     end = audio.encode(everything=True, padding_frames=2)
     n_silent = tiny.dims.n_audio_ctx // silence.pool - 3
-    assert {k.shape[2] for k, _ in audio.cross.layers} == {end + 2 + n_silent}
+    assert audio.cross.joint.shape[2] == end + 2 + n_silent
 
 
 def test_the_end_of_the_window_leaves_no_silence(tiny: WhisperModel, silence: SilenceCache) -> None:
     audio = context(tiny, silence)
     audio.feed(np.zeros(N_SAMPLES, dtype=np.float32))
     assert audio.encode(everything=True) == tiny.dims.n_audio_ctx
-    assert {k.shape[2] for k, _ in audio.cross.layers} == {tiny.dims.n_audio_ctx}
+    assert audio.cross.joint.shape[2] == tiny.dims.n_audio_ctx
 
 
 def test_the_audio_is_counted_in_whole_frames(tiny: WhisperModel, silence: SilenceCache) -> None:
@@ -110,14 +109,12 @@ def test_encoding_in_steps_ends_near_encoding_at_once(
         steps.feed(command_speech[first : first + 8000])
         steps.encode()
     steps.encode(everything=True, padding_frames=10)
-    for (k, _), (same_k, _) in zip(whole.cross.layers, steps.cross.layers, strict=True):
-        np.testing.assert_allclose(same_k[:, :, :n_frames], k[:, :, :n_frames], atol=5e-2)
+    same, keys = steps.cross.joint, whole.cross.joint
+    np.testing.assert_allclose(same[:, :, :n_frames], keys[:, :, :n_frames], atol=5e-2)
 
 
 def test_a_step_takes_the_silence_in_less_detail(silence: SilenceCache) -> None:
     coarse = silence.coarser(4)
-    fine = np.array(silence.encoder[1][0])[:, :, :4]
+    fine = np.array(silence.encoder[1])[:, :, :4]
     assert coarse.pool == 4 * silence.pool
-    np.testing.assert_allclose(
-        np.array(coarse.encoder[1][0])[:, :, 0], fine.mean(axis=2), atol=1e-5
-    )
+    np.testing.assert_allclose(np.array(coarse.encoder[1])[:, :, 0], fine.mean(axis=2), atol=1e-5)

@@ -127,7 +127,7 @@ def test_speech_without_repetition_never_looks_at_the_attention(
     tiny: WhisperModel, command_speech: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[object] = []
-    monkeypatch.setattr(decoding, "attended_frames", looked.append)
+    monkeypatch.setattr(decoding, "attended", looked.append)
     decoder = StreamingDecoder(tiny)
     decoder.feed(command_speech)
     decoder.step()

@@ -58,7 +58,7 @@ def shapes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shapes]:
         return convolve(self, x)
 
     with monkeypatch.context() as patch:
-        patch.setattr("voice_daemon.asr.model.attention", counted)
+        patch.setattr("voice_daemon.asr.blocks.attention", counted)
         patch.setattr(nn.Conv1d, "__call__", counted_convolution)
         yield met
 

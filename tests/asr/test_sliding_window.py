@@ -10,11 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from voice_daemon.asr import StreamingConfig, WhisperModel
+from voice_daemon.asr.blocks import LAYER_GROUPS
 from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.asr.decoding import GreedyDecoder
 from voice_daemon.asr.incremental_encoder import FRAME_SAMPLES, SilenceCache
 from voice_daemon.asr.types import text_of
-from voice_daemon.asr.window import ENCODING_TURNS, FinalisedPrefix, Streamed, Window, slide_steps
+from voice_daemon.asr.window import FinalisedPrefix, Streamed, Window, slide_steps
 
 NOTHING_STREAMED = Streamed(spoken=(), committed=(), draft=())
 
@@ -46,10 +47,9 @@ def turns(
 
 @pytest.mark.slow  # dozens of decodes
 def test_what_is_fed_meanwhile_changes_nothing_of_the_finalised_prefix(
-    tiny: WhisperModel, window: Window, command_speech: NDArray[np.float32]
+    window: Window, command_speech: NDArray[np.float32]
 ) -> None:
-    n_layers = tiny.dims.n_audio_layer
-    alone = at_once(slide_steps(window, NOTHING_STREAMED, n_layers=n_layers))
+    alone = at_once(slide_steps(window, NOTHING_STREAMED))
 
     turns_between = itertools.count()
 
@@ -59,16 +59,16 @@ def test_what_is_fed_meanwhile_changes_nothing_of_the_finalised_prefix(
         if next(turns_between) % 4 == 0:  # a decode costs more than all the rest
             assert window.decode().words
 
-    with_context, n_turns = turns(slide_steps(window, NOTHING_STREAMED, n_layers=n_layers), go_on)
-    assert n_turns >= 2 * ENCODING_TURNS
+    with_context, n_turns = turns(slide_steps(window, NOTHING_STREAMED), go_on)
+    assert n_turns >= 2 * LAYER_GROUPS
     assert (with_context.words, with_context.frame) == (alone.words, alone.frame)
     assert 1 <= text_of(alone.words).lower().count("kitchen") <= 2
 
 
 def test_the_new_window_holds_all_that_was_not_finalised(
-    tiny: WhisperModel, window: Window, command_speech: NDArray[np.float32]
+    window: Window, command_speech: NDArray[np.float32]
 ) -> None:
-    prefix = at_once(slide_steps(window, NOTHING_STREAMED, n_layers=tiny.dims.n_audio_layer))
+    prefix = at_once(slide_steps(window, NOTHING_STREAMED))
     n_kitchens = text_of(prefix.words).lower().count("kitchen")
     window.slide(prefix.frame, prefix.encoder)
     assert window.first_frame == prefix.frame

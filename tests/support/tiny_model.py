@@ -39,8 +39,5 @@ def shared_silence() -> Iterator[None]:
 
 def silence_as(model: WhisperModel, silence: SilenceCache) -> SilenceCache:
     """The same silence in a model's precision: a CPU takes a minute for its own in float16."""
-    layers = [
-        tuple((k.astype(model.dtype), v.astype(model.dtype)) for k, v in half)
-        for half in (silence.encoder, silence.cross)
-    ]
-    return SilenceCache(silence.pool, *layers)
+    encoder = tuple(layer.astype(model.dtype) for layer in silence.encoder)
+    return SilenceCache(silence.pool, encoder, silence.cross.astype(model.dtype))

@@ -162,7 +162,7 @@ class DictatedDecoder(GreedyDecoder):
         # Wider than the median filter takes away.
         near = np.abs(np.arange(n_frames) - frames[:, None]) < MEDIAN_WIDTH
         peaks = np.where(near, np.float32(30), np.float32(0))
-        return replace(decoded, scores=np.broadcast_to(peaks, decoded.scores.shape))
+        return replace(decoded, scores=mx.broadcast_to(mx.array(peaks), decoded.scores.shape))
 
 
 def decode(model: WhisperModel, cross: CrossKeys, *, fresh: int) -> None:

@@ -9,10 +9,11 @@ import voice_daemon.asr.openblas  # noqa: F401 - has to precede the first import
 
 # isort: split
 from voice_daemon.asr.alignatt import get_most_attended_frame, should_emit
+from voice_daemon.asr.blocks import MultiHeadAttention
 from voice_daemon.asr.decoding import GreedyDecoder
 from voice_daemon.asr.features import log_mel_spectrogram
 from voice_daemon.asr.load import WhisperModel, load_model
-from voice_daemon.asr.model import AudioEncoder, MultiHeadAttention, TextDecoder
+from voice_daemon.asr.model import AudioEncoder, TextDecoder
 from voice_daemon.asr.offline import DecodingOptions, DecodingResult, DecodingTask
 from voice_daemon.asr.streaming import (
     StreamingConfig,

@@ -68,9 +68,15 @@ def attended_frames(
     if smoothing and weights.shape[1] > 1:
         weights -= weights.mean(axis=1, keepdims=True)
         deviation = np.sqrt(np.square(weights).mean(axis=1, keepdims=True))
-        weights = median_filter(weights[:, since:] / (deviation + 1e-6), smoothing)
-        since = 0
-    frames: NDArray[np.int64] = weights[:, since:].mean(axis=0).argmax(axis=-1)
+        weights /= deviation + 1e-6
+    else:
+        smoothing = 0
+    return peaks(weights[:, since:], smoothing=smoothing)
+
+
+def peaks(weights: NDArray[np.float32], *, smoothing: int) -> NDArray[np.int64]:
+    """The frame of the greatest mean over the heads, for each token of filtered weights."""
+    frames: NDArray[np.int64] = median_filter(weights, smoothing).mean(axis=0).argmax(axis=-1)
     return frames
 
 
@@ -180,7 +186,7 @@ class DraftWord:
     @property
     def is_punctuation(self) -> bool:
         """True for a word of signs alone, which is said by nobody."""
-        return all(letter in string.punctuation or letter.isspace() for letter in self.text)
+        return not "".join(self.text.split()).strip(string.punctuation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ of an encoder layer there. numpy has both in SIMD. On Metal and CUDA, in float16
 arrays MLX's own operations are used, lazily.
 """
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import mlx.core as mx
 import numpy as np
@@ -65,10 +66,17 @@ def attention(
     return mx.array(mixed)
 
 
+def compiled(function: Callable[..., Any], dtype: mx.Dtype) -> Callable[..., Any]:
+    """Build the function's graph once for each shape, where no part of it is numpy's."""
+    return function if _is_numpys(dtype) else mx.compile(function)
+
+
 def _suits(x: mx.array, n_elements: int) -> bool:
-    if x.dtype != mx.float32 or n_elements < LEAST_SIZE:
-        return False
-    return bool(mx.default_device() == mx.Device(mx.cpu))
+    return n_elements >= LEAST_SIZE and _is_numpys(x.dtype)
+
+
+def _is_numpys(dtype: mx.Dtype) -> bool:
+    return bool(dtype == mx.float32 and mx.default_device() == mx.Device(mx.cpu))
 
 
 def _gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:

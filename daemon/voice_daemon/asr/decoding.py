@@ -14,10 +14,11 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from voice_daemon.asr.alignatt import attended_frames, repeats_that_move_on
+from voice_daemon.asr.alignatt import repeats_that_move_on
+from voice_daemon.asr.attention import attended
 from voice_daemon.asr.cooperative import Steps, eager
 from voice_daemon.asr.load import WhisperModel
-from voice_daemon.asr.model import CrossKeys, DecoderOutput, KeyValue
+from voice_daemon.asr.model import CrossKeys, DecoderOutput, TextCache
 from voice_daemon.asr.sampler import Sampled, Watched, token_sampler
 
 RESUME_WITHIN = 8
@@ -80,7 +81,7 @@ class Decoded:
     """True when the tokens went round while the attention stood still; those rounds are cut."""
     no_speech_prob: float
     """Probability of <|nospeech|> after <|sot|>; 0 where it was not asked for."""
-    scores: NDArray[np.float32]
+    scores: mx.array
     """(n_heads, n_text + n_new, n_frames) alignment scores of every text token, the prefix's
     own text first; n_frames as asked for. (0, ..) without alignment heads."""
 
@@ -126,7 +127,7 @@ class GreedyDecoder:
         agreed = common_prefix(first.tokens, draft)
         run = _Run(first, agreed + 1, eot=self._model.tokenizer.eot)
         scores = [_rows(out, len(initial_tokens) - 1, start + agreed, n_frames)]
-        cache = _trimmed(out.cache, start + agreed)
+        cache = out.cache.first(start + agreed)
         rest = DraftTail(draft[agreed:])
         run.leave_loop(scores, n_forced=len(text), n_frames=n_frames)
         while not run.stopped(max_tokens):
@@ -135,7 +136,7 @@ class GreedyDecoder:
             out, n_read = self._continue(run, tail, cache, cross)
             rest.drop(n_read - 1 if tail else 0)
             scores.append(_rows(out, 0, n_read, n_frames))
-            cache = _trimmed(out.cache, cache[0][0].shape[2] + n_read)
+            cache = out.cache.first(cache.n_tokens + n_read)
             run.leave_loop(scores, n_forced=len(text), n_frames=n_frames)
         found = run.found(max_tokens)
         return Decoded(
@@ -150,7 +151,7 @@ class GreedyDecoder:
     decode = eager(decode_steps)
 
     def _continue(
-        self, run: _Run, tail: Sequence[int], cache: Sequence[KeyValue], cross: CrossKeys
+        self, run: _Run, tail: Sequence[int], cache: TextCache, cross: CrossKeys
     ) -> tuple[DecoderOutput, int]:
         """Add the next token, and those of `tail` that greedy decoding agrees with.
 
@@ -209,7 +210,7 @@ class _Run:
         stacked = _stack(scores, n_forced + len(self.tokens), n_frames)
         n_spoken = 1
         if stacked.shape[0]:
-            frames = attended_frames(stacked, since=n_forced + first)
+            frames = attended(stacked, since=n_forced + first)
             n_spoken = repeats_that_move_on(frames.tolist(), width)
         if n_spoken > MAX_REPEATS:
             # The rows' statistics cost more than a token: the next round is soon enough.
@@ -237,21 +238,16 @@ def repeated_run(tokens: Sequence[int]) -> int:
     return 0
 
 
-def _trimmed(cache: Sequence[KeyValue], length: int) -> tuple[KeyValue, ...]:
-    """The self-attention cache of the first `length` tokens."""
-    return tuple((k[:, :, :length], v[:, :, :length]) for k, v in cache)
-
-
 def _rows(out: DecoderOutput, first: int, end: int, n_frames: int) -> mx.array | None:
     return None if out.cross_qk is None else out.cross_qk[:, first:end, :n_frames]
 
 
-def _stack(rows: Sequence[mx.array | None], n_tokens: int, n_frames: int) -> NDArray[np.float32]:
+def _stack(rows: Sequence[mx.array | None], n_tokens: int, n_frames: int) -> mx.array:
     """Join score rows, one for every text token (the row that predicted it)."""
     present = [row for row in rows if row is not None]
     if not present:
-        return np.zeros((0, n_tokens, n_frames), dtype=np.float32)
-    return np.array(mx.concatenate(present, axis=1)[:, :n_tokens])
+        return mx.zeros((0, n_tokens, n_frames))
+    return mx.concatenate(present, axis=1)[:, :n_tokens]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ Owns those caches, for one utterance (`IncrementalEncoder`) and for all (`Silenc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -22,19 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voice_daemon.asr import features
+from voice_daemon.asr.blocks import KeyValue, between, written
 from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.asr.features import IncrementalLogMel
 from voice_daemon.asr.load import WhisperModel
-from voice_daemon.asr.model import (
-    CrossKeys,
-    KeyValue,
-    between,
-    blank,
-    first_keys,
-    in_time,
-    keys_from,
-    placed_in_last,
-)
+from voice_daemon.asr.model import CrossKeys
 from voice_daemon.asr.shapes import HIDDEN, ROOM_KEYS, rounded_up, row_bucket
 
 FRAME_SAMPLES = 320
@@ -63,18 +55,19 @@ class SilenceCache:
 
     pool: int
     encoder: tuple[KeyValue, ...]
-    cross: tuple[KeyValue, ...]
+    """A layer each."""
+    cross: KeyValue
+    """Of all decoder layers, as `CrossKeys` has them."""
 
     @property
     def n_keys(self) -> int:
         """Keys of a layer, for the whole window."""
-        return self.encoder[0][0].shape[2]
+        return self.cross.shape[2]
 
     def coarser(self, factor: int) -> SilenceCache:
         """The same silence with every `factor` keys pooled into one."""
-        return SilenceCache(
-            self.pool * factor, _pooled(self.encoder, factor), _pooled(self.cross, factor)
-        )
+        encoder = tuple(_pooled(layer, factor) for layer in self.encoder)
+        return SilenceCache(self.pool * factor, encoder, _pooled(self.cross, factor))
 
 
 def silent_window(model: WhisperModel, *, pool: int = POOL_FRAMES) -> SilenceCache:
@@ -88,22 +81,17 @@ def silent_window(model: WhisperModel, *, pool: int = POOL_FRAMES) -> SilenceCac
     silence = np.full(shape, features.SILENCE_LOG10, dtype=np.float32)
     mel = mx.array(features.normalise(silence, loudest=SILENCE_LEVEL)).astype(model.dtype)
     audio, keys = model.encoder.with_keys(mel[None])
-    window = SilenceCache(
-        pool, _pooled(keys, pool), _pooled(model.decoder.cross_keys(audio).layers, pool)
-    )
+    cross = model.decoder.cross_keys(audio).joint
+    window = SilenceCache(pool, tuple(_pooled(layer, pool) for layer in keys), _pooled(cross, pool))
     mx.eval(window.encoder, window.cross)
     return window
 
 
-def _pooled(layers: tuple[KeyValue, ...], pool: int) -> tuple[KeyValue, ...]:
+def _pooled(x: mx.array, pool: int) -> mx.array:
     """Mean over every `pool` frames of (B, H, T, D); a rest at the end is left out."""
-
-    def mean(x: mx.array) -> mx.array:
-        batch, heads, length, depth = x.shape
-        whole = x[:, :, : length - length % pool]
-        return whole.reshape(batch, heads, length // pool, pool, depth).mean(axis=3)
-
-    return tuple((mean(k), mean(v)) for k, v in layers)
+    batch, heads, length, depth = x.shape
+    whole = x[:, :, : length - length % pool]
+    return whole.reshape(batch, heads, length // pool, pool, depth).mean(axis=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,44 +107,35 @@ class _Layout:
     few_shapes: bool
     """True: the silence stands there whole, hidden where the audio is, and the room is kept."""
 
-    def _continues(self, before: _Layout) -> bool:
-        return bool(self.first) and self.n_audio == before.n_audio and self.silent is before.silent
+    def continues(self, before: _Layout | None) -> bool:
+        """True where the keys of `before` stand where they stand now."""
+        return before is not None and (
+            self.n_audio == before.n_audio and self.silent is before.silent
+        )
 
     @property
     def n_before(self) -> int:
-        """Silent keys that the audio is in the place of."""
-        return self.end // self.silent.pool
+        """Silent keys that are left out, as the audio is in their place."""
+        return 0 if self.few_shapes else self.end // self.silent.pool
 
     def mask(self) -> NDArray[np.float32]:
         """(n_keys,): 0 for each frame of audio, log(pool) for each pooled key."""
         silence = np.full(self.silent.n_keys, np.log(self.silent.pool), dtype=np.float32)
-        silence[: self.n_before] = HIDDEN
+        silence[: self.end // self.silent.pool] = HIDDEN
         mask = np.full(self.n_audio, HIDDEN, dtype=np.float32)
         mask[: self.end] = 0.0
-        return np.concatenate((mask, silence if self.few_shapes else silence[self.n_before :]))
+        return np.concatenate((mask, silence[self.n_before :]))
 
-    def contexts(
-        self, layers: list[KeyValue], silence: tuple[KeyValue, ...], before: _Layout | None
-    ) -> list[Callable[[KeyValue], KeyValue]]:
-        """Tell for each layer what to put new keys into: the keys of `before`, and the silence.
+    def context(self, past: KeyValue | None, silence: KeyValue) -> Callable[[KeyValue], KeyValue]:
+        """Tell what to put new keys between, of the keys so far and of the silence."""
+        kept = past[:, :, : self.first] if past is not None and self.first else None
+        return partial(between, kept, silence[:, :, self.n_before :])
 
-        Takes `layers` away where they have this shape already.
-        """
-        if self.few_shapes and before and self._continues(before):
-            rooms = layers[::-1]
-            layers.clear()
-            return [partial(placed_in_last, rooms, self.first)] * len(silence)
-        past = first_keys(layers, self.first) if self.first else [None] * len(silence)
-        if not self.few_shapes:
-            return [
-                partial(between, kept, after)
-                for kept, after in zip(past, keys_from(silence, self.n_before), strict=True)
-            ]
-        room = blank(silence[0], self.n_audio - self.first)
-        return [
-            partial(placed_in_last, [in_time(kept, room, after)], self.first)
-            for kept, after in zip(past, silence, strict=True)
-        ]
+    def room(self, past: KeyValue | None, silence: KeyValue) -> KeyValue:
+        """Lay out the keys so far, room for new ones, and the silence."""
+        _, heads, _, depth = silence.shape
+        nothing = mx.zeros((1, heads, self.n_audio - self.first, depth), dtype=silence.dtype)
+        return self.context(past, silence)(nothing)
 
 
 class IncrementalEncoder:
@@ -180,7 +159,7 @@ class IncrementalEncoder:
     def reset(self) -> None:
         """Forget the utterance."""
         self._mel = IncrementalLogMel(self._model.dims.n_mels)
-        self._keys: tuple[KeyValue, ...] = ()
+        self._keys: list[KeyValue] = []
         self._cross: CrossKeys | None = None
         self._layout: _Layout | None = None
         self._first_mel = 0
@@ -239,24 +218,48 @@ class IncrementalEncoder:
             n_audio = rounded_up(first + rows + silent.n_keys, ROOM_KEYS) - silent.n_keys
         layout = _Layout(first, end, n_audio, silent, few_shapes=few_shapes)
         mask = mx.array(layout.mask()).astype(self._model.dtype)[None, None, None]
-        earlier, before = list(self._keys), self._layout
-        heard = list(self._cross.layers) if self._cross else []
-        if few_shapes and first:
-            # Nobody else may hold the keys: then they are changed in place, not copied.
-            self.move(0)
-        frames, keys = yield from self._model.encoder.with_context(
-            self._mel_frames(first, first + rows),
-            layout.contexts(earlier, silent.encoder, before),
-            mask,
-            first=first,
-        )
-        contexts = layout.contexts(heard, silent.cross, before)
-        new = self._model.decoder.cross_keys(frames).layers
-        cross = tuple(context(layer) for context, layer in zip(contexts, new, strict=True))
+        encoded = self._encoded_in_rooms if few_shapes else self._encoded_beside
+        keys, cross = yield from encoded(layout, self._mel_frames(first, first + rows), mask)
         mx.async_eval(keys, cross)
-        self._keys, self._cross, self._layout = keys, CrossKeys(cross, mask), layout
-        self._encoded = n_frames
+        self._cross = CrossKeys(cross, self._model.dims.n_text_layer, mask)
+        self._keys, self._layout, self._encoded = keys, layout, n_frames
         return n_frames
+
+    def _past(self) -> tuple[Sequence[KeyValue | None], KeyValue | None]:
+        """The keys so far, of each layer and of the decoder's; None before there are any."""
+        if self._cross is None:
+            return [None] * self._model.dims.n_audio_layer, None
+        return self._keys, self._cross.joint
+
+    def _encoded_beside(
+        self, layout: _Layout, mel: mx.array, mask: mx.array
+    ) -> Steps[tuple[list[KeyValue], KeyValue]]:
+        """All keys after an encoding, copied together."""
+        past, heard = self._past()
+        pairs = zip(past, layout.silent.encoder, strict=True)
+        contexts = [layout.context(kept, after) for kept, after in pairs]
+        beside = layout.context(heard, layout.silent.cross)
+        frames, keys = yield from self._model.encoder.with_context(
+            mel, contexts, mask, first=layout.first
+        )
+        return keys, beside(self._model.decoder.cross_projection(frames))
+
+    def _encoded_in_rooms(
+        self, layout: _Layout, mel: mx.array, mask: mx.array
+    ) -> Steps[tuple[list[KeyValue], KeyValue]]:
+        """The same on a GPU: in place where the keys stand right and nobody else holds them."""
+        past, heard = self._past()
+        if heard is None or not layout.continues(self._layout):
+            pairs = zip(past, layout.silent.encoder, strict=True)
+            rooms = [layout.room(kept, after) for kept, after in pairs]
+            cross = [layout.room(heard, layout.silent.cross)]
+        else:
+            rooms, cross = [*self._keys], [heard]
+        del past, heard
+        self.move(0)
+        frames, keys = yield from self._model.encoder.in_rooms(mel, rooms, mask, first=layout.first)
+        new = self._model.decoder.cross_projection(frames)
+        return keys, written(cross.pop(), mx.array([layout.first]), new)
 
     def behind(self, n_frames: int) -> IncrementalEncoder:
         """Make a context of the same audio without its oldest frames, with nothing encoded.
@@ -271,7 +274,7 @@ class IncrementalEncoder:
     def move(self, n_frames: int) -> None:
         """Begin `n_frames` later in the audio, with nothing encoded."""
         self._first_mel += MEL_PER_FRAME * n_frames
-        self._keys, self._cross, self._layout = (), None, None
+        self._keys, self._cross, self._layout = [], None, None
         self._encoded = 0
 
     def drop_older(self) -> None:
@@ -288,8 +291,7 @@ class IncrementalEncoder:
             self._first_mel + MEL_PER_FRAME * (first - margin),
             self._first_mel + MEL_PER_FRAME * (end + 1),
         )
-        mel = features.normalise(raw, loudest=self._loudest)
-        return mx.array(mel).astype(self._model.dtype)[None]
+        return mx.array(features.normalise(raw, loudest=self._loudest)[None])
 
     def _follow_loudness(self) -> None:
         """Raise the level that the spectrogram's floor hangs below to the newest audio's."""

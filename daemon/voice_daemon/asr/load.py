@@ -15,7 +15,7 @@ from mlx.utils import tree_flatten
 
 from voice_daemon.asr.checkpoints.load import CheckpointData, ModelDimensions, load_weights
 from voice_daemon.asr.checkpoints.validate import HeadsFrom
-from voice_daemon.asr.model import AudioEncoder, TextDecoder, suit_gpu
+from voice_daemon.asr.model import AudioEncoder, TextDecoder, join_products, suit_gpu
 from voice_daemon.asr.tokenizer import WhisperTokenizer
 from voice_daemon.errors import ModelError
 from voice_daemon.models.store import locate
@@ -154,6 +154,8 @@ def _build_model(data: CheckpointData, *, dtype: mx.Dtype, name: str) -> Whisper
     # Half precision on a CPU is for trying a GPU's path.
     if on_gpu() or dtype != mx.float32:
         suit_gpu(network.encoder, network.decoder)
+    else:
+        join_products(network.encoder, network.decoder)
     tokenizer = WhisperTokenizer.from_vocabulary(data.vocabulary, n_vocab=data.dims.n_vocab)
     suppress = data.suppress_tokens
     return WhisperModel(

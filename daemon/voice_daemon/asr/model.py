@@ -8,180 +8,65 @@ Supervision" (arXiv 2212.04356): a two-layer convolutional stem on the log-mel s
 sinusoidal positions, pre-norm transformer blocks.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 from mlx import nn
 
+from voice_daemon.asr.blocks import (
+    DecoderBlock,
+    EncoderBlock,
+    KeyValue,
+    first_keys,
+    groups,
+    in_time,
+    written,
+)
 from voice_daemon.asr.checkpoints.load import ModelDimensions
 from voice_daemon.asr.cooperative import Steps
-from voice_daemon.asr.cpu_kernels import attention, gelu
+from voice_daemon.asr.cpu_kernels import compiled, gelu
 from voice_daemon.asr.shapes import CACHE_KEYS, HIDDEN, rounded_up, row_bucket
 from voice_daemon.errors import AudioFormatError
-
-KeyValue = tuple[mx.array, mx.array]
-"""Keys and values, each (B, H, T, D)."""
-
-
-def in_time(*parts: KeyValue | None) -> KeyValue:
-    """Keys and values one behind the other."""
-    keys, values = zip(*(part for part in parts if part is not None), strict=True)
-    return mx.concatenate(list(keys), axis=2), mx.concatenate(list(values), axis=2)
-
-
-def blank(like: KeyValue, n_keys: int) -> KeyValue:
-    """`n_keys` keys and values of zeros."""
-    batch, heads, _, depth = like[0].shape
-    nothing = mx.zeros((batch, heads, n_keys, depth), dtype=like[0].dtype)
-    return nothing, nothing
-
-
-def between(past: KeyValue | None, after: KeyValue, new: KeyValue) -> KeyValue:
-    """New keys and values between what lies before and after them."""
-    return in_time(past, new, after)
-
-
-def placed_in_last(rooms: list[KeyValue], first: int, new: KeyValue) -> KeyValue:
-    """The last of `rooms`, which goes, with keys and values from `first` on replaced."""
-    room = rooms.pop()
-
-    def place(old: mx.array, part: mx.array) -> mx.array:
-        changed = old[...]  # another handle on it: assigning changes the handle, not the array
-        changed[:, :, first : first + part.shape[2]] = part
-        return changed
-
-    return place(room[0], new[0]), place(room[1], new[1])
-
-
-def first_keys(layers: Sequence[KeyValue], end: int) -> tuple[KeyValue, ...]:
-    """Views of the first `end` keys and values of every layer."""
-    return tuple((k[:, :, :end], v[:, :, :end]) for k, v in layers)
-
-
-def keys_from(layers: Sequence[KeyValue], first: int) -> tuple[KeyValue, ...]:
-    """Views of the keys and values of every layer from `first` on."""
-    return tuple((k[:, :, first:], v[:, :, first:]) for k, v in layers)
-
-
-class MultiHeadAttention(nn.Module):
-    """Multi-head attention whose keys and values the caller may supply."""
-
-    def __init__(self, n_state: int, n_head: int) -> None:
-        super().__init__()
-        self.n_head = n_head
-        self.query = nn.Linear(n_state, n_state)
-        self.key = nn.Linear(n_state, n_state, bias=False)
-        self.value = nn.Linear(n_state, n_state)
-        self.out = nn.Linear(n_state, n_state)
-        self._joint: tuple[mx.array, mx.array] | None = None
-
-    def __call__(self, x: mx.array, *, mask: str | None = None) -> tuple[mx.array, KeyValue]:
-        """Self-attention over (B, T, C) alone -> ((B, T, C), its keys and values)."""
-        q, keys_values = self.project_all(x)
-        return self.attend(q, keys_values, mask=mask), keys_values
-
-    def join(self) -> None:
-        """Compute queries, keys and values in one product from now on, unless quantised."""
-        parts = (self.query, self.key, self.value)
-        if any(type(part) is not nn.Linear for part in parts):
-            return
-        weight = mx.concatenate([part.weight for part in parts])
-        bias = mx.concatenate([self.query.bias, mx.zeros_like(self.query.bias), self.value.bias])
-        # Views, so that the weights are held once.
-        self.query.weight, self.key.weight, self.value.weight = mx.split(weight, 3)
-        self._joint = (weight.T, bias)
-        mx.eval(self._joint, self.parameters())
-
-    def split(self, x: mx.array, n_together: int = 1) -> mx.array:
-        """(B, T, n C) -> (B, n H, T, D)."""
-        batch, length, width = x.shape
-        heads = n_together * self.n_head
-        return x.reshape(batch, length, heads, width // heads).transpose(0, 2, 1, 3)
-
-    def project_all(self, x: mx.array) -> tuple[mx.array, KeyValue]:
-        """Queries, keys and values of (B, T, C), each (B, H, T, D)."""
-        if self._joint is None:
-            return self.split(self.query(x)), self.project(x)
-        weight, bias = self._joint
-        q, k, v = mx.split(self.split(mx.addmm(bias, x, weight), 3), 3, axis=1)
-        return q, (k, v)
-
-    def project(self, x: mx.array) -> KeyValue:
-        """Keys and values of (B, T, C), each (B, H, T, D)."""
-        return self.split(self.key(x)), self.split(self.value(x))
-
-    def attend(
-        self, q: mx.array, keys_values: KeyValue, *, mask: mx.array | str | None = None
-    ) -> mx.array:
-        """Fused attention of queries (B, H, L, D) over the given keys -> (B, L, C).
-
-        An array `mask` is added to the scores before the softmax.
-        """
-        k, v = keys_values
-        scale = 1.0 / math.sqrt(q.shape[-1])
-        mixed = attention(q, k, v, scale=scale, mask=mask)
-        batch, heads, length, depth = mixed.shape
-        return self.out(mixed.transpose(0, 2, 1, 3).reshape(batch, length, heads * depth))
-
-
-def head_scores(q: mx.array, k: mx.array, heads: mx.array) -> mx.array:
-    """Scaled attention scores before the softmax for some heads: -> (n_heads, L, T) float32.
-
-    The fused attention returns no weights, so the few alignment heads are computed apart.
-    """
-    scale = 1.0 / math.sqrt(q.shape[-1])
-    return (q[0, heads] * scale).astype(mx.float32) @ k[0, heads].astype(mx.float32).swapaxes(1, 2)
-
-
-class DecoderBlock(nn.Module):
-    """One pre-norm decoder layer: causal self-attention, cross-attention, perceptron."""
-
-    def __init__(self, n_state: int, n_head: int) -> None:
-        super().__init__()
-        self.attn = MultiHeadAttention(n_state, n_head)
-        self.attn_ln = nn.LayerNorm(n_state)
-        self.cross_attn = MultiHeadAttention(n_state, n_head)
-        self.cross_attn_ln = nn.LayerNorm(n_state)
-        self.mlp1 = nn.Linear(n_state, 4 * n_state)
-        self.mlp2 = nn.Linear(4 * n_state, n_state)
-        self.mlp_ln = nn.LayerNorm(n_state)
-
-    def __call__(
-        self,
-        x: mx.array,
-        past: KeyValue | None,
-        cross: KeyValue,
-        *,
-        spare: KeyValue | None,
-        mask: mx.array | str | None,
-        cross_mask: mx.array | None,
-        heads: mx.array | None,
-    ) -> tuple[mx.array, KeyValue, mx.array | None]:
-        """(1, L, C) -> (1, L, C), the grown self-attention cache, the heads' cross scores.
-
-        The cache is filled up with `spare`, which an array `mask` hides.
-        """
-        q, new = self.attn.project_all(self.attn_ln(x))
-        grown = in_time(past, new, spare)
-        x = x + self.attn.attend(q, grown, mask=mask)
-        q = self.cross_attn.split(self.cross_attn.query(self.cross_attn_ln(x)))
-        x = x + self.cross_attn.attend(q, cross, mask=cross_mask)
-        x = x + self.mlp2(gelu(self.mlp1(self.mlp_ln(x))))
-        scores = None if heads is None else head_scores(q, cross[0], heads)
-        return x, grown, scores
 
 
 @dataclass(frozen=True, slots=True)
 class CrossKeys:
     """Encoded audio as the decoder attends to it."""
 
-    layers: tuple[KeyValue, ...]
-    """Keys and values a decoder layer, (1, H, n_keys, D); audio first, silence after it."""
+    joint: KeyValue
+    """Of all decoder layers, (1, n_layers * 2 H, n_keys, D); audio first, silence after it."""
+    n_layers: int
     mask: mx.array | None = None
     """(1, 1, 1, n_keys), added to the scores; None where every key stands for one frame."""
+
+    @property
+    def layers(self) -> list[KeyValue]:
+        """Views of each layer's."""
+        return [*mx.split(self.joint, self.n_layers, axis=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class TextCache:
+    """Self-attention keys and values of the tokens so far."""
+
+    layers: Sequence[KeyValue]
+    """With room, or with tokens that count no longer, behind those that do."""
+    n_tokens: int
+
+    def first(self, n_tokens: int) -> TextCache:
+        """The cache of the first `n_tokens`."""
+        return replace(self, n_tokens=n_tokens)
+
+    def exact(self) -> tuple[KeyValue, ...]:
+        """Every layer's, of the tokens alone."""
+        return first_keys(self.layers, self.n_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +75,10 @@ class DecoderOutput:
 
     hidden: mx.array
     """(1, L, C) after the last layer norm; `TextDecoder.logits` turns it into logits."""
-    cache: tuple[KeyValue, ...]
-    """Self-attention keys and values a layer, grown by L tokens."""
+    cache: TextCache
+    """Grown by L tokens."""
     cross_qk: mx.array | None
-    """(n_alignment_heads, L, n_frames) float32 scores before the softmax, or None."""
+    """(n_alignment_heads, L or more, n_keys) float32 scores before the softmax, or None."""
 
 
 class TextDecoder(nn.Module):
@@ -211,6 +96,7 @@ class TextDecoder(nn.Module):
         self.positional_embedding = mx.zeros((dims.n_text_ctx, width))
         self.blocks = [DecoderBlock(width, dims.n_text_head) for _ in range(dims.n_text_layer)]
         self.ln = nn.LayerNorm(width)
+        self._joint: tuple[mx.array, mx.array] | None = None
         self._heads = [
             mx.array(sorted(head for layer, head in alignment_heads if layer == index))
             if any(layer == index for layer, _ in alignment_heads)
@@ -218,107 +104,134 @@ class TextDecoder(nn.Module):
             for index in range(dims.n_text_layer)
         ]
 
+    def join(self) -> None:
+        """Compute the cross-attention's keys and values of all layers in one product."""
+        parts = [part for b in self.blocks for part in (b.cross_attn.key, b.cross_attn.value)]
+        if any(type(part) is not nn.Linear for part in parts):
+            return
+        weight = mx.concatenate([part.weight for part in parts])
+        bias = mx.concatenate([part.get("bias", mx.zeros(len(part.weight))) for part in parts])
+        for part, rows in zip(parts, mx.split(weight, len(parts)), strict=True):
+            part.weight = rows
+        self._joint = (weight.T, bias.astype(weight.dtype))
+        mx.eval(self._joint, self.parameters())
+
     def keep_few_shapes(self) -> None:
-        """Pad calls to the sizes of `shapes` from now on, with the same results."""
+        """Pad calls to the sizes of `shapes` from now on, and compile them; same results."""
         self.few_shapes = True
         n_positions, width = self.positional_embedding.shape
         dtype, heads = self.positional_embedding.dtype, self.blocks[0].attn.n_head
         # Views of these serve every call: each token's row hides what follows it.
         self._causal = mx.triu(mx.full((n_positions, n_positions), HIDDEN, dtype=dtype), k=1)
-        nothing = mx.zeros((1, heads, CACHE_KEYS, width // heads), dtype=dtype)
-        self._blank = (nothing, nothing)
-        mx.eval(self._causal, nothing)
+        self._blank = mx.zeros((1, 2 * heads, n_positions, width // heads), dtype=dtype)
+        mx.eval(self._causal, self._blank)
+        self._compiled = compiled(self._layers_in_rooms, dtype)
 
     def cross_keys(self, audio: mx.array) -> CrossKeys:
-        """Cross-attention keys and values of encoded audio (1, T, C), a layer each."""
-        return CrossKeys(tuple(block.cross_attn.project(audio) for block in self.blocks))
+        """Cross-attention keys and values of encoded audio (1, T, C)."""
+        return CrossKeys(self.cross_projection(audio), len(self.blocks))
+
+    def cross_projection(self, audio: mx.array) -> KeyValue:
+        """The same as one array: see `CrossKeys`."""
+        if self._joint is None:
+            return mx.concatenate([b.cross_attn.project(audio) for b in self.blocks], axis=1)
+        weight, bias = self._joint
+        split = self.blocks[0].cross_attn.split
+        return split(mx.addmm(bias, audio, weight), 2 * len(self.blocks))
 
     def __call__(
-        self,
-        tokens: mx.array,
-        cross: CrossKeys,
-        *,
-        cache: Sequence[KeyValue] | None = None,
+        self, tokens: mx.array, cross: CrossKeys, *, cache: TextCache | None = None
     ) -> DecoderOutput:
         """(L,) token ids after `cache` -> hidden states, the grown cache, alignment scores.
 
         The alignment heads' scores come back in (layer, head) order. Raises ValueError past
         the model's text context.
         """
-        offset = 0 if cache is None else cache[0][0].shape[2]
+        offset = cache.n_tokens if cache else 0
         length, n_positions = tokens.shape[0], self.positional_embedding.shape[0]
-        if offset + length > n_positions:
-            raise ValueError(f"{offset + length} tokens exceed the decoder's context")
-        # One token may attend to all that came before it: there is nothing to hide from it.
-        mask: mx.array | str | None = "causal" if length > 1 else None
-        spare = None
+        end = offset + length
+        if end > n_positions:
+            raise ValueError(f"{end} tokens exceed the decoder's context")
         if self.few_shapes:
-            rows = row_bucket(length, most=n_positions - offset)
-            n_keys = min(rounded_up(offset + rows, CACHE_KEYS), n_positions)
-            tokens = mx.pad(tokens, (0, rows - length))
-            mask = self._causal[offset : offset + rows, :n_keys]
-            n_spare = n_keys - offset - rows
-            spare = first_keys([self._blank], n_spare)[0] if n_spare else None
-        x = self.token_embedding(tokens)
-        x = (x + self.positional_embedding[offset : offset + tokens.shape[0]])[None]
+            return self._read_in_rooms(tokens, cross, cache)
+        past = cache.exact() if cache else [None] * len(self.blocks)
+        hidden, cross_qk, grown = self._through_layers(
+            self._embedded(tokens, offset),
+            # One token may attend to all that came before it: there is nothing to hide from it.
+            "causal" if length > 1 else None,
+            [partial(in_time, kept) for kept in past],
+            cross,
+        )
+        return DecoderOutput(hidden, TextCache(grown, end), cross_qk)
+
+    def _embedded(self, tokens: mx.array, offset: int) -> mx.array:
+        positions = self.positional_embedding[offset : offset + tokens.shape[0]]
+        x: mx.array = self.token_embedding(tokens) + positions
+        return x[None]
+
+    def _through_layers(
+        self,
+        x: mx.array,
+        mask: mx.array | str | None,
+        contexts: Sequence[Callable[[KeyValue], KeyValue]],
+        cross: CrossKeys,
+    ) -> tuple[mx.array, mx.array | None, list[KeyValue]]:
+        """(1, L, C) -> hidden states, the alignment heads' scores, a cache for each layer."""
         grown, scores = [], []
-        for index, block in enumerate(self.blocks):
-            x, layer, qk = block(
-                x,
-                None if cache is None else cache[index],
-                cross.layers[index],
-                spare=spare,
-                mask=mask,
-                cross_mask=cross.mask,
-                heads=self._heads[index],
-            )
-            grown.append(layer)
+        layers = zip(self.blocks, contexts, cross.layers, self._heads, strict=True)
+        for block, context, audio, heads in layers:
+            x, cached, qk = block(x, context, audio, mask=mask, cross_mask=cross.mask, heads=heads)
+            grown.append(cached)
             if qk is not None:
-                scores.append(qk[:, :length])
-        cross_qk = mx.concatenate(scores, axis=0) if scores else None
-        hidden = self.ln(x)[:, :length]
-        if self.few_shapes:
-            # Started, not waited for: a GPU is done with the scores by the time of the token.
-            mx.async_eval(hidden, *([] if cross_qk is None else [cross_qk]))
-        return DecoderOutput(hidden, first_keys(grown, offset + length), cross_qk)
+                scores.append(qk)
+        return self.ln(x), mx.concatenate(scores) if scores else None, grown
+
+    def _read_in_rooms(
+        self, tokens: mx.array, cross: CrossKeys, cache: TextCache | None
+    ) -> DecoderOutput:
+        """Read tokens in few shapes and compiled, their keys written into each layer's room."""
+        offset = cache.n_tokens if cache else 0
+        length, n_positions = tokens.shape[0], self.positional_embedding.shape[0]
+        rows = row_bucket(length, most=n_positions - offset)
+        n_held = cache.layers[0].shape[2] if cache else 0
+        n_keys = max(n_held, min(rounded_up(offset + rows, CACHE_KEYS), n_positions))
+        mask, at = self._causal[offset : offset + rows, :n_keys], mx.array([offset])
+        x, cross_qk, grown = self._compiled(
+            self._embedded(mx.pad(tokens, (0, rows - length)), offset),
+            mask,
+            at,
+            self._rooms(cache, n_keys),
+            cross.joint,
+            cross.mask,
+        )
+        hidden = x[:, :length]
+        # Started, not waited for: a GPU is done with the scores by the time of the token.
+        mx.async_eval(hidden, *([] if cross_qk is None else [cross_qk]))
+        return DecoderOutput(hidden, TextCache(grown, offset + length), cross_qk)
+
+    def _layers_in_rooms(
+        self, x: mx.array, mask: mx.array, at: mx.array, rooms: Sequence[KeyValue], *audio: Any
+    ) -> tuple[mx.array, mx.array | None, list[KeyValue]]:
+        joint, cross_mask = audio
+        contexts = [partial(written, room, at) for room in rooms]
+        cross = CrossKeys(joint, len(self.blocks), cross_mask)
+        return self._through_layers(x, mask, contexts, cross)
+
+    def _rooms(self, cache: TextCache | None, n_keys: int) -> Sequence[KeyValue]:
+        """Room for `n_keys` tokens in every layer; what lies behind those that count is hidden."""
+        if cache is None:
+            return [self._blank[:, :, :n_keys]] * len(self.blocks)
+        n_more = n_keys - cache.layers[0].shape[2]
+        if not n_more:
+            return cache.layers
+        more = self._blank[:, :, :n_more]
+        return [in_time(layer, more) for layer in cache.layers]
 
     def logits(self, hidden: mx.array) -> mx.array:
         """(1, L, C) -> (L, n_vocab) float32: the vocabulary projection is the embedding."""
         # float32 whatever the weights: probabilities of half precision tie and reorder tokens.
         logits: mx.array = self.token_embedding.as_linear(hidden)[0]
         return logits.astype(mx.float32)
-
-
-class EncoderBlock(nn.Module):
-    """One pre-norm encoder layer: self-attention, then a two-layer perceptron."""
-
-    def __init__(self, n_state: int, n_head: int) -> None:
-        super().__init__()
-        self.attn = MultiHeadAttention(n_state, n_head)
-        self.attn_ln = nn.LayerNorm(n_state)
-        self.mlp1 = nn.Linear(n_state, 4 * n_state)
-        self.mlp2 = nn.Linear(4 * n_state, n_state)
-        self.mlp_ln = nn.LayerNorm(n_state)
-
-    def __call__(self, x: mx.array) -> tuple[mx.array, KeyValue]:
-        """(B, T, C) -> (B, T, C) and the layer's keys and values."""
-        attended, keys_values = self.attn(self.attn_ln(x))
-        return self._perceptron(x + attended), keys_values
-
-    def with_context(
-        self, x: mx.array, context: Callable[[KeyValue], KeyValue], mask: mx.array
-    ) -> tuple[mx.array, KeyValue]:
-        """Run (B, T, C) with its keys put into a context.
-
-        Returns the frames and all keys and values.
-        """
-        q, new = self.attn.project_all(self.attn_ln(x))
-        everything = context(new)
-        return self._perceptron(x + self.attn.attend(q, everything, mask=mask)), everything
-
-    def _perceptron(self, x: mx.array) -> mx.array:
-        """(B, T, C) -> (B, T, C): the second, residual half of the block."""
-        return x + self.mlp2(gelu(self.mlp1(self.mlp_ln(x))))
 
 
 class AudioEncoder(nn.Module):
@@ -368,28 +281,84 @@ class AudioEncoder(nn.Module):
         mask: mx.array,
         *,
         first: int,
-    ) -> Steps[tuple[mx.array, tuple[KeyValue, ...]]]:
+    ) -> Steps[tuple[mx.array, list[KeyValue]]]:
         """Encode T frames from `first` on, among cached keys of [0, first) and of silence.
 
         `contexts` puts a layer's new keys among those, and `mask` (1, 1, 1, n_keys) is added to
-        all scores. A step for each layer; the result is the frames (1, T, C) after the last layer
-        norm and every layer's keys and values, those of the context too.
+        all scores. A step for each group of layers; the result is the frames (1, T, C) after the
+        last layer norm and every layer's keys and values, those of the context too.
 
         `mel` is (1, 2 * (T + 2), n_mels) from mel frame `2 * (first - 1)` on, or (1, 2 * (T + 1),
         n_mels) from 0 when `first` is 0: the neighbours make the convolutions exact.
         """
-        # The stem's kernels reach one frame to either side: neighbours are computed and cut off.
-        margin = 1 if first else 0
-        x = gelu(self.conv2(gelu(self.conv1(mel))))[:, margin:-1]
-        x = x + self._positions[first : first + x.shape[1]].astype(x.dtype)
-        keys_values = []
-        for block, context in zip(self.blocks, contexts, strict=True):
-            x, layer = block.with_context(x, context, mask)
-            # Started, not waited for: the next layer's graph is built meanwhile.
-            mx.async_eval(x, layer)
-            keys_values.append(layer)
+        x = self._stem(mel, self._positions_from(first, mel), 1 if first else 0)
+        keys_values: list[KeyValue] = []
+        for span in groups(len(self.blocks)):
+            for block in self.blocks[span]:
+                x, layer = block.with_context(x, contexts[len(keys_values)], mask)
+                keys_values.append(layer)
+                # Started, not waited for: the next layer's graph is built meanwhile.
+                mx.async_eval(x, layer)
             yield
-        return self.ln_post(x), tuple(keys_values)
+        return self.ln_post(x), keys_values
+
+    def in_rooms(
+        self, mel: mx.array, rooms: list[KeyValue], mask: mx.array, *, first: int
+    ) -> Steps[tuple[mx.array, list[KeyValue]]]:
+        """The same, compiled, with the new keys written into each layer's room at `first`.
+
+        Takes `rooms` away.
+        """
+        at = mx.array([first])
+        x = self._compiled_stem(mel, self._positions_from(first, mel), 1 if first else 0)
+        keys_values: list[KeyValue] = []
+        for span, run in self._compiled_groups:
+            # Popped, so that nobody holds a room that is written to.
+            x, grown = run(x, mask, at, [rooms.pop(0) for _ in self.blocks[span]])
+            mx.async_eval(x, grown)
+            keys_values += grown
+            yield
+        return self.ln_post(x), keys_values
+
+    def keep_few_shapes(self) -> None:
+        """Compile the layers, for calls of few shapes."""
+        dtype = self.conv1.weight.dtype
+        self._compiled_stem = compiled(self._stem, dtype)
+        self._compiled_groups = [
+            (span, compiled(partial(_in_rooms, self.blocks[span]), dtype))
+            for span in groups(len(self.blocks))
+        ]
+
+    def _positions_from(self, first: int, mel: mx.array) -> mx.array:
+        n_frames = mel.shape[1] // 2 - (2 if first else 1)
+        return self._positions[first : first + n_frames]
+
+    def _stem(self, mel: mx.array, positions: mx.array, margin: int) -> mx.array:
+        """(1, n, n_mels) -> (1, T, C): its kernels reach `margin` frames before, and one after."""
+        x = gelu(self.conv2(gelu(self.conv1(mel.astype(self.conv1.weight.dtype)))))
+        return x[:, margin:-1] + positions.astype(x.dtype)
+
+
+def _in_rooms(
+    blocks: Sequence[EncoderBlock],
+    x: mx.array,
+    mask: mx.array,
+    at: mx.array,
+    rooms: Sequence[KeyValue],
+) -> tuple[mx.array, list[KeyValue]]:
+    """Run (1, T, C) through some layers, with new keys in their rooms from `at` on."""
+    grown = []
+    for block, room in zip(blocks, rooms, strict=True):
+        x, layer = block.with_context(x, partial(written, room, at), mask)
+        grown.append(layer)
+    return x, grown
+
+
+def join_products(encoder: AudioEncoder, decoder: TextDecoder) -> None:
+    """Compute what is computed of the same array in one product: see `MultiHeadAttention.join`."""
+    decoder.join()
+    for block in (*encoder.blocks, *decoder.blocks):
+        block.attn.join()
 
 
 def suit_gpu(encoder: AudioEncoder, decoder: TextDecoder) -> None:
@@ -397,9 +366,9 @@ def suit_gpu(encoder: AudioEncoder, decoder: TextDecoder) -> None:
 
     Where each operation and each new shape has a price; a CPU computes every shape at once.
     """
+    join_products(encoder, decoder)
+    encoder.keep_few_shapes()
     decoder.keep_few_shapes()
-    for block in (*encoder.blocks, *decoder.blocks):
-        block.attn.join()
 
 
 def sinusoids(length: int, channels: int, max_timescale: float = 10_000.0) -> np.ndarray:

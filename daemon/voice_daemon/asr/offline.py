@@ -11,8 +11,8 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from voice_daemon.asr import alignatt
 from voice_daemon.asr.alignatt import LEAST_REST_FRAMES, DraftWord, cut_point
+from voice_daemon.asr.attention import attended
 from voice_daemon.asr.decoding import Decoded, GreedyDecoder, Task, detect_language
 from voice_daemon.asr.features import checked_samples, log_mel_spectrogram
 from voice_daemon.asr.incremental_encoder import FRAME_SAMPLES
@@ -95,7 +95,7 @@ class DecodingTask:
     def _result(self, decoded: Decoded, language: str) -> DecodingResult:
         text = self._model.tokenizer.decode(decoded.tokens)
         aligned = decoded.scores.shape[0] > 0 and bool(decoded.tokens)
-        frames = alignatt.attended_frames(decoded.scores).tolist() if aligned else []
+        frames = attended(decoded.scores).tolist() if aligned else []
         return DecodingResult(
             text=text.strip(),
             tokens=decoded.tokens,

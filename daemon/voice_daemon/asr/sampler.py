@@ -12,7 +12,9 @@ import numpy as np
 from mlx import nn
 from numpy.typing import NDArray
 
+from voice_daemon.asr.cpu_kernels import compiled
 from voice_daemon.asr.load import WhisperModel
+from voice_daemon.asr.shapes import sample_bucket
 
 Watched = tuple[tuple[int, int], ...]
 """Rows of the hidden states, and a token at each."""
@@ -76,26 +78,39 @@ class MlxSampler:
         self._decoder = model.decoder
         self._never = mx.array(never)
         self._at_start = mx.array(at_start)
+        mx.eval(self._never, self._at_start)
+        self._choose = compiled(self._chosen, model.dtype)
 
     def sample(
         self, hidden: mx.array, rows: Sequence[int], *, at_start: bool, watched: Watched = ()
     ) -> Sampled:
         """See `TokenSampler`."""
         read = [*rows, *(row for row, _ in watched)]
-        all_logits = self._decoder.logits(hidden[:, mx.array(read)])
-        totals = mx.logsumexp(all_logits, axis=-1)
-        logits = all_logits[: len(rows)]
+        wanted = [-1] * len(rows) + [token for _, token in watched]
+        spare = [0] * (sample_bucket(len(read)) - len(read) if self._decoder.few_shapes else 0)
+        chosen = self._choose(
+            hidden[:, mx.array(read + spare)], mx.array(wanted + spare), int(at_start)
+        )
+        mx.eval(chosen)
+        tokens, logprobs = np.array(chosen)[:, : len(read)]
+        return Sampled(
+            tokens[: len(rows)].astype(int).tolist(),
+            logprobs[: len(rows)].tolist(),
+            np.exp(logprobs[len(rows) :]).tolist(),
+        )
+
+    def _chosen(self, hidden: mx.array, wanted: mx.array, at_start: int) -> mx.array:
+        """(1, n, C) -> (2, n) float32: the tokens, those `wanted` or the best, and their logprobs.
+
+        One array, as every transfer is a wait of its own.
+        """
+        logits = self._decoder.logits(hidden)
         allowed = logits + self._never
         if at_start:
             allowed = mx.concatenate([logits[:1] + self._at_start, allowed[1:]])
-        best = mx.argmax(allowed, axis=-1)
-        seen = mx.concatenate([best, mx.array([token for _, token in watched], dtype=best.dtype)])
-        logprobs = mx.take_along_axis(all_logits, seen[:, None], axis=-1)[:, 0] - totals
-        mx.eval(best, logprobs)
-        found: list[float] = np.array(logprobs).tolist()
-        return Sampled(
-            np.array(best).tolist(), found[: len(rows)], np.exp(found[len(rows) :]).tolist()
-        )
+        tokens = mx.where(wanted < 0, mx.argmax(allowed, axis=-1), wanted)
+        logprobs = mx.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0]
+        return mx.stack([tokens.astype(mx.float32), logprobs - mx.logsumexp(logits, axis=-1)])
 
     def logprobs(self, hidden: mx.array) -> NDArray[np.float32]:
         """See `TokenSampler`."""

@@ -26,6 +26,11 @@ def row_bucket(n_rows: int, *, most: int | None = None) -> int:
     return rows if most is None else min(rows, most)
 
 
+def sample_bucket(n_rows: int) -> int:
+    """Rows that tokens are chosen from, rounded up; one or two are what most calls have."""
+    return n_rows if n_rows <= 2 else rounded_up(n_rows, 8)
+
+
 def rounded_up(n: int, multiple: int) -> int:
     """The next multiple of `multiple` from `n` on."""
     return -(-n // multiple) * multiple

@@ -273,9 +273,7 @@ class StreamingDecoder:
     def _slide(self, n_turns: float = math.inf) -> None:
         """Take `n_turns` of sliding the window; all that are left by default."""
         if self._sliding is None:
-            self._sliding = slide_steps(
-                self._window, self._streamed(), n_layers=self._model.dims.n_audio_layer
-            )
+            self._sliding = slide_steps(self._window, self._streamed())
         done = 0
         while done < n_turns:
             try:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from voice_daemon.asr.alignatt import (
     LEAST_REST_FRAMES,
     DraftWord,
-    attended_frames,
     before_loop_end,
     cut_point,
     leaves_out,
 )
+from voice_daemon.asr.attention import attended
 from voice_daemon.asr.cooperative import Steps, at_once, grouped
 from voice_daemon.asr.decoding import Decoded, GreedyDecoder, detect_language
 from voice_daemon.asr.incremental_encoder import FRAMES_PER_SECOND, IncrementalEncoder, SilenceCache
@@ -166,7 +166,7 @@ class Window:
             self._encoder.behind(0).encode()
 
     def _read_at_each_length(self, met: set[int]) -> None:
-        n_keys = self.cross.layers[0][0].shape[2]
+        n_keys = self.cross.joint.shape[2]
         if n_keys in met:
             return
         met.add(n_keys)
@@ -226,7 +226,8 @@ class Window:
         """Read what was said behind a loop, up to `end_frame`, as an utterance of its own.
 
         The decoder does not leave a loop by itself. It begins again where the text was still
-        sure, without the text so far, which would lead it back. A step for each layer and call.
+        sure, without the text so far, which would lead it back. A step for each group
+        of layers and for each call.
         """
         read: tuple[DraftWord, ...] = ()
         newest, frame, confidence = decoded, self.first_frame, decoded.confidence
@@ -257,7 +258,7 @@ class Window:
         )
 
     def encode_anew_steps(self) -> Steps[IncrementalEncoder]:
-        """Encode all audio so far as for a final, a step for each layer.
+        """Encode all audio so far as for a final, a step for each group of layers.
 
         Meanwhile the window may be fed, encoded and decoded as ever.
         """
@@ -266,7 +267,7 @@ class Window:
         return encoder
 
     def encode_from_steps(self, frame: int) -> Steps[IncrementalEncoder]:
-        """Encode the audio from `frame` on at its new place, a step for each layer: see `slide`."""
+        """Encode the audio from `frame` on at its new place, in steps: see `slide`."""
         encoder = self._encoder.behind(frame - self.first_frame)
         yield from encoder.encode_steps()
         return encoder
@@ -315,7 +316,7 @@ class Window:
     ) -> tuple[DraftWord, ...]:
         """Group the new tokens into words, with the frames they attend to."""
         if decoded.scores.shape[0] and decoded.tokens:
-            frames = first_frame + attended_frames(
+            frames = first_frame + attended(
                 decoded.scores, since=n_forced, smoothing=self._config.smoothing
             )
         else:
@@ -340,11 +341,9 @@ class Window:
         return tuple(words)
 
 
-ENCODING_TURNS = 4
-"""Turns in which a window is encoded, whatever its model's layers are."""
 CALLS_A_TURN = 6
 """Calls of the decoder in a turn."""
-GPU_CALLS_A_TURN = 2
+GPU_CALLS_A_TURN = 1
 """The same where a call costs much beside the encoder, so that no step is much longer."""
 
 
@@ -385,11 +384,10 @@ class Streamed:
         return free
 
 
-def slide_steps(window: Window, streamed: Streamed, *, n_layers: int) -> Steps[FinalisedPrefix]:
+def slide_steps(window: Window, streamed: Streamed) -> Steps[FinalisedPrefix]:
     """Finalise the older part of `window`, which goes on meanwhile; a step is a turn's work."""
-    layers_a_turn = -(-n_layers // ENCODING_TURNS)
     first_frame = window.first_frame
-    anew = yield from grouped(window.encode_anew_steps(), layers_a_turn)
+    anew = yield from window.encode_anew_steps()
     end_frame = first_frame + anew.n_frames
     yield
     n_calls = GPU_CALLS_A_TURN if window.few_shapes else CALLS_A_TURN
@@ -400,5 +398,5 @@ def slide_steps(window: Window, streamed: Streamed, *, n_layers: int) -> Steps[F
     words = streamed.verify(free).words
     n_words, frame = cut_point(words, first_frame=first_frame, end_frame=end_frame)
     yield
-    encoder = yield from grouped(window.encode_from_steps(frame), layers_a_turn)
+    encoder = yield from window.encode_from_steps(frame)
     return FinalisedPrefix(words[:n_words], frame, encoder)

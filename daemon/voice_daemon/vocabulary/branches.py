@@ -11,12 +11,12 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from voice_daemon.asr.blocks import KeyValue, first_keys, in_time
 from voice_daemon.asr.cpu_kernels import gelu
 from voice_daemon.asr.load import WhisperModel
 from voice_daemon.asr.model import CrossKeys, TextDecoder
 from voice_daemon.asr.shapes import row_bucket
 
-KeyValue = tuple[mx.array, mx.array]
 Caches = tuple[KeyValue, ...]
 LogProbs = Callable[["mx.array"], "NDArray[np.float32]"]
 """(n, C) hidden states -> (n, n_vocab) log-probabilities."""
@@ -27,7 +27,7 @@ class Branches:
     """Continuations of the same length."""
 
     caches: Caches
-    """Self-attention keys and values a layer, each (B, H, length, D)."""
+    """Self-attention keys and values a layer, each (B, 2 H, length, D)."""
     logprobs: NDArray[np.float32]
     """(B, n_vocab) of what comes next."""
 
@@ -49,7 +49,7 @@ class BranchingDecoder:
         """
         out = self._decoder(mx.array([*opening, *tokens]), cross)
         hidden = out.hidden[0, len(opening) - 1 :]
-        return out.cache, self._logprobs(hidden)
+        return out.cache.exact(), self._logprobs(hidden)
 
     def step(
         self,
@@ -60,20 +60,17 @@ class BranchingDecoder:
     ) -> Branches:
         """Append a token to some rows of `caches`, in one call for all."""
         decoder, n_rows = self._decoder, len(tokens)
-        place = caches[0][0].shape[2]
+        place = caches[0].shape[2]
         # Rows that only fill up the shape repeat the first one.
         n_spare = row_bucket(n_rows) - n_rows if decoder.few_shapes else 0
         kept = mx.array([*parents, *[parents[0]] * n_spare])
         written = mx.array([*tokens, *[tokens[0]] * n_spare])
         x = (decoder.token_embedding(written) + decoder.positional_embedding[place])[:, None]
         grown: list[KeyValue] = []
-        for block, (keys, values), audio in zip(decoder.blocks, caches, cross.layers, strict=True):
-            h = block.attn_ln(x)  # (B, 1, C)
-            k, v = block.attn.project(h)
-            k = mx.concatenate([keys[kept], k], axis=2)
-            v = mx.concatenate([values[kept], v], axis=2)
-            grown.append((k, v))
-            x = x + block.attn.attend(block.attn.split(block.attn.query(h)), (k, v))
+        for block, cache, audio in zip(decoder.blocks, caches, cross.layers, strict=True):
+            q, new = block.attn.project_all(block.attn_ln(x))  # (B, .., 1, D)
+            grown.append(in_time(cache[kept], new))
+            x = x + block.attn.attend(q, grown[-1])
             q = block.cross_attn.split(block.cross_attn.query(block.cross_attn_ln(x)))
             # (B, H, 1, D) -> (1, H, B, D): the hypotheses as queries of one sequence.
             heard = block.cross_attn.attend(q.transpose(2, 1, 0, 3), audio, mask=cross.mask)
@@ -88,12 +85,9 @@ class BranchingDecoder:
 
 def beginning(caches: Caches, length: int) -> Caches:
     """The caches of the first `length` tokens."""
-    return tuple((k[:, :, :length], v[:, :, :length]) for k, v in caches)
+    return first_keys(caches, length)
 
 
 def together(a: Caches, b: Caches) -> Caches:
     """The rows of `b` behind those of `a`; all of one length."""
-    return tuple(
-        (mx.concatenate([ka, kb]), mx.concatenate([va, vb]))
-        for (ka, va), (kb, vb) in zip(a, b, strict=True)
-    )
+    return tuple(mx.concatenate([*pair]) for pair in zip(a, b, strict=True))

@@ -142,7 +142,7 @@ class SentenceSearch:
                 caches = () if rows is None else rows.caches
                 if min(parents) < 0:
                     begun = beginning(free, len(opening) + length)
-                    n_rows = caches[0][0].shape[0] if caches else 0
+                    n_rows = caches[0].shape[0] if caches else 0
                     caches = together(caches, begun) if caches else begun
                     parents = [n_rows if parent < 0 else parent for parent in parents]
                 tokens = [hypothesis.tokens[-1] for hypothesis in apart]
