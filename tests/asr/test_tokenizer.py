@@ -234,11 +234,14 @@ def test_words_of_any_text_are_those_of_faster_whisper(text: str, language: str)
 @given(st.lists(st.integers(0, N_VOCAB - 1), max_size=30))
 @settings(max_examples=200, deadline=None)
 def test_splitting_any_tokens_loses_none(tokens: list[int]) -> None:
+    text = [token for token in tokens if token < tokenizer().eot]
     for language in ("en", "ja"):
         split = tokenizer().split_words(tokens, language=language)
         assert [token for _, piece in split for token in piece] == tokens
+        # A special token between the bytes of one character parts them: no text has one inside.
+        split = tokenizer().split_words(text, language=language)
         assert "".join(word for word, _ in split).replace("\ufffd", "") == (
-            tokenizer().decode(tokens).replace("\ufffd", "")
+            tokenizer().decode(text).replace("\ufffd", "")
         )
 
 
