@@ -170,7 +170,7 @@ def _texts(device: Device) -> dict[str, Component]:
     return {
         "last_transcript": {
             "platform": "sensor",
-            "name": "Heard",
+            "name": "Last command",
             "icon": "mdi:message-text",
             "state_topic": final,
             "value_template": TEXT_ONCE,
@@ -192,7 +192,7 @@ def _texts(device: Device) -> dict[str, Component]:
 
 
 def _events(device: Device) -> dict[str, Component]:
-    # The first two are off by default: *Heard*, *Listening* and the device's triggers say
+    # The first two are off by default: *Last command*, *Listening* and the device's triggers say
     # the same, and a command is to be three rows of the logbook.
     reasons = {reason.value: words for reason, words in NO_COMMAND.items()}
     return {

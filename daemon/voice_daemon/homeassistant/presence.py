@@ -1,4 +1,4 @@
-"""Whether Home Assistant is on the broker, by its own word, and what it may have missed there.
+"""Presence of Home Assistant on the broker, by its own word, and what it may have missed there.
 
 Only for commands that it gets by MQTT. Called from several threads; what they write is one value.
 """

@@ -240,7 +240,7 @@ def test_a_light_is_switched_once_by_each_of_many_finals_however_often_they_come
     automate(final_topic=topic)
     generator = random.Random(12)  # noqa: S311 - no secret
     with light_in("Kitchen", hub=hub, listener=listener) as kitchen, start_daemon(NODE):
-        last = hub.entity(NODE, "sensor", "Heard")
+        last = hub.entity(NODE, "sensor", "Last command")
         soon(lambda: hub.state(last) == "unknown", "the device is there")
         due: list[tuple[float, str]] = []
         for number in range(TRIES):

@@ -23,7 +23,7 @@ def entities(hub: Hub, start_module_daemon: StartDaemon) -> dict[str, str]:
     """Have the device known beforehand: Home Assistant hears nothing of what it does not know."""
     with start_module_daemon(NODE, forget=False):
         names = {
-            "last": ("sensor", "Heard"),
+            "last": ("sensor", "Last command"),
             "state": ("sensor", "State"),
             "listening": ("binary_sensor", "Listening"),
         }

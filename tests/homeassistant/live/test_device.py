@@ -17,7 +17,7 @@ from rigs.homeassistant.names import named
 NODE = named("den")
 
 SHOWN = {
-    ("sensor", "Heard"): None,
+    ("sensor", "Last command"): None,
     ("sensor", "State"): None,
     ("event", "No command"): None,
     ("event", "Error"): "diagnostic",
@@ -119,7 +119,7 @@ def test_the_device_stands_in_the_room_that_it_says(hub: Hub, start_daemon: Star
         ("select", "Wake word", "Hey Jarvis"),
         ("number", "Wake strictness", "0.5"),
         ("number", "End after silence", "700"),
-        ("sensor", "Heard", "unknown"),
+        ("sensor", "Last command", "unknown"),
         ("event", "No command", "unknown"),
     ],
 )
@@ -195,7 +195,7 @@ def test_what_is_hidden_works_once_it_is_enabled(hub: Hub) -> None:
 
 
 def test_a_long_command_is_cut_and_kept_whole(hub: Hub, listener: Observer) -> None:
-    last = hub.entity(NODE, "sensor", "Heard")
+    last = hub.entity(NODE, "sensor", "Last command")
     text = "x" * 2000
     at = "2026-01-02T03:04:05.678Z"
     message = {"event_type": "final", "session_id": "a", "seq": 1, "text": text, "at": at}

@@ -128,7 +128,7 @@ def test_a_renamed_node_is_the_device_that_it_was(
         assert before is not None
         area = hub.ask("config/area_registry/create", name=f"{old} room")["area_id"]
         hub.ask("config/device_registry/update", device_id=before["id"], area_id=area)
-        last = hub.entity(old, "sensor", "Heard")
+        last = hub.entity(old, "sensor", "Last command")
         hub.ask("config/entity_registry/update", entity_id=last, name="What was said")
         entities = {(e.entity_id, e.unique_id) for e in hub.entities(old)}
         trigger = {k: v for k, v in hub.triggers(old)[0].items() if k != "metadata"}

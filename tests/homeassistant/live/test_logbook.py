@@ -20,7 +20,7 @@ def test_a_command_is_three_rows(hub: Hub, start_daemon: StartDaemon, tmp_path: 
     recording = spoken_commands(tmp_path / "one.wav", pauses_s=(25,))
     with start_daemon(NODE, recording=recording):
         state = hub.entity(NODE, "sensor", "State")
-        last = hub.entity(NODE, "sensor", "Heard")
+        last = hub.entity(NODE, "sensor", "Last command")
         problem = hub.entity(NODE, "binary_sensor", "Microphone problem")
         ready = ("Ready", "off")
         soon(lambda: (hub.state(state), hub.state(problem)) == ready, "the daemon is ready")

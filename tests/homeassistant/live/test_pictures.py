@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(PICTURES is None, reason="no pictures are asked 
 
 @pytest.fixture
 def page(hub: Hub) -> Iterator[Browser]:
-    with browser(width=1280, height=960) as page:
+    with browser(width=1600, height=960) as page:
         page.open(f"{hub.url}/manifest.json", until="{")
         page.run(f"localStorage.setItem('hassTokens', {json.dumps(hub.browser_login())})")
         yield page
@@ -47,7 +47,7 @@ def test_pictures(
         device = hub.device(NODE)
         assert device is not None
         room.play(DEMO_CLIP)
-        last = hub.entity(NODE, "sensor", "Heard")
+        last = hub.entity(NODE, "sensor", "Last command")
         soon(lambda: hub.state(last) == COMMAND, "the command is shown")
         page.open(f"{hub.url}/config/devices/device/{device['id']}", until="End after silence")
         page.picture(folder / "homeassistant-device.png")
@@ -65,7 +65,7 @@ def test_pictures(
         words = hub.enable(NODE, ("sensor", "Words being spoken")).popitem()[1]
         soon(lambda: hub.state(words) not in (None, "unavailable"), "they are loaded")
         with dashboard(hub, NODE, documented_card(NODE)) as address:
-            page.open(address, until=COMMAND)
+            page.open(address, until="Nothing said yet.")
             speaking = room.begin(DEMO_CLIP)
             soon(lambda: "on" in (hub.state(words) or "").split(), "words are shown")
             page.picture(folder / "homeassistant-card.png", height=200, left=256)
