@@ -13,6 +13,8 @@ from voice_daemon.errors import ConfigError
 APP_NAME = "voice-daemon"
 MACOS = "darwin"
 HOME_VARIABLE = "VOICE_DAEMON_HOME"
+TIMERS_FILE = "timers.json"
+"""Among the state: timers that Home Assistant runs. See `voice_daemon.homeassistant.timers`."""
 MAX_SOCKET_PATH_BYTES = 100
 """macOS allows 103 bytes and Linux 107; one limit for both, with room for a lock's suffix."""
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from wyoming.event import Event
 from wyoming.timer import TimerCancelled, TimerFinished, TimerStarted, TimerUpdated
 
 from voice_daemon.events import ErrorRaised
-from voice_daemon.homeassistant.timers import GRACE_S, LATE_S, Timers
+from voice_daemon.homeassistant.timers import GRACE_S, LATE_S, MAX_TIMERS, Timers
 
 SET = TimerStarted(id="tea", total_seconds=60).event()
 PAUSED = TimerUpdated(id="tea", is_active=False, total_seconds=30).event()
@@ -106,3 +108,28 @@ def test_a_file_that_is_none_of_ours_keeps_no_timer_from_ringing(
     kitchen.kill()
     kitchen.timers.take(SET)
     assert kitchen.wait(60 + GRACE_S) == 1
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, -1e300, 1e300, "60", None])
+def test_a_timer_of_an_impossible_length_is_none(kitchen: Kitchen, seconds: object) -> None:
+    kitchen.timers.take(Event(SET.type, {**SET.data, "total_seconds": seconds}))
+    kitchen.timers.take(TimerStarted(id="eggs", total_seconds=60).event())
+    assert kitchen.wait(60 + GRACE_S) == 1
+    kitchen.kill()
+    assert kitchen.wait(LATE_S) == 1
+
+
+@pytest.mark.parametrize("due", ["NaN", "-1e300", "1e300"])
+def test_an_impossible_time_in_the_file_is_left_out(kitchen: Kitchen, due: str) -> None:
+    kitchen.file.write_text(f'{{"tea": {due}, "eggs": {kitchen.now_s + 60}}}')
+    kitchen.kill()
+    assert kitchen.wait(60 + GRACE_S) == 1
+
+
+def test_a_known_timer_may_change_however_many_there_are(kitchen: Kitchen) -> None:
+    kitchen.timers.take(SET)
+    for at in range(MAX_TIMERS):
+        kitchen.timers.take(TimerStarted(id=f"{at}", total_seconds=10_000).event())
+    kitchen.timers.take(LONGER)
+    assert kitchen.wait(60 + GRACE_S) == 0
+    assert kitchen.wait(60) == 1

@@ -387,6 +387,8 @@ def test_a_purge_keeps_the_configuration_alone(installed: Mac) -> None:
     (models / "weights").touch()
     (installed.voice_home / "audio").mkdir()
     (installed.voice_home / "audio" / "session.wav").touch()
+    for name in ("vocabulary.json", "timers.json", "state.json"):
+        (installed.voice_home / name).write_text("{}")
     (installed.voice_home / "password").write_text("secret")  # named by the configuration
     refused = installed.daemonctl("uninstall", "--purge")
     assert refused.code == 2

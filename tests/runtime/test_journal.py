@@ -58,6 +58,24 @@ def told(left: Unsettled) -> list[tuple[str, str]]:
     ]
 
 
+def assert_told_until_heard(
+    journal: Journal, folder: Path, expected: list[tuple[str, str]]
+) -> None:
+    """Kill it, and the next before it could say so: the third says it again, until it is heard."""
+    kill(journal)
+    following = Journal(folder, TOPICS)
+    left = following.begin()
+    assert told(left) == expected
+    kill(following)
+    following = Journal(folder, TOPICS)
+    assert told(following.begin()) == expected
+    for event in left.events():
+        for message in for_event(event, topics=TOPICS, at=datetime.now(UTC)):
+            following.settled(message)
+    kill(following)
+    assert told(Journal(folder, TOPICS).begin()) == []
+
+
 @pytest.fixture
 def journal(tmp_path: Path) -> Journal:
     journal = Journal(tmp_path, TOPICS)
@@ -88,18 +106,7 @@ def test_a_kill_at_any_point_is_told_by_the_next_process(
     )
     for step in steps[:so_far]:
         step()
-    kill(journal)
-    following = Journal(tmp_path, TOPICS)
-    left = following.begin()
-    assert told(left) == expected
-    kill(following)  # before it could say so: the next one says it again
-    following = Journal(tmp_path, TOPICS)
-    assert told(following.begin()) == expected
-    for event in left.events():
-        for message in for_event(event, topics=TOPICS, at=datetime.now(UTC)):
-            following.settled(message)
-    kill(following)
-    assert told(Journal(tmp_path, TOPICS).begin()) == []
+    assert_told_until_heard(journal, tmp_path, expected)
 
 
 @pytest.mark.parametrize(
@@ -115,18 +122,7 @@ def test_a_kill_while_home_assistant_had_a_command_is_told_until_it_was_heard(
 ) -> None:
     journal.command("s1", WAITING)
     journal.command("s1", how)
-    kill(journal)
-    following = Journal(tmp_path, TOPICS)
-    left = following.begin()
-    assert told(left) == expected
-    kill(following)
-    following = Journal(tmp_path, TOPICS)
-    assert told(following.begin()) == expected
-    for event in left.events():
-        for message in for_event(event, topics=TOPICS, at=datetime.now(UTC)):
-            following.settled(message)
-    kill(following)
-    assert told(Journal(tmp_path, TOPICS).begin()) == []
+    assert_told_until_heard(journal, tmp_path, expected)
 
 
 def test_an_end_that_was_not_confirmed_is_told_again(journal: Journal, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from voice_daemon.launchd.agent import Agent
 from voice_daemon.launchd.app_bundle import AD_HOC, Bundle, command_of
 from voice_daemon.launchd.steps import Step, remove, write_file
 from voice_daemon.models.measurements import FILE as MEASURED
-from voice_daemon.paths import APP_NAME, HOME_VARIABLE, expand
+from voice_daemon.paths import APP_NAME, HOME_VARIABLE, TIMERS_FILE, expand
 from voice_daemon.runtime.status import Status
 
 
@@ -53,7 +53,7 @@ def belongings(context: Context, installation: Installation) -> list[Path]:
     of a file that was being replaced.
     """
     paths, places = context.paths(), installation.places
-    kept = (paths.changes_file.name, MEASURED)
+    kept = (paths.changes_file.name, paths.vocabulary_file.name, TIMERS_FILE, MEASURED)
     state = [f"{APP_NAME}.sock*", "unsettled-*.jsonl"]
     state += [pattern for name in kept for pattern in (f"{name}*", f".{name}.*")]
     logs = [f"{log.name}*" for log in (paths.log_file, paths.wyoming_log_file)]

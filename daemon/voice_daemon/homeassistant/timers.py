@@ -6,7 +6,6 @@ end nobody told of rings by itself, a little later.
 """
 
 import json
-import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,6 +26,9 @@ GRACE_S: Final = 2.0
 LATE_S: Final = 600.0
 """A timer that ended longer ago does not ring any more: it is reported."""
 MAX_TIMERS: Final = 100
+LONGEST_S: Final = 366 * 86_400.0
+LAST_S: Final = 1e11
+"""The end of the calendar's years of four digits, nearly."""
 
 
 class Timers:
@@ -88,7 +90,11 @@ class Timers:
         left_s = data.get("total_seconds")
         if not data.get("is_active", True):
             self._forget(name)  # paused: it is told of again when it goes on
-        elif isinstance(left_s, int | float) and len(self._due_s) < MAX_TIMERS:
+        elif (
+            isinstance(left_s, int | float)
+            and 0 <= left_s <= LONGEST_S  # which not-a-number is not
+            and (name in self._due_s or len(self._due_s) < MAX_TIMERS)
+        ):
             self._due_s[name] = self._clock_s() + left_s
             self._keep()
 
@@ -114,7 +120,7 @@ def _kept(file: Path | None) -> dict[str, float]:
     except (OSError, ValueError, TypeError, AttributeError) as error:
         log.warning("timers.unreadable", file=str(file), reason=str(error))
         return {}
-    return {name: due_s for name, due_s in kept.items() if math.isfinite(due_s)}
+    return {name: due_s for name, due_s in kept.items() if 0 <= due_s <= LAST_S}
 
 
 def _missed(at: str) -> ErrorRaised:

@@ -35,6 +35,7 @@ from voice_daemon.mqtt.peers import MqttPeers, claims_filter
 from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.mqtt.router import Listener
 from voice_daemon.mqtt.topics import Leaf, MqttMessage, Topics, default_client_id
+from voice_daemon.paths import TIMERS_FILE
 from voice_daemon.runtime.command_handler import CommandHandler
 from voice_daemon.runtime.housekeeping import Housekeeper
 from voice_daemon.runtime.journal import Journal
@@ -128,7 +129,7 @@ class Parts:
             report=self.report,
             answers=Answers(self.speaker, listen=self.listen),
             timers=Timers(
-                journal_folder and journal_folder / "timers.json",
+                journal_folder and journal_folder / TIMERS_FILE,
                 ring=self.sounds.ring,
                 report=self.report,
             ),
