@@ -35,9 +35,9 @@ def between(past: KeyValue | None, after: KeyValue, new: KeyValue) -> KeyValue:
     return in_time(past, new, after)
 
 
-def written(room: KeyValue, at: mx.array, new: KeyValue) -> KeyValue:
-    """`room` with what stands from `at` (1,) on replaced: in place where nobody else holds it."""
-    return mx.slice_update(room, new, at, axes=(2,))
+def written(buffer: KeyValue, at: mx.array, new: KeyValue) -> KeyValue:
+    """`buffer` with what stands from `at` (1,) on replaced: in place where nobody else holds it."""
+    return mx.slice_update(buffer, new, at, axes=(2,))
 
 
 def first_keys(layers: Sequence[KeyValue], end: int) -> tuple[KeyValue, ...]:

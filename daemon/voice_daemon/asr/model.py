@@ -189,7 +189,7 @@ class TextDecoder(nn.Module):
     def _read_in_rooms(
         self, tokens: mx.array, cross: CrossKeys, cache: TextCache | None
     ) -> DecoderOutput:
-        """Read tokens in few shapes and compiled, their keys written into each layer's room."""
+        """Read tokens in few shapes and compiled, their keys written into each layer's buffer."""
         offset = cache.n_tokens if cache else 0
         length, n_positions = tokens.shape[0], self.positional_embedding.shape[0]
         rows = row_bucket(length, most=n_positions - offset)
@@ -210,10 +210,10 @@ class TextDecoder(nn.Module):
         return DecoderOutput(hidden, TextCache(grown, offset + length), cross_qk)
 
     def _layers_in_rooms(
-        self, x: mx.array, mask: mx.array, at: mx.array, rooms: Sequence[KeyValue], *audio: Any
+        self, x: mx.array, mask: mx.array, at: mx.array, buffers: Sequence[KeyValue], *audio: Any
     ) -> tuple[mx.array, mx.array | None, list[KeyValue]]:
         joint, cross_mask = audio
-        contexts = [partial(written, room, at) for room in rooms]
+        contexts = [partial(written, buffer, at) for buffer in buffers]
         cross = CrossKeys(joint, len(self.blocks), cross_mask)
         return self._through_layers(x, mask, contexts, cross)
 
@@ -303,18 +303,18 @@ class AudioEncoder(nn.Module):
         return self.ln_post(x), keys_values
 
     def in_rooms(
-        self, mel: mx.array, rooms: list[KeyValue], mask: mx.array, *, first: int
+        self, mel: mx.array, buffers: list[KeyValue], mask: mx.array, *, first: int
     ) -> Steps[tuple[mx.array, list[KeyValue]]]:
-        """The same, compiled, with the new keys written into each layer's room at `first`.
+        """The same, compiled, with the new keys written into each layer's buffer at `first`.
 
-        Takes `rooms` away.
+        Takes `buffers` away.
         """
         at = mx.array([first])
         x = self._compiled_stem(mel, self._positions_from(first, mel), 1 if first else 0)
         keys_values: list[KeyValue] = []
         for span, run in self._compiled_groups:
-            # Popped, so that nobody holds a room that is written to.
-            x, grown = run(x, mask, at, [rooms.pop(0) for _ in self.blocks[span]])
+            # Popped, so that nobody holds a buffer that is written to.
+            x, grown = run(x, mask, at, [buffers.pop(0) for _ in self.blocks[span]])
             mx.async_eval(x, grown)
             keys_values += grown
             yield
@@ -344,12 +344,12 @@ def _in_rooms(
     x: mx.array,
     mask: mx.array,
     at: mx.array,
-    rooms: Sequence[KeyValue],
+    buffers: Sequence[KeyValue],
 ) -> tuple[mx.array, list[KeyValue]]:
-    """Run (1, T, C) through some layers, with new keys in their rooms from `at` on."""
+    """Run (1, T, C) through some layers, with new keys in their buffers from `at` on."""
     grown = []
-    for block, room in zip(blocks, rooms, strict=True):
-        x, layer = block.with_context(x, partial(written, room, at), mask)
+    for block, buffer in zip(blocks, buffers, strict=True):
+        x, layer = block.with_context(x, partial(written, buffer, at), mask)
         grown.append(layer)
     return x, grown
 
