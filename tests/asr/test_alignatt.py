@@ -18,7 +18,7 @@ from voice_daemon.asr.alignatt import (
     median_filter,
     should_emit,
 )
-from voice_daemon.asr.attention import attended_on_device
+from voice_daemon.asr.decoding import attended_on_device
 
 
 def scores_at(frames: list[int], *, n_frames: int, n_heads: int = 2) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from voice_daemon.events import ErrorRaised
-from voice_daemon.homeassistant.presence import ENDING_S, Presence
+from voice_daemon.homeassistant.announce import ENDING_S, Presence
 
 
 @dataclass

@@ -26,7 +26,7 @@ from support.satellite import (
 )
 from voice_daemon.homeassistant import commands
 from voice_daemon.homeassistant.commands import SETTLED
-from voice_daemon.sound.voice import voice_program
+from voice_daemon.sound.sounds import voice_program
 
 
 def test_an_announcement_is_played_whole_and_its_end_is_told_when_it_is_over(

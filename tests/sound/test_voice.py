@@ -8,8 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from voice_daemon.assets import HEARD_SOUND
-from voice_daemon.sound.sounds import bundled_sound
-from voice_daemon.sound.voice import spoken, voice_program
+from voice_daemon.sound.sounds import bundled_sound, spoken, voice_program
 
 
 @pytest.fixture

@@ -18,9 +18,8 @@ from voice_daemon.asr.streaming import StreamingConfig, StreamingDecoder
 from voice_daemon.asr.transcriber import WhisperTranscriber, retimed
 from voice_daemon.events import Transcript, Word
 from voice_daemon.vocabulary.acceptance import Reason
-from voice_daemon.vocabulary.correction import Corrector
+from voice_daemon.vocabulary.correction import Corrector, building_vocabulary
 from voice_daemon.vocabulary.document import read_document
-from voice_daemon.vocabulary.home import building_vocabulary
 
 
 class Rig:

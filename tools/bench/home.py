@@ -34,9 +34,8 @@ from voice_daemon.asr.cooperative import at_once
 from voice_daemon.asr.types import FinalReading, StreamingConfig
 from voice_daemon.audio.file import load_audio
 from voice_daemon.vocabulary.acceptance import AcceptanceRule, Decision, Reason
-from voice_daemon.vocabulary.correction import Corrector
+from voice_daemon.vocabulary.correction import HOME_ASSISTANT, NONE, Corrector, building_vocabulary
 from voice_daemon.vocabulary.document import Document
-from voice_daemon.vocabulary.home import HOME_ASSISTANT, NONE, building_vocabulary
 from voice_daemon.vocabulary.spoken import fold
 from voice_daemon.vocabulary.store import read_file
 

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voice_daemon.asr.alignatt import LEAST_REST_FRAMES, DraftWord, cut_point
-from voice_daemon.asr.attention import attended
-from voice_daemon.asr.decoding import Decoded, GreedyDecoder, Task, detect_language
+from voice_daemon.asr.decoding import Decoded, GreedyDecoder, Task, attended, detect_language
 from voice_daemon.asr.features import checked_samples, log_mel_spectrogram
 from voice_daemon.asr.incremental_encoder import FRAME_SAMPLES
 from voice_daemon.asr.load import WhisperModel

@@ -18,9 +18,8 @@ from voice_daemon.asr.alignatt import (
     cut_point,
     leaves_out,
 )
-from voice_daemon.asr.attention import attended
 from voice_daemon.asr.cooperative import Steps, at_once, grouped
-from voice_daemon.asr.decoding import Decoded, GreedyDecoder, detect_language
+from voice_daemon.asr.decoding import Decoded, GreedyDecoder, attended, detect_language
 from voice_daemon.asr.incremental_encoder import FRAMES_PER_SECOND, IncrementalEncoder, SilenceCache
 from voice_daemon.asr.load import WhisperModel
 from voice_daemon.asr.model import CrossKeys

@@ -26,9 +26,8 @@ from voice_daemon.logs import setup as logs
 from voice_daemon.models import resolve
 from voice_daemon.runtime.build import build_engine
 from voice_daemon.runtime.live_settings import LiveSettings
-from voice_daemon.vocabulary.correction import Corrector
+from voice_daemon.vocabulary.correction import Corrector, building_vocabulary
 from voice_daemon.vocabulary.document import Document, Name
-from voice_daemon.vocabulary.home import building_vocabulary
 from voice_daemon.vocabulary.templates import installed
 
 NODE = "demo"

@@ -45,9 +45,8 @@ from voice_daemon.runtime.build import (
 from voice_daemon.session.options import PipelineOptions
 from voice_daemon.session.transcription import Transcription
 from voice_daemon.vocabulary.acceptance import Decision, explained, explanation
-from voice_daemon.vocabulary.correction import Corrector
+from voice_daemon.vocabulary.correction import Corrector, building_vocabulary
 from voice_daemon.vocabulary.document import Document
-from voice_daemon.vocabulary.home import building_vocabulary
 from voice_daemon.vocabulary.store import known_document, read_file
 
 Samples = NDArray[np.float32]

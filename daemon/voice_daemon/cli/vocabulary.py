@@ -19,8 +19,8 @@ from voice_daemon.asr.cooperative import at_once
 from voice_daemon.cli.context import Context
 from voice_daemon.config import Settings
 from voice_daemon.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError
+from voice_daemon.vocabulary.correction import HomeVocabulary, reading_vocabulary
 from voice_daemon.vocabulary.document import Document, Name, VocabularyError, read_document
-from voice_daemon.vocabulary.home import HomeVocabulary, reading_vocabulary
 from voice_daemon.vocabulary.home_assistant import pull
 from voice_daemon.vocabulary.reading import Reading
 from voice_daemon.vocabulary.spelling import spellings_of, voices

@@ -1,11 +1,14 @@
 """A throw-away MQTT broker on loopback for the demo: mosquitto if there is one, else amqtt.
 
-Never reachable from outside: it accepts everybody.
+Never reachable from outside: it accepts everybody. Run as a program it is amqtt:
+`python -m voice_daemon.demo.broker PORT`.
 """
 
+import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +21,7 @@ from voice_daemon.errors import BrokerError, UsageError
 
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 20.0
+ANONYMOUS = "amqtt.plugins.authentication.AnonymousAuthPlugin"
 _SBIN = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 """Folders where packages put mosquitto, although not on everybody's PATH."""
 
@@ -91,7 +95,8 @@ def _mosquitto(program: str, port: int, folder: Path) -> DemoBroker:
 
 def amqtt_broker(port: int) -> DemoBroker:
     """Start amqtt, which comes with the demo and speaks MQTT 3.1.1 only."""
-    command = (sys.executable, "-P", "-m", "voice_daemon.demo.amqtt", str(port))
+    # A process of its own: amqtt leaves connections open when it stops.
+    command = (sys.executable, "-P", "-m", "voice_daemon.demo.broker", str(port))
     remedy = "pip install 'voice-daemon[demo]', or install mosquitto"
     return DemoBroker("amqtt", port, *command, remedy=remedy)
 
@@ -109,3 +114,23 @@ def demo_broker(port: int | None = None) -> Iterator[DemoBroker]:
             yield broker
         finally:
             broker.stop()
+
+
+async def serve_amqtt(port: int) -> None:
+    """Accept everybody on loopback until SIGTERM."""
+    from amqtt.broker import Broker  # noqa: PLC0415 - an extra, and only this process's
+
+    terminated = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminated.set)
+    broker = Broker(
+        {
+            "listeners": {"default": {"type": "tcp", "bind": f"{LOOPBACK}:{port}"}},
+            "plugins": {ANONYMOUS: {"allow_anonymous": True}},
+        }
+    )
+    await broker.start()
+    await terminated.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve_amqtt(int(sys.argv[1])))

@@ -1,4 +1,4 @@
-"""Announces the device to Home Assistant, and takes back what is no more.
+"""Announces the device to Home Assistant and takes back what is no more; notices when it is away.
 
 Announced after each connect, and again a moment after Home Assistant says that it has started.
 What was announced before under another name, or with components that are no more, is taken back;
@@ -18,6 +18,7 @@ from typing import Final
 import structlog
 
 from voice_daemon.config.persisted import Announcement, SettingsStore
+from voice_daemon.events import ErrorRaised
 from voice_daemon.homeassistant.discovery import Device, announcement, components
 from voice_daemon.mqtt.topics import Leaf, MqttMessage, Topics
 
@@ -25,6 +26,10 @@ log = structlog.get_logger()
 
 BIRTH: Final = b"online"
 """Home Assistant's word on its status topic when it has started."""
+WILL: Final = b"offline"
+"""Home Assistant's word on its status topic when it goes, or its broker's when it is missed."""
+ENDING_S: Final = 5.0
+"""Home Assistant still takes messages, and acts on none, for some seconds before it says so."""
 DELAY_S: Final = (1.0, 5.0)
 """Not all devices of a house at once."""
 MIGRATE: Final = b'{"migrate_discovery":true}'
@@ -170,3 +175,48 @@ class DiscoveryAnnouncer:
         if topics:
             log.info("homeassistant.taken_back", topic=old.topic, root=old.root)
         return [MqttMessage(topic, b"", retain=True) for topic in topics]
+
+
+class Presence:
+    """What Home Assistant may have missed of the commands that it gets by MQTT.
+
+    Called from several threads; what they write is one value. `report` tells the owner.
+    """
+
+    def __init__(
+        self,
+        report: Callable[[ErrorRaised], None],
+        *,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._report = report
+        self._clock_s = clock_s
+        self._is_away = False
+        self._last = ("", -ENDING_S)
+        """The session of the last command, and when it came."""
+
+    def on_status(self, _topic: str, payload: bytes) -> None:
+        """Take note of what Home Assistant says of itself."""
+        was_away, self._is_away = self._is_away, payload == WILL
+        session_id, at_s = self._last
+        if self._is_away and not was_away and self._clock_s() - at_s < ENDING_S:
+            self._report(_missed(session_id))
+
+    def forget(self) -> None:
+        """Begin anew with a connection: what was said before it came, nobody knows."""
+        self._is_away = False
+
+    def expect(self, session_id: str) -> None:
+        """Take note of a command that is on its way to Home Assistant."""
+        self._last = session_id, self._clock_s()
+        if self._is_away:
+            self._report(_missed(session_id))
+
+
+def _missed(session_id: str) -> ErrorRaised:
+    return ErrorRaised(
+        "homeassistant.away",
+        "Home Assistant is not connected to the broker: it may not have heard the command",
+        "look whether it was done; say it again once Home Assistant runs",
+        session_id,
+    )

@@ -14,7 +14,7 @@ from wyoming.event import Event
 from wyoming.tts import Synthesize
 
 from voice_daemon.sound.output import Feed, Loudspeaker
-from voice_daemon.sound.voice import spoken
+from voice_daemon.sound.sounds import spoken
 from voice_daemon.wyoming.pcm import PcmConverter, PcmFormat
 
 QUESTION_MARKS = ("?", ";", "\u037e", "\uff1f", "\u061f")

@@ -14,7 +14,7 @@ from wyoming.info import AsrModel, AsrProgram, Attribution, Info, TtsProgram, Tt
 from wyoming.info import Satellite as SatelliteInfo
 
 from voice_daemon import __version__
-from voice_daemon.sound.voice import spoken, voice_program
+from voice_daemon.sound.sounds import spoken, voice_program
 
 PROGRAM: Final = "voice-daemon"
 CHUNK_SAMPLES: Final = 4096

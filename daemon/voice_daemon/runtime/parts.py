@@ -21,10 +21,9 @@ from voice_daemon.config import Settings
 from voice_daemon.config.persisted import SettingsStore
 from voice_daemon.control.server import ControlServer
 from voice_daemon.events import AudioBlock, ErrorRaised, Event, TranscriptFinal
-from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
+from voice_daemon.homeassistant.announce import DiscoveryAnnouncer, Presence
 from voice_daemon.homeassistant.answers import Answers
 from voice_daemon.homeassistant.discovery import words_message
-from voice_daemon.homeassistant.presence import Presence
 from voice_daemon.homeassistant.satellite import HANDLED_BY, satellite_of
 from voice_daemon.homeassistant.timers import Timers
 from voice_daemon.mqtt.client import MqttClient

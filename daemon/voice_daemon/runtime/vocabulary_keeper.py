@@ -19,9 +19,8 @@ from voice_daemon.asr.tokenizer import WhisperTokenizer
 from voice_daemon.config import VocabularySettings
 from voice_daemon.errors import Problem, VoiceDaemonError
 from voice_daemon.mqtt.topics import SCHEMA, Leaf, MqttMessage, Topics, encode_json
-from voice_daemon.vocabulary.correction import Corrector
+from voice_daemon.vocabulary.correction import Corrector, HomeVocabulary, building_vocabulary
 from voice_daemon.vocabulary.document import Document, VocabularyError, read_document
-from voice_daemon.vocabulary.home import HomeVocabulary, building_vocabulary
 from voice_daemon.vocabulary.store import known_document, read_file, store
 
 log = structlog.get_logger()

@@ -4,10 +4,16 @@ Whoever says the wake word is heard out: what is being played stops. A ringing t
 by it too, and no command is expected then.
 """
 
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final
+
+import soundfile
+import structlog
 
 from voice_daemon.assets import DONE_SOUND, HEARD_SOUND, NOTHING_SOUND, TIMER_SOUND
 from voice_daemon.audio.file import load_audio
@@ -15,8 +21,15 @@ from voice_daemon.audio.resample import to_int16
 from voice_daemon.config import SoundsSettings
 from voice_daemon.events import SAMPLE_RATE, EndReason, Event, SessionEnded, SessionStarted
 from voice_daemon.sound.output import Loudspeaker, Sound
-from voice_daemon.sound.voice import spoken
 
+log = structlog.get_logger()
+
+VOICE_PROGRAMS: Final = {
+    "say": ("-f", "-", "--data-format=LEI16@22050", "-o"),
+    "espeak-ng": ("--stdin", "-w"),
+}
+"""Arguments before the file's name; the text is on standard input, so none is an option."""
+VOICE_TIMEOUT_S: Final = 60.0
 RINGS: Final = 80
 """Two minutes of 1.5 s each."""
 _FAILED: Final = frozenset(
@@ -98,3 +111,38 @@ class Sounds:
     def _cue(self, file: Path) -> None:
         if self._speaker is not None and self._with_cues:
             self._speaker.play((bundled_sound(file),))
+
+
+def voice_program() -> str | None:
+    """Name the system's speech program; None where it has none."""
+    return next((name for name in VOICE_PROGRAMS if shutil.which(name)), None)
+
+
+def spoken(text: str) -> Iterator[Sound]:
+    """Give a text as sound; nothing, and a line in the log, where it cannot be spoken.
+
+    Waits for the program when it is first asked for sound.
+    """
+    program = voice_program()
+    if program is None:
+        log.warning(
+            "output.no_voice",
+            reason=f"none of {', '.join(VOICE_PROGRAMS)} is installed",
+            remedy="Debian: apt-get install espeak-ng",
+        )
+        return
+    with tempfile.TemporaryDirectory(prefix="voice-daemon-") as folder:
+        file = Path(folder) / "spoken.wav"
+        try:
+            subprocess.run(
+                [program, *VOICE_PROGRAMS[program], str(file)],
+                input=text.encode(),
+                check=True,
+                capture_output=True,
+                timeout=VOICE_TIMEOUT_S,
+            )
+            samples, rate_hz = soundfile.read(file, dtype="int16", always_2d=True)
+        except (OSError, subprocess.SubprocessError, soundfile.SoundFileError) as error:
+            log.warning("output.not_spoken", program=program, reason=f"{type(error).__name__}")
+            return
+    yield Sound(samples[:, 0], rate_hz)

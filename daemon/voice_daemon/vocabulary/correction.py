@@ -1,4 +1,7 @@
-"""Chooses between what was heard and a sentence of the home, over one utterance's audio."""
+"""A home's vocabulary with one model: chooses between what was heard and a sentence of the home."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -8,14 +11,64 @@ from voice_daemon.asr.types import FinalReading
 from voice_daemon.events import Ending
 from voice_daemon.vocabulary.acceptance import AcceptanceRule, Decision, Reason, as_heard, decide
 from voice_daemon.vocabulary.branches import BranchingDecoder, LogProbs
-from voice_daemon.vocabulary.home import HomeVocabulary
+from voice_daemon.vocabulary.document import Document
+from voice_daemon.vocabulary.grammar import SentenceGrammar
+from voice_daemon.vocabulary.reading import Reader
 from voice_daemon.vocabulary.search import SentenceSearch
 from voice_daemon.vocabulary.spoken import fold
+from voice_daemon.vocabulary.tokens import TokenAutomaton
 
 log = structlog.get_logger()
 
+HOME_ASSISTANT = "home-assistant"
+NONE = "none"
 MAX_TOKENS = 40
 """Of what was heard; nobody says a longer command."""
+
+
+@dataclass(frozen=True, slots=True)
+class HomeVocabulary:
+    """The sentences of a home, in words and in tokens."""
+
+    document: Document
+    language: str
+    reader: Reader
+    automaton: TokenAutomaton | None
+    """None where it is used without a model."""
+    n_unread: int
+    """Templates that could not be used."""
+
+
+def building_vocabulary(
+    document: Document,
+    encode: Callable[[str], list[int]],
+    *,
+    language: str,
+    sentences: str = HOME_ASSISTANT,
+) -> Steps[HomeVocabulary]:
+    """Make a home's vocabulary for a model's tokenizer, in short steps.
+
+    `language` is the one that is listened for; a document that names another wins, for its
+    names are in it. Raises VocabularyError where the extra is missing or there are no sentences
+    for the language.
+    """
+    grammar = yield from _building_grammar(document, language, sentences)
+    automaton = TokenAutomaton(grammar, encode)
+    yield from automaton.warming()
+    return HomeVocabulary(document, grammar.language, Reader(grammar), automaton, grammar.n_unread)
+
+
+def reading_vocabulary(
+    document: Document, *, language: str, sentences: str = HOME_ASSISTANT
+) -> Steps[HomeVocabulary]:
+    """Make the same for texts alone."""
+    grammar = yield from _building_grammar(document, language, sentences)
+    return HomeVocabulary(document, grammar.language, Reader(grammar), None, grammar.n_unread)
+
+
+def _building_grammar(document: Document, language: str, sentences: str) -> Steps[SentenceGrammar]:
+    spoken = document.language or language
+    return SentenceGrammar.building(document, spoken, home_sentences=sentences == HOME_ASSISTANT)
 
 
 class Corrector:

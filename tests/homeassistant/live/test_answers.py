@@ -17,7 +17,7 @@ from rigs.homeassistant.satellites import found, pipeline, ready
 from rigs.virtual_microphone import OUTPUT, VirtualMicrophone
 from support.daemon_process import DaemonProcess
 from voice_daemon.control.client import ControlClient
-from voice_daemon.sound.voice import voice_program
+from voice_daemon.sound.sounds import voice_program
 
 pytestmark = pytest.mark.skipif(voice_program() is None, reason="the system has no voice")
 

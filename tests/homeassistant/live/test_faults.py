@@ -17,7 +17,7 @@ from rigs.homeassistant.hub import Hub, soon
 from rigs.homeassistant.names import named
 from rigs.homeassistant.rooms import spoken
 from rigs.virtual_microphone import VirtualMicrophone
-from voice_daemon.sound.voice import voice_program
+from voice_daemon.sound.sounds import voice_program
 
 NODE = named("faults")
 TIMER_S = 20
