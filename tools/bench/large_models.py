@@ -54,6 +54,7 @@ FIRST_TOKEN = 256
 LIVE_STEP_S, LIVE_S = 0.25, 5.0
 """Steps of a session until there are words, and the length of a command."""
 LEAST_PADDED_S = 0.5
+EVERY_STEP = StreamingConfig(min_chunk_duration=0.0)
 SHAPES = {
     "tiny": ModelDimensions(80, 1500, 384, 6, 4, 51865, 448, 384, 6, 4),
     "small": ModelDimensions(80, 1500, 768, 12, 12, 51865, 448, 768, 12, 12),
@@ -125,6 +126,8 @@ class DictatedDecoder(GreedyDecoder):
     def __init__(self, model: WhisperModel) -> None:
         super().__init__(model)
         self._sampler = self.dictated = DictatedSampler(model)
+        self.hears_all = False
+        """True: the words of all audio that is encoded, which is no more than a window."""
 
     def hear(self, seconds: float) -> None:
         """Dictate the words of the first `seconds` of the audio."""
@@ -141,10 +144,11 @@ class DictatedDecoder(GreedyDecoder):
         **options: Any,
     ) -> Steps[Decoded]:
         """See `GreedyDecoder`; the scores are made up after the real ones were computed."""
-        said, heard = self.dictated, self.dictated.heard
-        n_heard = int(n_frames / FRAMES_PER_TOKEN)
-        at = [*text[:1], *draft[:1], max(FIRST_TOKEN, heard - n_heard)][0]
-        until, at = min(heard, at + n_heard), at + len(text)
+        said, n_heard = self.dictated, int(n_frames / FRAMES_PER_TOKEN)
+        heard = FIRST_TOKEN + n_heard if self.hears_all else said.heard
+        committed = [token for token in text if token >= FIRST_TOKEN]  # not the wake word
+        at = [*committed[:1], *draft[:1], max(FIRST_TOKEN, heard - n_heard)][0]
+        until, at = min(heard, at + n_heard), at + len(committed)
         steps = super().decode_steps(
             cross, initial_tokens, text, draft=draft, n_frames=n_frames, **options
         )
@@ -196,10 +200,9 @@ def padded_times(model: WhisperModel, audio: Samples, step_s: float) -> list[flo
 class Stream:
     """The recogniser of a session, with dictated words; one utterance after another."""
 
-    def __init__(self, model: WhisperModel) -> None:
-        self._greedy = DictatedDecoder(model)
-        config = StreamingConfig(min_chunk_duration=0.0)
-        decoder = StreamingDecoder(model, config, greedy=self._greedy)
+    def __init__(self, model: WhisperModel, config: StreamingConfig = EVERY_STEP) -> None:
+        self.greedy = DictatedDecoder(model)
+        decoder = StreamingDecoder(model, config, greedy=self.greedy)
         self.transcriber = WhisperTranscriber(model, config, decoder=decoder)
 
     def run(self, how: str, audio: Samples, step_s: float, *, on_the_clock: bool = False) -> Row:
@@ -209,7 +212,7 @@ class Stream:
         first_text = 0.0
         self.transcriber.start(wake_phrase=None)
         for first in range(0, len(audio) - size + 1, size):
-            self._greedy.hear((first + size) / RATE)
+            self.greedy.hear((first + size) / RATE)
             begun_s = time.perf_counter()
             self.transcriber.feed(audio[first : first + size])
             shown = self.transcriber.step()

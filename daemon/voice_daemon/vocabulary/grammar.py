@@ -12,9 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from hassil.expression import Expression
-from hassil.intents import IntentData
-
 from voice_daemon.asr.cooperative import Steps
 from voice_daemon.vocabulary.document import Document
 from voice_daemon.vocabulary.spoken import Value, spoken_numbers
@@ -22,7 +19,8 @@ from voice_daemon.vocabulary.templates import Templates, reading_templates
 
 try:
     from hassil import expression as hx
-    from hassil.intents import RangeSlotList, TextSlotList, WildcardSlotList
+    from hassil.expression import Expression
+    from hassil.intents import IntentData, RangeSlotList, TextSlotList, WildcardSlotList
     from hassil.util import check_excluded_context, check_required_context
 except ImportError:  # pragma: no cover - the extra is there wherever this is tested
     pass

@@ -1,5 +1,7 @@
 """Sentence templates: Home Assistant's for a language, a document's own, and a home's names."""
 
+from __future__ import annotations
+
 import importlib.resources
 import json
 from collections.abc import Mapping
@@ -7,16 +9,14 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from hassil.expression import Expression
-from hassil.intents import IntentData
-
 from voice_daemon.asr.cooperative import Steps
 from voice_daemon.vocabulary.document import Document, Name, VocabularyError
 from voice_daemon.vocabulary.spoken import compound_ends, join_compounds, said_apart
 
 try:
     import hassil
-    from hassil.intents import TextSlotList
+    from hassil.expression import Expression
+    from hassil.intents import IntentData, TextSlotList
 except ImportError:  # pragma: no cover - the extra is there wherever this is tested
     pass
 
