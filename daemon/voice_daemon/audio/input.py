@@ -88,11 +88,6 @@ class AudioInput:
         return self._source
 
     @property
-    def exhausted(self) -> bool:
-        """True once a file has been read to its end."""
-        return self._source is not None and self._source.exhausted
-
-    @property
     def last_block_age_ms(self) -> int | None:
         """Milliseconds since the newest block came; None before the first."""
         newest = self._newest
@@ -103,11 +98,6 @@ class AudioInput:
         """RMS of the newest block in dB of full scale; minus infinity is digital silence."""
         newest = self._newest
         return -math.inf if newest is None else round(dbfs(power(newest[0].samples)), 1)
-
-    @property
-    def end_sample(self) -> int:
-        """One past the last sample read."""
-        return self._end_sample
 
     def now_sample(self) -> int:
         """Give the sample that the input would be delivering right now."""

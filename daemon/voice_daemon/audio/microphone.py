@@ -21,8 +21,8 @@ from voice_daemon.audio.level import SILENCE_DBFS, dbfs, power
 from voice_daemon.audio.portaudio import (
     AudioDevice,
     AudioDriver,
+    devices_of,
     find_device,
-    input_devices,
     list_devices,
     process_driver,
     refresh,
@@ -253,7 +253,7 @@ def _open(portaudio: Any, wanted: str, callbacks: CallbackQueue) -> _Opened:
 
 
 def _open_once(portaudio: Any, wanted: str, callbacks: CallbackQueue) -> _Opened:
-    device = find_device(wanted, input_devices(portaudio))
+    device = find_device(wanted, devices_of(portaudio))
     try:
         channels, rate_hz = _choose_format(portaudio, device)
         stream = start_stream(

@@ -98,7 +98,7 @@ class AudioDriver:
     def _terminate(self) -> None:
         """End PortAudio before the interpreter goes, unless it hangs."""
         with suppress(AudioDeviceError, self._portaudio.PortAudioError):
-            self.call(_terminate_sounddevice, timeout_s=_EXIT_TIMEOUT_S)
+            self.call(lambda portaudio: portaudio._terminate(), timeout_s=_EXIT_TIMEOUT_S)  # noqa: SLF001 - see `refresh`
 
     def _run(self) -> None:
         while True:
@@ -143,12 +143,7 @@ def start_stream(kind: Callable[..., Any], **options: Any) -> Any:
     return stream
 
 
-def input_devices(portaudio: Any) -> tuple[AudioDevice, ...]:
-    """List the inputs that PortAudio found when it was initialised."""
-    return devices_of(portaudio, "input")
-
-
-def devices_of(portaudio: Any, direction: Direction) -> tuple[AudioDevice, ...]:
+def devices_of(portaudio: Any, direction: Direction = "input") -> tuple[AudioDevice, ...]:
     """List the inputs or outputs that PortAudio found when it was initialised."""
     host_apis = portaudio.query_hostapis()
     try:
@@ -239,7 +234,3 @@ def _load_sounddevice() -> Any:
     # Its own handler waits for a hung driver, and the process with it.
     atexit.unregister(sounddevice._exit_handler)  # noqa: SLF001 - there is no other way
     return sounddevice
-
-
-def _terminate_sounddevice(portaudio: Any) -> None:
-    portaudio._terminate()  # noqa: SLF001 - see `refresh`

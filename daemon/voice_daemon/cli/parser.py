@@ -263,6 +263,21 @@ def _add_mic_test(parser: argparse.ArgumentParser) -> None:
     _add_json(parser)
 
 
+def _add_recordings(
+    parser: argparse.ArgumentParser, flag: str, says: str, *, dest: str | None = None
+) -> None:
+    parser.add_argument(
+        flag,
+        dest=dest,
+        nargs="+",
+        action="extend",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help=says,
+    )
+
+
 def _add_wake_test(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files",
@@ -271,15 +286,8 @@ def _add_wake_test(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="recordings of the wake word, or folders of them; without any: live",
     )
-    parser.add_argument(
-        "--not",
-        dest="others",
-        nargs="+",
-        action="extend",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="recordings, or folders, in which nobody says the wake word",
+    _add_recordings(
+        parser, "--not", "recordings, or folders, in which nobody says the wake word", dest="others"
     )
     parser.add_argument(
         "--wake-word", metavar="NAME", help="a bundled name or a model's path (default: configured)"
@@ -301,34 +309,11 @@ def _add_wake(parser: argparse.ArgumentParser) -> None:
     train.add_argument("phrase", metavar="PHRASE", help='one to five words, such as "okay house"')
     train.add_argument("--again", action="store_true", help="take the place of one that is there")
     for action in (train, improve):
-        action.add_argument(
-            "--takes",
-            nargs="+",
-            action="extend",
-            default=[],
-            type=Path,
-            metavar="FILE",
-            help="recordings of people who say it, or folders of them",
-        )
-    train.add_argument(
-        "--room",
-        nargs="+",
-        action="extend",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="recordings of the room in which nobody says it",
-    )
+        _add_recordings(action, "--takes", "recordings of people who say it, or folders of them")
+    _add_recordings(train, "--room", "recordings of the room in which nobody says it")
     train.add_argument("--no-recording", action="store_true", help="do not ask for recordings")
-    improve.add_argument(
-        "--not",
-        dest="others",
-        nargs="+",
-        action="extend",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="recordings that woke it, and in which nobody says it",
+    _add_recordings(
+        improve, "--not", "recordings that woke it, and in which nobody says it", dest="others"
     )
     tried.add_argument("--seconds", type=float, metavar="N", help="how long to listen")
     for action in (tried, improve, forget):

@@ -6,8 +6,6 @@ it is remembered until the broker has confirmed that. Knows nothing of connectio
 what an announcement says. Callable from any thread.
 """
 
-from __future__ import annotations
-
 import random
 import threading
 import time

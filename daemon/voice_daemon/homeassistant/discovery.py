@@ -7,8 +7,6 @@ availability and topics down to them. `object_id` is for versions before 2025.10
 know `default_entity_id`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final

@@ -24,7 +24,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.hf_api import ModelInfo, RepoSibling
+from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import (  # type: ignore[attr-defined] # public by its documentation
     build_hf_headers,
     hf_raise_for_status,
@@ -211,7 +211,13 @@ class Hub:
         Raises `ModelError` when it does not exist, is not ours to read, or cannot be reached.
         """
         try:
-            info = self._model_info(repo_id, revision)
+            info = self._api.model_info(
+                repo_id,
+                revision=revision,
+                files_metadata=True,
+                timeout=TIMEOUT_S,
+                token=self._token(),
+            )
         except (OfflineModeIsEnabled, _HTTP_ERROR) as error:
             if not self._drop_token(error):
                 raise self._explain(error, repo_id) from error
@@ -220,15 +226,6 @@ class Hub:
             raise self._no_hub(f"{type(error).__name__}: {error}") from error
         return tuple(
             self._remote_file(repo_id, sibling, commit=info.sha) for sibling in info.siblings or ()
-        )
-
-    def _model_info(self, repo_id: str, revision: str) -> ModelInfo:
-        return self._api.model_info(
-            repo_id,
-            revision=revision,
-            files_metadata=True,
-            timeout=TIMEOUT_S,
-            token=self._token(),
         )
 
     def _token(self) -> str | Literal[False]:

@@ -87,8 +87,6 @@ def pull(
     if not force and (present := _intact(name, target)) is not None:
         return present
     _refuse_foreign(target)
-    from voice_daemon.models.download import Hub  # noqa: PLC0415 - loads the network code
-
     partial = models_dir / _PARTIAL / target.name
     try:
         partial.mkdir(parents=True, exist_ok=True)

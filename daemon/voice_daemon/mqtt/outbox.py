@@ -91,8 +91,6 @@ class OutboxCounts:
     finals_lost: int
     finals_unconfirmed: int
     """Sent, never confirmed, and given up: they may have arrived."""
-    partials_skipped: int
-    """Partials while not connected: forgotten, which is no fault."""
 
 
 class Outbox:
@@ -137,7 +135,6 @@ class Outbox:
         """True once somebody listened to a final; then one that nobody hears waits."""
         self._losses: list[Loss] = []
         self._report = LossReport()
-        self._skipped = 0
         self._next_ticket = 0
         self._is_up = False
         self._is_closed = False
@@ -147,7 +144,6 @@ class Outbox:
         with self._lock:
             entry = self._wrap(message)
             if entry.is_fleeting and not self._is_up:
-                self._skipped += 1
                 return
             if message.retain:
                 self._replace_waiting(message.topic)
@@ -262,10 +258,8 @@ class Outbox:
             self._wait_again(unacknowledged)
             newest = {e.message.topic: e.ticket for e in self._waiting if e.message.retain}
             for entry in list(self._waiting):
-                if entry.is_fleeting:
-                    self._skipped += 1
-                    self._waiting.remove(entry)
-                elif entry.message.retain and newest[entry.message.topic] != entry.ticket:
+                is_outdated = entry.message.retain and newest[entry.message.topic] != entry.ticket
+                if entry.is_fleeting or is_outdated:
                     self._waiting.remove(entry)
             self._trim()
             self._expire(self._clock_s())
@@ -327,7 +321,6 @@ class Outbox:
                 expired=self._report.expired,
                 finals_lost=self._report.finals_lost,
                 finals_unconfirmed=self._report.finals_unconfirmed,
-                partials_skipped=self._skipped,
             )
 
     def _may_send(self, now_s: float) -> bool:
@@ -413,8 +406,6 @@ class Outbox:
     def _give_up(self, entry: OutboxEntry, why: LossReason) -> None:
         if entry.is_event:
             self._losses.append(Loss(entry.message, why, may_have_arrived=entry.sendings > 0))
-        elif entry.is_fleeting:
-            self._skipped += 1
 
     def _leave_out(self, entry: OutboxEntry, why: LossReason) -> None:
         """Give up a message of any kind: that a state is never sent must be known as well."""

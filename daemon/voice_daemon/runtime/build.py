@@ -35,8 +35,6 @@ from voice_daemon.wake.detector import WakeDetector, WakeSelfTest
 
 log = structlog.get_logger()
 
-"""Languages of the configuration with which the recording of the self-test must be understood."""
-
 
 def streaming_config(settings: AsrSettings) -> StreamingConfig:
     """Build the streaming options for a caller that paces the steps itself, as `Pace` does.
