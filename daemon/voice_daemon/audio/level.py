@@ -17,8 +17,8 @@ _FAINT_POWER: Final = 10 ** (FAINT_DBFS / 10)
 _FULL_SCALE: Final = 32_768
 
 
-def power(samples: NDArray[np.int16]) -> float:
-    """Mean square of (n,) int16 samples, 1.0 at full scale; 0 for none."""
+def power(samples: NDArray[np.int16] | NDArray[np.float64]) -> float:
+    """Mean square of (n,) samples in units of int16, 1.0 at full scale; 0 for none."""
     if not samples.size:
         return 0.0
     exact = samples.astype(np.float64)

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from voice_daemon.audio.level import dbfs, power
 from voice_daemon.audio.resample import HighPass
 from voice_daemon.audio.ring import RingBuffer
 from voice_daemon.endpoint.speaker_level import Foreground, SpeakerLevel
@@ -23,7 +24,6 @@ WORD_END_MS: Final = 100
 """Audio after the speaker's last loud frame that is his in any case."""
 WORD_ONSET_MS: Final = 250
 """Audio before his next loud frame that is read with it: a soft first sound."""
-_FULL_SCALE: Final = 32_768
 _INT16: Final = np.iinfo(np.int16)
 _SMOOTHED_FRAMES: Final = 3
 
@@ -66,14 +66,13 @@ class VoiceInput:
         self._pending = np.concatenate((self._pending, filtered))
         for probability in self._vad.feed(samples):
             frame, self._pending = self._pending[:size], self._pending[size:]
-            yield probability, _power(frame)
+            yield probability, power(frame)
 
     def _peak_dbfs(self, filtered: NDArray[np.float64]) -> float:
         """Return the level of the loudest 0.1 s."""
         size = _SMOOTHED_FRAMES * self._vad.frame_samples
         pieces = [filtered[at : at + size] for at in range(0, len(filtered), size)]
-        peak = max((_power(piece) for piece in pieces), default=0.0)
-        return 10 * math.log10(peak) if peak else -math.inf
+        return dbfs(max(map(power, pieces), default=0.0))
 
 
 class SpeakerFeed:
@@ -140,8 +139,3 @@ def gain_for(peak_dbfs: float) -> float:
     if peak_dbfs >= FAINT_DBFS or math.isinf(peak_dbfs):
         return 0.0
     return min(MOST_GAIN_DB, TARGET_DBFS - peak_dbfs)
-
-
-def _power(samples: NDArray[np.float64]) -> float:
-    """Mean square of (n,) samples in units of int16, 1.0 at full scale."""
-    return float(np.mean(np.square(samples))) / _FULL_SCALE**2 if samples.size else 0.0

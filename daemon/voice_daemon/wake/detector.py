@@ -22,7 +22,7 @@ from voice_daemon.audio.resample import to_int16
 from voice_daemon.config import WakeSettings
 from voice_daemon.errors import ModelError
 from voice_daemon.events import SAMPLE_RATE, WakeDetection
-from voice_daemon.wake.models import backends_to_try, find_wake_model, wake_thresholds
+from voice_daemon.wake.models import PHRASES, backends_to_try, find_wake_model, wake_thresholds
 from voice_daemon.wake.openwakeword import OpenWakeWord
 from voice_daemon.wake.speech_embedding import WAKE_FRAME_SAMPLES
 
@@ -45,8 +45,6 @@ OWN_LEAST_LOGPROB: Final = -6.0
 OWN_VERIFY_FROM: Final = 0.1
 """Networks that learned from synthesised speech give low scores to much: from 0.01 up to 200 to 470
 an hour of other sound, where the bundled ones do so 30 times."""
-_NO_PHRASES: Final = frozenset({"timer", "weather"})
-"""Bundled models of many sentences, whose names alone prove nothing where they are read."""
 _SELF_TEST_WORD: Final = "hey_jarvis"
 """The words of the bundled clip."""
 _SELF_TEST_SCORE: Final = 0.5
@@ -271,7 +269,8 @@ class WakeDetector:
         self._at_sample += WAKE_FRAME_SAMPLES
         self._last_scores = self._scorer.score(frame)
         found = self._gate.feed(self._last_scores, at_sample=self._at_sample)
-        is_unread = found is not None and not found.is_sure and found.wake_word in _NO_PHRASES
+        # The name of a model of many sentences proves nothing where it is read.
+        is_unread = found is not None and not found.is_sure and found.wake_word in PHRASES
         return None if is_unread else found
 
 
