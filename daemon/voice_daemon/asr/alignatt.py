@@ -225,6 +225,7 @@ def committable(
     spoken = [index for index, word in enumerate(words) if not word.is_punctuation]
     for index, following in zip_longest(spoken, spoken[1:]):
         word = words[index]
+        # Nothing behind it shows that it is whole: it may go on.
         if following is None and not ended:
             break
         if REPLACEMENT in word.text or word.frame < last_frame - rules.rewind_frames:
@@ -273,6 +274,7 @@ def cut_point(words: Sequence[DraftWord], *, first_frame: int, end_frame: int) -
         if pause > best_pause:
             best, best_pause = index, pause
     if best is None:
+        # One long breath without a pause: the cut goes through it.
         return sum(word.frame < latest for word in words), latest
     middle = (words[best - 1].frame + words[best].first_frame) // 2
     return best, min(max(middle, earliest), latest)

@@ -68,6 +68,7 @@ class MultiHeadAttention(nn.Module):
         if any(type(part) is not nn.Linear for part in parts):
             return
         weight = mx.concatenate([part.weight for part in parts])
+        # Whisper's keys have no bias: zeros stand for it in the one product.
         bias = mx.concatenate([self.query.bias, mx.zeros_like(self.query.bias), self.value.bias])
         # Views, so that the weights are held once.
         self.query.weight, self.key.weight, self.value.weight = mx.split(weight, 3)
@@ -178,6 +179,7 @@ class DecoderBlock(nn.Module):
         q, new = self.attn.project_all(self.attn_ln(x))
         grown = context(new)
         x = x + self.attn.attend(q, grown, mask=mask)
+        # Queries alone: the audio's keys and values were projected once, for all tokens.
         q = self.cross_attn.split(self.cross_attn.query(self.cross_attn_ln(x)))
         x = x + self.cross_attn.attend(q, cross, mask=cross_mask)
         x = x + self.mlp2(gelu(self.mlp1(self.mlp_ln(x))))

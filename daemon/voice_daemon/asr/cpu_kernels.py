@@ -59,9 +59,11 @@ def attention(
     scores = (np.array(q, copy=False) * np.float32(scale)) @ np.array(k, copy=False).swapaxes(2, 3)
     if added is not None:
         scores += added
+    # In place: nothing else in a layer is as large as the scores.
     scores -= scores.max(axis=-1, keepdims=True)
     np.exp(scores, out=scores)
     mixed = scores @ values
+    # Divided last, where there are far fewer numbers than scores.
     mixed /= scores.sum(axis=-1, keepdims=True)
     return mx.array(mixed)
 

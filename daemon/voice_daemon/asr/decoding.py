@@ -133,10 +133,12 @@ class GreedyDecoder:
             yield
             tail = rest.after(run.tokens[-1])[: max_tokens - len(run.tokens) - 1]
             out, n_read = self._continue(run, tail, cache, cross)
+            # Of the rows read one is the next token itself; the others were the tail's.
             rest.drop(n_read - 1 if tail else 0)
             scores.append(_rows(out, 0, n_read, n_frames))
             cache = out.cache.first(cache.n_tokens + n_read)
             run.leave_loop(scores, n_forced=len(text), n_frames=n_frames)
+        # A draft may have brought more than was asked for.
         found = run.found(max_tokens)
         return Decoded(
             tokens=found,
@@ -174,6 +176,7 @@ class GreedyDecoder:
     def _no_speech(self, initial_tokens: Sequence[int]) -> Watched:
         """The row and token of <|nospeech|>: the model predicts it right after <|sot|>."""
         tokenizer = self._model.tokenizer
+        # Not the first row: a prompt stands before <|sot|>.
         return ((list(initial_tokens).index(tokenizer.sot), tokenizer.no_speech),)
 
 
@@ -228,6 +231,7 @@ class _Run:
 
 def repeated_run(tokens: Sequence[int]) -> int:
     """Tokens of the shortest run that the text ends in `MAX_REPEATS` times more than once, or 0."""
+    # The shortest first: "no no no no" is a run of one, not of two.
     for width in range(1, MAX_RUN_TOKENS + 1):
         need = width * (MAX_REPEATS + 1)
         if len(tokens) >= need:

@@ -59,6 +59,7 @@ def mel_filters(n_mels: int) -> NDArray[np.float32]:
 @cache
 def _window() -> NDArray[np.float32]:
     """Periodic Hann window -> (N_FFT,) float32."""
+    # numpy's is symmetric: one longer and cut is the periodic one that Whisper was trained with.
     window: NDArray[np.float32] = np.hanning(N_FFT + 1)[:-1].astype(np.float32)
     return window
 
@@ -238,6 +239,7 @@ class IncrementalLogMel:
             self._reflected = True
         n_new = max(0, (len(self._pending) - N_FFT) // HOP_SAMPLES + 1)
         self._append(_raw_frames(self._pending, n_new, self.n_mels))
+        # A copy, or the rest would keep all that was fed alive.
         self._pending = self._pending[n_new * HOP_SAMPLES :].copy()
 
     def raw(self, first: int, end: int) -> NDArray[np.float32]:
@@ -284,6 +286,7 @@ class IncrementalLogMel:
         n_held = self.n_frames - self.first_frame
         n_needed = n_held + len(frames)
         if n_needed > len(self._rows):
+            # Doubled, so that each frame is moved a few times at most.
             grown = np.empty((max(n_needed, 2 * len(self._rows)), self.n_mels), dtype=np.float32)
             grown[:n_held] = self._rows[:n_held]
             self._rows = grown

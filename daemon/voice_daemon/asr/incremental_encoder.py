@@ -121,6 +121,7 @@ class _Layout:
     def mask(self) -> NDArray[np.float32]:
         """(n_keys,): 0 for each frame of audio, log(pool) for each pooled key."""
         silence = np.full(self.silent.n_keys, np.log(self.silent.pool), dtype=np.float32)
+        # The audio stands in the place of the window's first silence.
         silence[: self.end // self.silent.pool] = HIDDEN
         mask = np.full(self.n_audio, HIDDEN, dtype=np.float32)
         mask[: self.end] = 0.0
@@ -207,6 +208,7 @@ class IncrementalEncoder:
         n_mel = self._mel.n_samples // features.HOP_SAMPLES if everything else self._mel.n_frames
         n_frames = min((n_mel - self._first_mel) // MEL_PER_FRAME, self._model.dims.n_audio_ctx)
         self._follow_loudness()
+        # The newest frames knew little of what follows them: they are computed again.
         first = 0 if everything else max(0, self._encoded - self._refresh)
         padding = self._padding if padding_frames is None else padding_frames
         silent = self._silence if everything else self._step_silence
@@ -255,6 +257,7 @@ class IncrementalEncoder:
             cross = [layout.room(heard, layout.silent.cross)]
         else:
             rooms, cross = [*self._keys], [heard]
+        # Nobody else may hold the buffers, or writing into them would copy them.
         del past, heard
         self.move(0)
         frames, keys = yield from self._model.encoder.in_rooms(mel, rooms, mask, first=layout.first)

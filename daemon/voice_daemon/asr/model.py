@@ -111,6 +111,7 @@ class TextDecoder(nn.Module):
             return
         weight = mx.concatenate([part.weight for part in parts])
         bias = mx.concatenate([part.get("bias", mx.zeros(len(part.weight))) for part in parts])
+        # Views of the one matrix, so that the weights are held once.
         for part, rows in zip(parts, mx.split(weight, len(parts)), strict=True):
             part.weight = rows
         self._joint = (weight.T, bias.astype(weight.dtype))
@@ -197,6 +198,7 @@ class TextDecoder(nn.Module):
         n_keys = max(n_held, min(rounded_up(offset + rows, CACHE_KEYS), n_positions))
         mask, at = self._causal[offset : offset + rows, :n_keys], mx.array([offset])
         x, cross_qk, grown = self._compiled(
+            # Padding stands behind the tokens, where the causal mask hides it from all of them.
             self._embedded(mx.pad(tokens, (0, rows - length)), offset),
             mask,
             at,

@@ -60,8 +60,10 @@ def _masks(
     """Whisper's suppression as additive masks (n_vocab,): for any token, for the first."""
     tokenizer = model.tokenizer
     never = np.zeros(model.dims.n_vocab, dtype=np.float32)
+    # All that is numbered behind end-of-text is a special token or a timestamp, and no text.
     never[tokenizer.eot + 1 :] = -np.inf
     never[list(model.suppress_tokens)] = -np.inf
+    # Whatever a model's own list says, a text must be able to end.
     never[tokenizer.eot] = 0.0
     at_start = never.copy()
     if suppress_blank:
@@ -86,7 +88,9 @@ class MlxSampler:
     ) -> Sampled:
         """See `TokenSampler`."""
         read = [*rows, *(row for row, _ in watched)]
+        # -1: the best one is wanted.
         wanted = [-1] * len(rows) + [token for _, token in watched]
+        # Rows that fill the size up; nobody looks at what is chosen there.
         spare = [0] * (sample_bucket(len(read)) - len(read) if self._decoder.few_shapes else 0)
         chosen = self._choose(
             hidden[:, mx.array(read + spare)], mx.array(wanted + spare), int(at_start)
@@ -165,5 +169,6 @@ class NumpySampler:
 
 def _total(logits: NDArray[np.float32]) -> float:
     """Log of the sum of the exponentials of (n_vocab,)."""
+    # Taken out first: exponentials of logits as they are overflow.
     top = logits.max()
     return float(top + np.log(np.exp(logits - top).sum()))

@@ -174,6 +174,7 @@ class StreamingDecoder:
         """
         while self._waiting:
             self._take_audio()
+        # Nothing behind the part that was finalised already.
         if self._window.encode(everything=True) == self._window.first_frame:
             return replace(self._result(self._finalised), is_final=True)
         streamed = self._streamed()
@@ -216,8 +217,11 @@ class StreamingDecoder:
         opening = self._model.initial_tokens(final.language, "transcribe")
         best = -math.inf
         free = self._forced_logprobs([*opening, *final.tokens], len(final.tokens) + 1)
+        # A model may write a name in any of these, and each is another row of tokens.
         for spelling in {phrase.title(), phrase.capitalize(), phrase.lower()}:
             first, *others = self._model.tokenizer.encode(f" {spelling}")
+            # Where its first token does not fit, the phrase does not: the others are read in few
+            # places.
             for place in np.argsort(-free[:, first])[:PHRASE_PLACES]:
                 logprob = float(free[place, first])
                 if others and logprob > best:
@@ -244,6 +248,7 @@ class StreamingDecoder:
         if self._sliding or self._window.n_samples >= self._slide_samples:
             self._untaken_turns += min(room, len(audio)) / self._turn_samples
             self._slide(int(self._untaken_turns))
+            # The rest of a turn is kept: audio that is fed in small pieces adds up to whole ones.
             self._untaken_turns %= 1
 
     def _advance(self) -> None:
@@ -251,6 +256,7 @@ class StreamingDecoder:
         forced = self._forced()
         decoded = self._window.decode(
             forced,
+            # Most of the last step's draft still holds, and is verified in one call.
             draft=tokens_of(self._draft),
             # Once something is committed, somebody has spoken.
             want_no_speech=not self._committed,
@@ -290,6 +296,7 @@ class StreamingDecoder:
         # What was committed stays in `text`, though the finalised words may say it better.
         self._n_behind = sum(word.frame < prefix.frame for word in self._committed)
         self._draft = tuple(word for word in self._draft if word.frame >= prefix.frame)
+        # The wake phrase was in the part that is gone.
         self._spoken = self._called = ()
         self._window.slide(prefix.frame, prefix.encoder)
 

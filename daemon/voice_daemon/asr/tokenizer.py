@@ -189,6 +189,7 @@ class WhisperTokenizer:
             if token >= self.eot:
                 if run:
                     yield text + decoder.decode(b"", final=True), tuple(run)
+                    # A special token ends no character: one that was begun is broken off.
                     decoder.reset()
                     text, run = "", []
                 yield "", (token,)

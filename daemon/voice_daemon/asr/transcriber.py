@@ -149,6 +149,7 @@ class WhisperTranscriber:
         """Append (n,) int16 samples at 16 kHz."""
         self._decoder.feed(samples)
         if self._wake_phrase:
+            # For a second reading, by when the caller's buffer may hold something else.
             self._with_phrase.append(samples.copy())
 
     def step(self) -> Hypothesis:

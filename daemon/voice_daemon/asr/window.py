@@ -143,6 +143,7 @@ class Window:
     def encode(self, *, everything: bool = False) -> int:
         """Encode what is new, or all of it for a final; returns `end_frame`."""
         padding = self._final_padding_frames if everything else None
+        # Asked before the audio grows: the step that completes `LANGUAGE_FRAMES` still detects.
         undecided = not self.language_decided or not self.language
         n_frames = self._encoder.encode(everything=everything, padding_frames=padding)
         self.end_frame = self.first_frame + n_frames
@@ -284,6 +285,7 @@ class Window:
         n_frames = max(1, encoder.n_frames)
         initial_tokens = self._model.initial_tokens(self.language, self._config.task, prompt)
         room = self._model.dims.n_text_ctx - len(initial_tokens) - len(forced) - 1
+        # Some more than the rate, or half a second of audio could not hold a word.
         by_rate = 8 + TOKENS_PER_SECOND * n_frames // FRAMES_PER_SECOND - len(forced)
         decoded = yield from self._greedy.decode_steps(
             encoder.cross,
@@ -376,6 +378,7 @@ class Streamed:
 
     def verify(self, free: WindowDecode) -> WindowDecode:
         """Take a free decode, unless it loops or skips a sentence that was streamed."""
+        # A draft that ends in a loop is not to be trusted; what was committed before it is.
         heard = self.committed if self.looped else self.words
         loops = free.looped and not self.looped
         if self.committed and (loops or leaves_out(free.words, heard)):
@@ -391,7 +394,9 @@ def slide_steps(window: Window, streamed: Streamed) -> Steps[FinalisedPrefix]:
     yield
     n_calls = GPU_CALLS_A_TURN if window.few_shapes else CALLS_A_TURN
     free = yield from grouped(
-        window.decode_steps(anew, streamed.spoken, draft=tokens_of(streamed.words)), n_calls
+        # What was streamed is the draft: where the free decode agrees with it, it costs one call.
+        window.decode_steps(anew, streamed.spoken, draft=tokens_of(streamed.words)),
+        n_calls,
     )
     free = yield from grouped(window.read_on_steps(free, end_frame=end_frame), n_calls)
     words = streamed.verify(free).words

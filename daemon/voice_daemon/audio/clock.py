@@ -31,6 +31,7 @@ class LiveClock:
         """Take note that a block which ends before `end_sample` arrived at a monotonic time."""
         origin = end_sample - arrived_at_s * SAMPLE_RATE
         with self._lock:
+            # Earlier and less far ahead: it cannot become the truest any more.
             while self._arrivals and self._arrivals[-1][1] <= origin:
                 self._arrivals.pop()
             self._arrivals.append((arrived_at_s, origin))

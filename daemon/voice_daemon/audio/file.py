@@ -247,6 +247,7 @@ class Downmix:
         mix: NDArray[np.float32] = piece.mean(axis=1)
         self._channel_energy = self._channel_energy + np.square(piece, dtype=np.float64).sum(axis=0)
         self._mix_energy += float(np.square(mix, dtype=np.float64).sum())
+        # Over all that came so far: a choice piece by piece would jump between channels.
         loudest = int(np.argmax(self._channel_energy))
         if self._mix_energy < MUCH_FAINTER * np.max(self._channel_energy):
             return piece[:, loudest]

@@ -69,15 +69,18 @@ class CallbackQueue:
         if status:
             self.overflows += 1
         try:
+            # PortAudio fills this buffer again as soon as the callback returns.
             samples = audio[:, 0].copy()
             self.queue.put_nowait(CapturedBlock(first_sample, samples, self.arrived_at_s, after_s))
         except queue.Full:
+            # Waiting for room here would lose the next block as well.
             self.dropped_samples += n_frames
 
     def on_finished(self) -> None:
         """Take note that the stream ended; wakes a reader that waits."""
         self.lost = True
         with suppress(queue.Full):
+            # Full, it wakes its reader anyway.
             self.queue.put_nowait(None)
 
 
@@ -277,6 +280,7 @@ def _open_once(portaudio: Any, wanted: str, callbacks: CallbackQueue) -> _Opened
 
 def _choose_format(portaudio: Any, device: AudioDevice) -> tuple[int, int]:
     """Return channels and rate: mono at `SAMPLE_RATE` if the device does it, else its own."""
+    # Some drivers open a device with all of its channels or not at all.
     for channels in (1, device.channels):
         for rate_hz in (SAMPLE_RATE, device.rate_hz):
             with suppress(portaudio.PortAudioError):

@@ -85,6 +85,7 @@ class AudioDriver:
             ) from error
 
     def _do(self, work: Callable[[Any], _Result], future: Future[_Result]) -> None:
+        # Whoever asked has given up by now.
         if not future.set_running_or_notify_cancel():
             return
         try:

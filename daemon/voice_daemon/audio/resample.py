@@ -71,6 +71,7 @@ class BlockConverter:
         """Take (n,) samples that begin at the device's `first_sample`; None: nothing ready."""
         if first_sample != self._expected:
             self._resampler = StreamResampler(self._rate_hz)
+            # A new filter: what was before the gap must not ring on behind it.
             self._next_sample = self.at_output_rate(first_sample)
         self._expected = first_sample + len(samples)
         converted = self._resampler.feed(apply_gain(to_float(samples), self._gain_db))

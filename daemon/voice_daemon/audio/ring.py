@@ -34,6 +34,7 @@ class RingBuffer:
         Raises `ValueError` for a block that begins before the end of the last one.
         """
         if self._first_sample == self._end_sample:
+            # Empty, it begins wherever the block does.
             self._first_sample = self._end_sample = block.first_sample
         gap = block.first_sample - self._end_sample
         if gap < 0:

@@ -361,6 +361,7 @@ def _config_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
         return expand(environ[CONFIG_VARIABLE])
     standard = default_paths(environ).config_file
     try:
+        # Not exists(): a link that leads nowhere is a mistake to be told.
         standard.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -188,6 +188,7 @@ class SettingsStore:
 
     def save(self) -> bool:
         """Write what is new, and tell whether anything is; raises `VoiceDaemonError`."""
+        # One after the other: an older state must not replace a newer one.
         with self._writing:
             with self._lock:
                 state, path, is_dirty = self._state, self._path, self._is_dirty

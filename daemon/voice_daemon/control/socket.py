@@ -46,6 +46,7 @@ class InstanceLock:
         for attempt in range(_ATTEMPTS):
             if try_lock(descriptor):
                 self._descriptor = descriptor
+                # Of the daemon before us, which may have been killed.
                 os.ftruncate(descriptor, 0)
                 with suppress(OSError):  # a full disk: the lock holds all the same
                     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

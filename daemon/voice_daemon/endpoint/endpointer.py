@@ -131,6 +131,7 @@ class VadState:
             return replace(self, now=now, active=False)
         if self.active:
             return replace(self, now=now, last=now)
+        # Equal while there was no voice yet: then there is no stretch to go on with.
         bridged = self.silence < options.pause_samples and self.last > self.run_from
         run_from = self.run_from if bridged else self.now
         return VadState(now=now, active=True, onset=self.now, run_from=run_from, last=now)
@@ -182,6 +183,7 @@ def _await_speech(
     may_be_wake_word = phase is Phase.WAKE_TAIL and elapsed < options.wake_tail_samples
     if voice.active and voiced_for >= options.speech_start_samples and not may_be_wake_word:
         return Phase.SPEAKING, EndpointEvent.STARTED
+    # Whoever has just begun to speak is heard out.
     if elapsed >= min(options.no_speech_samples, options.max_samples) and not voice.active:
         return Phase.OVER, EndpointEvent.NO_SPEECH
     if phase is Phase.WAKE_TAIL and voice.silence >= options.pause_samples:
@@ -295,6 +297,7 @@ class Endpointer:
         if event is EndpointEvent.STARTED:
             self.continuous = before is Phase.WAKE_TAIL
         elif before is Phase.WAKE_TAIL and self._phase is Phase.WAITING:
+            # That was the wake word's end: what is said next begins behind it.
             self.command_from = max(self._opened_at, self._voice.last)
         return event
 

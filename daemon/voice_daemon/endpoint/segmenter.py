@@ -48,10 +48,12 @@ class VadSegmenter:
         self._vad = vad
         self._thresholds = thresholds
         self._lead = lead_samples
+        # As much of a pause as a session hears before it takes it for an end.
         self._tail = options.suspect_samples
         self._endpoint = replace(
             options,
             silence_samples=ms_to_samples(KEPT_PAUSE_MS),
+            # A recording may be silent, and long, for as long as it likes.
             no_speech_samples=_NEVER,
             max_samples=_NEVER,
         )

@@ -73,6 +73,7 @@ class SpeakerLevel:
         margin_db = self._waiting_margin_db if waiting else COMMAND_MARGIN_DB
         self._powers.append(power)
         level_db = self._smoothed_db()
+        # The endpointer's own hysteresis, so that both mean the same frames.
         self._voiced = probability >= (self._voice_off if self._voiced else self._voice_on)
         self._frames_since_loud += 1
         if not self._voiced:

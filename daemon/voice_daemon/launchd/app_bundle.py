@@ -84,6 +84,7 @@ INFO: Final = {
     "CFBundleShortVersionString": "2",
     "CFBundleVersion": "2",
     "LSMinimumSystemVersion": "14.0",
+    # No icon in the Dock, no menu: nobody ever looks at this app.
     "LSUIElement": True,
     "NSMicrophoneUsageDescription": (
         "Voice Daemon listens for its wake word, and turns the command after it into text on "

@@ -75,10 +75,12 @@ class Installation:
             else [write_file(self.places.agent_file, agent.property_list())]
         )
         loaded = self.state() is not None
+        # launchd keeps what it has loaded: another file counts after a bootout alone.
         stop = loaded and (restart or bool(written) or not same_app)
         return [
             *missing,
             self._check_python(bundle),
+            # While the old one still runs: the daemon is away for a moment only.
             *([] if same_app else self._build_steps(bundle)),
             *([self._bootout()] if stop else []),
             *([] if same_app else self._replace_steps(bundle)),

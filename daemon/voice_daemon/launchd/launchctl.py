@@ -144,6 +144,7 @@ class Launchctl:
         give_up_s = time.monotonic() + self._bootstrap_patience_s
         while True:
             done = self._run(("bootstrap", self.domain, agent_file))
+            # Refused because it is loaded, or is just being loaded: all is well.
             if done.code == 0 or (done.code in _PASSING and self.state(label) is not None):
                 return
             if done.code not in _PASSING or time.monotonic() >= give_up_s:

@@ -49,6 +49,7 @@ def run_program(arguments: Sequence[str | Path], *, variables: dict[str, str]) -
         done = subprocess.run(
             command,
             env=variables,
+            # A program that asks something would wait for ever.
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=PROGRAM_TIMEOUT_S,

@@ -133,6 +133,7 @@ def _append(file: RemoteFile, part: Path, *, hub: Hub, progress: Progress) -> No
     """Make one request and write what it brings behind what is there."""
     have = part.stat().st_size
     if have > file.size_bytes:
+        # Longer than the file: of another one, or broken.
         have = 0
     progress.at(file.name, have)
     with part.open("r+b") as sink, hub.read(file, from_byte=have) as (first_byte, chunks):

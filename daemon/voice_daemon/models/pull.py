@@ -200,8 +200,10 @@ def _install(manifest: store.Manifest, partial: Path, target: Path) -> None:
     replaced = partial.with_name(f"{partial.name}.old")
     shutil.rmtree(replaced, ignore_errors=True)
     if target.exists():
+        # Kept until the new one is in its place.
         target.rename(replaced)
     partial.rename(target)
+    # On the disk before the old one goes: a power cut leaves one of them.
     sync_folder(target.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 

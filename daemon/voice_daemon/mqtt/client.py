@@ -332,6 +332,7 @@ class MqttClient:
         has_said_offline = False
         while (left_s := self._stop_by_s - steady_s()) > 0:
             if math.isfinite(left_s) and not has_said_offline:
+                # Last in line: what is still to be delivered goes before it.
                 self._outbox.put(self._offline)
                 has_said_offline = True
             delivery.hand_over()

@@ -168,6 +168,7 @@ def _from_object(document: dict[str, Any], bare: Command) -> Command:
     if isinstance(transaction, str):
         valid = len(transaction) <= MAX_TRANSACTION_CHARS
     else:
+        # Not isinstance: to Python `true` is an integer.
         valid = transaction is None or type(transaction) is int
     if not valid:
         raise bare.refusal(
@@ -186,6 +187,7 @@ def _bare_value(text: str, bare: Command) -> Scalar | None:
     if not text:
         return None
     try:
+        # NaN and Infinity stay words, as they are no JSON.
         value = json.loads(text, parse_constant=str)
     except (ValueError, RecursionError):
         value = text

@@ -135,6 +135,7 @@ class Connector:
                 lesser = _lesser_will(self._will, error.cause)
                 if lesser == self._will:
                     raise
+                # For good: the broker does not learn what it lacks.
                 self._will = lesser
 
     def _try(

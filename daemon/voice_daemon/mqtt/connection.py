@@ -303,6 +303,7 @@ class Connection:
             if self.is_flushed
             else selectors.EVENT_READ | selectors.EVENT_WRITE
         )
+        # Only while there is something to write: a socket can nearly always be written to.
         self._selector.modify(sock, wanted)
         # TLS may hold decrypted bytes that select cannot see.
         is_readable = self._client.has_unread or (
@@ -316,6 +317,7 @@ class Connection:
         if is_readable:
             self._read()
         self.flush()
+        # Pings, and gives up on a broker that answers none.
         self._client.loop_misc()
 
     def _read(self) -> None:

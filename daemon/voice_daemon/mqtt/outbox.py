@@ -256,6 +256,7 @@ class Outbox:
             if unacknowledged:
                 unacknowledged = self._accuse(unacknowledged)
             self._wait_again(unacknowledged)
+            # A state that went out and was replaced meanwhile is nobody's news.
             newest = {e.message.topic: e.ticket for e in self._waiting if e.message.retain}
             for entry in list(self._waiting):
                 is_outdated = entry.message.retain and newest[entry.message.topic] != entry.ticket
@@ -358,6 +359,7 @@ class Outbox:
                 self._leave_out(entry, LossReason.SET_ASIDE)
             else:
                 again.append(entry)
+        # By topic and content: at the next connection a state is another entry.
         self._suspects = {entry.key for entry in again}
         return again
 

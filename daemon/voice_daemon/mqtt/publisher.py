@@ -83,6 +83,7 @@ class Publisher:
         self._on_input = on_input
         self._take_over = take_over
         self._now = now
+        # Reentrant: whoever is told of an event may report an error on the spot.
         self._lock = threading.RLock()
         self._metrics = SessionMetrics()
         self._pipeline_state = State.IDLE

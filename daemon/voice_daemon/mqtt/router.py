@@ -79,6 +79,7 @@ class CommandRouter:
         """Act on one message; gives what to publish about it when it was bad."""
         heard_by = [one for one in self._listeners if topic_matches_sub(one.topic_filter, topic)]
         for listener in heard_by:
+            # What somebody left there says nothing of now.
             if not (retain and listener.live_only):
                 listener.hear(topic, payload)
         if heard_by:  # what is listened to is no command, whatever it says

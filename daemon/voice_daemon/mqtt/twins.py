@@ -70,6 +70,7 @@ class TwinWatch:
     def declared_offline(self) -> None:
         """Take that `offline` was said for us on this connection."""
         self._n_offlines += 1
+        # A cluster may publish a will of ours late, more than once.
         if self._n_offlines > MAX_OFFLINES:
             self.report("somebody else says that it is offline")
 

@@ -186,6 +186,7 @@ class CommandHandler:
         self._worker.submit(lambda pipeline: pipeline.listen(), done=done)
 
     def _cancel(self, done: Callable[[], None]) -> None:
+        # At once, not in the worker's turn: it may be talking.
         self._sounds.silence()
         self._worker.submit(lambda pipeline: pipeline.cancel(), done=done)
 

@@ -72,6 +72,7 @@ class Housekeeper:
             # Home Assistant was restarted, and wants to hear everything again.
             self._announce_again()
         broker = self._mqtt.status()
+        # Nothing under way: so the announcement has arrived too.
         if broker.connected and not broker.queued:
             self._homeassistant.confirmed()
         if self._mqtt.finals_are_heard:

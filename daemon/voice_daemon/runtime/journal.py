@@ -209,6 +209,7 @@ class Journal:
     def _append(self, entry: dict[str, str], *, durable: bool = False) -> None:
         assert self._descriptor is not None  # noqa: S101 - both callers hold an open file
         os.write(self._descriptor, json.dumps(entry).encode() + b"\n")
+        # What settles something need not outlast a power cut: then it is reported once too often.
         if durable:
             os.fsync(self._descriptor)
 

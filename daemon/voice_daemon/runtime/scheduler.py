@@ -56,12 +56,14 @@ class RoundRobin:
         """Take one step of the job whose turn it is; return that job, None when none is due."""
         job = self._next()
         if job is not None:
+            # Without the lock: a step takes long, and others want to come and go.
             job.step()
         return job
 
     def wait(self, timeout_s: float) -> None:
         """Sleep until a job may be due, at most so long."""
         self._notified.wait(timeout_s)
+        # Before the caller looks round: what becomes due from here on sets it again.
         self._notified.clear()
 
     def _next(self) -> ComputeJob | None:

@@ -258,4 +258,5 @@ def _percentile_95(values: deque[float]) -> float | None:
     """Give the smallest value that 95 % of `values` do not exceed; None when there are none."""
     if not values:
         return None
+    # The nearest rank, ceil(0.95 n), in whole numbers: a float may land beside it.
     return sorted(values)[(95 * len(values) + 99) // 100 - 1]

@@ -173,6 +173,7 @@ class Pipeline:
             return self._drain()
         with self._closing_on_fault():
             if self._session is None:
+                # With one open, its end does this: `muted` is a reason to end, too.
                 self._move(Trigger.MUTE)
             self._close(EndReason.MUTED)
         self._context.ring.clear()
@@ -232,6 +233,7 @@ class Pipeline:
         return WAKE_FRAME_SAMPLES - (position - self._wake_from) % WAKE_FRAME_SAMPLES
 
     def _feed_frame(self, frame: AudioBlock) -> None:
+        # First of all: a session that this frame opens reads back to before its wake word.
         self._context.ring.push(frame)
         self._heard_to = self._context.ring.end_sample
         heard = self._wake.feed(frame.samples)
@@ -279,6 +281,7 @@ class Pipeline:
                 context.transcriber.feed(context.ring.read(start, self._heard_to))
                 logprob = context.transcriber.phrase_logprob(self._wake.phrase(detection.wake_word))
             finally:
+                # The session that may follow starts with the same recogniser.
                 context.transcriber.reset()
         return logprob >= detection.least_logprob
 

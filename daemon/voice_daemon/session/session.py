@@ -173,6 +173,7 @@ class Session:
     def feed(self, samples: NDArray[np.int16]) -> Iterator[Event]:
         """Take the next (n,) samples, which the ring holds already."""
         self._heard_to += samples.size
+        # So far behind, a final would come when nobody expects it any more.
         if self._lag() > ms_to_samples(self._options.queue_max_ms):
             yield from self._break_off(EndReason.OVERLOAD)
             return
@@ -186,6 +187,7 @@ class Session:
     def restart(self, at_sample: int, *, wake_phrase: str | None) -> None:
         """Begin the command anew: its speaker said a wake word again, detected at `at_sample`."""
         if self._utterance is not None:
+            # Kept for its count: `seq` rises through the whole session.
             self._superseded = self._utterance
             self._utterance = self._prepared = self._correction = None
         self._stop_reading()
@@ -417,6 +419,7 @@ class Session:
         """End the utterance and publish the final, if it has text."""
         speech_to = self._endpointer.voice.last
         yield SpeechEnded(self.start.session_id, speech_to)
+        # Prepared in the pause, unless the command was cut off at its longest.
         transcript = self._prepared or self._read_all()
         if self._is_spoken(transcript.text, transcript):
             now = self._context.now_sample()
@@ -465,6 +468,7 @@ class Session:
         first = to_sample - ms_to_samples(self._options.others_ms)
         samples = self._context.ring.read(first, to_sample)
         frame_samples = self._context.vad.frame_samples
+        # Whole frames, cut at the front: a rest would shift every frame of the session.
         frames = self._voice.feed(samples[samples.size % frame_samples :])
         n_voiced = sum(probability >= self._options.voice_on for probability, _ in frames)
         return 1000 * n_voiced * frame_samples / SAMPLE_RATE

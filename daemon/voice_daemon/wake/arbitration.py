@@ -154,6 +154,7 @@ class WakeArbiter:
         if not is_ours:
             self._heard = [*self._heard[1 - MAX_HEARD :], Heard(claim, now)]
         elif self._election is not None and claim == self._election.claim:
+            # Our own word has made its way: the others have it by now.
             self._election = replace(self._election, is_out=True)
 
     def result(self, now: int) -> ElectionResult:

@@ -99,6 +99,7 @@ class ClientConnection:
         self._habits = habits
         self._host = str((writer.get_extra_info("peername") or ("",))[0])
         self._loop = asyncio.get_running_loop()
+        # A client that hangs up is noticed while its audio is still being computed.
         self._closed = asyncio.ensure_future(writer.wait_closed())
         self._language: str | None = None
         self._utterance: Utterance | None = None

@@ -268,6 +268,7 @@ class ClientStream:
         with self._lock:
             self._begun = True
             n_bytes = self._longest_samples * _SAMPLE_BYTES
+            # A copy: a bytearray that an array looks into cannot be shortened.
             samples = np.frombuffer(bytes(self._waiting[:n_bytes]), np.int16)
             del self._waiting[:n_bytes]
             return samples, self._ended and not self._waiting
