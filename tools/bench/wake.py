@@ -27,6 +27,7 @@ from tools.bench.report import SCHEMA, machine
 from voice_daemon.asr import StreamingConfig, WhisperTranscriber, load_model
 from voice_daemon.audio.file import load_audio
 from voice_daemon.audio.resample import to_int16
+from voice_daemon.config import WakeSettings
 from voice_daemon.events import SAMPLE_RATE, ms_to_samples
 from voice_daemon.session.options import PipelineOptions
 from voice_daemon.wake.detector import OpenWakeWord, WakeGate
@@ -237,7 +238,7 @@ def table(name: str, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, show and write it."""
+    """Measure, show, write and draw it."""
     args = _parser().parse_args(arguments)
     every = list(recordings(args.folders))
     console = Console(highlight=False)
@@ -272,6 +273,11 @@ def main(arguments: Sequence[str]) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     document = {"schema": SCHEMA, "machine": machine(), "results": results}
     (args.out / "wake.json").write_text(json.dumps(document, indent=1))
+    from tools.bench import wake_picture  # noqa: PLC0415 - matplotlib
+
+    for name, rows in results.items():
+        picture = args.out / f"wake-{name.replace(' ', '-')}.png"
+        wake_picture.draw(name, rows, picture, default=WakeSettings().threshold)
     return 0
 
 
