@@ -20,14 +20,17 @@ LINE, MARK, FINAL = "#1f6f8b", "#c8553d", "#b57a00"
 DPI: Final = 110
 TITLES: Final = {
     "frame_threshold": (
-        "How far before the audio's end a doubtful word must lie",
+        "How far before the audio's end an unsure word must lie",
         "frames of 20 ms",
     ),
     "min_chunk_duration": ("How much audio lies between two steps", "seconds"),
     "refresh_s": ("How much of the newest audio each step encodes anew", "seconds"),
     "padding_s": ("How much silence is encoded behind the audio", "seconds"),
     "rules.least_frames": ("How far before the audio's end every word must lie", "frames of 20 ms"),
-    "rules.next_share": ("How much a doubtful next word holds this one back", "share of its doubt"),
+    "rules.next_share": (
+        "How much an unsure next word holds this one back",
+        "share of its surprisal",
+    ),
     "smoothing": ("Over how much audio the attention is smoothed", "frames of 20 ms"),
 }
 """What a setting is about, and what its values are."""
