@@ -1,4 +1,4 @@
-"""Links and their headings, files, tests, scripts, stops in the code: what the pages name is there."""
+"""Links and headings, files, commands, stops in the code: what the pages name is there."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from voice_daemon.cli.parser import COMMANDS
+
 PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "daemon" / "voice_daemon"
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])
+BENCH = PROJECT / "tools" / "bench"
 LIVING = [page for page in PAGES if "adr" not in page.parts and page.name != "CHANGELOG.md"]
 """What speaks of now; a decision and a change speak of their day."""
 TESTS = [path for folder in ("tests", "tools") for path in PROJECT.glob(f"{folder}/**/test_*.py")]
@@ -84,3 +87,16 @@ def test_every_stop_of_the_walks_is_in_the_code() -> None:
             if files and is_code and not is_defined:
                 lost.append(name)
     assert not lost
+
+
+@pytest.mark.parametrize("page", LIVING, ids=by_name)
+def test_the_commands_that_a_page_names_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    modules = re.findall(r"-m ((?:tools|voice_daemon)[\w.]*)", text)
+    source = {"tools": PROJECT, "voice_daemon": PACKAGE.parent}
+    files = [source[m.partition(".")[0]] / m.rstrip(".").replace(".", "/") for m in modules]
+    assert not [f for f in files if not f.with_suffix(".py").is_file() and not f.is_dir()]
+    benches = set(re.findall(r"scripts/bench ([a-z]+)\b", text))
+    assert benches <= {file.stem.removesuffix("_speech") for file in BENCH.glob("*.py")}
+    spoken = set(re.findall(r"`(?:[\w./]*/)?daemonctl ([a-z][a-z-]+)", text))
+    assert spoken <= set(COMMANDS)

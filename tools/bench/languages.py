@@ -247,7 +247,7 @@ def share(part: int, whole: int) -> str:
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="bench.languages", description="Words by language.")
+    parser = argparse.ArgumentParser(prog="tools.bench.languages", description="Words by language.")
     add_clip_arguments(parser)
     parser.add_argument("--step-s", type=float, default=0.5, metavar="S")
     parser.add_argument("--peer", action="store_true", help="faster-whisper on the same folder")
