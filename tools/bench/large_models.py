@@ -126,8 +126,8 @@ class DictatedDecoder(GreedyDecoder):
     def __init__(self, model: WhisperModel) -> None:
         super().__init__(model)
         self._sampler = self.dictated = DictatedSampler(model)
-        self.hears_all = False
-        """True: the words of all audio that is encoded, which is no more than a window."""
+        self.begin_s: float | None = None
+        """Where the words begin in audio that is no more than a window: all of them are heard."""
 
     def hear(self, seconds: float) -> None:
         """Dictate the words of the first `seconds` of the audio."""
@@ -145,7 +145,10 @@ class DictatedDecoder(GreedyDecoder):
     ) -> Steps[Decoded]:
         """See `GreedyDecoder`; the scores are made up after the real ones were computed."""
         said, n_heard = self.dictated, int(n_frames / FRAMES_PER_TOKEN)
-        heard = FIRST_TOKEN + n_heard if self.hears_all else said.heard
+        heard = said.heard
+        if self.begin_s is not None:
+            n_heard = int(max(0.0, n_frames - 50 * self.begin_s) / FRAMES_PER_TOKEN)
+            heard = FIRST_TOKEN + n_heard
         committed = [token for token in text if token >= FIRST_TOKEN]  # not the wake word
         at = [*committed[:1], *draft[:1], max(FIRST_TOKEN, heard - n_heard)][0]
         until, at = min(heard, at + n_heard), at + len(committed)

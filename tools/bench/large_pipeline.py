@@ -49,7 +49,8 @@ def main() -> None:
     args = parser.parse_args()
     settings = Settings()
     stream = Stream(random_model(args.shape), streaming_config(settings.asr))
-    stream.greedy.hears_all = True
+    # The wake word before them is forced, not chosen.
+    stream.greedy.begin_s = pipeline_options(settings).wake_lead_ms / 1000
     out = sys.stdout.write
     out(f"{args.shape}, {mx.default_device()}, {args.times} commands\n")
     out(f"warm-up {timed(stream.transcriber.warm_up):.1f} s\n")
