@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.whisper_files import tiny_en_folder
-from voice_daemon.cli.config import absent_paths, missing_models
+from voice_daemon.cli.config import absent_paths, missing_models, unusable_files
 from voice_daemon.config import load_effective
 from voice_daemon.models.catalogue import describe
 
@@ -19,7 +19,8 @@ def found(tmp_path: Path, text: str) -> list[str]:
     file.write_text(text)
     file.chmod(0o600)
     effective = load_effective(file, {"VOICE_DAEMON_HOME": str(tmp_path)})
-    return [str(mistake) for mistake in missing_models(effective, models_dir=tmp_path / "models")]
+    missing = missing_models(effective, models_dir=tmp_path / "models")
+    return [str(mistake) for mistake in (*missing, *unusable_files(effective, {}))]
 
 
 def test_the_defaults_are_all_there(tmp_path: Path) -> None:
@@ -52,6 +53,33 @@ def test_a_folder_without_weights_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (line,) = found(tmp_path, '[asr]\nmodel = "./empty"')
     assert "there are no weights in that folder" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "content", "blamed"),
+    [
+        ("tls = true\nca_file", "no certificate", "[mqtt] ca_file = "),
+        ("tls = true\ncert_file", "no certificate", "[mqtt] cert_file = "),
+        ('username = "me"\npassword_file', "two\nlines\n", "[mqtt] password_file = "),
+        ("[vocabulary]\nfile", "{", "[vocabulary] file = "),
+    ],
+)
+def test_a_file_that_does_not_hold_what_it_should_is_a_mistake(
+    tmp_path: Path, text: str, content: str, blamed: str
+) -> None:
+    named = tmp_path / "named"
+    named.write_text(content)
+    named.chmod(0o600)
+    (line,) = found(tmp_path, f'[mqtt]\n{text} = "./named"')
+    assert blamed in line
+
+
+def test_names_that_are_nowhere_now_are_warnings(tmp_path: Path) -> None:
+    assert found(tmp_path, '[vocabulary]\nfile = "./gone"\n[wake.thresholds]\nalexi = 0.7') == []
+    effective = load_effective(tmp_path / "config.toml", {"VOICE_DAEMON_HOME": str(tmp_path)})
+    names, threshold = absent_paths(effective)
+    assert "no such file" in names.message
+    assert "alexa" in threshold.remedy
 
 
 def test_languages_are_told_by_the_models_files_and_not_by_its_name(tmp_path: Path) -> None:

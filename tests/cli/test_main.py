@@ -135,6 +135,26 @@ def test_a_reader_that_has_gone_is_no_news() -> None:
     assert process.returncode == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "outputs", "expected"),
+    [
+        ("config show", ">/dev/full", 1),
+        ("config show", "2>&-", 0),
+        ("config show", ">&- <&-", 0),
+        ("mute", "2>/dev/full", 3),
+    ],
+)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_an_output_that_takes_nothing_is_one_line_and_changes_no_exit_code(
+    command: str, outputs: str, expected: int
+) -> None:
+    line = f"{shlex.join(MODULE)} {command} {outputs}"
+    done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, check=False)
+    assert done.returncode == expected
+    assert done.stderr.count(b"\n") <= 2
+    assert done.stderr.startswith(b"daemonctl: the system refuses: No space" * (expected == 1))
+
+
 def test_ctrl_c_gives_130_and_no_traceback(short_folder: Path) -> None:
     environ = {**os.environ, "VOICE_DAEMON_HOME": str(short_folder)}
     with subprocess.Popen(

@@ -19,6 +19,7 @@ from voice_daemon.cli.context import Context
 from voice_daemon.cli.vocabulary import _token
 from voice_daemon.config import ConfigProblems, load_settings
 from voice_daemon.errors import VoiceDaemonError
+from voice_daemon.mqtt.tls import read_password
 from voice_daemon.vocabulary.document import read_document
 
 
@@ -85,6 +86,9 @@ def test_what_an_editor_puts_around_a_text_is_no_part_of_it(tmp_path: Path) -> N
     file.write_bytes(b"\xef\xbb\xbfa-token\r\n")
     file.chmod(0o600)
     assert _token(file) == "a-token"
+    file.write_bytes("a-token\r\n".encode("utf-16"))  # PowerShell's
+    assert _token(file) == "a-token"
+    assert read_password(file) == b"a-token"
     document = b'\xef\xbb\xbf{"schema": 1,\r\n "areas": ["Kitchen"]}\r\n'
     assert [area.text for area in read_document(document).areas] == ["Kitchen"]
     file.write_bytes(document)

@@ -56,6 +56,12 @@ def test_every_number_is_accepted_within_its_bounds_only(
         ('[wake]\nmodels = "alexa"', '[wake] models = "alexa": is not a list of texts; '),
         ("[wake]\nmodels = []", "[wake] models = []: is empty; "),
         ('[wake]\nmodels = ["a", "a"]', '[wake] models = ["a", "a"]: names the same one twice; '),
+        ('[wake]\nmodels = ["a b", "A-B"]', '[wake] models = ["a b", "A-B"]: names the same one '),
+        ("[wake]\nthresholds = {a = 0.5, A = 0.6}", "[wake] thresholds = { a = 0.5, A = 0.6 }: "),
+        (
+            '[vocabulary]\nprotected = ["lock.a"]',
+            '[vocabulary] protected = ["lock.a"]: holds what ',
+        ),
         ('[wake]\nbackend = "onyx"', '[wake] backend = "onyx": is not one of the choices; did'),
         ('[asr]\nlanguage = "german"', '[asr] language = "german": is not a language code '),
         ('[mqtt]\nhost = "mqtt://x"', '[mqtt] host = "mqtt://x": is not a host name or '),
@@ -167,9 +173,23 @@ def test_a_syntax_error_is_told_with_its_line(
 
 
 def test_a_file_that_is_no_text_is_refused(file: Path) -> None:
-    file.write_bytes(b"\xff\xfe[\x00w\x00")
+    file.write_bytes(b"\xc3[w]")
     (line,) = problems_of(file, {})
     assert line.startswith(f"{file}: is not UTF-8 text (")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"a = {'[' * 5000}", "it is nested too deeply"),
+        (f"a = {'9' * 5000}", "4300 digits"),
+        (f"#{' ' * 2**20}", "it is longer than 1 MiB"),
+    ],
+)
+def test_a_file_beyond_every_bound_is_refused_in_words(text: str, said: str, file: Path) -> None:
+    (line,) = mistakes(file, text)
+    assert line.startswith(f"{file}: cannot be read: ")
+    assert said in line
 
 
 def test_a_folder_is_no_configuration_file(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_this_host_has_a_good_node_id() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "127.0.0.1", "::1", "fe80::1%en0", "ha.local", "my_broker"]
+    "host", ["localhost", "127.0.0.1", "::1", "fe80::1%en0", "ha.local", "my_broker", "a-b.lan."]
 )
 def test_names_and_addresses_are_hosts(host: str) -> None:
     assert TypeAdapter(Host).validate_python(host) == host
@@ -51,10 +51,15 @@ def test_names_and_addresses_are_hosts(host: str) -> None:
 
 def test_the_brackets_of_a_url_are_no_part_of_an_address() -> None:
     assert TypeAdapter(Host).validate_python("[::1]") == "::1"
+    assert TypeAdapter(Host).validate_python("[fe80::1%25en0]") == "fe80::1%en0"
 
 
 @pytest.mark.parametrize(
-    "host", ["", "a b", "[::1", "[]", "mqtt://x", "x:1883", "me@x", "x/y", "a\n"]
+    "host",
+    [
+        *("", "a b", "[::1", "[]", "mqtt://x", "x:1883", "me@x", "x/y", "a\n", "a..b", "-a", "a-"),
+        *("[kitchen]", "192.168.1.256", "192.168.1", "::1::", "fe80::g", f"{'a' * 64}.lan"),
+    ],
 )
 def test_anything_else_is_no_host(host: str) -> None:
     with pytest.raises(ValidationError):

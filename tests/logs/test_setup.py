@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import shutil
 import stat
 import subprocess
@@ -200,6 +201,9 @@ def test_a_disk_that_fails_is_told_once(file: Path) -> None:
     assert done.stderr == f"cannot write {file}: [Errno 27] File too large\n"
     assert done.returncode == 0
     assert json.loads(file.read_text().splitlines()[0])["event"] == "filler"
+    full = "exec 2>/dev/full; exec " if Path("/dev/full").exists() else "exec 2>&-; exec "
+    line = full + shlex.join([sys.executable, "-c", FULL_DISK, str(file)])
+    assert subprocess.run(["/bin/sh", "-c", line], check=False).returncode == 0
 
 
 def test_a_command_shows_warnings_on_stderr_and_nothing_on_stdout(

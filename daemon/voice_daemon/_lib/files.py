@@ -3,6 +3,7 @@
 A file is as trustworthy as the people who may write it and the folders on its way.
 """
 
+import codecs
 import errno
 import fcntl
 import json
@@ -173,6 +174,8 @@ def sync_folder(folder: Path) -> None:
 def decode_text(content: bytes) -> str:
     """Decode UTF-8 text less a byte order mark and line ends of Windows; raises UnicodeDecodeError.
 
-    Editors on Windows write both, and neither is part of what was meant.
+    Editors on Windows write both, and neither is part of what was meant. Its PowerShell writes
+    UTF-16, which always begins with a mark.
     """
-    return content.decode("utf-8-sig").replace("\r\n", "\n")
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_utf16 else "utf-8-sig").replace("\r\n", "\n")

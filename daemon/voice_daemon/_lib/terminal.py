@@ -1,6 +1,9 @@
 """Text on a terminal: colour, errors, durations and times, and characters that it cannot take."""
 
 import io
+import os
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TextIO
@@ -50,6 +53,23 @@ def replace_unencodable(stream: TextIO) -> None:
         stream.reconfigure(errors="replace")
 
 
+def open_standard_streams() -> None:
+    """Give the standard streams that the caller closed a place where nothing comes or goes.
+
+    Otherwise the next file or connection would take their descriptors, and hear what is printed.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for the process's life; a descriptor is no path
+
+
 def is_unicode(stream: TextIO) -> bool:
     """True where every character can be written."""
     return (getattr(stream, "encoding", None) or "utf-8").lower().startswith("utf")
@@ -58,11 +78,22 @@ def is_unicode(stream: TextIO) -> bool:
 def print_error(error: VoiceDaemonError, err: TextIO) -> None:
     """Print an error for a person: `daemonctl: what`, then `  -> remedy`.
 
-    The message of a wrong configuration has a line for each mistake.
+    The message of a wrong configuration has a line for each mistake. Where it cannot be written
+    (launchd's file on a full disk) the error is still what the exit code says.
     """
-    err.writelines(f"daemonctl: {printable(line)}\n" for line in error.message.splitlines())
-    if error.remedy:
-        err.write(f"  -> {printable(error.remedy)}\n")
+    with suppress(OSError):
+        err.writelines(f"daemonctl: {printable(line)}\n" for line in error.message.splitlines())
+        if error.remedy:
+            err.write(f"  -> {printable(error.remedy)}\n")
+    flush_or_drop(err)
+
+
+def flush_or_drop(stream: TextIO) -> None:
+    """Write what waits, or have it forgotten: Python would try again at exit, and end with 120."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def duration_text(seconds: float) -> str:

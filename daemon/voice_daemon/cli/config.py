@@ -16,11 +16,15 @@ from voice_daemon.config.persisted import EMPTY, Change, SettingsStore, Unreadab
 from voice_daemon.config.problems import toml_value
 from voice_daemon.config.values import names_a_path
 from voice_daemon.control.client import ask
-from voice_daemon.errors import EXIT_OK, EXIT_USAGE, ModelError, NotRunningError
+from voice_daemon.errors import EXIT_OK, EXIT_USAGE, BrokerError, ModelError, NotRunningError
 from voice_daemon.models import resolve
 from voice_daemon.models.catalogue import describe
+from voice_daemon.mqtt.tls import find_password, tls_context
 from voice_daemon.runtime.live_settings import CONFIG_KEYS, LiveSettings
+from voice_daemon.vocabulary.document import VocabularyError
+from voice_daemon.vocabulary.store import read_file
 from voice_daemon.wake.detector import check_models
+from voice_daemon.wake.models import EVERY, bundled_wake_words, wake_choices, wake_word_of_setting
 
 _GO_BACK: Final = "daemonctl config reset, or send `default` to the setting's topic"
 _WEIGHTS: Final = frozenset({".bin", ".npz", ".safetensors"})
@@ -35,7 +39,10 @@ def run(args: argparse.Namespace, context: Context) -> int:
 def _check(args: argparse.Namespace, context: Context) -> int:
     try:
         effective = context.effective()
-        missing = [*missing_models(effective, models_dir=context.paths().models_dir)]
+        missing = [
+            *missing_models(effective, models_dir=context.paths().models_dir),
+            *unusable_files(effective, context.environ),
+        ]
         if missing:
             raise ConfigProblems(missing)
         if args.load:
@@ -86,8 +93,42 @@ def missing_models(effective: Effective, *, models_dir: Path) -> Iterator[Mistak
             yield effective.mistake(("asr", "task"), f"{asr.model} cannot translate", remedy)
 
 
+def unusable_files(effective: Effective, environ: Mapping[str, str]) -> Iterator[Mistake]:
+    """Find files of the login and of the names that do not hold what they should."""
+    mqtt = effective.settings.mqtt
+    for key, use in (
+        ("password_file", lambda: find_password(mqtt.password_file, environ)),
+        ("ca_file", lambda: tls_context(ca_file=mqtt.ca_file, cert_file=None, key_file=None)),
+        (
+            "cert_file",
+            lambda: tls_context(ca_file=None, cert_file=mqtt.cert_file, key_file=mqtt.key_file),
+        ),
+    ):
+        try:
+            if getattr(mqtt, key) is not None:
+                use()
+        except BrokerError as error:
+            yield effective.mistake(("mqtt", key), error.message, error.remedy)
+    names = effective.settings.vocabulary.file
+    try:
+        if names is not None and names.exists():
+            read_file(names)
+    except VocabularyError as error:
+        yield effective.mistake(("vocabulary", "file"), error.message, error.remedy)
+
+
 def absent_paths(effective: Effective) -> Iterator[Mistake]:
-    """Warn of a recogniser's folder that is not there: its drive may not be mounted yet."""
+    """Warn of what is named and not there: a drive may not be mounted yet, a word not trained."""
+    names = effective.settings.vocabulary.file
+    if names is not None and not names.exists():
+        remedy = "put the names there, or name another file"
+        yield effective.mistake(("vocabulary", "file"), "there is no such file now", remedy)
+    wake = effective.settings.wake
+    words = {*wake_choices(wake.models), *bundled_wake_words()}
+    for word in wake.thresholds:
+        if wake_word_of_setting(word) not in words:
+            remedy = f"the wake words are {', '.join(sorted(words - {EVERY}))}"
+            yield effective.mistake(("wake", "thresholds"), f"there is no {word!r}", remedy)
     asr = effective.settings.asr
     if _is_absent_path(asr):
         remedy = "put the model there before the daemon starts, or name another"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -56,6 +57,8 @@ def _show_newest(
     most = None if args.json and args.lines is None else args.lines
     if most is None and not args.json:
         most = DEFAULT_LOG_LINES
+    if most is not None:
+        most = min(most, sys.maxsize)
     shown = deque((r for r in _records(files.history()) if choice.takes(r)), maxlen=most)
     for record in shown:
         printer.show(record)

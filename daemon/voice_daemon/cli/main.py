@@ -7,7 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from voice_daemon._lib.signals import EarlySignals
-from voice_daemon._lib.terminal import print_error, replace_unencodable
+from voice_daemon._lib.terminal import (
+    flush_or_drop,
+    open_standard_streams,
+    print_error,
+    replace_unencodable,
+)
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.parser import COMMANDS, parse
 from voice_daemon.errors import EXIT_INTERRUPTED, EXIT_OK, VoiceDaemonError
@@ -18,6 +23,7 @@ def main(argv: Sequence[str] | None = None, *, early: EarlySignals | None = None
 
     `early`: the signals that came before.
     """
+    open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         replace_unencodable(stream)
     try:
@@ -25,11 +31,24 @@ def main(argv: Sequence[str] | None = None, *, early: EarlySignals | None = None
         sys.stdout.flush()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader has gone (`| head`). Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return VoiceDaemonError.exit_code
+    except OSError as error:
+        return _refused(error)
     return code
+
+
+def _refused(error: OSError) -> int:
+    """Tell what the system refused, mostly to write the output; a reader that has gone is no news.
+
+    Nothing is left behind for Python to complain of when it flushes at exit.
+    """
+    if not isinstance(error, BrokenPipeError):
+        what = f"{error.filename}: " if error.filename else "the system refuses: "
+        remedy = "check the disk, the permissions, and where the output goes"
+        said = VoiceDaemonError("system", f"{what}{error.strerror or error}", remedy=remedy)
+        print_error(said, sys.stderr)
+    flush_or_drop(sys.stdout)
+    flush_or_drop(sys.stderr)
+    return VoiceDaemonError.exit_code
 
 
 def _main(argv: Sequence[str], early: EarlySignals) -> int:

@@ -165,7 +165,11 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 def _add_transcribe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="a sound file of any rate"
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="a sound file of any rate; - is standard input",
     )
     parser.add_argument("--model", metavar="M", help="a name, a repository id or a folder")
     how = parser.add_mutually_exclusive_group()

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from voice_daemon._lib.terminal import print_error
+from voice_daemon._lib.terminal import print_error, printable
 from voice_daemon.asr import (
     DecodingResult,
     StreamingDecoder,
@@ -234,6 +234,7 @@ def _tone() -> Samples:
     return tone
 
 
+STANDARD_INPUT = Path("/dev/stdin")
 MODEL_VARIABLE = "VOICE_DAEMON_ASR__MODEL"
 
 
@@ -244,7 +245,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     code = 0
     for file in args.files:
         try:
-            samples = load_audio(file)
+            samples = load_audio(STANDARD_INPUT if str(file) == "-" else file)
         except AudioFileError as error:
             print_error(error, context.err)
             code = EXIT_FAILED
@@ -256,7 +257,8 @@ def run(args: argparse.Namespace, context: Context) -> int:
             if args.json:
                 context.print_json(line.document(file, why=args.why))
             elif line.event == "final":
-                context.out.write(f"{file}: {line.text}\n" if args.files[1:] else f"{line.text}\n")
+                which = f"{printable(str(file))}: " if args.files[1:] else ""
+                context.out.write(f"{which}{line.text}\n")
                 if args.why and line.verdict is not None:
                     context.out.writelines(f"  {told}\n" for told in explanation(line.verdict))
                 context.out.flush()

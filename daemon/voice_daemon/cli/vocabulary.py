@@ -114,7 +114,8 @@ def _check(args: argparse.Namespace, context: Context) -> int:
             whole = {"where": "", "what": error.message, "remedy": error.remedy}
             context.print_json({"ok": False, "problems": [whole]})
         else:
-            context.err.write(f"daemonctl: {args.file}: {error.message}\n  -> {error.remedy}\n")
+            where = "" if str(args.file) in error.message else f"{args.file}: "
+            context.err.write(f"daemonctl: {where}{error.message}\n  -> {error.remedy}\n")
         return EXIT_USAGE
     faults = [asdict(fault) for fault in document.faults]
     if args.json:

@@ -23,6 +23,7 @@ from voice_daemon._lib.files import (
     exposed_file,
     exposed_way,
     open_to_others,
+    read_bounded,
     shared_with_a_group,
 )
 from voice_daemon._lib.names import path_in_any_normal_form
@@ -46,6 +47,8 @@ from voice_daemon.config.values import names_a_path
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.paths import default_paths, expand
 
+MAX_CONFIG_BYTES = 2**20
+"""A hundred times the example with every comment."""
 CONFIG_VARIABLE = "VOICE_DAEMON_CONFIG"
 PASSWORD_VARIABLE = f"{ENV_PREFIX}MQTT{ENV_DELIMITER}PASSWORD"
 """The password itself: never among the settings, which are shown."""
@@ -98,7 +101,8 @@ def _read_file(file: Path, problems: list[Mistake]) -> dict[Key, Any]:
         elif not file.is_file():
             problems.append(_about_file(file, "is not a file", mend))
         else:
-            return _sorted_out(file, tomllib.loads(decode_text(file.read_bytes())), problems)
+            text = decode_text(read_bounded(file, MAX_CONFIG_BYTES))
+            return _sorted_out(file, tomllib.loads(text), problems)
     except tomllib.TOMLDecodeError as error:
         problems.append(_syntax_error(file, str(error)))
     except UnicodeDecodeError as error:
@@ -106,6 +110,9 @@ def _read_file(file: Path, problems: list[Mistake]) -> dict[Key, Any]:
         problems.append(_about_file(file, said, mend))
     except OSError as error:
         problems.append(_about_file(file, f"cannot be read: {error.strerror}", mend))
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, deep nesting
+        said = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        problems.append(_about_file(file, f"cannot be read: {said.partition(';')[0]}", mend))
     return {}
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from voice_daemon._lib.names import name_key
 from voice_daemon._lib.process import machine_name
 from voice_daemon.events import LANGUAGES
 from voice_daemon.paths import expand
@@ -22,7 +23,7 @@ UNNAMED = "voice-daemon"
 """The node id of a machine without a name."""
 
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
-_HOST = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.%a-z]*")
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,19 @@ def _one_line(value: str) -> str:
 
 def _host(value: str) -> str:
     # In an address of version 6 the brackets belong to URLs, and are often copied along.
-    bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
-    if not _HOST.fullmatch(bare):
+    in_brackets = value.startswith("[") and value.endswith("]")
+    bare = value[1:-1].replace("%25", "%") if in_brackets else value
+    *_, last = labels = bare.removesuffix(".").split(".")
+    if (
+        in_brackets
+        or re.fullmatch(r"[0-9A-Fa-f.]*:[0-9A-Fa-f:.%A-Za-z]*", bare)
+        or last.isdecimal()
+    ):  # no name ends in a number
+        try:
+            return str(ip_address(bare))
+        except ValueError:
+            raise _refuse("is not an address") from None
+    if not all(map(_LABEL.fullmatch, labels)):
         raise _refuse("is not a host name or an address")
     return bare
 
@@ -107,8 +119,26 @@ def _language(value: str) -> str:
 def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     if any(value.startswith("[") for value in values):
         raise _refuse("is written as JSON; write the names with commas between them")
-    if len(set(values)) < len(values):
+    if len({*map(_spelling, values)}) < len(values):
         raise _refuse("names the same one twice")
+    return values
+
+
+def _spelling(name: str) -> str:
+    """Give what all spellings of a wake word share: "Hey Jarvis", "hey_jarvis"."""
+    return name if names_a_path(name) else re.sub(r"[ -]", "_", name_key(name))
+
+
+def _kinds(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Kinds of entities as Home Assistant writes them: "Lock" would protect nothing."""
+    kinds = tuple(_spelling(value) for value in values)
+    if not all(re.fullmatch(r"[a-z0-9_]+", kind) for kind in kinds):
+        raise _refuse("holds what is no kind of entity")
+    return kinds
+
+
+def _scores(values: dict[str, float]) -> dict[str, float]:
+    _distinct(tuple(values))
     return values
 
 
@@ -168,12 +198,14 @@ Scores = Annotated[
     dict[Line, Annotated[float, Field(ge=0.01, le=0.99, strict=False)]],
     Field(max_length=32),
     BeforeValidator(_score_of),
+    AfterValidator(_scores),
     Accepts("a score from 0.01 to 0.99 for each of up to 32 words, such as { alexa = 0.7 }"),
 ]
 Domains = Annotated[
     tuple[Line, ...],
     Field(max_length=32, strict=False),
     AfterValidator(_distinct),
+    AfterValidator(_kinds),
     Accepts("a list of at most 32 different kinds of entities, such as lock"),
 ]
 OptionalLine = Annotated[

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -175,7 +176,8 @@ class _OwnerOnlyRotatingFile(RotatingFileHandler):
         self.fault = str(getattr(error, "strerror", None) or error)
         if not self._failed:
             self._failed = True
-            sys.stderr.write(f"cannot write {self.baseFilename}: {error}\n")
+            with suppress(OSError):  # launchd's file may lie on the same full disk
+                sys.stderr.write(f"cannot write {self.baseFilename}: {error}\n")
 
 
 class _StandardError(logging.StreamHandler[TextIO]):

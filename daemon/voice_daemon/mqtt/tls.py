@@ -6,12 +6,12 @@ next attempt. No message here holds a secret.
 
 import os
 import ssl
-from codecs import BOM_UTF8
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from voice_daemon._lib.files import open_to_others, open_to_read
+from voice_daemon._lib.files import decode_text, open_to_others, open_to_read
 from voice_daemon.config.load import PASSWORD_VARIABLE
 from voice_daemon.errors import BrokerError
 from voice_daemon.mqtt.errors import ssl_reason
@@ -52,8 +52,10 @@ def read_password(path: Path) -> bytes:
 
 
 def _bare(secret: bytes) -> bytes:
-    """Leave out what an editor or a shell adds."""
-    return secret.removeprefix(BOM_UTF8).rstrip(b"\r\n")
+    """Leave out what an editor or a shell adds; a password may be any bytes."""
+    with suppress(UnicodeDecodeError):
+        secret = decode_text(secret).encode()
+    return secret.rstrip(b"\r\n")
 
 
 def tls_context(

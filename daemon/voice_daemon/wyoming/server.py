@@ -7,6 +7,7 @@ bounded number of them.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import threading
 from concurrent.futures import Future
@@ -174,8 +175,15 @@ class WyomingServer:
         writer.close()
 
     def _cannot_listen(self, error: Exception) -> WyomingError:
+        remedy = "choose another wyoming.port, or stop what uses it"
+        number = error.errno if isinstance(error, OSError) else None
+        if number == errno.EACCES:
+            remedy = "choose a wyoming.port from 1024: those below are for root"
+        elif number != errno.EADDRINUSE:
+            remedy = "set wyoming.host to an address of this machine: 127.0.0.1, or 0.0.0.0 for all"
+        said = (error.strerror if isinstance(error, OSError) else None) or error
         return WyomingError(
             "wyoming.cannot_listen",
-            f"the Wyoming server cannot listen on {self._host}:{self._port}: {error}",
-            remedy="choose another wyoming.port, or stop what uses it",
+            f"the Wyoming server cannot listen on {self._host}:{self._port}: {said}",
+            remedy=remedy,
         )
