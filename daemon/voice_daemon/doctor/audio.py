@@ -5,9 +5,7 @@ Input, microphone, output, wake words, model, recogniser.
 A daemon that runs is asked; only without one is the microphone opened.
 """
 
-import json
 import math
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +16,7 @@ from voice_daemon.audio.level import SilenceMeter
 from voice_daemon.audio.microphone import MicrophoneCapture
 from voice_daemon.audio.portaudio import DEFAULT_DEVICE, AudioDriver, find_device, list_devices
 from voice_daemon.config import AsrSettings, AudioSettings, Settings, WakeSettings
-from voice_daemon.doctor.checks import Finding, fail, ok, skip, warn
+from voice_daemon.doctor.checks import Finding, answer_of, fail, ok, skip, warn
 from voice_daemon.doctor.microphone_test import PERMISSION_REMEDY
 from voice_daemon.errors import AudioDeviceError, ModelError
 from voice_daemon.events import SAMPLE_RATE
@@ -159,17 +157,11 @@ def recogniser(
     folder = resolve(settings.model, models_dir=models_dir)
     command = [python, "-c", code, str(folder), settings.dtype]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=RECOGNISE_TIMEOUT_S, check=False
-        )
-        found = json.loads(done.stdout) if done.returncode == 0 else None
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        found = answer_of(command, timeout_s=RECOGNISE_TIMEOUT_S)
+    except ValueError as error:
         yield fail("recogniser", f"{settings.model} does not run: {error}", _RECOGNISER_REMEDY)
         return
-    if found is None:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        yield fail("recogniser", f"{settings.model} does not run: {last}", _RECOGNISER_REMEDY)
-    elif not found["passed"] and not settings.expects_english:
+    if not found["passed"] and not settings.expects_english:
         told = f"{found['told']}; it need not, asr.language is {settings.language}"
         yield skip("recogniser", f"{settings.model} reads {told}")
     elif not found["passed"]:

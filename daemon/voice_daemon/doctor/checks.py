@@ -1,11 +1,13 @@
 """Findings of checks, and running checks one after another within bounds of time."""
 
+import json
+import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from voice_daemon.errors import VoiceDaemonError
 
@@ -57,6 +59,19 @@ def skip(check: str, message: str) -> Finding:
 def failed(check: str, error: VoiceDaemonError) -> Finding:
     """Something is wrong, and the error says what."""
     return fail(check, error.message, error.remedy)
+
+
+def answer_of(command: Sequence[str], *, timeout_s: float) -> Any:
+    """Give the JSON that a program prints, one that may die of it; ValueError where it does."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ValueError(error) from error
+    if done.returncode != 0:
+        raise ValueError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
+    return json.loads(done.stdout)
 
 
 @dataclass(frozen=True, slots=True)

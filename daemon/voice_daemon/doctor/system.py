@@ -1,9 +1,7 @@
 """Checks of the machine (disk, clock, arithmetic, permissions, login) and of the names."""
 
-import json
 import plistlib
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +10,7 @@ from typing import Final
 
 from voice_daemon._lib.files import shared_with_a_group
 from voice_daemon.config import MqttSettings, Settings
-from voice_daemon.doctor.checks import Finding, fail, ok, skip, warn
+from voice_daemon.doctor.checks import Finding, answer_of, fail, ok, skip, warn
 from voice_daemon.mqtt.tls import read_password
 from voice_daemon.vocabulary.document import VocabularyError
 from voice_daemon.vocabulary.store import known_document
@@ -87,21 +85,11 @@ def compute(
 ) -> Iterator[Finding]:
     """Let MLX multiply in a process of its own, which may die of it."""
     try:
-        done = subprocess.run(
-            [python, "-c", code],
-            capture_output=True,
-            text=True,
-            timeout=COMPUTE_TIMEOUT_S,
-            check=False,
-        )
-        figures = json.loads(done.stdout) if done.returncode == 0 else None
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        figures = answer_of([python, "-c", code], timeout_s=COMPUTE_TIMEOUT_S)
+    except ValueError as error:
         yield fail("compute", f"MLX does not compute: {error}", "install voice-daemon again")
         return
-    if figures is None:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        yield fail("compute", f"MLX does not compute: {last}", "install voice-daemon again")
-    elif platform == "darwin" and not figures["metal"]:
+    if platform == "darwin" and not figures["metal"]:
         remedy = "log in at the Mac's screen; a virtual machine has none"
         yield fail("compute", "Metal is not available: the recogniser would be slow", remedy)
     elif not figures["fast"]:
