@@ -9,7 +9,7 @@ import pytest
 
 from voice_daemon.asr import WhisperModel
 from voice_daemon.asr.load import load_model
-from voice_daemon.config import AsrSettings
+from voice_daemon.config import STEP_S_MAX, AsrSettings
 from voice_daemon.errors import ModelError
 from voice_daemon.runtime import build
 
@@ -31,7 +31,7 @@ def test_a_device_that_computes_wrongly_is_refused(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(ModelError, match="of 5 words") as raised:
-        build.load_transcriber(AsrSettings(), tmp_path)
+        build.load_transcriber(AsrSettings(step_s=STEP_S_MAX), tmp_path)
     assert raised.value.code == "asr.self_test"
     assert "asr.dtype" in raised.value.remedy
 
@@ -40,7 +40,7 @@ def test_a_model_for_another_language_need_not_read_english(
     wrong: None,  # noqa: ARG001 - as one that knows no English
     tmp_path: Path,
 ) -> None:
-    transcriber = build.load_transcriber(AsrSettings(language="de"), tmp_path)
+    transcriber = build.load_transcriber(AsrSettings(language="de", step_s=STEP_S_MAX), tmp_path)
     assert transcriber.passed_self_test is False
 
 
