@@ -11,12 +11,12 @@ import shutil
 import subprocess
 import sys
 import time
-import wave
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
 from voice_daemon._lib.terminal import bar
@@ -263,11 +263,7 @@ def _keep(word: str, kind: str, sounds: Sequence[Sound]) -> None:
     folder = own_folder() / word / kind
     for name, samples in sounds:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with wave.open(str(folder / f"{name}.wav"), "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(SAMPLE_RATE)
-            file.writeframes(samples.astype("<i2").tobytes())
+        soundfile.write(folder / f"{name}.wav", samples, SAMPLE_RATE, subtype="PCM_16")
 
 
 def _record_household(phrase: str, context: Context) -> Iterator[Sound]:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Final, Self
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -55,12 +54,7 @@ class DemoSubscriber:
             raise self._unreachable("it does not answer")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Disconnect."""
         self._client.disconnect()
         self._client.loop_stop()

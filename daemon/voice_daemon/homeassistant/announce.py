@@ -176,7 +176,7 @@ class DiscoveryAnnouncer:
 
 
 class Presence:
-    """What Home Assistant may have missed of the commands that it gets by MQTT.
+    """Commands by MQTT that Home Assistant may have missed, by its own word on being there.
 
     Called from several threads; what they write is one value. `report` tells the owner.
     """

@@ -4,7 +4,6 @@ Everything arrives in `<models_dir>/.partial/<model>`, is verified there, and be
 one rename. A pull that stops, however it stops, leaves no model, and the next one goes on.
 """
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from voice_daemon._lib.files import read_json, sync_folder, try_lock
+from voice_daemon._lib.files import read_json, sync_folder, try_lock, write_atomically
 from voice_daemon.errors import ModelError
 from voice_daemon.models import download as transfer
 from voice_daemon.models import store
@@ -193,10 +192,7 @@ def _check_space(chosen: Iterable[RemoteFile], partial: Path) -> None:
 
 def _install(manifest: store.Manifest, partial: Path, target: Path) -> None:
     """Make the verified folder the model, in place of an older pull of it."""
-    with (partial / store.MANIFEST).open("w", encoding="utf-8") as file:
-        file.write(manifest.to_json())
-        file.flush()
-        os.fsync(file.fileno())
+    write_atomically(partial / store.MANIFEST, manifest.to_json().encode())
     replaced = partial.with_name(f"{partial.name}.old")
     shutil.rmtree(replaced, ignore_errors=True)
     if target.exists():

@@ -8,13 +8,13 @@ import os
 import re
 import stat
 import time
-import wave
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import soundfile
 import structlog
 from numpy.typing import NDArray
 
@@ -85,11 +85,8 @@ class SessionRecorder:
         _make_private(self._folder)
         at = datetime.now(UTC)
         path = self._folder / f"{at:%Y%m%dT%H%M%SZ}-{session_id}.wav"
-        with os.fdopen(os.open(path, _FRESH, 0o600), "wb") as file, wave.open(file, "wb") as sound:
-            sound.setnchannels(1)
-            sound.setsampwidth(2)
-            sound.setframerate(SAMPLE_RATE)
-            sound.writeframes(samples.astype("<i2").tobytes())
+        with os.fdopen(os.open(path, _FRESH, 0o600), "wb") as file:
+            soundfile.write(file, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
         return path
 
 

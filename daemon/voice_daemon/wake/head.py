@@ -5,7 +5,6 @@ pickled objects: the network's weights, the phrase as it is written, and the sco
 word counts as heard. docs/adr/0025-wake-words-of-ones-own.md has the reasons.
 """
 
-import os
 from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +14,7 @@ from zipfile import ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from voice_daemon._lib.files import read_bounded
+from voice_daemon._lib.files import read_bounded, write_atomically
 from voice_daemon.errors import ModelError
 from voice_daemon.wake.speech_embedding import EMBEDDING_SIZE
 
@@ -63,13 +62,9 @@ class WakeHead:
 
 def save_head(head: WakeHead, path: Path) -> None:
     """Write a head; the file is there as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez(file, **{field.name: getattr(head, field.name) for field in fields(head)})
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    content = BytesIO()
+    np.savez(content, **{field.name: getattr(head, field.name) for field in fields(head)})
+    write_atomically(path, content.getvalue())
 
 
 def load_head(path: Path) -> WakeHead:
