@@ -134,13 +134,16 @@ class Daemon:
     def shutdown(self, outcome: Outcome) -> int:
         """Stop everything in order and return the exit code, or raise what went wrong."""
         error = outcome.error
+        # A replay may still wait for its broker.
         self.parts.broker_met.set()
         worker_ended = self.parts.worker.stop(WORKER_STOP_S)
         if error is not None:
             self.parts.publisher.error(error_event(error))
         self.parts.publisher.close(EndReason.SHUTDOWN if error is None else EndReason.ERROR)
+        # Else the worker may be inside of it.
         if worker_ended:
             self.parts.audio_input.close()
+        # While there is a connection to say it on.
         self.parts.withdraw()
         delivered = self.parts.mqtt.stop(FLUSH_S)
         self.parts.journal.close()

@@ -140,6 +140,7 @@ def _build_model(data: CheckpointData, *, dtype: mx.Dtype, name: str) -> Whisper
             network,
             group_size=data.quantization["group_size"],
             bits=data.quantization["bits"],
+            # Converters leave some layers as they were.
             class_predicate=lambda path, _: f"{path}.scales" in data.arrays,
         )
     expected = dict(tree_flatten(network.parameters()))

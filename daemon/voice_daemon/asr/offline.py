@@ -81,6 +81,7 @@ class DecodingTask:
         language = options.language or detect_language(model, cross).language
         initial_tokens = model.initial_tokens(language, options.task, options.prompt)
         n_frames = max(1, min(len(samples) // FRAME_SAMPLES, model.dims.n_audio_ctx))
+        # As in OpenAI's code: the other half is for the text before.
         max_tokens = options.sample_len or model.dims.n_text_ctx // 2
         decoded = self._decoder.decode(
             cross,
@@ -122,6 +123,7 @@ def decode_windows(
         n_frames = len(window) // FRAME_SAMPLES
         words = result_words(model, result, first_frame=first // FRAME_SAMPLES, n_frames=n_frames)
         behind_loop = words[-1].frame * FRAME_SAMPLES if result.looped and words else first
+        # Read on behind a loop where that goes forward, and something is left.
         if min(behind_loop - first, len(samples) - behind_loop) >= LEAST_REST_SAMPLES:
             yield result, words
             first = behind_loop

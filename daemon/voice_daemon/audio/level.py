@@ -21,6 +21,7 @@ def power(samples: NDArray[np.int16] | NDArray[np.float64]) -> float:
     """Mean square of (n,) samples in units of int16, 1.0 at full scale; 0 for none."""
     if not samples.size:
         return 0.0
+    # Squares of int16 would overflow, and sums of float32 lose the faint ones.
     exact = samples.astype(np.float64)
     return float(exact @ exact) / samples.size / _FULL_SCALE**2
 

@@ -88,6 +88,7 @@ def write_file(path: Path, content: bytes, *, mode: int = 0o644) -> Step:
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = unfinished(path)
             fresh.write_bytes(content)
+            # Before it takes its place: nobody finds it with another mode.
             fresh.chmod(mode)
             fresh.replace(path)
 

@@ -137,6 +137,7 @@ def _append(file: RemoteFile, part: Path, *, hub: Hub, progress: Progress) -> No
         have = 0
     progress.at(file.name, have)
     with part.open("r+b") as sink, hub.read(file, from_byte=have) as (first_byte, chunks):
+        # A hub that does not resume sends all of it again.
         sink.truncate(first_byte)
         sink.seek(first_byte)
         position = first_byte

@@ -78,6 +78,7 @@ class Housekeeper:
         if self._mqtt.finals_are_heard:
             self._store.note_heard()
         if self._store.is_dirty and now_s >= self.save_due_s:
+            # Before it is tried: a full disk is not asked again in every turn.
             self.save_due_s = now_s + SAVE_EVERY_S
             self.save()
         self._save_vocabulary()

@@ -121,6 +121,7 @@ class Parts:
         )
         self.presence = Presence(self.report)
         self.journal = Journal(journal_folder, self._topics)
+        # Before the satellite, whose answers and timers are played on it.
         self.speaker, self.sounds = _build_sound(settings, parts=self)
         self.satellite = satellite_of(
             settings,

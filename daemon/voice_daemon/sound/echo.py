@@ -80,6 +80,7 @@ class EchoFilter:
         error = np.fft.rfft(np.concatenate((np.zeros(BLOCK), rest)))
         self._rest = _SMOOTHING * self._rest + (1 - _SMOOTHING) * np.abs(error) ** 2
         power = np.abs(self._played) ** 2
+        # Twice the rest, and below half the gain: a block fills half of its transform.
         expected = (power * self._doubt).sum(axis=0) + 2 * self._rest + 1e-9
         gain = self._doubt / expected
         change = np.fft.irfft(gain * np.conj(self._played) * error, axis=1)

@@ -152,6 +152,7 @@ class WakeArbiter:
         self._heard = [h for h in self._heard if h.at_sample >= now - KEPT_SAMPLES]
         is_ours = claim.node_id == self._node_id and claim.session_id in self._own_sessions
         if not is_ours:
+            # Whatever comes over the broker, memory does not grow with it.
             self._heard = [*self._heard[1 - MAX_HEARD :], Heard(claim, now)]
         elif self._election is not None and claim == self._election.claim:
             # Our own word has made its way: the others have it by now.

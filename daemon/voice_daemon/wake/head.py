@@ -56,6 +56,7 @@ class WakeHead:
         hidden = np.maximum(x.reshape(len(x), _N_INPUTS) @ self.weights + self.bias, 0)
         by_net = hidden.reshape(len(x), *self.out_weights.shape)
         logits = np.einsum("nkh,kh->nk", by_net, self.out_weights) + self.out_bias
+        # Beyond that a score is 0 or 1 anyway, and exp would overflow.
         scores: NDArray[np.float32] = (1 / (1 + np.exp(-logits.clip(-30, 30)))).mean(axis=1)
         return scores
 

@@ -96,6 +96,8 @@ class _Net:
 
     def __init__(self, hidden: int, rng: np.random.Generator) -> None:
         self.parts = [
+            # As He et al. (2015) start rectified units: the signal keeps its power through the
+            # layer.
             (rng.normal(size=(_INPUTS, hidden)) * np.sqrt(2 / _INPUTS)).astype(np.float32),
             np.zeros(hidden, np.float32),
             (rng.normal(size=hidden) * np.sqrt(1 / hidden)).astype(np.float32),
@@ -126,8 +128,10 @@ class _Net:
             part = self.parts[n]
             self._means[n] += (1 - _BETA_1) * (gradient - self._means[n])
             self._squares[n] += (1 - _BETA_2) * (gradient**2 - self._squares[n])
+            # Both averages began at 0, and are too low at first.
             mean = self._means[n] / (1 - _BETA_1**self._n_steps)
             square = self._squares[n] / (1 - _BETA_2**self._n_steps)
+            # Decay beside the step, not through its averages (Loshchilov and Hutter, AdamW).
             part -= rate * (mean / (np.sqrt(square) + 1e-8) + decay * part)
 
 

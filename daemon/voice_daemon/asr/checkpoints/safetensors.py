@@ -194,6 +194,7 @@ def our_name(theirs: str) -> str | None:
 def our_array(name: str, array: mx.array) -> mx.array:
     """Return `array`, with a convolution's (out, in, kernel) turned to MLX's (out, kernel, in)."""
     if name in {"encoder.conv1.weight", "encoder.conv2.weight"}:
+        # Both kernels are 3 long, and no Whisper has 3 channels: the 3 tells the order.
         kernel_first = array.ndim != 3 or array.shape[1] == 3
         return array if kernel_first else mx.swapaxes(array, 1, 2)
     return array
