@@ -99,6 +99,15 @@ class VirtualMicrophone:
         """Do as `play` does, and do not wait: the process ends with the file."""
         return subprocess.Popen([_program("paplay"), "--device=room", str(clip)], env=self._environ)
 
+    def record(self) -> subprocess.Popen[bytes]:
+        """Read the microphone as int16 samples, as soon as they are there, until killed."""
+        form = ["--format=s16le", "--rate=16000", "--channels=1", "--latency-msec=10"]
+        return subprocess.Popen(
+            [_program("parec"), "--device=room.monitor", "--raw", *form],
+            env=self._environ,
+            stdout=subprocess.PIPE,
+        )
+
     def speak(self, clip: Path) -> None:
         """Do as `play` does, into a microphone that may go away meanwhile."""
         with suppress(subprocess.SubprocessError):

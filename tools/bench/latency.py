@@ -1,12 +1,15 @@
 """What a person waits for: the wake word, the first word on the screen, the final.
 
     scripts/bench latency --wake FOLDER COMMANDS... [--word alexa] [--gaps 0,150,400]
-        [--behind FOLDER --below 15] [--simulated audio]
+        [--behind FOLDER --below 15] [--device] [--simulated audio]
 
 Real recordings of a wake word, each with a command behind it, played to a real daemon in real
 time; a real broker; a subscriber in a process of its own. Every time is that of the message's
 arrival, on the clock of the recording: when the words were spoken is known from the recordings
 alone. Sound begins for the daemon when it says that it is idle, one block after the first.
+
+Device: it is spoken into a virtual microphone, not read from a file, so that what PortAudio and the
+sound server wait for counts too. Linux with PulseAudio.
 
 Behind: other speech, as of a television, goes on all the time, so many dB below each command.
 
@@ -41,6 +44,7 @@ from rigs.brokers import Mosquitto
 from support.daemon_process import DaemonProcess
 from tools.bench.arguments import DEFAULT_OUT, chosen_clips, model_folder, numbers
 from tools.bench.clips import Clip, load_clips
+from tools.bench.latency_device import speak
 from tools.bench.metrics import percentile
 from tools.bench.report import SCHEMA, machine
 from tools.bench.tables import Table, number, wide_console
@@ -147,7 +151,9 @@ def main(arguments: Sequence[str]) -> int:
                     sound, spoken, model=reader.model, word=args.word, compute_s=compute_s
                 )
             else:
-                heard += play(sound, spoken, model=args.model, word=args.word)
+                heard += play(
+                    sound, spoken, model=args.model, word=args.word, by_device=args.device
+                )
             progress.advance(task)
     show(heard, args.out)
     return 0
@@ -160,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--word", default="alexa", metavar="W", help="default: %(default)s")
     parser.add_argument("--gaps", default="0,150,400", metavar="MS,MS", help="%(default)s")
     parser.add_argument("--half", choices=("even", "odd"), help="every other recording alone")
+    parser.add_argument("--device", action="store_true", help="by a virtual microphone")
     parser.add_argument("--simulated", choices=tuple(COMPUTING), help="the clock: see above")
     parser.add_argument("--model", default="tiny.en", metavar="M", help="default: %(default)s")
     parser.add_argument("--behind", type=Path, metavar="FOLDER", help="other speech, all along")
@@ -263,7 +270,12 @@ def scene(
 
 
 def play(
-    sound: NDArray[np.int16], spoken: Sequence[Spoken], *, model: str, word: str
+    sound: NDArray[np.int16],
+    spoken: Sequence[Spoken],
+    *,
+    model: str,
+    word: str,
+    by_device: bool = False,
 ) -> list[Heard]:
     """Let a daemon hear it in real time; return what arrived of each command."""
     with tempfile.TemporaryDirectory(prefix="latency-", dir="/tmp") as name:
@@ -277,19 +289,34 @@ def play(
             "VOICE_DAEMON_ASR__MODEL": model,
             "VOICE_DAEMON_WAKE__MODELS": word,
         }
+        began_s = None
         try:
             with _listening(broker.port, folder) as lines:
-                daemon = DaemonProcess(("--input", recording), folder / "home", variables)
-                with daemon:
-                    code = daemon.wait(timeout_s=len(sound) / SAMPLE_RATE + 120)
-                    if code:
-                        why = daemon.last_words().strip()
-                        raise UsageError("bench.daemon", why, remedy=f"it ended with {code}")
+                if by_device:
+                    began_s = speak(
+                        recording,
+                        folder / "home",
+                        variables,
+                        is_idle=lambda: '"text": "idle"' in lines.read_text(),
+                    )
+                else:
+                    _read_out(
+                        recording, folder / "home", variables, seconds=len(sound) / SAMPLE_RATE
+                    )
                 time.sleep(0.5)  # what is still on its way to the subscriber
             messages = [json.loads(line) for line in lines.read_text().splitlines()]
         finally:
             broker.kill()
-    return match(messages, spoken)
+    return match(messages, spoken, began_s=began_s)
+
+
+def _read_out(recording: Path, home: Path, variables: dict[str, str], *, seconds: float) -> None:
+    """Let a daemon hear a file in real time."""
+    with DaemonProcess(("--input", recording), home, variables) as daemon:
+        code = daemon.wait(timeout_s=seconds + 120)
+        if code:
+            why = daemon.last_words().strip()
+            raise UsageError("bench.daemon", why, remedy=f"it ended with {code}")
 
 
 def simulate(
@@ -357,11 +384,17 @@ def _start_listener(port: int, out: IO[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*program, str(port), f"voice/{NODE}/#"], stdout=out)
 
 
-def match(messages: Sequence[dict[str, Any]], spoken: Sequence[Spoken]) -> list[Heard]:
-    """Say of each command which messages were its own: those from its wake word to the next."""
+def match(
+    messages: Sequence[dict[str, Any]], spoken: Sequence[Spoken], *, began_s: float | None = None
+) -> list[Heard]:
+    """Say of each command which messages were its own: those from its wake word to the next.
+
+    `began_s`: when the sound began; without it, when a file does.
+    """
     told = [m for m in messages if "topic" in m and not m["retained"]]
-    began_s = next(m["at_s"] for m in told if m["topic"].endswith("/state") and m["text"] == "idle")
-    began_s -= BLOCK_SAMPLES / SAMPLE_RATE
+    if began_s is None:
+        states = (m for m in told if m["topic"].endswith("/state") and m["text"] == "idle")
+        began_s = next(states)["at_s"] - BLOCK_SAMPLES / SAMPLE_RATE
     heard = []
     for n, said in enumerate(spoken):
         first_s = said.wake_end_s - 1

@@ -55,7 +55,7 @@ class PipelineOptions:
     """Silence that parts the wake word from the command."""
     speech_lead_ms: float = 300
     """Audio before the start of speech that the recogniser gets: soft first sounds."""
-    suspect_ms: float = 200
+    suspect_ms: float = 120
     """Silence after which the final is prepared."""
     closed_share: float = 0.43
     """Multiplier of `silence_ms` after a sentence that does not go on."""
