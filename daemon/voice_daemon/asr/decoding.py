@@ -6,7 +6,7 @@ second model (Leviathan et al., arXiv 2211.17192): the last step's text is the d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -93,9 +93,11 @@ class GreedyDecoder:
         self._sampler = token_sampler(model, suppress_blank=suppress_blank)
         self._full_stop = model.tokenizer.encode(".")[0]
 
-    def logprobs(self, hidden: mx.array) -> NDArray[np.float32]:
-        """(n, C) hidden states -> (n, n_vocab) log-probabilities, before any rule."""
-        return self._sampler.logprobs(hidden)
+    def logprobs(
+        self, hidden: mx.array, among: Collection[int] | None = None
+    ) -> NDArray[np.float32]:
+        """See `TokenSampler.logprobs`."""
+        return self._sampler.logprobs(hidden, among)
 
     def decode_steps(
         self,

@@ -4,8 +4,8 @@ Owns those rules and the choice of how the largest matrix of the model, the voca
 projection, is read.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple, Protocol
 
 import mlx.core as mx
 import numpy as np
@@ -15,6 +15,11 @@ from numpy.typing import NDArray
 from voice_daemon.asr.cpu_kernels import compiled
 from voice_daemon.asr.load import WhisperModel
 from voice_daemon.asr.shapes import sample_bucket
+
+COMMON: Final = 8192
+"""Tokens that most of a probability is on: the ids are in the order of frequency."""
+UNSEEN: Final = -1e9
+"""Log-probability of a token that was not looked at."""
 
 Watched = tuple[tuple[int, int], ...]
 """Rows of the hidden states, and a token at each."""
@@ -29,6 +34,15 @@ class Sampled(NamedTuple):
     """Probabilities of the watched tokens, before any rule."""
 
 
+class LogProbs(Protocol):
+    """The projection of hidden states as log-probabilities: see `TokenSampler.logprobs`."""
+
+    def __call__(
+        self, hidden: mx.array, among: Collection[int] | None = None
+    ) -> NDArray[np.float32]:
+        """See `TokenSampler.logprobs`."""
+
+
 class TokenSampler(Protocol):
     """Chooses greedily from hidden states."""
 
@@ -41,8 +55,14 @@ class TokenSampler(Protocol):
         probabilities of the `watched` come along.
         """
 
-    def logprobs(self, hidden: mx.array) -> NDArray[np.float32]:
-        """(n, C) hidden states -> (n, n_vocab) log-probabilities, before any rule."""
+    def logprobs(
+        self, hidden: mx.array, among: Collection[int] | None = None
+    ) -> NDArray[np.float32]:
+        """(n, C) hidden states -> (n, n_vocab) log-probabilities, before any rule.
+
+        Where only some tokens matter, those `among` which they are, the others may be `UNSEEN`
+        and these a little too probable: a large matrix need not be read whole.
+        """
 
 
 def token_sampler(model: WhisperModel, *, suppress_blank: bool = True) -> TokenSampler:
@@ -116,8 +136,11 @@ class MlxSampler:
         logprobs = mx.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0]
         return mx.stack([tokens.astype(mx.float32), logprobs - mx.logsumexp(logits, axis=-1)])
 
-    def logprobs(self, hidden: mx.array) -> NDArray[np.float32]:
-        """See `TokenSampler`."""
+    def logprobs(
+        self, hidden: mx.array, among: Collection[int] | None = None
+    ) -> NDArray[np.float32]:
+        """See `TokenSampler`; a GPU reads it whole as quickly."""
+        del among
         logits = self._decoder.logits(hidden[None])
         return np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
 
@@ -135,7 +158,8 @@ class NumpySampler:
         never: NDArray[np.float32],
         at_start: NDArray[np.float32],
     ) -> None:
-        self._table = np.ascontiguousarray(np.array(embedding, copy=False).T)
+        self._rows = np.array(embedding, copy=False)
+        self._table = np.ascontiguousarray(self._rows.T)
         self.never, self.at_start = never, at_start
 
     def sample(
@@ -154,17 +178,31 @@ class NumpySampler:
             sampled.watched.append(float(np.exp(row[token] - _total(row))))
         return sampled
 
-    def logprobs(self, hidden: mx.array) -> NDArray[np.float32]:
+    def logprobs(
+        self, hidden: mx.array, among: Collection[int] | None = None
+    ) -> NDArray[np.float32]:
         """See `TokenSampler`."""
-        logits = self._logits(np.array(hidden, copy=False))
-        logits -= logits.max(axis=-1, keepdims=True)
-        logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-        return logits
+        rows = np.array(hidden, copy=False)
+        if among is None:
+            return _normalised(self._logits(rows))
+        rare = np.array(sorted(token for token in among if token >= COMMON), dtype=np.intp)
+        common = rows @ self._table[:, :COMMON]
+        seen = _normalised(np.concatenate([common, rows @ self._rows[rare].T], axis=-1))
+        found = np.full((len(rows), len(self._rows)), UNSEEN, dtype=np.float32)
+        found[:, :COMMON], found[:, rare] = np.split(seen, [common.shape[-1]], axis=-1)
+        return found
 
     def _logits(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n_rows, C) -> (n_rows, n_vocab)."""
         logits: NDArray[np.float32] = hidden @ self._table
         return logits
+
+
+def _normalised(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, k) logits -> log-probabilities, in place."""
+    logits -= logits.max(axis=-1, keepdims=True)
+    logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    return logits
 
 
 def _total(logits: NDArray[np.float32]) -> float:

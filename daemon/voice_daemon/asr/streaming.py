@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import cycle
 from typing import Any, cast
@@ -25,6 +25,7 @@ from voice_daemon.asr.decoding import GreedyDecoder
 from voice_daemon.asr.features import float_samples
 from voice_daemon.asr.incremental_encoder import SilenceCache, silent_window
 from voice_daemon.asr.load import WhisperModel
+from voice_daemon.asr.sampler import LogProbs
 from voice_daemon.asr.types import (
     FinalReading,
     StreamingConfig,
@@ -100,7 +101,7 @@ class StreamingDecoder:
         return StreamingDecoder(self._model, config, silence=self._silence, greedy=self._greedy)
 
     @property
-    def logprobs(self) -> Callable[[mx.array], NDArray[np.float32]]:
+    def logprobs(self) -> LogProbs:
         """The projection as the greedy decoder computes it: see `GreedyDecoder.logprobs`."""
         return self._greedy.logprobs
 

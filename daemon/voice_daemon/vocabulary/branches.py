@@ -4,7 +4,7 @@ The hypotheses take the place of the sequence's positions over one set of cross-
 that the audio's keys are read once for all of them; each has a row in the self-attention's cache.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -15,11 +15,10 @@ from voice_daemon.asr.blocks import KeyValue, first_keys, in_time
 from voice_daemon.asr.cpu_kernels import gelu
 from voice_daemon.asr.load import WhisperModel
 from voice_daemon.asr.model import CrossKeys, TextDecoder
+from voice_daemon.asr.sampler import LogProbs
 from voice_daemon.asr.shapes import row_bucket
 
 Caches = tuple[KeyValue, ...]
-LogProbs = Callable[["mx.array"], "NDArray[np.float32]"]
-"""(n, C) hidden states -> (n, n_vocab) log-probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +27,10 @@ class Branches:
 
     caches: Caches
     """Self-attention keys and values a layer, each (B, 2 H, length, D)."""
+    hidden: mx.array
+    """(B, C) that the next tokens are predicted from."""
     logprobs: NDArray[np.float32]
-    """(B, n_vocab) of what comes next."""
+    """(B, n_vocab) of them, for the tokens that were asked for."""
 
 
 class BranchingDecoder:
@@ -38,7 +39,7 @@ class BranchingDecoder:
     def __init__(self, model: WhisperModel, logprobs: LogProbs | None = None) -> None:
         """`logprobs`: the projection as the model's greedy decoder computes it, if it is there."""
         self._decoder: TextDecoder = model.decoder
-        self._logprobs = logprobs or self._by_device
+        self.logprobs: LogProbs = logprobs or self._by_device
 
     def read(
         self, cross: CrossKeys, opening: Sequence[int], tokens: Sequence[int]
@@ -49,7 +50,7 @@ class BranchingDecoder:
         """
         out = self._decoder(mx.array([*opening, *tokens]), cross)
         hidden = out.hidden[0, len(opening) - 1 :]
-        return out.cache.exact(), self._logprobs(hidden)
+        return out.cache.exact(), self.logprobs(hidden)
 
     def step(
         self,
@@ -57,8 +58,12 @@ class BranchingDecoder:
         tokens: Sequence[int],
         caches: Caches,
         parents: Sequence[int],
+        among: Collection[int] | None = None,
     ) -> Branches:
-        """Append a token to some rows of `caches`, in one call for all."""
+        """Append a token to some rows of `caches`, in one call for all.
+
+        `among`: the tokens that may come next, where not all do.
+        """
         decoder, n_rows = self._decoder, len(tokens)
         place = caches[0].shape[2]
         # Rows that only fill up the shape repeat the first one.
@@ -76,9 +81,13 @@ class BranchingDecoder:
             heard = block.cross_attn.attend(q.transpose(2, 1, 0, 3), audio, mask=cross.mask)
             x = x + heard.transpose(1, 0, 2)
             x = x + block.mlp2(gelu(block.mlp1(block.mlp_ln(x))))
-        return Branches(tuple(grown), self._logprobs(decoder.ln(x)[:n_rows, 0]))
+        hidden = decoder.ln(x)[:n_rows, 0]
+        return Branches(tuple(grown), hidden, self.logprobs(hidden, among))
 
-    def _by_device(self, hidden: mx.array) -> NDArray[np.float32]:
+    def _by_device(
+        self, hidden: mx.array, among: Collection[int] | None = None
+    ) -> NDArray[np.float32]:
+        del among
         scores = self._decoder.logits(hidden[None])
         return np.array(scores - mx.logsumexp(scores, axis=-1, keepdims=True))
 

@@ -7,10 +7,11 @@ import structlog
 
 from voice_daemon.asr.cooperative import Steps
 from voice_daemon.asr.load import WhisperModel
+from voice_daemon.asr.sampler import LogProbs
 from voice_daemon.asr.types import FinalReading
 from voice_daemon.events import Ending
 from voice_daemon.vocabulary.acceptance import AcceptanceRule, Decision, Reason, as_heard, decide
-from voice_daemon.vocabulary.branches import BranchingDecoder, LogProbs
+from voice_daemon.vocabulary.branches import BranchingDecoder
 from voice_daemon.vocabulary.document import Document
 from voice_daemon.vocabulary.grammar import SentenceGrammar
 from voice_daemon.vocabulary.reading import Reader

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +32,10 @@ class SearchLimits:
     max_tokens: int = 40
     n_anything: int = 2
     """Tokens that are tried at each place of a wildcard."""
+    trailing: float = 6.0
+    """Hypotheses so far behind the best of the same length are given up."""
+    likely: float = 1e-3
+    """Probability from which on a token of the free reading counts wherever the search is."""
     n_sentences: int = 6
     """Sentences that are returned."""
 
@@ -87,6 +92,16 @@ class _Hypothesis(NamedTuple):
     """Of the batch it was computed in; -1 where it is a beginning of the free reading."""
     folded: str
     """Its text without case."""
+    places: tuple[int, ...]
+    """Where each token's probability was computed: in the free reading, then in the batches."""
+
+
+class _Whole(NamedTuple):
+    """A whole sentence, its end in `places` and in `score`."""
+
+    score: float
+    tokens: tuple[int, ...]
+    places: tuple[int, ...]
 
 
 class SentenceSearch:
@@ -131,7 +146,9 @@ class SentenceSearch:
             limits=limits,
             floor=floor,
         )
+        likely = {*np.nonzero(ahead > np.log(limits.likely))[1].tolist(), *heard, self._writing.end}
         rows: Branches | None = None
+        hidden: list[mx.array] = []
         n_calls = 1
         for length in range(limits.max_tokens):
             chosen = beam.advance(None if rows is None else rows.logprobs)
@@ -146,13 +163,34 @@ class SentenceSearch:
                     caches = together(caches, begun) if caches else begun
                     parents = [n_rows if parent < 0 else parent for parent in parents]
                 tokens = [hypothesis.tokens[-1] for hypothesis in apart]
-                rows = self._decoder.step(cross, tokens, caches, parents)
+                among = likely.union(*(automaton.following(h.node) for h in apart))
+                rows = self._decoder.step(cross, tokens, caches, parents, among)
+                hidden.append(rows.hidden)
                 n_calls += 1
             elif not chosen:
                 break
             else:
                 rows = None
-        return Found(scored, beam.best(limits.n_sentences), n_calls)
+        sentences = self._scored(beam.wholes(), ahead, hidden)
+        reached = tuple(sentence for sentence in sentences if sentence.score > floor)
+        return Found(scored, reached, n_calls)
+
+    def _scored(
+        self, wholes: Sequence[_Whole], ahead: NDArray[np.float32], hidden: Sequence[mx.array]
+    ) -> list[ScoredSentence]:
+        """Score sentences over the whole vocabulary, once for what they share; the best first."""
+        following = dict(enumerate(ahead))
+        searched = sorted({at for whole in wholes for at in whole.places} - set(following))
+        if searched:
+            states = mx.concatenate([*hidden])[mx.array(searched) - len(ahead)]
+            following.update(zip(searched, self._decoder.logprobs(states), strict=True))
+        end = self._writing.end
+        scored = []
+        for whole in wholes:
+            path = zip(whole.places, (*whole.tokens, end), strict=True)
+            score = sum(float(following[at][token]) for at, token in path)
+            scored.append(ScoredSentence(self._writing.text(whole.tokens), score))
+        return sorted(scored, key=lambda sentence: -sentence.score)
 
     def _score(self, ahead: NDArray[np.float32], tokens: Sequence[int]) -> float:
         """Log-probability of a text with its end; a full stop that it lacks is allowed."""
@@ -179,9 +217,11 @@ class _Beam:
         self._heard = heard
         self._ahead = ahead
         self._floor = floor
-        self._live = [_Hypothesis(0.0, (), automaton.start, -1, "")]
+        self._live = [_Hypothesis(0.0, (), automaton.start, -1, "", ())]
+        self._n_places = len(ahead)
+        """Places up to the newest batch."""
         self._parents: list[int] = []
-        self._done: dict[str, tuple[float, tuple[int, ...]]] = {}
+        self._done: dict[str, _Whole] = {}
         self._best = LOWEST
 
     def advance(self, logprobs: NDArray[np.float32] | None) -> list[_Hypothesis]:
@@ -196,8 +236,11 @@ class _Beam:
                 following = logprobs[hypothesis.row]
             candidates += self._continued(hypothesis, following)
         floor = max(self._floor, self._best - limits.rivals)
+        ahead = max((c.score for c in candidates), default=LOWEST)
+        floor = max(floor, ahead - limits.trailing)
         candidates = [c for c in candidates if c.score > floor]
         candidates.sort(key=lambda candidate: -candidate.score)
+        self._n_places += len(self._parents)
         self._live, self._parents = [], []
         seen: set[tuple[int, str]] = set()
         for candidate in candidates:
@@ -230,13 +273,14 @@ class _Beam:
         writing, node = self._writing, hypothesis.node
         score, tokens = hypothesis.score, hypothesis.tokens
         end = float(following[writing.end])
+        places = self._places(hypothesis)
         if node is None:
-            self._end(score + end, tokens)
+            self._end(score + end, tokens, places)
             return
         opened = self._automaton.open(node)
         following_nodes = opened.next or {}
         if opened.accepts and tokens:
-            self._end(score + end, tokens)
+            self._end(score + end, tokens, places)
             for stop in writing.stops:
                 yield _Hypothesis(
                     score + float(following[stop]),
@@ -244,6 +288,7 @@ class _Beam:
                     None,
                     hypothesis.row,
                     hypothesis.folded + ".",
+                    places,
                 )
         for token in self._promising(following_nodes, following):
             yield self._with(hypothesis, token, following, following_nodes[token])
@@ -260,7 +305,14 @@ class _Beam:
             node,
             hypothesis.row,
             hypothesis.folded + self._writing.piece(token),
+            self._places(hypothesis),
         )
+
+    def _places(self, hypothesis: _Hypothesis) -> tuple[int, ...]:
+        """Its own places and that of its next token."""
+        row = hypothesis.row
+        place = len(hypothesis.tokens) if row < 0 else self._n_places + row
+        return (*hypothesis.places, place)
 
     def _promising(self, nodes: dict[int, Node], following: NDArray[np.float32]) -> Iterator[int]:
         """Tokens that may come into the beam."""
@@ -282,18 +334,15 @@ class _Beam:
             if int(token) not in nodes:
                 yield int(token)
 
-    def _end(self, score: float, tokens: tuple[int, ...]) -> None:
+    def _end(self, score: float, tokens: tuple[int, ...], places: tuple[int, ...]) -> None:
         """Note a whole sentence."""
         self._best = max(self._best, score)
         text = self._writing.text(tokens)
         key = text.casefold().rstrip(".?!")
-        if score > self._done.get(key, (LOWEST, ()))[0]:
-            self._done[key] = (score, tokens)
+        if key not in self._done or score > self._done[key].score:
+            self._done[key] = _Whole(score, tokens, places)
 
-    def best(self, n: int) -> tuple[ScoredSentence, ...]:
+    def wholes(self) -> list[_Whole]:
         """The most probable sentences above the floor."""
-        ranked = sorted(self._done.values(), key=lambda done: -done[0])[:n]
-        text = self._writing.text
-        return tuple(
-            ScoredSentence(text(tokens), score) for score, tokens in ranked if score > self._floor
-        )
+        above = [whole for whole in self._done.values() if whole.score > self._floor]
+        return sorted(above, key=lambda whole: -whole.score)[: self._limits.n_sentences]

@@ -5,7 +5,7 @@ A text's words begin with a space, so that each has its own tokens whatever stan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from voice_daemon.asr.cooperative import Steps
 from voice_daemon.vocabulary.grammar import START, ListArc, Position, SentenceGrammar
@@ -113,6 +113,10 @@ class TokenAutomaton:
             for _ in self._opening(node):
                 pass
         return node
+
+    def following(self, node: Node | None) -> Collection[int]:
+        """The tokens that may be written next."""
+        return () if node is None else self.open(node).next or ()
 
     def _opening(self, node: Node) -> Steps[None]:
         """Do as `open` does, in steps."""
