@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.resources
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,7 @@ from rich.progress import Progress
 
 from tools.bench.arguments import CLOCKS, add_clip_arguments, chosen_clips, model_folder
 from tools.bench.clips import Clip
+from tools.bench.rivals import Rival, rivals_of
 from tools.bench.tables import Table, number, percent, wide_console
 from voice_daemon.asr import StreamingDecoder, load_model
 from voice_daemon.asr.cooperative import at_once
@@ -155,7 +156,28 @@ class Bench:
             )
         )
         self._rule = rule
-        self._judge = Judge(document, language, home_sentences=sentences == HOME_ASSISTANT)
+        self._home_sentences = sentences == HOME_ASSISTANT
+        self._judge = Judge(document, language, home_sentences=self._home_sentences)
+        self._rivals: dict[str, Rival] = {}
+
+    def add_rivals(self) -> None:
+        """Put every clip through the rivals that are installed, too."""
+        assert self._corrector.home is not None
+        home = self._corrector.home
+        self._rivals = rivals_of(home.document, home.language, home_sentences=self._home_sentences)
+
+    def run_rivals(
+        self, clip: Clip, samples: NDArray[np.float32], ours: Outcome, clock: Callable[[], float]
+    ) -> dict[str, Outcome]:
+        """Put one clip through them: their outcomes by name."""
+        outcomes = {}
+        for name, rival in self._rivals.items():
+            begun = clock()
+            text = rival.hear(samples, ours.heard)
+            took_s = clock() - begun
+            made = replace(ours, text=text, always=text, is_command=False, search_s=took_s)
+            outcomes[name] = self._judged(made, clip)
+        return outcomes
 
     def run(
         self, clip: Clip, samples: NDArray[np.float32], *, clock: Callable[[], float], always: bool
@@ -270,16 +292,25 @@ def main(arguments: Sequence[str]) -> int:
         if clip.language.partition("-")[0] in {language, f"{language}?"}
     ]
     noise = load_audio(args.noise) if args.noise else None
-    outcomes = []
+    if args.rivals:
+        bench.add_rivals()
+    outcomes: list[Outcome] = []
+    theirs: dict[str, list[Outcome]] = {}
+    clock = CLOCKS[args.clock]
     with Progress(console=Console(stderr=True)) as progress:
         for at, clip in enumerate(progress.track(clips)):
             samples = clip.samples()
             if noise is not None:
                 samples = mixed(samples, noise, snr_db=args.snr_db, seed=at)
-            outcomes.append(bench.run(clip, samples, clock=CLOCKS[args.clock], always=args.always))
+            outcomes.append(bench.run(clip, samples, clock=clock, always=args.always))
+            for name, made in bench.run_rivals(clip, samples, outcomes[-1], clock).items():
+                theirs.setdefault(name, []).append(made)
     console = wide_console()
-    for table in tables(outcomes, title=f"{args.model}, {args.document.name}"):
+    title = f"{args.model}, {args.document.name}"
+    for table in tables(outcomes, title=title):
         console.print(table.for_terminal())
+    if theirs:
+        console.print(rivals_table(outcomes, theirs, title=title).for_terminal())
     for outcome in outcomes:
         if outcome.changed or (outcome.is_command and not outcome.understood[1]):
             told = "changed" if outcome.changed else f"not understood ({outcome.reason})"
@@ -314,6 +345,34 @@ def tables(outcomes: Sequence[Outcome], *, title: str) -> tuple[Table, Table]:
         tuple(_other(name, part) for name, part in parts),
     )
     return commands, other
+
+
+def rivals_table(
+    ours: Sequence[Outcome], theirs: Mapping[str, Sequence[Outcome]], *, title: str
+) -> Table:
+    """What each way to hear makes of the same clips."""
+    heard = [
+        replace(o, text=o.heard, understood=(o.understood[0],) * 3, wrong=(o.wrong[0],) * 2,
+                slots_right=(o.slots_right[0],) * 3, search_s=0.0)
+        for o in ours
+    ]  # fmt: skip
+    rows = []
+    for name, outcomes in {"Whisper": heard, "with the names": ours, **theirs}.items():
+        commands = [o for o in outcomes if o.is_command]
+        other = [o for o in outcomes if not o.is_command]
+        n_slots = sum(o.n_slots for o in commands)
+        rows.append(
+            (
+                name,
+                f"{sum(o.understood[1] for o in commands)} of {len(commands)}",
+                _share(sum(o.slots_right[1] for o in commands), n_slots),
+                str(sum(o.wrong[1] for o in commands)),
+                f"{sum(o.changed and bool(o.text) for o in other)} of {len(other)}",
+                number(1000 * float(np.mean([o.search_s for o in outcomes])), 0),
+            )
+        )
+    columns = ("system", "understood", "slots", "wrong", "other speech taken", "ms beside Whisper")
+    return Table(f"{title}: other ways to hear the same clips", columns, tuple(rows))
 
 
 def _commands(name: str, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
@@ -352,6 +411,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--document", type=Path, required=True, metavar="FILE")
     parser.add_argument("--sentences", choices=(HOME_ASSISTANT, NONE), default=HOME_ASSISTANT)
     parser.add_argument("--always", action="store_true", help="also take it always (costs more)")
+    parser.add_argument(
+        "--rivals", action="store_true", help="also run a closed grammar and text snapping"
+    )
     parser.add_argument("--noise", type=Path, metavar="FILE", help="noise to mix in")
     parser.add_argument("--snr-db", type=float, default=12.0, metavar="DB", help="%(default)g")
     return parser
