@@ -101,6 +101,12 @@ def test_an_odd_name_is_left_out_and_its_place_told(entry: object, place: str) -
     assert one_fault(document).startswith(place)
 
 
+def test_a_misspelt_key_is_told_with_the_one_that_was_meant() -> None:
+    entry = {"name": "Bed Light", "domian": "light"}
+    fault = one_fault(read_document(written(entities=[entry])))
+    assert fault == "a key of entities[0]: is not known; write domain"
+
+
 @pytest.mark.parametrize(
     ("sentence", "said"),
     [

@@ -259,10 +259,21 @@ def run(args: argparse.Namespace, context: Context) -> int:
             elif line.event == "final":
                 which = f"{printable(str(file))}: " if args.files[1:] else ""
                 context.out.write(f"{which}{line.text}\n")
-                if args.why and line.verdict is not None:
-                    context.out.writelines(f"  {told}\n" for told in explanation(line.verdict))
+                if args.why and line.text:
+                    unused = [_unused(document, offline=args.offline)]
+                    told = explanation(line.verdict) if line.verdict else unused
+                    context.out.writelines(f"  {why}\n" for why in told)
                 context.out.flush()
     return code
+
+
+def _unused(document: Document | None, *, offline: bool) -> str:
+    """The reason for which no names were looked for."""
+    if offline:
+        return "no names were looked for: --offline reads without them"
+    if document is None:
+        return "no names were looked for: none are known; name a document with --vocabulary FILE"
+    return f"no names were looked for: they are for another language ({document.language})"
 
 
 def _document(file: Path | None, settings: Settings, context: Context) -> Document | None:

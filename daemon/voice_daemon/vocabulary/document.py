@@ -8,8 +8,9 @@ import hashlib
 import json
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 from voice_daemon._lib.files import decode_text
@@ -32,6 +33,7 @@ MAX_NAME_WORDS = 8
 MAX_FAULTS_KEPT = 20
 
 _KEYS = {"schema", "language", "entities", "areas", "floors", "lists", "sentences"}
+_NAME_KEYS = {"name", "domain", "aliases", "spellings"}
 MAX_PERMUTED = 4
 _TEMPLATE_SIGNS = frozenset("()[]{}<>|;@\\")
 
@@ -180,8 +182,7 @@ class _Reader:
         self._room = 0
 
     def document(self, sha256: str) -> Document:
-        for _ in (key for key in self._top if key not in _KEYS):
-            self._leave_out("a key", "is not known", f"known are {', '.join(sorted(_KEYS))}")
+        self._check_keys("a key", self._top, _KEYS)
         lists = self._lists()
         entities = self._names("entities", MAX_NAMES)
         areas = self._names("areas", MAX_AREAS)
@@ -197,6 +198,12 @@ class _Reader:
             n_left_out=self._n_left_out,
             sha256=sha256,
         )
+
+    def _check_keys(self, where: str, entry: Mapping[str, Any], known: Collection[str]) -> None:
+        for key in (key for key in entry if key not in known):
+            meant = get_close_matches(key[:40], sorted(known), n=1)
+            remedy = f"write {meant[0]}" if meant else f"known are {', '.join(sorted(known))}"
+            self._leave_out(where, "is not known", remedy)
 
     def _leave_out(self, where: str, what: str, remedy: str, *, n: int = 1) -> None:
         self._n_left_out += n
@@ -226,6 +233,7 @@ class _Reader:
         text = self._text(entry.get("name"), f"{where}.name")
         if text is None:
             return None
+        self._check_keys(f"a key of {where}", entry, _NAME_KEYS)
         domain = entry.get("domain", "") if key == "entities" else ""
         if not (isinstance(domain, str) and domain.replace("_", "a").isalnum()) and domain != "":
             self._leave_out(f"{where}.domain", "is no domain", 'write one such as "light"')
@@ -233,7 +241,7 @@ class _Reader:
         self._room -= 1
         aliases = self._others(entry.get("aliases", []), f"{where}.aliases")
         spellings = self._others(entry.get("spellings", []), f"{where}.spellings")
-        return Name(text, aliases, spellings, domain[:32])
+        return Name(text, aliases, spellings, domain[:32].lower())
 
     def _others(self, values: object, where: str) -> tuple[str, ...]:
         if not isinstance(values, list):
