@@ -61,7 +61,8 @@ def test_the_same_name_counts_once() -> None:
     ("payload", "said"),
     [
         (b"{", "line 1"),
-        (b"\xff\xfe", "UTF-8"),
+        (b"\n", "empty"),
+        (b"\xff", "UTF-8"),
         (b"[]", "list"),
         (b"{}", "schema is missing"),
         (b'{"schema": 2}', "schema is 2"),

@@ -111,6 +111,8 @@ def read_document(payload: bytes, *, toml: bool = False) -> Document:
         text = decode_text(payload)
     except UnicodeDecodeError as error:
         raise _bad(f"byte {error.start} is not UTF-8", "save it as UTF-8") from None
+    if not text.strip():
+        raise _bad("it is empty", 'write names: {"schema": 1, "entities": ["Bed Light"]}')
     top = _toml(text) if toml else _json(text)
     if _depth(top) > MAX_DEPTH:
         raise _bad(f"it is nested deeper than {MAX_DEPTH} levels", "keep to the documented form")
