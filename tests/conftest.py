@@ -17,6 +17,7 @@ import structlog
 from hypothesis import settings
 
 from rigs.brokers import Mosquitto
+from support.silence import FOLDER_VARIABLE, shared_silence
 from support.subscriber import Subscriber
 from voice_daemon.assets import DEMO_CLIP
 
@@ -43,6 +44,17 @@ def children_can_be_interrupted() -> None:
     """A run in the background ignores Ctrl-C, and so would every process that it starts."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def silence_is_encoded_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """All processes of one run share it; the folder above a worker's own is the run's."""
+    own = tmp_path_factory.getbasetemp()
+    run = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER_VARIABLE, str(run / "silence"))
+        patch.setattr("voice_daemon.asr.streaming.silent_window", shared_silence)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,8 @@ import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
-from support.tiny_model import shared_silence, tiny_model, tiny_silence
+from support.silence import shared_silence
+from support.tiny_model import tiny_model
 from support.whisper_files import tiny_en_folder
 from voice_daemon.asr import WhisperModel
 from voice_daemon.asr.incremental_encoder import SilenceCache
@@ -29,15 +29,9 @@ def tiny() -> WhisperModel:
 
 
 @pytest.fixture(scope="session")
-def silence() -> SilenceCache:
+def silence(tiny: WhisperModel) -> SilenceCache:
     """Thirty seconds of silence as the bundled tiny.en hears it."""
-    return tiny_silence()
-
-
-@pytest.fixture(autouse=True)
-def silence_is_shared() -> Iterator[None]:
-    with shared_silence():
-        yield
+    return shared_silence(tiny)
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,7 @@ import pytest
 import soundfile
 
 from support.daemon_process import PATIENCE_S
-from voice_daemon.asr import WhisperModel, load_model, streaming
-from voice_daemon.asr.incremental_encoder import SilenceCache, silent_window
+from voice_daemon.asr import load_model
 from voice_daemon.cli.main import main
 from voice_daemon.errors import EXIT_INTERRUPTED
 
@@ -29,17 +28,9 @@ COMMAND = "turn on the kitchen lights"
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_model() -> Iterator[None]:
-    """Load the bundled model, and encode silence for it, once for all commands of this module."""
-    silences: dict[int, SilenceCache] = {}
-
-    def silence_of(model: WhisperModel) -> SilenceCache:
-        # `load` keeps the model, so that no other can come to have its id.
-        return silences.setdefault(id(model), silences.get(id(model)) or silent_window(model))
-
-    load = functools.cache(load_model)
+    """Load the bundled model once for all commands of this module."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("voice_daemon.cli.transcribe.load_model", load)
-        patch.setattr(streaming, "silent_window", silence_of)
+        patch.setattr("voice_daemon.cli.transcribe.load_model", functools.cache(load_model))
         yield
 
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from support.daemon_process import PATIENCE_S, daemon_environment
+from support.daemon_process import PATIENCE_S, daemon_environment, daemonctl
 
 
 @contextmanager
 def wyoming_process(home: Path) -> Iterator[int]:
     """Serve for the length of the block, which gets the port; it must end well afterwards."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "voice_daemon", "serve-wyoming", "--port", "0"],
+        [*daemonctl(), "serve-wyoming", "--port", "0"],
         env=daemon_environment(home),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

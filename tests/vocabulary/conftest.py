@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
-from support.tiny_model import shared_silence, tiny_model
+from support.tiny_model import tiny_model
 from voice_daemon.asr import WhisperModel
 from voice_daemon.asr.cooperative import at_once
 from voice_daemon.vocabulary.document import Document, read_document
@@ -56,12 +55,6 @@ def reader(grammar: SentenceGrammar) -> Reader:
 def tiny() -> WhisperModel:
     """The bundled tiny.en, in float32 whatever the device."""
     return tiny_model()
-
-
-@pytest.fixture(autouse=True)
-def silence_is_shared() -> Iterator[None]:
-    with shared_silence():
-        yield
 
 
 @pytest.fixture(scope="session")
