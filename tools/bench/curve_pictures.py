@@ -41,7 +41,7 @@ def draw(name: str, points: Sequence[Point], path: Path) -> None:
     title, unit = TITLES.get(name, (name, ""))
     figure, (trade, cost) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
     figure.suptitle(f"{title}\n", fontsize=12)
-    about = f"setting `{name}`, in {unit}" if unit else f"setting `{name}`"
+    about = f"setting `{name}`: {unit}" if unit else f"setting `{name}`"
     figure.text(
         0.5, 0.905, f"{about}; the default in red", ha="center", fontsize=9, color="#555555"
     )
@@ -63,7 +63,8 @@ def _trade_off(panel: Axes, points: Sequence[Point]) -> None:
     panel.set_xlabel("mean time from a word's end to its commit, s of audio")
     panel.set_ylabel("words changed against offline, %")
     room = max(0.02, 0.2 * (max(lags) - min(lags)))
-    panel.set_xlim(min(lags) - room, max(lags) + 2 * room)
+    panel.set_xlim(min(lags) - room, max(lags) + room)
+    panel.locator_params(axis="x", nbins=7)
     panel.set_ylim(0, 1.25 * max(*changed, *finals, 0.1))
     panel.grid(alpha=0.3)
     panel.annotate(
@@ -78,12 +79,14 @@ def _trade_off(panel: Axes, points: Sequence[Point]) -> None:
         color=FINAL,
     )
     panel.set_title("words that were committed", fontsize=9, color=LINE, loc="left")
+    line = list(zip(lags, changed, strict=True))
     label_points(
         panel,
         [
             Label(at, f"{point.value:g}", MARK if point.is_default else "black", point.is_default)
-            for point, at in zip(points, zip(lags, changed, strict=True), strict=True)
+            for point, at in zip(points, line, strict=True)
         ],
+        line=line,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:  # an extra: whoever draws has it
@@ -17,6 +18,8 @@ _CLEARANCE: Final = 5.0
 """Around a point, in which no label may lie."""
 _LETTER_WIDTH, _LINE_HEIGHT = 0.62, 1.15
 """By the font's size."""
+_ALONG_A_LINE: Final = [n / 50 for n in range(51)]
+"""No label may lie on these places of each stretch of a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +68,31 @@ def _nth(tries: int) -> float:
     return _STEP * ((tries + 1) // 2) * (1 if tries % 2 else -1)
 
 
-def label_points(panel: Axes, labels: Sequence[Label]) -> None:
-    """Write the labels to the right of their points; to be called once the limits are set."""
+def label_points(
+    panel: Axes, labels: Sequence[Label], *, line: Sequence[tuple[float, float]] = ()
+) -> None:
+    """Write the labels beside their points, off a line; to be called once the limits are set."""
     figure = panel.figure
     figure.canvas.draw()  # only the layout decides where the points are
     places = [panel.transData.transform(label.at) for label in labels]
     pixels = figure.dpi / 72
-    letter, line = FONT_SIZE * pixels * _LETTER_WIDTH, FONT_SIZE * pixels * _LINE_HEIGHT
+    letter, height = FONT_SIZE * pixels * _LETTER_WIDTH, FONT_SIZE * pixels * _LINE_HEIGHT
     boxes = [
         Box(
             x + _RIGHT,
-            y + _UP - line / 2,
+            y + _UP - height / 2,
             x + _RIGHT + letter * len(label.text),
-            y + _UP + line / 2,
+            y + _UP + height / 2,
         )
         for (x, y), label in zip(places, labels, strict=True)
     ]
     c = _CLEARANCE
     taken = [Box(x - c, y - c, x + c, y + c) for x, y in places]
+    drawn = [panel.transData.transform(at) for at in line]
+    for (x, y), (next_x, next_y) in pairwise(drawn):
+        for share in _ALONG_A_LINE:
+            at_x, at_y = x + share * (next_x - x), y + share * (next_y - y)
+            taken.append(Box(at_x - 1, at_y - 1, at_x + 1, at_y + 1))
     for label, up in zip(labels, spread(boxes, taken), strict=True):
         panel.annotate(
             label.text,
