@@ -19,7 +19,14 @@ import structlog
 from voice_daemon import __version__
 from voice_daemon._lib.signals import SIGNALS, EarlySignals, accept_signals, in_a_terminal
 from voice_daemon._lib.terminal import print_error
-from voice_daemon.errors import EXIT_CONFIG, BrokerError, VoiceDaemonError, crash, exit_code
+from voice_daemon.errors import (
+    EXIT_CONFIG,
+    AlreadyRunningError,
+    BrokerError,
+    VoiceDaemonError,
+    crash,
+    exit_code,
+)
 from voice_daemon.events import EndReason
 from voice_daemon.mqtt.messages import error_event
 from voice_daemon.runtime.live_settings import LiveSettings
@@ -180,8 +187,10 @@ class Daemon:
             return
         try:
             self.parts.control.start()
-        except VoiceDaemonError:
+        except VoiceDaemonError as error:
             self.parts.mqtt.stop(0)
+            if not isinstance(error, AlreadyRunningError):
+                error.exit_code = exit_code(error, None)
             raise
 
     def _next_outcome(self) -> Outcome | None:

@@ -53,3 +53,17 @@ def test_memory_that_was_given_back_no_longer_counts() -> None:
     assert resident_mb() >= before + 60
     del held
     assert resident_mb() < before + 40
+
+
+LEFT = """
+import os, signal
+from voice_daemon._lib.signals import EarlySignals
+with EarlySignals(wanted=True):
+    pass
+os.kill(os.getpid(), signal.SIGTERM)
+os.kill(os.getpid(), signal.SIGHUP)
+"""
+
+
+def test_a_signal_after_the_end_changes_no_exit_code() -> None:
+    assert subprocess.run([sys.executable, "-c", LEFT], check=False).returncode == 0

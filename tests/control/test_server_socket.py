@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,22 @@ def test_stop_ends_connections_that_are_open(socket_path: Path) -> None:
         assert read_line(connection)["ok"] is True
         server.stop()
         assert connection.recv(1) == b""
+
+
+def test_a_socket_that_was_tidied_away_comes_back(socket_path: Path) -> None:
+    server = ControlServer(socket_path, HANDLERS, look_s=0.01)
+    server.start()
+    with connect(socket_path) as before:
+        socket_path.unlink()
+        while not socket_path.exists():
+            time.sleep(0.005)
+        assert ControlClient(socket_path).request("status") == {"heard": {}}
+        before.sendall(b'{"verb": "status"}\n')
+        assert read_line(before)["ok"] is True
+    socket_path.unlink()
+    socket_path.mkdir()
+    server.stop()
+    assert socket_path.is_dir()
 
 
 def test_something_else_in_the_sockets_place_is_not_removed(socket_path: Path) -> None:

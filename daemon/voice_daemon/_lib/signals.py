@@ -47,9 +47,12 @@ class EarlySignals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the signals back to whom they belonged."""
+        """Give Ctrl-C back; the others would put their exit code in the place of the program's.
+
+        Some tenths of a second pass until the interpreter is gone.
+        """
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler if number == signal.SIGINT else signal.SIG_IGN)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP and not in_a_terminal():

@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ MAX_CLIENTS: Final = 16
 CLIENT_TIMEOUT_S: Final = 10.0
 """A client that neither asks nor reads for this long is dropped."""
 
+LOOK_S: Final = 10.0
+
 _RECEIVE_BYTES: Final = 64 * 1024
 
 
@@ -44,10 +47,13 @@ class ControlServer:
         handlers: Mapping[str, Handler],
         *,
         client_timeout_s: float = CLIENT_TIMEOUT_S,
+        look_s: float = LOOK_S,
     ) -> None:
+        """`look_s`: how often it is looked whether the socket is still there."""
         self._path = socket_path
         self._handlers = dict(handlers)
         self._client_timeout_s = client_timeout_s
+        self._look_s = look_s
         self._lock = InstanceLock(lock_path(socket_path))
         self._clients: set[asyncio.Task[None]] = set()
         self._thread: threading.Thread | None = None
@@ -78,7 +84,8 @@ class ControlServer:
         if self._thread.is_alive():
             log.error("control.stop_timed_out", timeout_s=timeout_s)
         self._thread = None
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # gone, or a folder that somebody put in its place
+            self._path.unlink()
         self._lock.release()
 
     def _run(self, listener: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
@@ -95,14 +102,29 @@ class ControlServer:
         asyncio.get_running_loop().set_exception_handler(
             lambda _loop, about: log.warning("control.loop", error=about["message"])
         )
-        async with await asyncio.start_unix_server(self._welcome, sock=listener):
-            await self._stopping.wait()
-            # A server that closes loses whom it is accepting: that one becomes a client first.
-            asyncio.get_running_loop().remove_reader(listener)
-            while rest := asyncio.all_tasks() - {asyncio.current_task()}:
-                for task in self._clients:
-                    task.cancel()
-                await asyncio.wait(rest)
+        server = await asyncio.start_unix_server(self._welcome, sock=listener)
+        while not await self._stops_within(self._look_s):
+            if os.path.lexists(self._path):  # noqa: ASYNC240 - a local file's entry
+                continue
+            # Whoever tidied up took the way to us: a daemon that nobody can ask seems to hang.
+            with suppress(ControlError):  # its folder may be gone too
+                renewed = socket_file.listen(self._path)
+                server.close()
+                server = await asyncio.start_unix_server(self._welcome, sock=renewed)
+                listener = renewed
+                log.warning("control.socket_renewed", path=str(self._path))
+        # A server that closes loses whom it is accepting: that one becomes a client first.
+        asyncio.get_running_loop().remove_reader(listener)
+        while rest := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in self._clients:
+                task.cancel()
+            await asyncio.wait(rest)
+        server.close()
+
+    async def _stops_within(self, timeout_s: float) -> bool:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), timeout_s)
+        return self._stopping.is_set()
 
     def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Begin a client's task. Closing is not its own: it may be cancelled before it begins."""
