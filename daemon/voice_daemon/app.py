@@ -243,7 +243,7 @@ class Daemon:
             "mqtt.undelivered",
             f"{n_lost} messages were not delivered to {status.url}, "
             f"finals among them: {status.finals_lost + status.finals_unconfirmed}",
-            remedy=status.last_error.message if status.last_error else "is the broker running?",
+            remedy=status.last_error.message if status.last_error else "`daemonctl logs` says why",
         )
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:

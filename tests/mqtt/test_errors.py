@@ -44,6 +44,31 @@ def test_a_failure_to_connect_is_named_and_tried_again(error: OSError, code: str
     assert fault.remedy
 
 
+@pytest.mark.parametrize(
+    ("fault", "setting"),
+    [
+        (connect_fault(ConnectionResetError(104, "reset"), "mqtts://b:1883"), "mqtt.tls = false"),
+        (connect_fault(ssl.SSLError(1, "sslv3 alert handshake failure"), URL), "mqtt.cert_file"),
+        (
+            disconnect_fault(
+                "mqtts://b:8883",
+                welcomed=False,
+                from_broker=None,
+                detail="no data: [SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate "
+                "required (_ssl.c:2580)",
+            ),
+            "mqtt.cert_file",
+        ),
+    ],
+)
+def test_a_failure_of_tls_names_the_setting_that_may_cure_it(
+    fault: LinkError, setting: str
+) -> None:
+    assert fault.code == "mqtt.tls_failed"
+    assert setting in fault.remedy
+    assert "_ssl.c" not in fault.message
+
+
 @pytest.mark.parametrize(("platform", "permission"), [("darwin", "Local Network"), ("linux", "")])
 def test_no_route_on_a_mac_names_the_local_network_permission(
     platform: str, permission: str, monkeypatch: pytest.MonkeyPatch

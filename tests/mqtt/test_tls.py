@@ -181,7 +181,7 @@ def test_a_broker_that_asks_who_we_are_gets_our_certificate(
         key_file=key_file,
     )
     eventually(lambda: known.is_connected, "connected with a certificate")
-    eventually(lambda: nobody.error_code == "mqtt.closed", "refused without one")
+    eventually(lambda: nobody.error_code == "mqtt.tls_failed", "refused without one")
     error = nobody.client.status().last_error
     assert error is not None
     assert "certificate required" in error.message

@@ -112,11 +112,7 @@ def connect_fault(error: OSError | UnicodeError, url: str) -> LinkError:
             cause=Cause.SETTINGS,
         )
     if isinstance(error, ssl.SSLError):
-        return LinkError(
-            "mqtt.tls_failed",
-            f"{url}: TLS failed: {ssl_reason(error)}",
-            remedy="check that mqtt.port is the broker's TLS port (often 8883)",
-        )
+        return _tls_fault(url, ssl_reason(error))
     if isinstance(error, socket.gaierror | UnicodeError):
         return _unknown_host(url)
     if isinstance(error, ConnectionRefusedError):
@@ -129,6 +125,8 @@ def connect_fault(error: OSError | UnicodeError, url: str) -> LinkError:
         return LinkError(
             "mqtt.timeout", f"{url}: no answer in time", remedy="check mqtt.host and the network"
         )
+    if isinstance(error, ConnectionResetError) and url.startswith("mqtts:"):
+        return _tls_fault(url, "the broker hung up")
     if error.errno in {errno.EHOSTUNREACH, errno.ENETUNREACH}:
         return _unreachable(url)
     return LinkError(
@@ -136,6 +134,13 @@ def connect_fault(error: OSError | UnicodeError, url: str) -> LinkError:
         f"{url}: {error.strerror or error}",
         remedy="check mqtt.host, mqtt.port and the network",
     )
+
+
+def _tls_fault(url: str, reason: str) -> LinkError:
+    remedy = "check that mqtt.port is the broker's TLS port (often 8883), or set mqtt.tls = false"
+    if "alert" in reason.lower():  # said by the broker, mostly of what it misses in us
+        remedy = "if the broker asks for a certificate, set mqtt.cert_file and mqtt.key_file"
+    return LinkError("mqtt.tls_failed", f"{url}: TLS failed: {reason}", remedy=remedy)
 
 
 def ssl_reason(error: ssl.SSLError) -> str:
@@ -194,6 +199,9 @@ def disconnect_fault(
     url: str, *, welcomed: bool, from_broker: ReasonCode | None, detail: str
 ) -> LinkError:
     """Explain a connection that ended; `from_broker` is the reason if the broker gave one."""
+    if not welcomed and "[SSL: " in detail:
+        said = re.sub(r"^.*\[SSL: [^]]*\] | \(_ssl\.c:\d+\)$", "", detail)
+        return _tls_fault(url, said)
     if not welcomed:
         # Some brokers meet a version that they do not speak in this way.
         return LinkError(
