@@ -13,6 +13,11 @@ _WINDOW_S: Final = 5.0
 clock differs from ours, or that lost audio without saying so."""
 
 
+def sleep(duration_s: float) -> None:
+    """Wait, also under libfaketime, where `time.sleep` fails."""
+    threading.Event().wait(duration_s)
+
+
 class LiveClock:
     """Maps our clock to the sample that a microphone is delivering.
 

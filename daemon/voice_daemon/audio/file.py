@@ -15,7 +15,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from voice_daemon.audio import BLOCK_SAMPLES, AudioSource
-from voice_daemon.audio.clock import LiveClock
+from voice_daemon.audio.clock import LiveClock, sleep
 from voice_daemon.audio.resample import RATE_MAX_HZ, RATE_MIN_HZ, StreamResampler, to_int16
 from voice_daemon.errors import AudioFileError
 from voice_daemon.events import SAMPLE_RATE, AudioBlock
@@ -38,7 +38,7 @@ class FileReplay:
         realtime: bool,
         max_silence_s: float,
         monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = sleep,
     ) -> None:
         """`max_silence_s`: enough to close any session that the file may leave open."""
         self._file = file

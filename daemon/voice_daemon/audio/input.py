@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from voice_daemon.audio import AudioSource
+from voice_daemon.audio.clock import sleep as clock_sleep
 from voice_daemon.audio.level import SilenceMeter, dbfs, power
 from voice_daemon.errors import AudioDeviceError
 from voice_daemon.events import SAMPLE_RATE, AudioBlock
@@ -28,7 +29,7 @@ class SystemClock:
 
     monotonic: Callable[[], float] = field(default=time.monotonic)
     wall: Callable[[], float] = field(default=time.time)
-    sleep: Callable[[float], None] = field(default=time.sleep)
+    sleep: Callable[[float], None] = field(default=clock_sleep)
 
 
 @dataclass(frozen=True, slots=True)
