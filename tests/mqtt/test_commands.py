@@ -22,9 +22,9 @@ TOPICS = Topics("home/voice", "den")
 ROOT = "home/voice/den"
 
 
-def parse(leaf: str, payload: bytes | str = b"", *, retain: bool = False) -> Command | None:
+def parse(leaf: str, payload: bytes | str = b"") -> Command | None:
     data = payload.encode() if isinstance(payload, str) else payload
-    return parse_command(f"{ROOT}/{leaf}", data, retain=retain, topics=TOPICS)
+    return parse_command(f"{ROOT}/{leaf}", data, topics=TOPICS)
 
 
 def given_value(payload: str) -> Scalar | None:
@@ -99,11 +99,6 @@ def test_what_is_no_finite_number_is_refused(payload: str) -> None:
         command.number()
 
 
-def test_a_retained_command_is_ignored_whatever_it_holds() -> None:
-    assert parse("cmd/listen", retain=True) is None
-    assert parse("mute/set", b"\xff", retain=True) is None
-
-
 @pytest.mark.parametrize(
     "topic",
     [
@@ -117,7 +112,7 @@ def test_a_retained_command_is_ignored_whatever_it_holds() -> None:
     ],
 )
 def test_other_topics_are_no_commands(topic: str) -> None:
-    assert parse_command(topic, b"", retain=False, topics=TOPICS) is None
+    assert parse_command(topic, b"", topics=TOPICS) is None
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,8 @@ def test_a_command_of_the_page_is_understood(
     subprocess.run(["/bin/bash", "-c", line], env=environment, check=True)
     eventually(lambda: observer.seen, "it is published")
     (seen,) = observer.seen
-    command = parse_command(seen.topic, seen.payload, retain=seen.retain, topics=TOPICS)
+    assert not seen.retain
+    command = parse_command(seen.topic, seen.payload, topics=TOPICS)
     assert command is not None
     known = {*VERBS, WRONG_ON_PURPOSE} if command.kind is Kind.CALL else set(SETTINGS)
     assert command.verb in known

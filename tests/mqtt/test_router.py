@@ -43,6 +43,14 @@ def test_a_listener_hears_its_filter_and_nothing_else() -> None:
     assert heard.router.ignored == 0
 
 
+def test_a_retained_command_is_ignored_whatever_it_holds() -> None:
+    heard = Heard()
+    assert heard.receive("voice/den/cmd/listen", b"", retain=True) == []
+    assert heard.receive("voice/den/mute/set", b"\xff", retain=True) == []
+    assert heard.commands == []
+    assert heard.router.ignored == 2
+
+
 def test_the_filters_are_those_of_the_commands_and_of_the_listeners() -> None:
     heard = Heard("homeassistant/status")
     assert heard.router.filters == (*TOPICS.command_filters, "homeassistant/status")

@@ -70,7 +70,7 @@ class SilenceCache:
         return SilenceCache(self.pool * factor, encoder, _pooled(self.cross, factor))
 
 
-def silent_window(model: WhisperModel, *, pool: int = POOL_FRAMES) -> SilenceCache:
+def silent_window(model: WhisperModel) -> SilenceCache:
     """Encode 30 s of silence: built once a model, shared by all sessions.
 
     Silence's value in the log-mel spectrogram hangs 8 below the loudest frame of the audio, so
@@ -82,7 +82,8 @@ def silent_window(model: WhisperModel, *, pool: int = POOL_FRAMES) -> SilenceCac
     mel = mx.array(features.normalise(silence, loudest=SILENCE_LEVEL)).astype(model.dtype)
     audio, keys = model.encoder.with_keys(mel[None])
     cross = model.decoder.cross_keys(audio).joint
-    window = SilenceCache(pool, tuple(_pooled(layer, pool) for layer in keys), _pooled(cross, pool))
+    pooled = tuple(_pooled(layer, POOL_FRAMES) for layer in keys)
+    window = SilenceCache(POOL_FRAMES, pooled, _pooled(cross, POOL_FRAMES))
     mx.eval(window.encoder, window.cross)
     return window
 

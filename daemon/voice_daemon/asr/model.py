@@ -373,9 +373,9 @@ def suit_gpu(encoder: AudioEncoder, decoder: TextDecoder) -> None:
     decoder.keep_few_shapes()
 
 
-def sinusoids(length: int, channels: int, max_timescale: float = 10_000.0) -> np.ndarray:
+def sinusoids(length: int, channels: int) -> np.ndarray:
     """Whisper's encoder positions: (length, channels) float32, sines then cosines."""
-    increment = math.log(max_timescale) / (channels // 2 - 1)
+    increment = math.log(10_000) / (channels // 2 - 1)
     inverse = np.exp(-increment * np.arange(channels // 2))
     angles = np.arange(length)[:, None] * inverse[None, :]
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)

@@ -143,7 +143,6 @@ def recogniser(
     models_dir: Path,
     status: Status | None,
     *,
-    python: str = sys.executable,
     code: str = _RECOGNISE,
 ) -> Iterator[Finding]:
     """Have the recogniser read a recording whose words are known, in a process of its own.
@@ -155,7 +154,7 @@ def recogniser(
         yield ok("recogniser", f"the daemon's {status.asr.model} has passed its self-test")
         return
     folder = resolve(settings.model, models_dir=models_dir)
-    command = [python, "-c", code, str(folder), settings.dtype]
+    command = [sys.executable, "-c", code, str(folder), settings.dtype]
     try:
         found = answer_of(command, timeout_s=RECOGNISE_TIMEOUT_S)
     except ValueError as error:

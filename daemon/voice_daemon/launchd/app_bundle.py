@@ -16,7 +16,6 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,7 +25,7 @@ import structlog
 from voice_daemon import assets
 from voice_daemon.errors import UsageError
 from voice_daemon.launchd.agent import LABEL, program_of
-from voice_daemon.launchd.steps import Step, copy_file, write_file
+from voice_daemon.launchd.steps import Step, copy_program, write_file
 
 log = structlog.get_logger()
 
@@ -37,10 +36,8 @@ GIVE_UP_S: Final = 12.0
 _KILLED: Final = 128 + signal.SIGTERM
 
 
-def end_with_parent(
-    descriptor: int, *, give_up_s: float = GIVE_UP_S, leave: Callable[[int], None] = os._exit
-) -> None:
-    """Stop this process in its own time when the parent has gone; `leave` where it hangs then.
+def end_with_parent(descriptor: int) -> None:
+    """Stop this process in its own time when the parent has gone, and at once where it hangs then.
 
     Raises `UsageError` where the descriptor is no pipe.
     """
@@ -61,8 +58,8 @@ def end_with_parent(
             continue  # the launcher never writes, and what another may write means nothing
         log.warning("daemon.launcher_gone")
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(give_up_s)
-        leave(_KILLED)
+        time.sleep(GIVE_UP_S)
+        os._exit(_KILLED)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
@@ -120,7 +117,7 @@ class Bundle:
     def steps_into(self, app: Path) -> list[Step]:
         """Give the steps that make it, unsigned, at a place where there is nothing yet."""
         texts = [write_file(app / name, text) for name, text in self._texts().items()]
-        return [copy_file(self.launcher, program_of(app), mode=0o755), *texts]
+        return [copy_program(self.launcher, program_of(app)), *texts]
 
     def is_at(self, app: Path) -> bool:
         """True when `app` was made by the same recipe; whether it is whole its signature tells."""

@@ -95,14 +95,14 @@ def write_file(path: Path, content: bytes, *, mode: int = 0o644) -> Step:
     return Step(f"write {path} ({len(content)} bytes, mode {mode:04o})", do)
 
 
-def copy_file(source: Path, path: Path, *, mode: int) -> Step:
-    """Copy a file's content, without its attributes: a quarantine mark is one of them."""
+def copy_program(source: Path, path: Path) -> Step:
+    """Copy a program's content, without its attributes: a quarantine mark is one of them."""
 
     def do() -> None:
         with _told("written", path):
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, path)
-            path.chmod(mode)
+            path.chmod(0o755)
 
     return Step(f"copy {source} to {path}", do)
 

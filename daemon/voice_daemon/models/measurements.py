@@ -5,7 +5,7 @@ One small JSON file in the state folder. `cli.models` measures.
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -64,19 +64,14 @@ def machine_memory_mb() -> float | None:
         return None
 
 
-def recommended(
-    memory_mb: float | None,
-    *,
-    multilingual: bool,
-    among: Iterable[CatalogueEntry] = CATALOGUE,
-) -> CatalogueEntry | None:
+def recommended(memory_mb: float | None, *, multilingual: bool) -> CatalogueEntry | None:
     """Return the largest of the advised models that this much memory is enough for.
 
     `multilingual`: for another language than English. The smallest where memory is short.
     """
     fitting = [
         entry
-        for entry in among
+        for entry in CATALOGUE
         if entry.advice and (entry.languages == "multilingual" or not multilingual)
     ]
     # Of two of one size the English one is better at English.

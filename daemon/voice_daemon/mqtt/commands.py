@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from voice_daemon._lib.files import decode_text
 from voice_daemon.errors import BrokerError
 from voice_daemon.mqtt.topics import SCHEMA, MqttMessage, Topics, encode_json
 
@@ -93,14 +92,10 @@ class Command:
         return CommandError(code, f"{topic}: {why}", remedy=remedy, command=self)
 
 
-def parse_command(topic: str, payload: bytes, *, retain: bool, topics: Topics) -> Command | None:
-    """Read a message as a command; None for one that is not for us or was retained.
-
-    A retained command is one from the past: acting on it at every reconnect would start
-    sessions that nobody asked for. Raises `CommandError`.
-    """
+def parse_command(topic: str, payload: bytes, *, topics: Topics) -> Command | None:
+    """Read a message as a command; None for one that is not for us. Raises `CommandError`."""
     bare = _addressed(topic, topics)
-    if retain or bare is None:
+    if bare is None:
         return None
     if not bare.is_named:
         raise bare.refusal("command.bad_topic", "that is no command's name")
@@ -109,7 +104,7 @@ def parse_command(topic: str, payload: bytes, *, retain: bool, topics: Topics) -
             "command.too_long", f"{len(payload)} bytes, at most {MAX_COMMAND_BYTES} are read"
         )
     try:
-        text = decode_text(payload).strip()
+        text = payload.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
         raise bare.refusal("command.not_utf8", "the payload is not UTF-8") from error
     if text.startswith("{"):

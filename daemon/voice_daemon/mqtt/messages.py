@@ -115,9 +115,9 @@ def for_event(
     return (MqttMessage(topics.path(leaf), payload, qos, expiry_s=expiry_s, final_of=final_of),)
 
 
-def error_event(error: VoiceDaemonError, *, session_id: str | None = None) -> ErrorRaised:
+def error_event(error: VoiceDaemonError) -> ErrorRaised:
     """Turn a caught error into the event that reports it."""
-    return ErrorRaised(error.code, error.message, error.remedy, session_id)
+    return ErrorRaised(error.code, error.message, error.remedy)
 
 
 def availability(topics: Topics, *, online: bool) -> MqttMessage:

@@ -84,13 +84,13 @@ class CommandRouter:
                 listener.hear(topic, payload)
         if heard_by:  # what is listened to is no command, whatever it says
             return ()
-        if retain:
+        if retain:  # one from the past: each reconnect would start a session that nobody asked for
             self.ignored += 1
             if self._words.allows():
                 log.warning("mqtt.retained_command_ignored", topic=topic, so_far=self.ignored)
             return ()
         try:
-            command = parse_command(topic, payload, retain=False, topics=self._topics)
+            command = parse_command(topic, payload, topics=self._topics)
             if command is not None:
                 self._obey(command)
         except CommandError as error:
