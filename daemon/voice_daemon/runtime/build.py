@@ -147,6 +147,7 @@ def _recorder(folder: Path | None, *, wanted: bool) -> SessionRecorder | None:
     """Build the session recorder, if it is wanted; older recordings are pruned all the same."""
     if folder is None:
         return None
+    # A folder that cannot be read must not keep the daemon from starting.
     with suppress(OSError):
         prune(folder, now_s=time.time())
     if not wanted:
@@ -213,6 +214,7 @@ def load_transcriber(
     tested = self_test(transcriber, clip, step_s=settings.step_s)
     _judge(tested, settings)
     transcriber.passed_self_test = tested.passed
+    # Now, so that no command waits until a GPU has compiled for its length.
     transcriber.meet_shapes()
     log.info(
         "asr.ready",

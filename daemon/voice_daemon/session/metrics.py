@@ -203,6 +203,7 @@ class SessionMetrics:
         """Take one event into account. An ended session is closed by `close`."""
         match event:
             case WakeDetected():
+                # Of all wake words only the newest can still open a session.
                 self._scores = {event.session_id: event.score}
                 self.totals = replace(
                     self.totals, wakes=self.totals.wakes + 1, last_score=event.score

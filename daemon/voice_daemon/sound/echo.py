@@ -58,6 +58,7 @@ class EchoFilter:
         """Take it that nothing is known of the way."""
         n_bins = BLOCK + 1
         self._path = np.zeros((PARTITIONS, n_bins), np.complex128)
+        # A Kalman filter's variance: how unsure each part of the way still is.
         self._doubt = np.ones((PARTITIONS, n_bins))
         self._rest = np.zeros(n_bins)
         self._n_worse = 0
@@ -75,6 +76,7 @@ class EchoFilter:
         spectrum = np.fft.rfft(np.concatenate((self._last, played)))
         self._played = np.concatenate((spectrum[np.newaxis], self._played[:-1]))
         self._last = played.astype(np.float64)
+        # Overlap and save: the first half of the transform wraps around.
         echo = np.fft.irfft((self._played * self._path).sum(axis=0))[BLOCK:]
         rest: NDArray[np.float64] = heard - echo
         error = np.fft.rfft(np.concatenate((np.zeros(BLOCK), rest)))
@@ -150,6 +152,7 @@ class Reference:
                 if block.samples.any():
                     self._sound_to = self._ring.end_sample
         ahead = self._clock.now_sample() - self._now_sample()
+        # Both clocks are estimates that waver; more than that is an output that ran dry.
         if abs(ahead - self._ahead) <= _REALIGN_SAMPLES:
             return False
         self._ahead = ahead

@@ -117,6 +117,7 @@ class OutputLine:
 
     def on_audio(self, out: NDArray[np.int16], n_frames: int, times: Any, status: Any) -> None:
         """Fill (n_frames, n_channels), all alike."""
+        # PortAudio's own thread: it waits for nobody, so the blocks come without a lock.
         filled = 0
         while filled < n_frames and self.blocks:
             try:
@@ -222,6 +223,7 @@ class Loudspeaker:
             log.warning("output.lost", device=opened.name)
             self._close()
         elif completed:
+            # What the device was given is still on its way to the air.
             threading.Event().wait(opened.latency_s)
         return completed
 

@@ -70,6 +70,7 @@ class AcceptanceRule:
         """The margin of a sentence with so many words; none where it is switched off."""
         if not self.margin:
             return 0.0
+        # A reading that is certain has a log-probability of 0.
         doubt = -heard_score
         long = min(self.margin_per_word * n_words, self.margin_most)
         unsure = min(self.margin_per_doubt * doubt, self.margin_times * self.margin)

@@ -146,6 +146,7 @@ class SentenceSearch:
             limits=limits,
             floor=floor,
         )
+        # Each step scores these and what may follow; all of the vocabulary comes once, last.
         likely = {*np.nonzero(ahead > np.log(limits.likely))[1].tolist(), *heard, self._writing.end}
         rows: Branches | None = None
         hidden: list[mx.array] = []
@@ -158,6 +159,7 @@ class SentenceSearch:
                 parents = beam.parents_of(apart)
                 caches = () if rows is None else rows.caches
                 if min(parents) < 0:
+                    # A sentence leaves the free reading here, and shares its keys up to this token.
                     begun = beginning(free, len(opening) + length)
                     n_rows = caches[0].shape[0] if caches else 0
                     caches = together(caches, begun) if caches else begun
@@ -322,6 +324,7 @@ class _Beam:
             return
         tokens = np.fromiter(nodes, dtype=np.int64, count=len(nodes))
         scores = following[tokens]
+        # In no order: `advance` sorts all candidates.
         for at in np.argpartition(-scores, most)[:most]:
             yield int(tokens[at])
 

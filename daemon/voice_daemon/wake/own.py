@@ -143,6 +143,7 @@ class Workshop:
         """Train a word and find its threshold."""
         said = self._said(material)
         near, rest = self._near(material), self._rest(material)
+        # The renderings were the first half of the progress.
         looks = iter(np.linspace(0.5, 1, 2 * recipe.looks))
         heads = [
             train(
@@ -163,6 +164,7 @@ class Workshop:
         """Render the phrase again and again, by every voice and in ever other rooms."""
         speakers = sorted({clip.speaker for clip in (*material.spoken, *material.takes)})
         half_of = {speaker: n % 2 for n, speaker in enumerate(speakers)}
+        # A share, not their number: a hundred voices must not drown the owner's few takes.
         n_takes = round(RENDERINGS * TAKE_SHARE) if material.takes else 0
         formant = [clip for clip in material.spoken if clip.is_formant]
         natural = [clip for clip in material.spoken if not clip.is_formant] or formant
@@ -182,6 +184,7 @@ class Workshop:
             clip.audio, self._rng, lead_s=lead_s, tail_s=_TAIL_S, beside=self._beside(material)
         )
         heard = self.embeddings(audio)
+        # Rounded up: the first frame that holds all of the phrase.
         first = -(-ends // WAKE_FRAME_SAMPLES)
         begins = lead_s * SAMPLE_RATE
         half_said = int((begins + _HALF_SAID * (ends - begins)) // WAKE_FRAME_SAMPLES)
@@ -217,6 +220,7 @@ class Workshop:
 
 def _pieces(embeddings: Floats) -> Iterator[Floats]:
     """Cut a long recording, so that both halves of the nets learn from it."""
+    # Ten seconds, at 80 ms each.
     for start in range(0, len(embeddings), 125):
         yield embeddings[start : start + 125]
 
