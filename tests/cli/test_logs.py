@@ -16,7 +16,7 @@ from support.daemon_process import daemon_environment, run_daemonctl
 from voice_daemon.cli import logs
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.parser import parse
-from voice_daemon.errors import UsageError
+from voice_daemon.errors import UsageError, VoiceDaemonError
 
 SID = "3f9a01c2d4e5"
 
@@ -158,6 +158,13 @@ def test_no_log_is_said_on_stderr(voice_home: Path) -> None:
     code, out, err = call(voice_home)
     assert (code, out) == (0, "")
     assert "voice-daemon.jsonl" in err
+
+
+def test_a_log_that_cannot_be_read_is_not_called_empty(voice_home: Path, log_file: Path) -> None:
+    log_file.unlink(missing_ok=True)
+    log_file.mkdir(parents=True)
+    with pytest.raises(VoiceDaemonError, match="cannot be read: Is a directory"):
+        call(voice_home)
 
 
 def next_event(process: subprocess.Popen[str]) -> str:

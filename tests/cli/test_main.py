@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -153,6 +154,14 @@ def test_an_output_that_takes_nothing_is_one_line_and_changes_no_exit_code(
     assert done.returncode == expected
     assert done.stderr.count(b"\n") <= 2
     assert done.stderr.startswith(b"daemonctl: the system refuses: No space" * (expected == 1))
+
+
+def test_no_umask_keeps_a_command_from_its_own_files(short_folder: Path) -> None:
+    home = short_folder / "new"
+    environ = {**os.environ, "VOICE_DAEMON_HOME": str(home)}
+    subprocess.run([*MODULE, "config", "show"], env=environ, umask=0o777, check=True)
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert stat.S_IMODE((home / "state.json").stat().st_mode) == 0o600
 
 
 def test_ctrl_c_gives_130_and_no_traceback(short_folder: Path) -> None:

@@ -12,11 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from voice_daemon._lib.files import open_to_read
 from voice_daemon._lib.terminal import BOLD, RED, Painter, printable
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.parser import DEFAULT_LOG_LINES
 from voice_daemon.cli.service import crash_files
-from voice_daemon.errors import EXIT_OK, UsageError
+from voice_daemon.errors import EXIT_OK, UsageError, VoiceDaemonError
 from voice_daemon.logs.crashes import Crash, entries_of, read_crashes
 from voice_daemon.logs.format import SessionTimeline, record_lines
 from voice_daemon.logs.reader import LogFiles
@@ -29,6 +30,7 @@ FOLLOW_INTERVAL_S: Final = 0.25
 def run(args: argparse.Namespace, context: Context) -> int:
     """Show what is wanted; raises `UsageError` for a session that is not there."""
     _refuse_odd_numbers(args)
+    _refuse_unreadable(context.paths().log_file)
     files = LogFiles(context.paths().log_file)
     printer = _Printer(args, context)
     try:
@@ -48,6 +50,20 @@ def _refuse_odd_numbers(args: argparse.Namespace) -> None:
         raise UsageError(
             "usage.arguments", "--lines must be 0 or more", remedy="leave it out for the newest 200"
         )
+
+
+def _refuse_unreadable(log_file: Path) -> None:
+    """Tell a log that may not be read from one that holds nothing."""
+    try:
+        open_to_read(log_file).close()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise VoiceDaemonError(
+            "logs.unreadable",
+            f"{log_file} cannot be read: {error.strerror or error}",
+            remedy="run daemonctl as the user who runs the daemon, and look what lies there",
+        ) from error
 
 
 def _show_newest(

@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None, *, early: EarlySignals | None = None
     `early`: the signals that came before.
     """
     open_standard_streams()
+    os.umask(os.umask(0o077) & 0o077)  # no umask may keep us from our own files
     for stream in (sys.stdout, sys.stderr):
         replace_unencodable(stream)
     try:
