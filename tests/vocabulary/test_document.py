@@ -70,6 +70,7 @@ def test_the_same_name_counts_once() -> None:
         (b'{"schema": 1, "entities": {}}', "entities"),
         (b'{"schema": 1, "lists": []}', "lists"),
         (b'{"schema": 1, "language": 5}', "language"),
+        (b'{"schema": 1, "language": "../x"}', "language"),
         (b'{"schema": NaN}', "JSON"),
         (b'{"schema": ' + b"9" * 5000 + b"}", "JSON"),
         (b"[" * 100_00 + b"]" * 100_00, "JSON"),

@@ -170,8 +170,10 @@ def _check_head(top: Mapping[str, Any]) -> None:
 
 
 def _is_code(value: object) -> bool:
-    letters = isinstance(value, str) and value.replace("-", "").replace("_", "")
-    return bool(letters) and len(str(value)) <= 12 and str(letters).isascii()
+    if not isinstance(value, str) or len(value) > 12:
+        return False
+    letters = value.replace("-", "").replace("_", "")
+    return letters.isascii() and letters.isalnum()  # it becomes part of a file's name
 
 
 class _Reader:
