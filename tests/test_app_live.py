@@ -421,6 +421,7 @@ def test_a_mute_that_cannot_be_kept_is_in_force_and_reported(
         listener.wait_for(is_state("state", "idle"))
         set_(listener, "mute", "ON")
         listener.wait_for(is_state("mute/state", "ON"))
+        assert "settings.not_saved" in app.parts.publisher.snapshot().problems
 
     assert Running(app, script).run() == 0
     assert on(listener, "error")[0]["code"] == "settings.not_saved"

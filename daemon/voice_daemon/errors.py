@@ -152,7 +152,10 @@ class Problem:
     """Something that is wrong now; any but the log's makes the daemon degraded."""
 
     part: str
-    """`mic`, `wake`, `asr`, `mqtt`, `session`, `config`, `vocabulary`, `output` or `log`."""
+    """`mic`, `wake`, `asr`, `mqtt`, `session`, `config`, `vocabulary`, `output` or `log`.
+
+    The log's are those of its disk, settings that cannot be saved included.
+    """
     message: str
     remedy: str
 

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from voice_daemon.config.persisted import SettingsStore
-from voice_daemon.errors import VoiceDaemonError
+from voice_daemon.errors import Problem, VoiceDaemonError
 from voice_daemon.homeassistant.announce import DiscoveryAnnouncer
 from voice_daemon.logs.setup import unwritable
 from voice_daemon.mqtt.client import MqttClient
@@ -25,6 +25,7 @@ LONGEST_PAUSE_S: Final = 1.0
 SAVE_EVERY_S: Final = 1.0
 """At most, however often settings are changed."""
 LOG_UNWRITABLE: Final = "log.unwritable"
+NOT_SAVED: Final = "settings.not_saved"
 
 
 class Housekeeper:
@@ -52,7 +53,6 @@ class Housekeeper:
         self._announce_again = announce_again
         self._health_due_s = self.save_due_s = 0.0
         self._mic_problems: tuple[str, ...] = ()
-        self._save_fault: str | None = None
 
     @property
     def pause_s(self) -> float:
@@ -91,17 +91,14 @@ class Housekeeper:
         self._save_vocabulary()
 
     def save(self) -> None:
-        """Write the changed settings; a fault is reported once, and it is tried again."""
+        """Write the changed settings; a fault is a problem until it is gone, and is tried again."""
         try:
             if self._store.save():
                 changes = self._store.state.changes
                 log.info("settings.saved", **{name: c.value for name, c in changes.items()})
-            self._save_fault = None
+            self._publisher.clear_problem(NOT_SAVED)
         except VoiceDaemonError as error:
-            if error.message != self._save_fault:
-                self._save_fault = error.message
-                log.warning("settings.not_saved", reason=error.message, remedy=error.remedy)
-                self._publisher.error(error_event(error))
+            self._publisher.raise_problem(NOT_SAVED, Problem("log", error.message, error.remedy))
 
     def _save_vocabulary(self) -> None:
         """Write the home's names, if others came; a fault is reported."""
