@@ -38,15 +38,10 @@ def test_a_client_without_file_descriptors_says_so_and_connects_once_it_has_some
     assert "mqtt.crashed" not in {entry["event"] for entry in logs}
 
 
-@pytest.mark.parametrize(
-    ("host", "code"),
-    [("no.such.host.invalid", "mqtt.unknown_host"), ("a..b", "mqtt.unknown_host")],
-)
-def test_a_host_that_does_not_exist_is_named(
-    host: str, code: str, start_daemon: StartDaemon
-) -> None:
+def test_a_host_that_does_not_exist_is_named(start_daemon: StartDaemon) -> None:
+    host = "no.such.host.invalid"
     daemon = start_daemon(1883, host=host)
-    eventually(lambda: daemon.error_code == code, "it says so")
+    eventually(lambda: daemon.error_code == "mqtt.unknown_host", "it says so")
     error = daemon.client.status().last_error
     assert error is not None
     assert f"mqtt://{host}:1883" in error.message

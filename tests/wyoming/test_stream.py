@@ -161,7 +161,7 @@ def test_what_was_cancelled_before_its_first_step_has_no_turn_to_come() -> None:
 
 
 def test_a_failure_is_reported_and_touches_nobody_else() -> None:
-    bench = Bench(FakeTranscriber(words=COMMAND.split(), fails_at=("step", 1)))
+    bench = Bench(FakeTranscriber(words=COMMAND.split(), fails_at=("finish", 1)))
     other = Bench(scheduler=bench.scheduler)
     for stream in (bench.stream, other.stream):
         stream.feed(spoken().samples)
