@@ -12,6 +12,7 @@ from support.whisper_files import tiny_en_folder
 from voice_daemon.cli.config import absent_paths, missing_models, unusable_files
 from voice_daemon.config import load_effective
 from voice_daemon.models.catalogue import describe
+from voice_daemon.wake.models import own_file, own_wake_words
 
 
 def found(tmp_path: Path, text: str) -> list[str]:
@@ -39,6 +40,19 @@ def test_the_defaults_are_all_there(tmp_path: Path) -> None:
 def test_a_model_that_is_not_there_is_a_mistake(tmp_path: Path, text: str, blamed: str) -> None:
     (line,) = found(tmp_path, text)
     assert blamed in line
+
+
+def test_a_wake_word_of_ones_own_is_read_and_only_files_are_wake_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOICE_DAEMON_HOME", str(tmp_path))
+    own = own_file("okay_house")
+    own.parent.mkdir()
+    own.write_bytes(b"no head")
+    own.with_stem("folder").mkdir()
+    (line,) = found(tmp_path, '[wake]\nmodels = ["okay house"]')
+    assert "okay_house.npz cannot be read" in line
+    assert own_wake_words() == ("okay_house",)
 
 
 def test_a_folder_that_is_not_there_may_be_a_drive_that_is_mounted_later(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from voice_daemon.audio.resample import to_int16
 from voice_daemon.config import WakeSettings
 from voice_daemon.errors import ModelError
 from voice_daemon.events import SAMPLE_RATE, WakeDetection
+from voice_daemon.wake.head import HEAD_SUFFIX, load_head
 from voice_daemon.wake.models import PHRASES, backends_to_try, find_wake_model, wake_thresholds
 from voice_daemon.wake.openwakeword import OpenWakeWord
 from voice_daemon.wake.speech_embedding import WAKE_FRAME_SAMPLES
@@ -299,16 +300,21 @@ def self_test(models: Sequence[str], *, backend: str) -> WakeSelfTest:
 
 
 def check_models(settings: WakeSettings) -> None:
-    """Raise `ModelError` where a wake word's file is missing for every backend that may run it."""
+    """Raise `ModelError` where a wake word's file is missing for every backend that may run it.
+
+    One of the owner's own is read as well; another is a program, which may run for ever.
+    """
     backends = backends_to_try(settings.backend, settings.models)
     for name in settings.models:
         for backend in backends:
             try:
-                find_wake_model(name, backend=backend)
+                file = find_wake_model(name, backend=backend)
             except ModelError:
                 if backend == backends[-1]:
                     raise
             else:
+                if file.suffix.lower() == HEAD_SUFFIX:
+                    load_head(file)
                 break
 
 

@@ -240,7 +240,8 @@ def own_file(wake_word: str) -> Path:
 
 def own_wake_words() -> tuple[str, ...]:
     """Name the wake words of the owner's own."""
-    return tuple(sorted(file.stem for file in own_folder().glob(f"*{HEAD_SUFFIX}")))
+    files = own_folder().glob(f"*{HEAD_SUFFIX}")
+    return tuple(sorted(file.stem for file in files if file.is_file()))
 
 
 def bundled_wake_words() -> tuple[str, ...]:
