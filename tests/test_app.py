@@ -6,11 +6,13 @@ import errno
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rigs.brokers import Mosquitto
 from support.apps import (
     NODE,
     WAIT_S,
@@ -63,6 +65,16 @@ def test_a_replay_without_a_broker_reports_its_final_lost(
     scene = command()
     with pytest.raises(BrokerError, match="finals among them: 1") as caught:
         make_app(1, replay_of(scene), scene=scene).run()
+    assert caught.value.exit_code == 1
+
+
+def test_a_replay_whose_final_the_broker_does_not_take_ends_with_1(
+    make_broker: Callable[..., Mosquitto],
+) -> None:
+    broker = make_broker("allow_anonymous true", "max_packet_size 150").start()
+    scene = command()
+    with pytest.raises(BrokerError, match="finals among them: 1") as caught:
+        make_app(broker.port, replay_of(scene), scene=scene).run()
     assert caught.value.exit_code == 1
 
 

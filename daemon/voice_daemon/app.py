@@ -160,8 +160,8 @@ class Daemon:
         for part in (self.parts.wyoming, self.parts.satellite, self.parts.speaker):
             if part is not None:
                 part.stop(WYOMING_STOP_S)
-        if error is None and self._stop_signal is None and not delivered:
-            error = self._undelivered()
+        if error is None and self._stop_signal is None:
+            error = self._undelivered(delivered=delivered)
         if self._stop_signal is not None and exit_code(error, None) == EXIT_CONFIG:
             # It was told already. Raised, it would have the process wait for a better
             # configuration, and the signal that asked it to end would be lost.
@@ -235,14 +235,16 @@ class Daemon:
         sys.stderr.flush()
         self._leave(code)
 
-    def _undelivered(self) -> VoiceDaemonError:
-        """Build the error for what the broker did not get of a replay."""
+    def _undelivered(self, *, delivered: bool) -> VoiceDaemonError | None:
+        """Build the error for what the broker did not get of a replay; None where it got all."""
         status = self.parts.mqtt.status()
-        n_lost = status.dropped + status.expired
+        n_finals = status.finals_lost + status.finals_unconfirmed
+        if delivered and not n_finals:
+            return None
+        n_lost = max(status.dropped + status.expired, n_finals)
         return BrokerError(
             "mqtt.undelivered",
-            f"{n_lost} messages were not delivered to {status.url}, "
-            f"finals among them: {status.finals_lost + status.finals_unconfirmed}",
+            f"{n_lost} messages were not delivered to {status.url}, finals among them: {n_finals}",
             remedy=status.last_error.message if status.last_error else "`daemonctl logs` says why",
         )
 
