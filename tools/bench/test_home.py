@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tools.bench.home import Judge, mixed
+from tools.bench.rivals import rivals_of, speech_to_phrase_home
 from voice_daemon.vocabulary.document import read_document
 from voice_daemon.vocabulary.store import read_file
 
@@ -60,3 +61,20 @@ def test_noise_is_mixed_in_as_loud_as_it_should_be() -> None:
     assert alike[0] < 0.8
     assert alike[1] > 0.99
     assert np.abs(loud).max() == pytest.approx(0.5)
+
+
+def test_text_snapping_finds_the_sentence_with_the_fewest_changed_letters() -> None:
+    document = read_file(DOCUMENTS / "coffee.json")
+    snap = rivals_of(document, "en", home_sentences=False)["text snapping"]
+    nothing = np.zeros(0, np.float32)
+    found = snap.hear(nothing, "Give me a large dark rose lotto with cream.")
+    assert found == "give me a large dark roast latte with cream"
+    assert snap.hear(nothing, "It was a bright cold day.") == "It was a bright cold day."
+
+
+def test_rivals_know_the_small_homes_names_by_their_kinds() -> None:
+    home = {"schema": 1, "entities": [{"name": "Bed Light", "domain": "light"}, "Ecobee"]}
+    small = speech_to_phrase_home(read_document(json.dumps(home).encode()), "en")
+    assert small.lists["name_light_switch_fan_media_player_input_boolean"] == ("Bed Light",)
+    assert len(small.lists["timer_minutes"]) == 100
+    assert "set a timer for {timer_minutes} minute[s]" in small.sentences
