@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.resources
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -289,7 +290,7 @@ def main(arguments: Sequence[str]) -> int:
     clips = [
         clip
         for clip in chosen_clips(args, multilingual=True)
-        if clip.language.partition("-")[0] in {language, f"{language}?"}
+        if re.split(r"\W", clip.language)[0] == language
     ]
     noise = load_audio(args.noise) if args.noise else None
     if args.rivals:
