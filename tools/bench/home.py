@@ -165,7 +165,12 @@ class Bench:
         """Put every clip through the rivals that are installed, too."""
         assert self._corrector.home is not None
         home = self._corrector.home
-        self._rivals = rivals_of(home.document, home.language, home_sentences=self._home_sentences)
+        self._rivals = rivals_of(
+            home.document,
+            home.language,
+            home_sentences=self._home_sentences,
+            understands=self._judge.meanings,
+        )
 
     def run_rivals(
         self, clip: Clip, samples: NDArray[np.float32], ours: Outcome, clock: Callable[[], float]

@@ -15,7 +15,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
@@ -47,13 +47,19 @@ class Rival(Protocol):
         """The text of (n,) float32 at 16 kHz, which Whisper heard as `heard`; "" for none."""
 
 
-def rivals_of(document: Document, language: str, *, home_sentences: bool) -> dict[str, Rival]:
-    """Those that can be run here, by name."""
+def rivals_of(
+    document: Document,
+    language: str,
+    *,
+    home_sentences: bool,
+    understands: Callable[[str], object] = lambda _: False,
+) -> dict[str, Rival]:
+    """Those that can be run here, by name; a text that is understood need not be snapped."""
     known = speech_to_phrase_home(document, language) if home_sentences else document
     grammar = at_once(SentenceGrammar.building(known, language, home_sentences=False))
     edges = [*spoken_edges(grammar)]
     ends = frozenset(at for edge in edges for at in edge[::2] if grammar.arcs(at).block >= 0)
-    rivals: dict[str, Rival] = {"text snapping": TextSnap(edges, ends)}
+    rivals: dict[str, Rival] = {"text snapping": TextSnap(edges, ends, understands)}
     if find_spec("pocketsphinx") and language == "en":
         rivals["closed grammar"] = ClosedGrammar(edges, ends, Reader(grammar))
     return rivals
@@ -157,8 +163,14 @@ class _Leaving(NamedTuple):
 class TextSnap:
     """Finds the sentence that takes the fewest changes of letters, over the whole grammar."""
 
-    def __init__(self, edges: list[Edge], ends: frozenset[Position]) -> None:
+    def __init__(
+        self,
+        edges: list[Edge],
+        ends: frozenset[Position],
+        understands: Callable[[str], object],
+    ) -> None:
         self._ends = ends
+        self._understands = understands
         ways: dict[Position, list[tuple[str, Position]]] = {}
         for position, words, after in edges:
             ways.setdefault(position, []).append((" ".join(words), after))
@@ -176,6 +188,8 @@ class TextSnap:
     def hear(self, samples: NDArray[np.float32], heard: str) -> str:
         """See `Rival`; what was heard where no sentence is near it."""
         del samples
+        if self._understands(heard):
+            return heard
         letters = "".join(fold(heard))[: KEPT - 1]
         text, n_changed = self.closest(letters)
         longest = max(len(letters), len(text.replace(" ", "")))
