@@ -125,7 +125,7 @@ def test_a_command_that_the_document_allows_is_understood(reader: Reader, verb: 
     topic = f"{TOPICS.root}/cmd/{verb}"
     payload = b'{"transaction":"42"}'
     reader.message(topic, payload)
-    command = parse_command(topic, payload, retain=False, topics=TOPICS)
+    command = parse_command(topic, payload, topics=TOPICS)
     assert command is not None
     assert (command.verb, command.transaction) == (verb, "42")
 
