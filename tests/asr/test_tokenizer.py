@@ -348,7 +348,7 @@ def test_folder_without_vocabulary_says_how_to_get_one(tmp_path: Path) -> None:
         ("vocab.json", '{"a": "b", "c": 0}'),
         ("vocab.json", "null"),
         ("vocabulary.json", "[1, 2]"),
-        ("vocabulary.txt", b"\xff\xfe"),
+        ("vocabulary.txt", b"\xc3\x28"),
     ],
 )
 def test_damaged_vocabulary_is_named(tmp_path: Path, name: str, content: str | bytes) -> None:

@@ -195,6 +195,21 @@ def test_a_refusal_that_may_pass_is_followed_by_attempts_within_the_life_of_the_
     assert box.losses == (Loss(event("a", expiry_s=30), LossReason.EXPIRED),)
 
 
+@pytest.mark.parametrize("is_newer_sent", [False, True])
+def test_a_state_refused_for_the_moment_does_not_come_after_a_newer_one(
+    *, is_newer_sent: bool
+) -> None:
+    box = Box()
+    box.connected()
+    box.put(state("old"))
+    old = box.send()
+    box.put(state("new"))
+    sent = box.take_all() if is_newer_sent else []
+    box.refuse(old.ticket, None)
+    box.clock.now_s += 60
+    assert [*sent, *box.take_all()] == ["new"]
+
+
 def test_a_refused_message_keeps_nothing_else_waiting() -> None:
     box = Box()
     box.connected()

@@ -136,6 +136,8 @@ class Outbox:
         self._losses: list[Loss] = []
         self._report = LossReport()
         self._next_ticket = 0
+        self._newest: dict[str, int] = {}
+        """Of each retained topic, the ticket of what was put last."""
         self._is_up = False
         self._is_closed = False
 
@@ -205,6 +207,8 @@ class Outbox:
                 # Turned down for good, it has certainly not arrived.
                 self._give_up(replace(entry, sendings=0), why)
                 return
+            if self._is_outdated(entry):
+                return
             now_s = self._clock_s()
             delay_s = RETRY_S[min(entry.refusals, len(RETRY_S) - 1)]
             again = replace(
@@ -256,11 +260,8 @@ class Outbox:
             if unacknowledged:
                 unacknowledged = self._accuse(unacknowledged)
             self._wait_again(unacknowledged)
-            # A state that went out and was replaced meanwhile is nobody's news.
-            newest = {e.message.topic: e.ticket for e in self._waiting if e.message.retain}
             for entry in list(self._waiting):
-                is_outdated = entry.message.retain and newest[entry.message.topic] != entry.ticket
-                if entry.is_fleeting or is_outdated:
+                if entry.is_fleeting or self._is_outdated(entry):
                     self._waiting.remove(entry)
             self._trim()
             self._expire(self._clock_s())
@@ -363,6 +364,10 @@ class Outbox:
         self._suspects = {entry.key for entry in again}
         return again
 
+    def _is_outdated(self, entry: OutboxEntry) -> bool:
+        """Tell whether a state was replaced after it went out: it must not follow the newer."""
+        return entry.message.retain and self._newest[entry.message.topic] != entry.ticket
+
     def _may_set_aside(self, entry: OutboxEntry) -> bool:
         return entry.message.topic not in self._never_aside
 
@@ -387,6 +392,8 @@ class Outbox:
 
     def _wrap(self, message: MqttMessage) -> OutboxEntry:
         self._next_ticket += 1
+        if message.retain:
+            self._newest[message.topic] = self._next_ticket
         life_s = math.inf if message.expiry_s is None else message.expiry_s
         return OutboxEntry(self._next_ticket, message, self._clock_s() + life_s)
 
