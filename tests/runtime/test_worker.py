@@ -272,7 +272,8 @@ def test_without_a_microphone_it_is_degraded_and_works_once_one_is_plugged_in() 
 
 def test_a_permission_that_comes_later_brings_sound_without_a_restart() -> None:
     permission = ScriptedPermission([Authorization.NOT_DETERMINED])
-    silence = Recording(np.zeros(400_000, np.int16))
+    # Longer than the worker reads on a busy machine until this thread has its turn.
+    silence = Recording(np.zeros(8_000_000, np.int16))
     speech = Recording(np.full(16_000, 3, np.int16))
     bench = Bench(
         Scene(),
