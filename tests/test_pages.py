@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
+from voice_daemon import PROJECT_URL
 from voice_daemon.cli.parser import COMMANDS
 
 PROJECT = Path(__file__).parents[1]
@@ -100,3 +102,11 @@ def test_the_commands_that_a_page_names_are_there(page: Path) -> None:
     assert benches <= {file.stem.removesuffix("_speech") for file in BENCH.glob("*.py")}
     spoken = set(re.findall(r"`(?:[\w./]*/)?daemonctl ([a-z][a-z-]+)", text))
     assert spoken <= set(COMMANDS)
+
+
+def test_blueprints_are_imported_from_the_projects_address() -> None:
+    blueprints = sorted(PROJECT.glob("docs/blueprints/*.yaml"))
+    said = unquote("\n".join(file.read_text(encoding="utf-8") for file in (*PAGES, *blueprints)))
+    links = re.findall(r"https://[^\s=]+/docs/blueprints/\w+\.yaml", said)
+    addresses = [f"{PROJECT_URL}/blob/main/docs/blueprints/{file.name}" for file in blueprints]
+    assert sorted(links) == sorted(addresses * 2), "the page's button and the blueprint itself"

@@ -2,4 +2,4 @@
 
 __version__ = "0.1.0"
 PROJECT_URL = "https://github.com/voice-daemon/voice-daemon"
-"""Where the documentation is."""
+"""Where the documentation is: *Visit* on Home Assistant's device page. A fork puts its own here."""

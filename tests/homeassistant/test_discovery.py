@@ -88,6 +88,20 @@ def test_a_dropped_component_is_named_by_its_platform_alone() -> None:
     assert found == body(device())["components"]
 
 
+def test_what_is_dropped_goes_before_what_may_take_its_place_comes() -> None:
+    assert next(
+        iter(body(device(), dropped={"wake_trigger": "device_automation"})["components"])
+    ) == ("wake_trigger")
+
+
+def test_another_device_of_the_same_node_has_triggers_of_its_own() -> None:
+    names = [
+        {name for name, c in components(device(instance=instance)).items() if "subtype" in c}
+        for instance in ("7f3a", "91c0")
+    ]
+    assert names[0].isdisjoint(names[1])
+
+
 def test_a_renamed_node_is_the_same_device() -> None:
     one, other = body(device("attic", instance="7f3a")), body(device("cellar", instance="7f3a"))
     assert one["device"]["identifiers"] == other["device"]["identifiers"]
@@ -103,9 +117,16 @@ def test_the_room_is_suggested_where_it_is_known() -> None:
     assert body(replace(device(), area="Kitchen"))["device"]["suggested_area"] == "Kitchen"
 
 
+def test_without_an_address_the_project_has_no_link() -> None:
+    found = body(replace(device(), url=""))
+    assert faults(found) == []
+    assert "configuration_url" not in found["device"]
+    assert "support_url" not in found["origin"]
+
+
 def test_the_words_being_spoken_are_taken_back_at_the_end_of_their_session() -> None:
     topics = device().topics
-    partial = TranscriptPartial("s", 1, "turn on", " the", "en", 900, 100)
+    partial = TranscriptPartial("s", 1, "turn on", " the.", "en", 900, 100)
     ended = SessionEnded("s", EndReason.CANCELLED, 0, 0)
     said = [words_message(event, topics) for event in (partial, ended)]
     assert [json.loads(m.payload)["text"] + json.loads(m.payload)["draft"] for m in said if m] == [

@@ -97,6 +97,8 @@ class Device:
     """The room that it stands in; "" for nobody said."""
     speaks: bool = True
     """False without an output."""
+    url: str = PROJECT_URL
+    """Where the documentation is; "" leaves the link out."""
 
 
 def config_topic(prefix: str, node: str) -> str:
@@ -108,37 +110,51 @@ def announcement(device: Device, *, dropped: Mapping[str, str] | None = None) ->
     """Give the retained message; `dropped`: platforms of components that are no more."""
     node = device.topics.node
     body = {
-        "device": {
-            "identifiers": [f"voice_daemon_{device.instance}"],
-            "name": device_name(device.topics.node),
-            "manufacturer": "voice-daemon",
-            "model": "Voice commands",
-            "model_id": device.model,
-            "sw_version": device.version,
-            **({"hw_version": device.microphone} if device.microphone else {}),
-            "configuration_url": PROJECT_URL,
-            **({"suggested_area": device.area} if device.area else {}),
-        },
-        "origin": {"name": ORIGIN, "sw_version": device.version, "support_url": PROJECT_URL},
+        "device": _known(
+            identifiers=[f"voice_daemon_{device.instance}"],
+            name=device_name(device.topics.node),
+            manufacturer="voice-daemon",
+            model="Voice commands",
+            model_id=device.model,
+            sw_version=device.version,
+            hw_version=device.microphone,
+            configuration_url=device.url,
+            suggested_area=device.area,
+        ),
+        "origin": _known(name=ORIGIN, sw_version=device.version, support_url=device.url),
         "availability_topic": device.topics.path(Leaf.AVAILABILITY),
         "payload_available": "online",
         "payload_not_available": "offline",
+        # What goes stands first: a trigger that takes the place of another would be refused.
         "components": {
-            **components(device),
             **{name: {"platform": platform} for name, platform in (dropped or {}).items()},
+            **components(device),
         },
     }
     return MqttMessage(config_topic(device.prefix, node), encode_json(body), retain=True)
 
 
+def _known(**values: object) -> dict[str, object]:
+    """Leave out what nobody knows: Home Assistant refuses an empty address."""
+    return {key: value for key, value in values.items() if value}
+
+
 def components(device: Device) -> dict[str, Component]:
-    """Give every component, by the name that it keeps from version to version."""
+    """Give every component, by the name that it keeps from version to version.
+
+    Home Assistant ties the name of a trigger to the first device that had it, until it restarts:
+    another device of the same node would have none.
+    """
     entities = {**_texts(device), **_events(device), **_states(device)}
     entities |= {**_controls(device), **_diagnostics(device)}
     return {
         **{name: _identified(name, entity, device) for name, entity in entities.items()},
-        "wake_trigger": _trigger("Wake word", device.topics.path(Leaf.WAKE), "detected"),
-        "command_trigger": _trigger("Command", device.topics.path(Leaf.FINAL), "final"),
+        f"wake_trigger_{device.instance}": _trigger(
+            "Wake word", device.topics.path(Leaf.WAKE), "detected"
+        ),
+        f"command_trigger_{device.instance}": _trigger(
+            "Command", device.topics.path(Leaf.FINAL), "final"
+        ),
     }
 
 
@@ -146,7 +162,10 @@ def words_message(event: Event, topics: Topics) -> MqttMessage | None:
     """Give the words for *Words being spoken*: of a partial, none when its session has ended."""
     if not isinstance(event, TranscriptPartial | SessionEnded):
         return None
-    text, draft = ("", "") if isinstance(event, SessionEnded) else (event.text, event.draft)
+    text, draft = "", ""
+    if isinstance(event, TranscriptPartial):
+        # A recogniser that hears no more yet takes what it has for a whole sentence.
+        text, draft = event.text, event.draft.removesuffix(".")
     body = {"schema": SCHEMA, "session_id": event.session_id, "text": text, "draft": draft}
     return MqttMessage(topics.path(Leaf.WORDS), encode_json(body), qos=0, expiry_s=WORDS_EXPIRY_S)
 

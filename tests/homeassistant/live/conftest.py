@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,9 +143,15 @@ def forget_device(hub: Hub, broker: Mosquitto, node: str) -> None:
         return
     topic = f"homeassistant/device/{node}/config"
     publisher = Observer(broker.port, topic_filter=topic)
-    publisher.publish(topic, b"", retain=True)
+
+    def is_gone() -> bool:
+        # Once is not enough: after a broker was killed Home Assistant is away for some seconds.
+        publisher.publish(topic, b"", retain=True)
+        time.sleep(0.5)
+        return hub.device(node) is None
+
+    soon(is_gone, f"{node} is gone")
     publisher.close()
-    soon(lambda: hub.device(node) is None, f"{node} is gone")
 
 
 def _refuse_a_home_that_is_lived_in(hub: Hub) -> None:

@@ -179,8 +179,7 @@ def test_every_command_runs_once_whoever_is_killed_at_any_point(
         stack.enter_context(hub.automated(node, use))
         stack.enter_context(node_red(hub, broker.port, base=BASES["Bedroom"]))
         stack.enter_context(example_script(broker, base=BASES["Office"]))
-        # The device is left for the next run to remove: it was seen to stay after a killed broker.
-        stack.enter_context(start_daemon(node, forget=False))
+        stack.enter_context(start_daemon(node))
         last = hub.entity(node, "sensor", "Last command")
         soon(lambda: hub.state(last) == "unknown", "the device is there")
         gate = Gate(killed.port)

@@ -157,6 +157,20 @@ def test_a_renamed_node_is_the_device_that_it_was(
         left.close()
 
 
+def test_another_device_of_the_same_node_has_triggers_too(
+    hub: Hub, start_daemon: StartDaemon
+) -> None:
+    node = named("reinstalled")
+    ids = set()
+    for home in ("first-disk", "second-disk"):
+        with start_daemon(node, home=home):
+            soon(lambda: len(hub.triggers(node)) == 2, f"the triggers are there, with the {home}")
+            device = hub.device(node)
+            assert device is not None
+            ids.add(device["id"])
+    assert len(ids) == 2
+
+
 def test_without_discovery_the_device_is_taken_away(hub: Hub, start_daemon: StartDaemon) -> None:
     node = named("unwanted")
     with start_daemon(node, forget=False):

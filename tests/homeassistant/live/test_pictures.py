@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(PICTURES is None, reason="no pictures are asked 
 
 @pytest.fixture
 def page(hub: Hub) -> Iterator[Browser]:
-    with browser(width=1600, height=960) as page:
+    with browser(width=1600, height=1500) as page:
         page.open(f"{hub.url}/manifest.json", until="{")
         page.run(f"localStorage.setItem('hassTokens', {json.dumps(hub.browser_login())})")
         yield page
@@ -52,7 +52,7 @@ def test_pictures(
         page.open(f"{hub.url}/config/devices/device/{device['id']}", until="End after silence")
         page.picture(folder / "homeassistant-device.png")
         page.open(f"{hub.url}/logbook?device_id={device['id']}", until=COMMAND)
-        page.picture(folder / "homeassistant-logbook.png")
+        page.picture(folder / "homeassistant-logbook.png", height=480)
         known = soon(lambda: hub.triggers(NODE), "the device has triggers")
         triggers = [{k: v for k, v in one.items() if k != "metadata"} for one in known]
         editor = f"{hub.url}/config/automation/edit/{NODE}"
@@ -67,7 +67,7 @@ def test_pictures(
         with dashboard(hub, NODE, documented_card(NODE)) as address:
             page.open(address, until="Nothing said yet.")
             speaking = room.begin(DEMO_CLIP)
-            soon(lambda: "on" in (hub.state(words) or "").split(), "words are shown")
+            soon(lambda: "kitchen" in (hub.state(words) or "").split(), "words are shown")
             page.picture(folder / "homeassistant-card.png", height=200, left=256)
             speaking.wait()
         hub.mark_log()
