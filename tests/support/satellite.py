@@ -169,7 +169,9 @@ async def attached(running: Running) -> AsyncIterator[Hub]:
     async with AsyncTcpClient(HOST, running.ports[0]) as client:
         await client.write_event(RunSatellite().event())
         await asyncio.to_thread(eventually, lambda: running.satellite.is_attached, "it is attached")
-        yield Hub(running, client)
+        hub = Hub(running, client)
+        assert Played.is_type((await hub.next()).type), "no earlier answer is spoken any more"
+        yield hub
 
 
 async def ask(port: int, question: Eventable) -> Event:
