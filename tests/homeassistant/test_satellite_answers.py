@@ -166,6 +166,29 @@ def test_a_pipeline_without_speech_is_run_without_and_the_command_runs_once(
     play(scene)
 
 
+def test_where_no_pipeline_runs_without_speech_one_is_run_with_it(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "BEGINS_S", 0.01)
+
+    async def scene() -> None:
+        async with attached(running) as hub:
+            assert running.accept("one", "s1")
+            await hub.until(RunPipeline)
+            ping = Ping.from_event(await hub.until(Ping))
+            await hub.client.write_event(Pong(text=ping.text).event())
+            for text in ("one", "two"):
+                event = await hub.until(RunPipeline)
+                assert RunPipeline.from_event(event).end_stage is PipelineStage.TTS
+                assert await hub.take_text() == text
+                await hub.end(speaks=True)
+                if text == "one":
+                    assert running.accept("two", "s2")
+        assert running.reported == []
+
+    play(scene)
+
+
 def test_a_pipeline_that_has_begun_is_waited_for(
     speaking: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ WAITING: Final = "waiting"
 SENT: Final = "sent"
 SETTLED: Final = "settled"
 """How far a command has got: taken over, handed out, and over (or never ours)."""
-BEGINS_S: Final = 0.5
+BEGINS_S: Final = 1.0
 """A pipeline that has not begun so long after Home Assistant read the request will not."""
 SETTLES_S: Final = 0.5
 """From the text's arrival to its being carried out, where nothing tells of that."""
@@ -85,7 +85,8 @@ def not_run(session_id: str, reason: str) -> ErrorRaised:
     return ErrorRaised(
         "satellite.not_run",
         f"the command was not carried out: {reason}",
-        "say it again; if it happens often, see Home Assistant's Wyoming integration",
+        "say it again; if it happens always, give the pipeline a text-to-speech (Home Assistant "
+        "2026.2 runs none without), or see Home Assistant's Wyoming integration",
         session_id,
     )
 

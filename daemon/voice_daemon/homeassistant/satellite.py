@@ -336,12 +336,15 @@ class Satellite:
 
     async def _run_pipeline(self, client: _Client, command: PipelineCommand) -> None:
         runs = await self._ask(client, command, self._last_stage)
-        can_do_less = self._last_stage is PipelineStage.TTS and command.error != DUPLICATE
-        if command.decided.is_set() and not runs and can_do_less:
-            runs = await self._ask(client, command, PipelineStage.HANDLE)
+        if command.decided.is_set() and not runs and command.error != DUPLICATE:
+            # A pipeline without speech does not run to it. Home Assistant 2026.2 runs none to less.
+            speaks = self._last_stage is PipelineStage.TTS
+            other = PipelineStage.HANDLE if speaks else PipelineStage.TTS
+            runs = await self._ask(client, command, other)
             if runs:
-                log.warning("satellite.no_speech", remedy="give the pipeline a text-to-speech")
-                self._last_stage = PipelineStage.HANDLE
+                self._last_stage = other
+                if speaks:
+                    log.warning("satellite.no_speech", remedy="give the pipeline a text-to-speech")
         if runs:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ANSWER_S):

@@ -23,7 +23,7 @@ def test_the_card_shows_the_words_while_they_are_spoken_and_then_the_command(
         soon(lambda: hub.state(state) == "Ready", "the daemon is ready")
         hub.enable(NODE, ("sensor", "Words being spoken"))
         template = documented_card(NODE)["content"]
-        assert hub.render(template).strip() == "Nothing said yet."
+        soon(lambda: hub.render(template).strip() == "Nothing said yet.", "it says so")
     spoken = spoken_commands(tmp_path / "one.wav", pauses_s=(3,))
     shown: list[str] = []
 

@@ -147,10 +147,12 @@ def test_listen_opens_a_session_and_cancel_ends_it(hub: Hub, listener: Observer)
         assert [s["state"] for s in watch.states(listening)] == ["on", "off"]
         soon(lambda: watch.states(without), "it is said that nothing came of it")
         assert [s["attributes"]["event_type"] for s in watch.states(without)] == ["Cancelled"]
-    answered = [
-        answer["status"] for verb in ("listen", "cancel") for answer in responses(listener, verb)
-    ]
-    assert answered == ["ok", "ok"]
+
+    def answered() -> list[str]:
+        verbs = ("listen", "cancel")
+        return [answer["status"] for verb in verbs for answer in responses(listener, verb)]
+
+    soon(lambda: answered() == ["ok", "ok"], "both are answered")
     sessions = [json.loads(m) for m in listener.on(f"voice/{NODE}/session")]
     assert [session.get("reason") for session in sessions] == [None, "cancelled"]
 

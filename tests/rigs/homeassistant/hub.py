@@ -126,6 +126,10 @@ class Hub:
     def version(self) -> str:
         return str(self.request("GET", "/api/config")["version"])
 
+    def is_since(self, year: int, month: int) -> bool:
+        """Tell whether it is of this version or a newer one."""
+        return tuple(int(part) for part in self.version().split(".")[:2]) >= (year, month)
+
     def state(self, entity_id: str) -> str | None:
         """Give the state; None for an entity that has none."""
         found = self.full_state(entity_id)

@@ -87,7 +87,8 @@ def _added(hub: Hub, flows: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[Ad
 @contextmanager
 def pipeline(hub: Hub, node: str, added: Added, *, speaks: bool = False) -> Iterator[None]:
     """Have Home Assistant prefer an assistant that hears with ours, and speaks with its voice."""
-    voice = added.voice if speaks else None
+    # 2026.2 runs no pipeline without speech.
+    voice = (added.voice or None) if speaks or not hub.is_since(2026, 11) else None
     before = hub.ask("assist_pipeline/pipeline/list")["preferred_pipeline"]
     made = hub.ask(
         "assist_pipeline/pipeline/create",
