@@ -231,6 +231,7 @@ def test_an_answer_that_nothing_speaks_is_shown(
 TRIES = 200
 AGAIN_MS = (0, 0, 1, 5, 20, 80, 300, 700, 1500)
 """Where a connection may break, as Home Assistant sees it: the same final again, so much later."""
+AGAIN_LATE_MS = tuple(wait_ms for wait_ms in AGAIN_MS if wait_ms > 500)  # noqa: PLR2004 - as the blueprint
 
 
 @pytest.mark.parametrize("topic", [FINAL, "voice/+/transcript/final"])
@@ -239,13 +240,17 @@ def test_a_light_is_switched_once_by_each_of_many_finals_however_often_they_come
 ) -> None:
     automate(final_topic=topic)
     generator = random.Random(12)  # noqa: S311 - no secret
+    # With MQTT 3.1.1, as 2026.2 speaks it, a wildcard's trigger is asked before the device shows
+    # the command: within half a second a repeat looks as the first one does with MQTT 5.
+    is_told_late = "+" in topic and not hub.is_since(2026, 11)
+    again_ms = AGAIN_LATE_MS if is_told_late else AGAIN_MS
     with light_in("Kitchen", hub=hub, listener=listener) as kitchen, start_daemon(NODE):
         last = hub.entity(NODE, "sensor", "Last command")
         soon(lambda: hub.state(last) == "unknown", "the device is there")
         due: list[tuple[float, str]] = []
         for number in range(TRIES):
             said = final(f"Turn {('on', 'off')[number % 2]} the kitchen ceiling.")
-            waits_ms = (0, *generator.sample(AGAIN_MS, 2))
+            waits_ms = (0, *generator.sample(again_ms, 2))
             due += [(time.monotonic() + wait_ms / 1000, said) for wait_ms in waits_ms]
             soon(
                 lambda: (_send_due(listener, due), len(kitchen.orders) > number)[1],  # noqa: B023 - within the turn
