@@ -231,7 +231,7 @@ def test_an_answer_that_nothing_speaks_is_shown(
 TRIES = 200
 AGAIN_MS = (0, 0, 1, 5, 20, 80, 300, 700, 1500)
 """Where a connection may break, as Home Assistant sees it: the same final again, so much later."""
-AGAIN_LATE_MS = tuple(wait_ms for wait_ms in AGAIN_MS if wait_ms > 500)  # noqa: PLR2004 - as the blueprint
+AGAIN_LATE_MS = tuple(wait_ms for wait_ms in AGAIN_MS if wait_ms > 500)
 
 
 @pytest.mark.parametrize("topic", [FINAL, "voice/+/transcript/final"])
