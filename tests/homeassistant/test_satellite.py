@@ -221,3 +221,23 @@ def test_bytes_that_are_no_events_end_one_connection_and_no_other(running: Runni
             writer.close()
 
     play(scene)
+
+
+def test_one_that_comes_as_another_goes_is_served(running: Running) -> None:
+    async def scene() -> None:
+        for n in range(10):
+            async with attached(running) as older:
+                assert running.accept("lost", f"a{n}")
+                await older.until(RunPipeline)
+                await older.client.disconnect()
+                async with attached(running) as newer:
+                    assert running.accept("kept", f"b{n}")
+                    await newer.until(RunPipeline)
+                    assert await newer.take_text() == "kept"
+        assert not [
+            session
+            for code, session in running.reported
+            if code == "not_run" and session in {f"b{n}" for n in range(10)}
+        ]
+
+    play(scene)

@@ -291,16 +291,16 @@ class Satellite:
         try:
             while (event := await client.next_event()) is not None:
                 if RunSatellite.is_type(event.type):
-                    await self._attach(client)
+                    self._attach(client)
                 elif PauseSatellite.is_type(event.type):
-                    await self._detach(client)
+                    self._detach(client)
                 elif not _answer(client, event, self._info_of_satellite) and client is self._active:
                     if self._current is not None:
                         self._current.read(event)
                     self._timers.take(event)
                     self._answers.take(event, played=lambda: self._tell_played(client))
         finally:
-            await self._detach(client)
+            self._detach(client)
 
     async def _serve_recogniser(self, client: _Client) -> None:
         while (event := await client.next_event()) is not None:
@@ -311,13 +311,13 @@ class Satellite:
             else:
                 _answer(client, event, self._info_of_speech)
 
-    async def _attach(self, client: _Client) -> None:
+    def _attach(self, client: _Client) -> None:
         """Work for this Home Assistant from now on: an older connection may be a dead one's."""
         older = self._active
         if older is client:
             return
         if older is not None:
-            await self._detach(older)
+            self._detach(older)
             older.close()
         self._active = client
         self._last_stage = PipelineStage.TTS if self._answers.can_speak else PipelineStage.HANDLE
@@ -381,8 +381,11 @@ class Satellite:
             with contextlib.suppress(RuntimeError):  # the loop has ended by itself
                 self._loop.call_soon_threadsafe(client.send, Played())
 
-    async def _detach(self, client: _Client) -> None:
-        """Work for nobody; what Home Assistant had not asked for yet is lost, and said so."""
+    def _detach(self, client: _Client) -> None:
+        """Work for nobody; what Home Assistant had not asked for yet is lost, and said so.
+
+        At once: a newer connection may attach as this one ends.
+        """
         if self._active is not client:
             return
         self._active = None
@@ -390,7 +393,6 @@ class Satellite:
         self._answers.forget()
         if self._driver is not None:
             self._driver.cancel()
-            await asyncio.gather(self._driver, return_exceptions=True)
         log.info("satellite.detached")
         waiting = [self._queue.get_nowait() for _ in range(self._queue.qsize())]
         if self._current is not None:

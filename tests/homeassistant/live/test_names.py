@@ -56,6 +56,7 @@ def test_a_light_is_understood_by_its_new_name_six_seconds_after_it_got_it(
         rename(hub, kitchen, NEW_NAME)
         time.sleep(PUBLISHED_S)
         assert NEW_NAME in say()
-        soon(lambda: kitchen.orders == [b"OFF"], "the light is switched")
+        if hub.is_since(2026, 11):  # 2026.2 knows no device of the new name yet
+            soon(lambda: kitchen.orders == [b"OFF"], "the light is switched")
         rename(hub, kitchen, None)  # Home Assistant remembers it for the next run
         listener.publish("voice/vocabulary", b"", retain=True)
