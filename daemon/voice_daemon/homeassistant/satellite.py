@@ -321,10 +321,10 @@ class Satellite:
             older.close()
         self._active = client
         self._last_stage = PipelineStage.TTS if self._answers.can_speak else PipelineStage.HANDLE
-        # What it spoke when the connection ended, Home Assistant takes as being spoken still.
-        client.send(Played())
         self._driver = asyncio.ensure_future(self._drive(client))
         self._attached.set()
+        # What it spoke when the connection ended, Home Assistant takes as being spoken still.
+        client.send(Played())
         log.info("satellite.attached")
 
     async def _drive(self, client: _Client) -> None:
