@@ -84,7 +84,8 @@ def browser(*, width: int, height: int) -> Iterator[Browser]:
         pytest.skip("pictures need a browser (Debian: chromium)")
     port = free_port()
     options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
-    with tempfile.TemporaryDirectory() as profile:
+    # Its helpers still write there for a moment after it is gone.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
             [
                 program,
