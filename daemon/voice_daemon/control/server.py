@@ -30,6 +30,7 @@ CLIENT_TIMEOUT_S: Final = 10.0
 """A client that neither asks nor reads for this long is dropped."""
 
 LOOK_S: Final = 10.0
+"""Seconds between two looks whether the socket is still where clients look for it."""
 
 _RECEIVE_BYTES: Final = 64 * 1024
 
