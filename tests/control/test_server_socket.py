@@ -8,11 +8,11 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from rigs.brokers import eventually
 from support.control_servers import HANDLERS, connect, read_line, serving
 from voice_daemon.control.client import ControlClient
 from voice_daemon.control.server import ControlServer
@@ -74,8 +74,7 @@ def test_a_socket_that_was_tidied_away_comes_back(socket_path: Path) -> None:
     server.start()
     with connect(socket_path) as before:
         socket_path.unlink()
-        while not socket_path.exists():
-            time.sleep(0.005)
+        eventually(socket_path.exists, "the socket is there again")
         assert ControlClient(socket_path).request("status") == {"heard": {}}
         before.sendall(b'{"verb": "status"}\n')
         assert read_line(before)["ok"] is True

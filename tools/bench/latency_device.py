@@ -54,7 +54,12 @@ def speak(
 
 def _first_sound_s(samples: IO[bytes]) -> float:
     while True:
-        block = np.frombuffer(samples.read(2 * FRAGMENT), np.int16)
+        content = samples.read(2 * FRAGMENT)
         arrived_s = time.monotonic()
+        if not content:
+            raise UsageError(
+                "bench.device", "the microphone is gone", remedy="is PulseAudio there?"
+            )
+        block = np.frombuffer(content, np.int16)
         if block.any():
             return arrived_s - (len(block) - int(np.flatnonzero(block)[0])) / SAMPLE_RATE
