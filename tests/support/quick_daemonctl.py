@@ -18,7 +18,7 @@ class _SharesSilence(MetaPathFinder):
             from support.silence import shared_silence  # noqa: PLC0415 - see above
             from voice_daemon.asr import incremental_encoder  # noqa: PLC0415
 
-            incremental_encoder.silent_window = shared_silence  # type: ignore[assignment]
+            incremental_encoder.silent_window = shared_silence
 
 
 if __name__ == "__main__":
