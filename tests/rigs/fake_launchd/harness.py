@@ -25,6 +25,9 @@ CLIENT = Path(__file__).with_name("client.c")
 UID = 501
 """The user that tests install for: the first one of a Mac, and never root."""
 
+NOBODY_THERE = 70
+"""The client's exit code where it reaches no fake launchd."""
+
 PATIENCE_S = 180.0
 """A daemon loads its models in 3 s of a core's time; only a failing test waits so long."""
 
@@ -109,12 +112,14 @@ class FakeLaunchd:
 
     def launchctl(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Type a launchctl command."""
-        return subprocess.run(
+        done = subprocess.run(
             [self.programs / "launchctl", *map(str, arguments)],
             capture_output=True,
             text=True,
             check=False,
         )
+        assert done.returncode != NOBODY_THERE, done.stderr
+        return done
 
     def journal(self, event: str | None = None) -> list[dict[str, Any]]:
         """What has happened so far, oldest first."""

@@ -216,8 +216,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, _: _stopping.append(number))
     launchd = Launchd(options)
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(options.socket)
+        # Its name shows once somebody listens there: whoever waits for it may connect at once.
+        listener.bind(f"{options.socket}.new")
         listener.listen()
+        Path(f"{options.socket}.new").rename(options.socket)
         try:
             serve(launchd, listener, Path(options.socket).parent)
         except OSError as error:
