@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 
-from tools.bench.latency import Heard, Spoken, match, table
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tools.bench.latency import COMPUTING, Heard, Spoken, match, simulate, table
+from tools.bench.systems.offline import Offline
+from voice_daemon.asr import WhisperModel, load_model
+from voice_daemon.assets import DEMO_CLIP
 from voice_daemon.audio import BLOCK_SAMPLES
+from voice_daemon.audio.file import load_audio
+from voice_daemon.audio.resample import to_int16
+from voice_daemon.demo.report import CLIP_WORDS, N_WAKE_WORDS
 from voice_daemon.events import SAMPLE_RATE
+from voice_daemon.models import resolve
+from voice_daemon.session.options import PipelineOptions
 
 BEGAN_S = 1000.0
 IDLE_S = BEGAN_S + BLOCK_SAMPLES / SAMPLE_RATE
@@ -71,3 +85,62 @@ def test_the_table_has_a_row_for_each_gap_and_one_for_all() -> None:
         ("all", "3", "1", "0"),
     ]
     assert [row[-1] for row in rows] == ["1/1", "1/2", "2/3"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> WhisperModel:
+    return load_model(resolve("tiny.en", models_dir=tmp_path_factory.mktemp("models")))
+
+
+@pytest.fixture(scope="module")
+def clip() -> NDArray[np.float32]:
+    """The bundled command, and quiet behind it until it has ended."""
+    return np.concatenate((load_audio(DEMO_CLIP), np.zeros(SAMPLE_RATE, np.float32)))
+
+
+def delays_s(
+    model: WhisperModel, clip: NDArray[np.float32], compute_s: Callable[[], float]
+) -> dict[str, float]:
+    """Let a pipeline hear the clip, and say how long each message was waited for."""
+    said = Spoken(
+        wake_clip="demo",
+        command_clip="demo",
+        gap_ms=0,
+        wake_end_s=CLIP_WORDS[N_WAKE_WORDS - 1].end_s,
+        first_word_end_s=CLIP_WORDS[N_WAKE_WORDS].end_s,
+        speech_end_s=CLIP_WORDS[-1].end_s,
+        offline=" ".join(word.text for word in CLIP_WORDS[N_WAKE_WORDS:]),
+    )
+    (heard,) = simulate(to_int16(clip), [said], model=model, word="hey_jarvis", compute_s=compute_s)
+    assert heard.is_whole
+    delays = {name: value for name, value in heard.delays_s().items() if value is not None}
+    assert set(delays) == {"wake", "first text", "committed", "final"}
+    return delays
+
+
+@pytest.fixture(scope="module")
+def rules_s(model: WhisperModel, clip: NDArray[np.float32]) -> dict[str, float]:
+    """By a clock that counts audio alone: what the rules wait for, the same on every machine."""
+    return delays_s(model, clip, COMPUTING["audio"])
+
+
+def test_the_bundled_command_is_shown_while_it_is_spoken(rules_s: dict[str, float]) -> None:
+    assert rules_s["wake"] < 0.3
+    assert rules_s["first text"] < 0.3
+    assert rules_s["committed"] < CLIP_WORDS[-1].end_s - CLIP_WORDS[N_WAKE_WORDS].end_s
+    assert rules_s["final"] < PipelineOptions().silence_ms / 1000
+
+
+def test_what_is_waited_for_beyond_is_less_than_one_reading(
+    model: WhisperModel, clip: NDArray[np.float32], rules_s: dict[str, float]
+) -> None:
+    offline = Offline(model)
+    offline.start(step_s=None, language="en")
+    offline.feed(clip)
+    offline.finish()  # the first reading warms up
+    began_s = time.process_time()
+    offline.finish()
+    reading_s = time.process_time() - began_s
+    computed_s = delays_s(model, clip, COMPUTING["computing"])
+    for name in ("wake", "first text", "final"):
+        assert computed_s[name] - rules_s[name] < reading_s / 2, name
