@@ -108,8 +108,10 @@ def serving(options: SatelliteOptions, *, speaks: bool = False) -> Iterator[Runn
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(commands, "SETTLES_S", 0.02)
         ports = satellite.start()
-        yield Running(satellite, reports, noted, ports, desk)
-        satellite.stop(PATIENCE_S)
+        try:
+            yield Running(satellite, reports, noted, ports, desk)
+        finally:
+            satellite.stop(PATIENCE_S)
 
 
 @dataclass

@@ -1,9 +1,10 @@
 """Services that are found by name in the local network: zeroconf, where it is installed."""
 
+import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Final
 
 import structlog
@@ -43,7 +44,7 @@ async def advertised(host: str, ports: Mapping[str, int]) -> AsyncIterator[bool]
     async with contextlib.AsyncExitStack() as stack:
         try:
             zeroconf = AsyncZeroconf(interfaces=_addresses(host))
-            stack.push_async_callback(zeroconf.async_close)
+            stack.push_async_callback(_in_its_own_task, zeroconf.async_close)
             for info in infos:
                 await (await zeroconf.async_register_service(info, allow_name_change=True))
         except Exception as error:  # noqa: BLE001 - whatever a network does to it
@@ -52,6 +53,11 @@ async def advertised(host: str, ports: Mapping[str, int]) -> AsyncIterator[bool]
             return
         log.info("satellite.advertised", names=list(ports))
         yield True
+
+
+async def _in_its_own_task(close: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Close what gives up half-way, its sockets still open, in a task that is being cancelled."""
+    await asyncio.ensure_future(close())
 
 
 def _addresses(host: str) -> list[str]:
