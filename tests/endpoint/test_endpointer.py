@@ -96,6 +96,20 @@ def test_a_silence_setting_under_the_suspicion_ends_without_one() -> None:
     assert hearing.signals == [(EndpointEvent.STARTED, 100), (EndpointEvent.ENDED, 700)]
 
 
+def test_silence_counts_from_where_the_speakers_own_voice_ended() -> None:
+    hearing = Hearing().voice(1000).voice(300)
+    for behind_ms in range(200, 700, 10):
+        event = hearing.endpointer.feed(0.9, behind_samples=behind_ms * MS)
+        if event is not None:
+            hearing.signals.append((event, hearing.endpointer.voice.now // MS))
+    assert hearing.signals == [
+        (EndpointEvent.STARTED, 100),
+        (EndpointEvent.SUSPECTED, 1360),
+    ]
+    assert hearing.endpointer.voice.last == 1110 * MS
+    assert hearing.silence(110).signals[-1] == (EndpointEvent.ENDED, 1810)
+
+
 WHOLE = replace(PLAIN, silence_ms=1000, complete_share=0.5)
 
 

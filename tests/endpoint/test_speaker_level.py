@@ -7,7 +7,9 @@ from itertools import repeat
 import pytest
 
 from voice_daemon.endpoint.speaker_level import (
+    COMMAND_MARGIN_DB,
     FADING_MS,
+    RETURN_MARGIN_DB,
     Foreground,
     SpeakerLevel,
 )
@@ -15,9 +17,10 @@ from voice_daemon.endpoint.speaker_level import (
 FRAME_MS = 32
 
 
-def heard(*levels: tuple[float, float, float]) -> list[Foreground]:
+def heard(*levels: tuple[float, float, float], voiced_before_ms: float = 0) -> list[Foreground]:
     """Hear stretches of (milliseconds, level in dBFS, voice probability)."""
     level = SpeakerLevel(voice_on=0.5, voice_off=0.35, frame_ms=FRAME_MS)
+    level.heard_before(voiced_before_ms)
     frames = (
         frame for ms, dbfs, voice in levels for frame in repeat((dbfs, voice), round(ms / FRAME_MS))
     )
@@ -56,6 +59,24 @@ def test_a_command_is_spoken_more_softly_than_its_wake_word_is_called() -> None:
     level.begin()
     found = [hear(dbfs, waiting=False) for dbfs in [-28] * 10 + [-34] * 20]
     assert Foreground.BEHIND not in found
+
+
+@pytest.mark.parametrize(("voiced_before_ms", "expected"), [(0, "SPEAKER"), (1000, "BEHIND")])
+def test_who_spoke_before_the_wake_word_has_to_be_as_loud_as_the_speaker_to_be_him(
+    voiced_before_ms: float, expected: str
+) -> None:
+    found = heard(
+        (1000, -20, 0.9),
+        (400, -70, 0.1),
+        (500, (COMMAND_MARGIN_DB + RETURN_MARGIN_DB) / -2 - 20, 0.9),
+        voiced_before_ms=voiced_before_ms,
+    )
+    assert found[-1] is Foreground[expected]
+
+
+def test_a_speaker_goes_on_as_softly_as_he_likes_without_a_gap_before_others() -> None:
+    found = heard((1000, -20, 0.9), (1000, -31, 0.9), voiced_before_ms=1000)
+    assert set(found) == {Foreground.SPEAKER}
 
 
 def test_a_click_does_not_set_the_level() -> None:

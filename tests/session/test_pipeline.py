@@ -209,6 +209,21 @@ def test_a_much_fainter_voice_behind_the_command_neither_holds_it_open_nor_is_re
     assert final.timing.finalize_ms < 1500
 
 
+def first_partial(before: Scene) -> TranscriptPartial:
+    scene = before.wake(late_ms=80).say(COMMAND).silence(2000)
+    events = Rig(scene, options=PipelineOptions(step_s=0.25)).play()
+    (final,) = of(TranscriptFinal, events)
+    assert final.text == COMMAND
+    return of(TranscriptPartial, events)[0]
+
+
+def test_what_others_say_before_the_wake_word_is_not_read() -> None:
+    alone = first_partial(Scene().silence(4000))
+    others = first_partial(Scene().silence(500).say("and that is all of the news for today"))
+    assert others.text + others.draft == alone.text + alone.draft
+    assert others.audio_ms == pytest.approx(alone.audio_ms, abs=100)
+
+
 def test_a_speaker_goes_on_after_a_pause_in_which_a_fainter_voice_is_heard() -> None:
     scene = Scene().silence(500).wake(late_ms=80).say("turn on the").noise(700, percent=80)
     scene.say("kitchen lights").silence(2000)

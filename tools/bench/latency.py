@@ -11,7 +11,8 @@ alone. Sound begins for the daemon when it says that it is idle, one block after
 Device: it is spoken into a virtual microphone, not read from a file, so that what PortAudio and the
 sound server wait for counts too. Linux with PulseAudio.
 
-Behind: other speech, as of a television, goes on all the time, so many dB below each command.
+Behind: other speech, as of a television, goes on all the time, so many dB below each command, and
+each wake word is as loud as its command, as one speaker's.
 
 Simulated: the daemon's pipeline in this process, on a clock that counts audio alone, which leaves
 what its rules wait for, or audio and this process's computing, for a machine that is not quiet.
@@ -246,6 +247,8 @@ def scene(
         said, called = voiced(command.samples()), voiced(wake.samples())
         if said is None or called is None:
             continue
+        if television:
+            called = called * (_rms(said) / _rms(called))
         text, first_word_end_s = reader.read(to_int16(said))
         if first_word_end_s is None:
             continue

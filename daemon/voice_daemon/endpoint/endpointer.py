@@ -118,16 +118,18 @@ class VadState:
         n_samples: int,
         *,
         options: EndpointOptions,
-        is_behind: bool = False,
+        behind_samples: int = 0,
     ) -> VadState:
         """Add a frame of `n_samples`, by hysteresis between the two thresholds.
 
-        `is_behind`: its voice is that of somebody behind the speaker, and counts as silence.
+        `behind_samples`: so much of the newest audio is the voice of somebody behind the speaker,
+        and counts as silence, also what was taken for his own before.
         """
         now = self.now + n_samples
+        if behind_samples:
+            return replace(self, now=now, active=False, last=min(self.last, now - behind_samples))
         threshold = options.voice_off if self.active else options.voice_on
-        active = probability >= threshold and not is_behind
-        if not active:
+        if probability < threshold:
             return replace(self, now=now, active=False)
         if self.active:
             return replace(self, now=now, last=now)
@@ -276,12 +278,12 @@ class Endpointer:
         self.continuous = False
         self.vad_stats = VadStats()
 
-    def feed(self, probability: float, *, is_behind: bool = False) -> EndpointEvent | None:
+    def feed(self, probability: float, *, behind_samples: int = 0) -> EndpointEvent | None:
         """Take the next frame's voice probability; return the event that it caused, until over.
 
-        `is_behind`: the voice is not the speaker's.
+        `behind_samples`: so much of the newest audio is a voice that is not the speaker's.
         """
-        self._follow(probability, is_behind=is_behind)
+        self._follow(probability, behind_samples=behind_samples)
         if self._voice.now <= self._opened_at or self._phase is Phase.OVER:
             return None
         before = self._phase
@@ -301,11 +303,11 @@ class Endpointer:
             self.command_from = max(self._opened_at, self._voice.last)
         return event
 
-    def _follow(self, probability: float, *, is_behind: bool) -> None:
+    def _follow(self, probability: float, *, behind_samples: int) -> None:
         """Follow the voice, and keep the statistics of what may belong to the utterance."""
         before = self._voice
         self._voice = before.after(
-            probability, self._frame_samples, options=self._options, is_behind=is_behind
+            probability, self._frame_samples, options=self._options, behind_samples=behind_samples
         )
         if not self._voice.active:
             return

@@ -38,8 +38,9 @@ from voice_daemon.session.transcript import (
 )
 from voice_daemon.session.voice import SpeakerFeed, VoiceInput
 
-REPEATED_WAKE_MS: Final = 1000
-"""The longest stretch before the detection of a repeated wake word in which it may begin."""
+WAKE_WORD_MS: Final = 1000
+"""The longest stretch before its detection in which a wake word may begin that what comes before
+it must not be read with."""
 SEARCH_LAG_MS: Final = 32
 """Live input that waits for longer than this goes before the search for a home's sentence."""
 EARLY_S: Final = 0.125
@@ -148,8 +149,9 @@ class Session:
             voice_off=self._options.voice_off,
             frame_ms=1000 * context.vad.frame_samples / SAMPLE_RATE,
         )
+        self._others_before = False
         if start.wake_word is not None:
-            speaker.heard_before(self._voiced_ms_before())
+            self._others_before = speaker.heard_before(self._voiced_ms_before())
         self._speaker = SpeakerFeed(speaker, context.ring, context.transcriber, heard_to=heard_to)
         self._endpointer = Endpointer(
             self._options.endpoint(),
@@ -208,10 +210,10 @@ class Session:
         """Put (probability, power) of frames through the endpointer, and do what it decides."""
         for probability, power in frames:
             waiting = self._utterance is None
-            is_behind = self._speaker.follow(
+            behind_samples = self._speaker.follow(
                 probability, power, waiting=waiting, heard_to=self._heard_to
             )
-            event = self._endpointer.feed(probability, is_behind=is_behind)
+            event = self._endpointer.feed(probability, behind_samples=behind_samples)
             self._feed_recogniser()
             if self._utterance is not None and event is not None:
                 yield from self._act(event, self._utterance)
@@ -340,8 +342,10 @@ class Session:
         if continuous:
             first = min(self._endpointer.voice.run_from - lead, opened_at - preroll)
             again = self._opened_at != self.start.at_sample
-            # What comes before a wake word that was said again is a command that was given up.
-            history = ms_to_samples(REPEATED_WAKE_MS) if again else self._history_samples()
+            # Before a wake word that was said again lies a command that was given up; before one
+            # that was said into others' speech, theirs.
+            apart = again or self._others_before
+            history = ms_to_samples(WAKE_WORD_MS) if apart else self._history_samples()
             first = max(first, opened_at - history)
         elif self._voice.is_faint:
             # Where the voice is hard to hear its start is late: all since the wake word is read.

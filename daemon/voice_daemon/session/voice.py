@@ -93,10 +93,11 @@ class SpeakerFeed:
         self._muffled = False
         self._loud_to = self._fed_to = heard_to
 
-    def follow(self, probability: float, power: float, *, waiting: bool, heard_to: int) -> bool:
-        """Take the next frame; true where its voice is one behind the speaker.
+    def follow(self, probability: float, power: float, *, waiting: bool, heard_to: int) -> int:
+        """Take the next frame; return how much of the newest audio is a voice behind the speaker.
 
-        `waiting`: the command has not begun.
+        In samples; 0 where there is none, or that is not decided yet. `waiting`: the command has
+        not begun.
         """
         self._foreground = self._speaker.feed(probability, power, waiting=waiting)
         if self._foreground is Foreground.SPEAKER:
@@ -104,7 +105,8 @@ class SpeakerFeed:
             self._muffled = False
         elif self._foreground is Foreground.BEHIND:
             self._muffled = True
-        return self._foreground is Foreground.BEHIND
+            return ms_to_samples(max(0.0, self._speaker.since_loud_ms - WORD_END_MS))
+        return 0
 
     def begin(self) -> None:
         """Let the command begin: its own level counts."""
