@@ -175,6 +175,10 @@ def _forget_what_an_earlier_run_left(hub: Hub) -> None:
                     device_id=device["id"],
                     config_entry_id=entry,
                 )
+    for state in hub.request("GET", "/api/states"):
+        key = str(state["attributes"].get("id", ""))
+        if state["entity_id"].startswith("automation.") and key.startswith(OURS):
+            hub.forget_automation(key)
 
 
 def _connect_to_broker(hub: Hub, port: int) -> None:

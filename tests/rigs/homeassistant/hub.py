@@ -183,6 +183,10 @@ class Hub:
                 return str(state["entity_id"])
         return ""
 
+    def has(self, *components: str) -> bool:
+        """True when these are set up."""
+        return set(components) <= set(self.request("GET", "/api/config")["components"])
+
     # WebSocket
 
     def ask(self, kind: str, **fields: object) -> Any:
