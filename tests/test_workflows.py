@@ -62,7 +62,8 @@ def test_jobs_may_read_and_those_that_may_more_say_so(name: str) -> None:
 def test_a_release_is_of_its_tag_audited_and_signed_before_it_is_there() -> None:
     build, publish = (jobs_of("release")[job] for job in ("build", "publish"))
     made = commands(build)
-    assert made.index('python -m tools.release tag "$GITHUB_REF_NAME"') == 0
+    own = '"$GITHUB_SERVER_URL/$GITHUB_REPOSITORY"'
+    assert made.index(f'python -m tools.release tag "$GITHUB_REF_NAME" {own}') == 0
     assert made.index("scripts/audit") < made.index("scripts/make-release")
     assert not any("may-skip" in line for line in made)
     uses = [step.get("uses", "") for step in publish["steps"]]

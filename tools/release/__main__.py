@@ -1,4 +1,4 @@
-"""`python -m release targets | pins TARGET | lists FOLDER | verdict REPORT | tag NAME`.
+"""`python -m release targets | pins TARGET | lists FOLDER | verdict REPORT | tag NAME URL`.
 
 What `scripts/make-sbom` and `scripts/audit` ask of the lock, and the release job of a tag.
 """
@@ -10,7 +10,13 @@ from pathlib import Path
 
 from tools.release.audit import verdict
 from tools.release.lock import RELEASE, TARGETS, lines_for
-from tools.release.tag import CHANGELOG, __version__, faults_of_tag
+from tools.release.tag import (
+    CHANGELOG,
+    PROJECT_URL,
+    __version__,
+    faults_of_address,
+    faults_of_tag,
+)
 
 
 def main(argv: list[str]) -> int:
@@ -27,8 +33,9 @@ def main(argv: list[str]) -> int:
             file = Path(report)
             found = verdict(file.read_text() if file.exists() else "")
             lines, code = list(found.lines), int(found.outcome)
-        case ["tag", name]:
+        case ["tag", name, url]:
             faults = faults_of_tag(name, __version__, CHANGELOG.read_text())
+            faults += faults_of_address(PROJECT_URL, url)
             lines, code = faults or [f"{name} is version {__version__}"], int(bool(faults))
         case _:
             lines, code = [__doc__ or ""], 2

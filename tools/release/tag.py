@@ -13,7 +13,9 @@ _ROOT: Final = Path(__file__).parents[2]
 CHANGELOG: Final = _ROOT / "CHANGELOG.md"
 _VERSION: Final = _ROOT / "daemon" / "voice_daemon" / "__init__.py"
 # Read, not imported: the tools of a release are installed without the package's dependencies.
-__version__: Final = re.findall(r'^__version__ = "(.+)"$', _VERSION.read_text(), re.MULTILINE)[0]
+_SAID: Final = dict(re.findall(r'^(\w+) = "(.*)"$', _VERSION.read_text(), re.MULTILINE))
+__version__: Final = _SAID["__version__"]
+PROJECT_URL: Final = _SAID["PROJECT_URL"]
 
 
 def faults_of_tag(tag: str, version: str, changelog: str) -> list[str]:
@@ -32,3 +34,10 @@ def faults_of_tag(tag: str, version: str, changelog: str) -> list[str]:
     if unreleased and unreleased[1].strip():
         faults.append("CHANGELOG.md still has changes under [Unreleased]")
     return faults
+
+
+def faults_of_address(address: str, own: str) -> list[str]:
+    """List what speaks against an address, where `own` is that of the repository released from."""
+    if address in ("", own):
+        return []
+    return [f"PROJECT_URL is {address}, and this is {own}: people would import from there"]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tools.release.tag import CHANGELOG, __version__, faults_of_tag
+from tools.release.tag import CHANGELOG, __version__, faults_of_address, faults_of_tag
 
 TOLD = "# Changelog\n\n## [Unreleased]\n\n## [1.2.0] - 2026-03-01\n### Added\n- A thing.\n"
 
@@ -15,6 +15,12 @@ def test_every_fault_of_a_tag_is_told() -> None:
     ]
     late = TOLD.replace("[Unreleased]\n", "[Unreleased]\n- Another.\n").replace("1.2.0", "1.1.0")
     assert len(faults_of_tag("v1.2.0", "1.3.0", late)) == 3
+
+
+def test_only_the_address_that_is_released_from_is_taken_or_none() -> None:
+    own = "https://github.com/someone/voice-daemon"
+    assert faults_of_address("", own) == faults_of_address(own, own) == []
+    assert len(faults_of_address("https://github.com/else/voice-daemon", own)) == 1
 
 
 def test_the_package_and_its_changelog_can_be_read() -> None:
