@@ -45,6 +45,8 @@ class AudioBlock:
     first_sample: int
     samples: NDArray[np.int16]
     """(n,) int16 mono at `SAMPLE_RATE`."""
+    beside_own_sound: bool = False
+    """True for what is left once the speaker's own sound was taken out of it."""
 
 
 class State(StrEnum):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from support.fakes import FakeTranscriber, Rig, Scene
 from support.scenes import COMMAND, continuous, of, paused
 from voice_daemon.events import (
+    AudioBlock,
     ErrorRaised,
     SessionEnded,
     State,
@@ -33,6 +35,13 @@ def test_a_low_score_without_the_word_opens_nothing() -> None:
     rig.wake.is_sure = False
     assert rig.play() == []
     assert rig.transcriber.calls == ["start", "finish", "reset"]
+
+
+@pytest.mark.parametrize("is_beside", [False, True])
+def test_the_detector_is_told_what_was_taken_out_of_what_it_hears(*, is_beside: bool) -> None:
+    rig = Rig(continuous())
+    rig.pipeline.feed(AudioBlock(0, np.zeros(320, np.int16), beside_own_sound=is_beside))
+    assert rig.wake.beside_own_sound == is_beside
 
 
 def test_a_high_score_needs_no_second_opinion() -> None:

@@ -108,6 +108,7 @@ def test_while_nothing_is_played_all_is_passed_on_as_it_is(
     heard = to_int16(noise(3))
     blocks = machine.play_and_hear(np.zeros_like(heard), heard)
     assert np.concatenate([block.samples for block in blocks]).tolist() == heard.tolist()
+    assert {block.beside_own_sound for block in blocks[-100:]} == {False}
 
 
 def test_what_is_played_is_taken_out_and_no_sample_is_lost(
@@ -125,6 +126,7 @@ def test_what_is_played_is_taken_out_and_no_sample_is_lost(
     late = slice(3 * SAMPLE_RATE, 5 * SAMPLE_RATE)
     assert power(out[late]) < power(heard[late]) / 100
     assert machine.canceller._held.samples.size < BLOCK
+    assert {block.beside_own_sound for block in blocks[50:100]} == {True}
 
 
 def test_a_gap_in_what_is_heard_drops_no_more_than_what_was_held_back(

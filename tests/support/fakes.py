@@ -99,6 +99,7 @@ class FakeWake:
     def __init__(self, at_samples: Sequence[int] = (), *, clock: FakeClock | None = None) -> None:
         self.thresholds: Mapping[str, float] = {WAKE_WORD: 0.5}
         self.models: tuple[str, ...] = (WAKE_WORD,)
+        self.beside_own_sound = False
         self.is_repeat = False
         """Whether what it detects is a repeat within the refractory time."""
         self.is_sure = True

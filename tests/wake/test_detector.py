@@ -163,6 +163,26 @@ def test_a_noise_that_goes_on_is_told_of_six_times_a_minute() -> None:
     assert len(unsure(*minute, *minute)) == 12
 
 
+def test_beside_an_own_sound_every_high_score_has_to_be_read_and_no_low_one_is() -> None:
+    told = gate(threshold=0.5, refractory_frames=25)
+    told.verify_from, told.beside_own_sound = 0.01, True
+    minute = [0.9, 0.4] * 375
+    found = [told.feed({"a": s}, at_sample=(n + 1) * FRAME) for n, s in enumerate(minute)]
+    assert {(each.score, each.is_sure) for each in found if each is not None} == {(0.9, False)}
+    assert sum(each is not None for each in found) == 375
+    told.beside_own_sound = False
+    assert told.feed({"a": 0.9}, at_sample=751 * FRAME) == WakeDetection("a", 0.9, 751 * FRAME)
+
+
+@pytest.mark.parametrize(("word", "verify_from"), [("a", 0.0), ("timer", 0.01)])
+def test_where_nothing_is_read_a_score_is_enough_beside_an_own_sound(
+    word: str, verify_from: float
+) -> None:
+    told = gate(threshold=0.5)
+    told.verify_from, told.beside_own_sound = verify_from, True
+    assert told.feed({word: 0.9}, at_sample=FRAME) == WakeDetection(word, 0.9, FRAME)
+
+
 def test_a_reset_forgets_runs_but_not_the_last_wake() -> None:
     resting = gate(trigger_level=2, refractory_frames=5)
     assert wakes(resting, [0.9, 0.9]) == [1]

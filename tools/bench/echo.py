@@ -6,21 +6,25 @@ What the recordings of a `--played` folder hold is played, at three volumes, thr
 that is not quite linear and a room of 0.4 s of reverberation into a microphone that hisses at
 -70 dBFS. Each folder is one kind of sound; the minutes are spread over kinds and volumes. Then the
 wake words of the `--said` folders are said over it, at its own power (`--snr-db`). The whole is
-heard as the daemon hears it, with the echo canceller and without.
+heard as it is, and as the daemon hears it: the echo taken out of it, and the recogniser asked
+whether a score that is high was the word.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.bench.wake import recordings
+from tools.bench.wake import phrase_reader, recordings
 from voice_daemon.audio.resample import to_int16
-from voice_daemon.events import SAMPLE_RATE
+from voice_daemon.config import WakeSettings
+from voice_daemon.events import SAMPLE_RATE, ms_to_samples
+from voice_daemon.session.options import PipelineOptions
 from voice_daemon.sound.echo import BLOCK, EchoFilter
 from voice_daemon.wake.detector import OpenWakeWord, WakeGate
 from voice_daemon.wake.speech_embedding import WAKE_FRAME_SAMPLES
@@ -35,8 +39,11 @@ REVERBERATION_S: Final = 0.4
 WORD_EVERY_S: Final = 5.0
 GRACE_S: Final = 0.5
 """After a recording's end its wake word may still be detected."""
+VERIFY_SAMPLES: Final = ms_to_samples(PipelineOptions().verify_ms)
 
 Signal = NDArray[np.float32]
+Logprob = Callable[[NDArray[np.int16]], float]
+"""Gives how probable the recogniser finds the wake word in (n,) samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +88,10 @@ def cleaned(heard: Signal, played: Signal) -> Signal:
     return np.concatenate([one.feed(heard[b], played[b]) for b in blocks]).astype(np.float32)
 
 
-def wakes(scorer: OpenWakeWord, heard: Signal, threshold: float) -> Heard:
-    """Hear it as the daemon does, from its start."""
+def wakes(
+    scorer: OpenWakeWord, heard: Signal, threshold: float, logprob: Logprob | None = None
+) -> Heard:
+    """Hear it as the daemon does, from its start; `logprob` is asked where own sound is left."""
     scorer.reset()
     rules = GateRules()
     gate = WakeGate(
@@ -90,12 +99,17 @@ def wakes(scorer: OpenWakeWord, heard: Signal, threshold: float) -> Heard:
         trigger_level=rules.trigger_level,
         refractory_samples=rules.refractory_samples,
     )
+    gate.beside_own_sound = logprob is not None
+    gate.verify_from = WakeSettings().verify_from if logprob else 0.0
     samples = to_int16(heard)
     found = []
     for end in range(WAKE_FRAME_SAMPLES, samples.size + 1, WAKE_FRAME_SAMPLES):
         scores = scorer.score(samples[end - WAKE_FRAME_SAMPLES : end])
         wake = gate.feed(scores, at_sample=end)
-        if wake is not None and not wake.is_repeat:
+        if wake is None or wake.is_repeat:
+            continue
+        read = samples[max(0, end - VERIFY_SAMPLES) : end]
+        if logprob is None or logprob(read) >= wake.least_logprob:
             found.append(end)
     return Heard(tuple(found))
 
@@ -126,6 +140,7 @@ def trials(args: argparse.Namespace) -> Iterator[str]:
     said = [r for r in recordings(args.said) if r.label == args.word.replace("_", " ")]
     words = [recording.audio for recording in said]
     scorer = OpenWakeWord([args.word])
+    logprob = partial(phrase_reader(args.asr_model), args.word.replace("_", " ").title())
     seconds = 60 * args.minutes / len(args.played) / len(args.volumes)
     path = room(args.seed)
     yield f"{args.word}, {len(words)} times at {args.snr_db:g} dB; threshold {args.threshold:g}"
@@ -144,9 +159,9 @@ def trials(args: argparse.Namespace) -> Iterator[str]:
             row = np.array(
                 [
                     len(wakes(scorer, alone, args.threshold).at_samples),
-                    len(wakes(scorer, cleaned(alone, played), args.threshold).at_samples),
+                    len(wakes(scorer, cleaned(alone, played), args.threshold, logprob).at_samples),
                     _hits(wakes(scorer, heard, args.threshold), places),
-                    _hits(wakes(scorer, cleaned(heard, played), args.threshold), places),
+                    _hits(wakes(scorer, cleaned(heard, played), args.threshold, logprob), places),
                 ]
             )
             totals += row
@@ -172,6 +187,7 @@ def main() -> None:
     parser.add_argument("--snr-db", type=float, default=0.0)
     parser.add_argument("--threshold", type=float, default=0.5)
     parser.add_argument("--seed", type=int, default=0, help="of the room")
+    parser.add_argument("--asr-model", default="tiny.en", metavar="MODEL")
     for line in trials(parser.parse_args()):
         print(line, flush=True)  # noqa: T201 - its output
 

@@ -237,12 +237,9 @@ def table(name: str, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield ""
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Measure, show, write and draw it."""
-    args = _parser().parse_args(arguments)
-    every = list(recordings(args.folders))
-    console = Console(highlight=False)
-    transcriber = WhisperTranscriber(load_model(model_folder(args.asr_model)), StreamingConfig())
+def phrase_reader(model: str) -> Callable[[str, NDArray[np.int16]], float]:
+    """Give what tells how probable a recogniser finds a phrase in (n,) samples."""
+    transcriber = WhisperTranscriber(load_model(model_folder(model)), StreamingConfig())
 
     def logprob(phrase: str, samples: NDArray[np.int16]) -> float:
         transcriber.start(wake_phrase=None)
@@ -251,6 +248,15 @@ def main(arguments: Sequence[str]) -> int:
         transcriber.reset()
         return found
 
+    return logprob
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, show, write and draw it."""
+    args = _parser().parse_args(arguments)
+    every = list(recordings(args.folders))
+    console = Console(highlight=False)
+    logprob = phrase_reader(args.asr_model)
     results = {}
     for word, scorer in _scorers(args.models.split(",")):
         label = word.replace("_", " ")

@@ -65,6 +65,7 @@ class NoWakeWord:
 
     def __init__(self) -> None:
         self.thresholds: Mapping[str, float] = {}
+        self.beside_own_sound = False
 
     def feed(self, _samples: NDArray[np.int16]) -> Sequence[WakeDetection]:
         """Detect nothing."""

@@ -134,6 +134,7 @@ class Pipeline:
         if self._state is State.MUTED:
             self._framer.skip(block)
             return self._drain()
+        self._wake.beside_own_sound = block.beside_own_sound
         with self._closing_on_fault():
             if self._framer.take(block):
                 self._start_afresh(block.first_sample)

@@ -213,7 +213,8 @@ class EchoCanceller:
         self._held = AudioBlock(block.first_sample + done, block.samples[done:])
         if not cleaned:
             return None
-        return AudioBlock(block.first_sample, to_int16(np.concatenate(cleaned).astype(np.float32)))
+        samples = to_int16(np.concatenate(cleaned).astype(np.float32))
+        return AudioBlock(block.first_sample, samples, beside_own_sound=True)
 
     def _with_held(self, block: AudioBlock) -> AudioBlock:
         """Put what was held back before a block that continues it; after a gap it is lost."""

@@ -88,6 +88,8 @@ class WakeGate:
         self.verify_from = 0.0
         self.own_words: frozenset[str] = frozenset()
         """Those of the owner's own, which take more to be believed."""
+        self.beside_own_sound = False
+        """While the speaker's own sound is heard no score is sure, unless `verify_from` is 0."""
         self._unsure: dict[str, list[float]] = {}
         self._trigger_level = trigger_level
         self._refractory_samples = refractory_samples
@@ -98,8 +100,8 @@ class WakeGate:
     def feed(self, scores: Mapping[str, float], *, at_sample: int) -> WakeDetection | None:
         """Take the scores of the frame that ends before `at_sample`; return the best wake."""
         for word, score in scores.items():
-            threshold = self.thresholds.get(word, self.threshold)
-            self._runs[word] = self._runs.get(word, 0) + 1 if score >= threshold else 0
+            is_high = score >= self._threshold(word) and not self._must_be_read(word)
+            self._runs[word] = self._runs.get(word, 0) + 1 if is_high else 0
         due = [word for word in scores if self._runs[word] == self._trigger_level]
         if not due:
             return self._unsure_wake(scores, at_sample=at_sample)
@@ -119,6 +121,8 @@ class WakeGate:
         for word, score in scores.items():
             run = self._unsure.setdefault(word, [])
             lowest = max(self.verify_from, OWN_VERIFY_FROM * (word in self.own_words))
+            if self._must_be_read(word):
+                lowest = max(lowest, self._threshold(word))
             rises = self.verify_from and score >= lowest and self._runs[word] == 0
             if rises:
                 run.append(score)
@@ -129,6 +133,8 @@ class WakeGate:
                 run.clear()
         if found is None or self._resting(at_sample, max(self._refractory_samples, REPEAT_SAMPLES)):
             return None
+        if self._must_be_read(found.wake_word):
+            return found  # without our sound it would open a session, which costs more
         asked = self._asked_at
         if len(asked) == asked.maxlen and 0 <= at_sample - asked[0] < _ASKED_WITHIN[1]:
             return None
@@ -145,6 +151,13 @@ class WakeGate:
         """Forget runs of high scores, but not the last wake: it still must not repeat."""
         self._runs.clear()
         self._unsure.clear()
+
+    def _threshold(self, word: str) -> float:
+        return self.thresholds.get(word, self.threshold)
+
+    def _must_be_read(self, word: str) -> bool:
+        """True where no score is enough: what is left of an own sound pleases the models, too."""
+        return self.beside_own_sound and self.verify_from > 0 and word not in PHRASES
 
     def _resting(self, at_sample: int, rest_samples: int) -> bool:
         return self._woke_at is not None and 0 <= at_sample - self._woke_at < rest_samples
@@ -191,6 +204,15 @@ class WakeDetector:
             backend=settings.backend,
             vad_threshold=settings.vad_threshold,
         )
+
+    @property
+    def beside_own_sound(self) -> bool:
+        """True while what is fed is left of the speaker's own sound."""
+        return self._gate.beside_own_sound
+
+    @beside_own_sound.setter
+    def beside_own_sound(self, is_beside: bool) -> None:
+        self._gate.beside_own_sound = is_beside
 
     @property
     def thresholds(self) -> Mapping[str, float]:
