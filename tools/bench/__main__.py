@@ -20,6 +20,7 @@ from tools.bench import (
     latency,
     long_speech,
     owner_table,
+    scenes,
     wake,
 )
 from tools.bench.arguments import CLOCKS, add_clip_arguments, chosen_clips, model_folder, numbers
@@ -46,6 +47,7 @@ COMMANDS: Final = {
     "idle": idle.main,
     "latency": latency.main,
     "long": long_speech.main,
+    "scenes": scenes.main,
     "wake": wake.main,
 }
 

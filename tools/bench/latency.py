@@ -102,6 +102,7 @@ class Heard:
     first_committed_s: float | None = None
     final_s: float | None = None
     final: str = ""
+    n_finals: int = 0
 
     @property
     def is_whole(self) -> bool:
@@ -216,12 +217,13 @@ class Television:
         while len(self._left) < len(samples):
             heard = voiced(next(self._clips).samples())
             if heard is not None:
-                self._left = np.concatenate((self._left, heard / _rms(heard)))
+                self._left = np.concatenate((self._left, heard / rms(heard)))
         own, self._left = np.split(self._left, [len(samples)])
-        return samples + own * _rms(said) * np.float32(10 ** (-self._below_db / 20))
+        return samples + own * rms(said) * np.float32(10 ** (-self._below_db / 20))
 
 
-def _rms(samples: NDArray[np.float32]) -> np.float32:
+def rms(samples: NDArray[np.float32]) -> np.float32:
+    """Return the root mean square of (n,) samples."""
     return np.float32(np.sqrt(np.mean(np.square(samples))))
 
 
@@ -248,7 +250,7 @@ def scene(
         if said is None or called is None:
             continue
         if television:
-            called = called * (_rms(said) / _rms(called))
+            called = called * (rms(said) / rms(called))
         text, first_word_end_s = reader.read(to_int16(said))
         if first_word_end_s is None:
             continue
@@ -423,6 +425,7 @@ def _heard(said: Spoken, messages: Sequence[tuple[float, str, str]]) -> Heard:
         first_committed_s=min(committed, default=None),
         final_s=finals[0][0] if finals else None,
         final=finals[0][1]["text"] if finals else "",
+        n_finals=len(finals),
     )
 
 
