@@ -57,6 +57,31 @@ def test_check_tells_every_mistake_and_its_exit_code_how_bad_it_is(
     assert json.loads(refused.stdout)["ok"] is False
 
 
+def test_a_misspelt_domain_is_a_warning_of_check_and_of_doctor(
+    voice_home: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "home.json"
+    plug = {"name": "Coffee Maker", "domain": "swich"}
+    file.write_text(
+        json.dumps({"schema": 1, "entities": ["Bed Light", plug], "areas": ["Kitchen"]})
+    )
+    told = daemonctl_here("vocabulary", "check", file, home=voice_home)
+    assert told.returncode == 0
+    assert 'warning: entities[1].domain: "swich"' in told.stderr
+    assert 'write "switch"' in told.stderr
+    assert "2 names" in told.stdout
+    checked = json.loads(
+        daemonctl_here("vocabulary", "check", "--json", file, home=voice_home).stdout
+    )
+    assert (checked["ok"], checked["problems"]) == (True, [])
+    assert [warning["where"] for warning in checked["warnings"]] == ["entities[1].domain"]
+    variables = {"VOICE_DAEMON_VOCABULARY__FILE": str(file)}
+    doctor = daemonctl_here("doctor", "--json", home=voice_home, **variables)
+    found = {check["check"]: check for check in json.loads(doctor.stdout)["checks"]}["vocabulary"]
+    assert (found["verdict"], "1 doubtful" in found["message"]) == ("warn", True)
+    assert "swich" not in doctor.stdout
+
+
 def test_say_explains_what_is_understood_and_how_far_the_rest_is(
     voice_home: Path, home_file: Path
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from voice_daemon.config import VocabularySettings
 from voice_daemon.errors import Problem
@@ -133,6 +134,15 @@ def test_state_has_counts_and_a_hash_and_no_names() -> None:
     assert len(told["sha256"]) == 64
     assert all(b"Ottilie" not in message.payload for message in rig.published)
     assert all(message.retain for message in rig.published)
+
+
+def test_what_is_hardly_meant_is_logged_by_its_place_alone() -> None:
+    rig = Rig()
+    with capture_logs() as logs:
+        rig.keeper.on_message(SHARED, document("Ottilie", areas=["Den", "den"], language="ottili"))
+    [logged] = [line for line in logs if line["event"] == "vocabulary.doubtful"]
+    assert logged["first"] == ["language", "areas[1]"]
+    assert "ttili" not in str(logged)
 
 
 def test_names_that_cannot_be_used_say_why() -> None:

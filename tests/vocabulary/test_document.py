@@ -110,6 +110,86 @@ def test_a_misspelt_key_is_told_with_the_one_that_was_meant() -> None:
 
 
 @pytest.mark.parametrize(
+    ("parts", "doubt"),
+    [
+        (
+            {"entities": ["TV", {"name": "Plug", "domain": "swich"}]},
+            (
+                'entities[1].domain: "swich" is no kind of entity that Home Assistant has; '
+                'write "switch"'
+            ),
+        ),
+        (
+            {"entities": [{"name": "Plug", "domain": "gadgetry"}]},
+            (
+                'entities[0].domain: "gadgetry" is no kind of entity that Home Assistant has; '
+                "sentences for a kind do not name it"
+            ),
+        ),
+        (
+            {"areas": [{"name": "Kitchen", "domain": "light"}]},
+            (
+                'areas[0].domain: "light" stands at a place, which has none; '
+                "leave it out, or write the name under entities"
+            ),
+        ),
+        (
+            {"entities": ["Lamp", "TV", {"name": "Desk", "aliases": ["lamp"]}]},
+            (
+                'entities[2]: "lamp" is what entities[0] is called, too; '
+                "call one of them something else"
+            ),
+        ),
+        (
+            {"areas": ["Kitchen", "kitchen"]},
+            'areas[1]: "kitchen" is what areas[0] is called, too; call one of them something else',
+        ),
+        ({"language": "german"}, 'language: "german" is no language that is known; write "de"'),
+        (
+            {"language": "qq"},
+            'language: "qq" is no language that is known; write a code such as "en" or "de-CH"',
+        ),
+        (
+            {"lists": {"artist": []}, "sentences": ["play {artist}"]},
+            "lists[0]: has no value; add one: no sentence with this list can be said",
+        ),
+    ],
+)
+def test_what_is_hardly_meant_is_told_and_nothing_left_out(
+    parts: dict[str, object], doubt: str
+) -> None:
+    document = read_document(written(**parts))
+    assert [str(found) for found in document.doubts] == [doubt]
+    assert (document.n_left_out, document.faults) == (0, ())
+
+
+def test_nothing_is_doubted_where_two_kinds_share_a_name() -> None:
+    document = read_document(
+        written(
+            language="pt-BR",
+            entities=[
+                {"name": "Kitchen", "domain": "light", "aliases": ["kitchen"]},
+                {"name": "Kitchen", "domain": "Media_Player"},
+            ],
+            areas=["Kitchen"],
+            floors=["Kitchen"],
+        )
+    )
+    assert document.doubts == ()
+
+
+def test_a_domain_that_is_none_is_told_with_the_one_that_was_meant() -> None:
+    entry = {"name": "Telly", "domain": "media player"}
+    fault = one_fault(read_document(written(entities=[entry])))
+    assert fault == 'entities[0].domain: is no domain; write one such as "media_player"'
+
+
+def test_an_entity_of_a_room_says_that_documents_have_no_such_key() -> None:
+    fault = one_fault(read_document(written(entities=[{"name": "Lamp", "area": "Kitchn"}])))
+    assert fault.startswith("a key of entities[0]: is not known")
+
+
+@pytest.mark.parametrize(
     ("sentence", "said"),
     [
         ("(a|b", "lacks a )"),

@@ -112,20 +112,24 @@ def _check(args: argparse.Namespace, context: Context) -> int:
     except VocabularyError as error:
         if args.json:
             whole = {"where": "", "what": error.message, "remedy": error.remedy}
-            context.print_json({"ok": False, "problems": [whole]})
+            context.print_json({"ok": False, "problems": [whole], "warnings": []})
         else:
             where = "" if str(args.file) in error.message else f"{args.file}: "
             context.err.write(f"daemonctl: {where}{error.message}\n  -> {error.remedy}\n")
         return EXIT_USAGE
     faults = [asdict(fault) for fault in document.faults]
+    doubts = [asdict(doubt) for doubt in document.doubts]
     if args.json:
-        context.print_json({"ok": not faults, **_summary(document), "problems": faults})
+        told = {"ok": not faults, **_summary(document), "problems": faults, "warnings": doubts}
+        context.print_json(told)
     else:
         context.out.write(f"{args.file}: {_counts(document)}\n")
         for fault in document.faults:
             context.err.write(f"daemonctl: left out: {fault}\n")
         if document.n_left_out > len(faults):
             context.err.write(f"daemonctl: {document.n_left_out} entries are left out in all\n")
+        for doubt in document.doubts:
+            context.err.write(f"daemonctl: warning: {doubt}\n")
     return EXIT_FAILED if faults else EXIT_OK
 
 

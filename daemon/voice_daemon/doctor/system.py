@@ -162,10 +162,12 @@ def vocabulary(settings: Settings, stored: Path) -> Iterator[Finding]:
             f"there are no sentences for language {language!r}",
             'set sentences = "none" in [vocabulary] to use those of the document alone',
         )
-    elif document.n_left_out:
+    elif document.n_left_out or document.doubts:
+        parts = {"entries left out": document.n_left_out, "doubtful": len(document.doubts)}
+        odd = ", ".join(f"{n} {what}" for what, n in parts.items() if n)
         yield warn(
             "vocabulary",
-            f"{document.n_names} names from {known.source}, {document.n_left_out} entries left out",
+            f"{document.n_names} names from {known.source}, {odd}",
             "check the document: daemonctl vocabulary check FILE",
         )
     else:

@@ -11,10 +11,12 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 from voice_daemon._lib.files import decode_text
 from voice_daemon.errors import VoiceDaemonError
+from voice_daemon.vocabulary.doubts import Doubt, Entry, closest_domain, doubts_about
 
 SCHEMA = 1
 MAX_BYTES = 64 * 1024
@@ -83,6 +85,9 @@ class Document:
     faults: tuple[Fault, ...] = ()
     """The first `MAX_FAULTS_KEPT` of what was left out."""
     n_left_out: int = 0
+    doubts: tuple[Doubt, ...] = ()
+    """The first `MAX_FAULTS_KEPT` of what is well formed and hardly meant; nothing of it is left
+    out."""
     sha256: str = ""
     """Of the bytes that it was read from."""
 
@@ -184,6 +189,8 @@ class _Reader:
         self._faults: list[Fault] = []
         self._n_left_out = 0
         self._room = 0
+        self._entries: list[Entry] = []
+        self._list_places: dict[str, tuple[str, ...]] = {}
 
     def document(self, sha256: str) -> Document:
         self._check_keys("a key", self._top, _KEYS)
@@ -191,8 +198,10 @@ class _Reader:
         entities = self._names("entities", MAX_NAMES)
         areas = self._names("areas", MAX_AREAS)
         floors = self._names("floors", MAX_FLOORS)
+        language = str(self._top.get("language", ""))
+        doubts = doubts_about(language, self._entries, self._list_places)
         return Document(
-            language=str(self._top.get("language", "")),
+            language=language,
             entities=entities,
             areas=areas,
             floors=floors,
@@ -200,6 +209,7 @@ class _Reader:
             sentences=tuple(self._sentences(lists)),
             faults=tuple(self._faults),
             n_left_out=self._n_left_out,
+            doubts=tuple(islice(doubts, MAX_FAULTS_KEPT)),
             sha256=sha256,
         )
 
@@ -238,14 +248,20 @@ class _Reader:
         if text is None:
             return None
         self._check_keys(f"a key of {where}", entry, _NAME_KEYS)
-        domain = entry.get("domain", "") if key == "entities" else ""
-        if not (isinstance(domain, str) and domain.replace("_", "a").isalnum()) and domain != "":
-            self._leave_out(f"{where}.domain", "is no domain", 'write one such as "light"')
-            domain = ""
+        domain = self._domain(entry.get("domain", ""), f"{where}.domain")
         self._room -= 1
         aliases = self._others(entry.get("aliases", []), f"{where}.aliases")
         spellings = self._others(entry.get("spellings", []), f"{where}.spellings")
-        return Name(text, aliases, spellings, domain[:32].lower())
+        self._entries.append(Entry(where, key, domain, (text, *aliases, *spellings)))
+        return Name(text, aliases, spellings, domain if key == "entities" else "")
+
+    def _domain(self, value: object, where: str) -> str:
+        """A kind of entity; "" where it is none."""
+        if isinstance(value, str) and (not value or value.replace("_", "a").isalnum()):
+            return value[:32].lower()
+        meant = (closest_domain(value) if isinstance(value, str) else None) or "light"
+        self._leave_out(where, "is no domain", f'write one such as "{meant}"')
+        return ""
 
     def _others(self, values: object, where: str) -> tuple[str, ...]:
         if not isinstance(values, list):
@@ -293,7 +309,7 @@ class _Reader:
             elif not isinstance(values, list):
                 self._leave_out(where, f"is a {_kind(values)}", "write a list of texts")
             else:
-                found[key] = self._values(values, where)
+                found[key] = self._list_places[where] = self._values(values, where)
         return found
 
     def _values(self, values: list[object], where: str) -> tuple[str, ...]:

@@ -67,8 +67,10 @@ def document_of(answers: HomeAnswers, *, language: str = "") -> dict[str, Any]:
         if domain in NAMED_DOMAINS and assistants.get("conversation") is True:
             entry = answers.entries.get(entity) or {}
             name, *aliases = _called(friendly.get(entity, ""), entry.get("aliases") or []) or [""]
-            if name:
-                entities.append(_named(name, aliases, domain=domain))
+            named = _named(name, aliases, domain=domain)
+            # Two rooms may each have a "Lamp": here it is one name.
+            if name and named not in entities:
+                entities.append(named)
     document: dict[str, Any] = {"schema": SCHEMA}
     if language:
         document["language"] = language
