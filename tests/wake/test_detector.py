@@ -170,6 +170,14 @@ def test_beside_an_own_sound_every_high_score_has_to_be_read_and_no_low_one_is()
     found = [told.feed({"a": s}, at_sample=(n + 1) * FRAME) for n, s in enumerate(minute)]
     assert {(each.score, each.is_sure) for each in found if each is not None} == {(0.9, False)}
     assert sum(each is not None for each in found) == 375
+    certain = told.feed({"a": 0.999}, at_sample=751 * FRAME)
+    assert certain == WakeDetection("a", 0.999, 751 * FRAME)
+
+
+def test_behind_an_own_sound_a_high_score_is_sure_again() -> None:
+    told = gate(threshold=0.5)
+    told.verify_from, told.beside_own_sound = 0.01, True
+    assert told.feed({"a": 0.9}, at_sample=750 * FRAME) is None
     told.beside_own_sound = False
     assert told.feed({"a": 0.9}, at_sample=751 * FRAME) == WakeDetection("a", 0.9, 751 * FRAME)
 

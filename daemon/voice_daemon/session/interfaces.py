@@ -17,7 +17,7 @@ class WakeWordDetector(Protocol):
     thresholds: Mapping[str, float]
     """The score that wakes, 0..1, by wake word."""
     beside_own_sound: bool
-    """True while what is heard is left of the speaker's own sound: a score alone proves nothing."""
+    """True while what is heard is left of the speaker's own sound: a score alone proves little."""
 
     def feed(self, samples: NDArray[np.int16]) -> Sequence[WakeDetection]:
         """Take the next (n,) samples; return the detections in them."""

@@ -39,6 +39,9 @@ _UNSURE_FRAMES: Final = 4
 _ASKED_WITHIN: Final = (6, 60 * SAMPLE_RATE)
 """Unsure wakes that are told within so many samples: each costs a reading of the recogniser, and a
 noise may go on."""
+CERTAIN: Final = 0.999
+"""A score that is enough beside an own sound as well, whose rests reached 0.997: a recogniser does
+not spell every wake word."""
 LEAST_LOGPROB: Final = -8.0
 """Of a word that is not sure, from which the recogniser proves it: docs/wake-word.md."""
 OWN_LEAST_LOGPROB: Final = -6.0
@@ -89,7 +92,7 @@ class WakeGate:
         self.own_words: frozenset[str] = frozenset()
         """Those of the owner's own, which take more to be believed."""
         self.beside_own_sound = False
-        """While the speaker's own sound is heard no score is sure, unless `verify_from` is 0."""
+        """While our own sound is heard only `CERTAIN` is sure, unless `verify_from` is 0."""
         self._unsure: dict[str, list[float]] = {}
         self._trigger_level = trigger_level
         self._refractory_samples = refractory_samples
@@ -100,7 +103,7 @@ class WakeGate:
     def feed(self, scores: Mapping[str, float], *, at_sample: int) -> WakeDetection | None:
         """Take the scores of the frame that ends before `at_sample`; return the best wake."""
         for word, score in scores.items():
-            is_high = score >= self._threshold(word) and not self._must_be_read(word)
+            is_high = score >= max(self._threshold(word), CERTAIN * self._must_be_read(word))
             self._runs[word] = self._runs.get(word, 0) + 1 if is_high else 0
         due = [word for word in scores if self._runs[word] == self._trigger_level]
         if not due:
@@ -156,7 +159,7 @@ class WakeGate:
         return self.thresholds.get(word, self.threshold)
 
     def _must_be_read(self, word: str) -> bool:
-        """True where no score is enough: what is left of an own sound pleases the models, too."""
+        """True where few scores are enough: what is left of our own sound pleases the models."""
         return self.beside_own_sound and self.verify_from > 0 and word not in PHRASES
 
     def _resting(self, at_sample: int, rest_samples: int) -> bool:
