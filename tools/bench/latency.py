@@ -1,7 +1,7 @@
 """What a person waits for: the wake word, the first word on the screen, the final.
 
     scripts/bench latency --wake FOLDER COMMANDS... [--word alexa] [--gaps 0,150,400]
-        [--behind FOLDER --below 15] [--device] [--simulated audio]
+        [--behind FOLDER --below 15] [--document HOME.json] [--device] [--simulated audio]
 
 Real recordings of a wake word, each with a command behind it, played to a real daemon in real
 time; a real broker; a subscriber in a process of its own. Every time is that of the message's
@@ -13,6 +13,8 @@ sound server wait for counts too. Linux with PulseAudio.
 
 Behind: other speech, as of a television, goes on all the time, so many dB below each command, and
 each wake word is as loud as its command, as one speaker's.
+
+Document: the names of a home, whose grammar then says of its sentences whether they are over.
 
 Simulated: the daemon's pipeline in this process, on a clock that counts audio alone, which leaves
 what its rules wait for, or audio and this process's computing, for a machine that is not quiet.
@@ -27,11 +29,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from itertools import count, cycle
+from dataclasses import asdict
+from itertools import cycle
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -46,25 +47,18 @@ from support.daemon_process import DaemonProcess
 from tools.bench.arguments import DEFAULT_OUT, chosen_clips, model_folder, numbers
 from tools.bench.clips import Clip, load_clips
 from tools.bench.latency_device import speak
+from tools.bench.latency_match import NODE, Heard, Spoken, match
+from tools.bench.latency_simulated import COMPUTING, simulate
 from tools.bench.metrics import percentile
 from tools.bench.report import SCHEMA, machine
 from tools.bench.tables import Table, number, wide_console
-from tools.bench.text import words_of
-from voice_daemon.asr import WhisperModel, WhisperTranscriber, load_model
-from voice_daemon.audio import BLOCK_SAMPLES
+from voice_daemon.asr import WhisperTranscriber, load_model
 from voice_daemon.audio.resample import to_int16
-from voice_daemon.config import Settings, WakeSettings
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.errors import UsageError
-from voice_daemon.events import SAMPLE_RATE, AudioBlock, State
-from voice_daemon.mqtt.messages import for_event, state_message
-from voice_daemon.mqtt.topics import MqttMessage, Topics
-from voice_daemon.runtime.build import pipeline_options, streaming_config
+from voice_daemon.events import SAMPLE_RATE
 from voice_daemon.session.options import PipelineOptions
-from voice_daemon.session.pipeline import Pipeline
-from voice_daemon.wake.detector import WakeDetector
 
-NODE: Final = "latency"
 LEAD_S: Final = 1.5
 """Quiet before each wake word."""
 TAIL_S: Final = 2.5
@@ -72,53 +66,6 @@ TAIL_S: Final = 2.5
 NOISE: Final = 2e-4
 """Of full scale (-74 dBFS): a quiet room, for perfect silence is a fault of a microphone."""
 PERCENTS: Final = (50, 90)
-COMPUTING: Final[dict[str, Callable[[], float]]] = {
-    "audio": lambda: 0.0,
-    "computing": time.process_time,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Spoken:
-    """One wake word and the command behind it; seconds of the recording."""
-
-    wake_clip: str
-    command_clip: str
-    gap_ms: float
-    wake_end_s: float
-    first_word_end_s: float
-    speech_end_s: float
-    offline: str
-    """What the same model reads in the command alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """When its messages arrived, in seconds of the recording; None for what never did."""
-
-    spoken: Spoken
-    wake_s: float | None = None
-    first_text_s: float | None = None
-    first_committed_s: float | None = None
-    final_s: float | None = None
-    final: str = ""
-    n_finals: int = 0
-
-    @property
-    def is_whole(self) -> bool:
-        """True when the final has the words that the command alone is read as."""
-        return words_of(self.final) == words_of(self.spoken.offline)
-
-    def delays_s(self) -> dict[str, float | None]:
-        """How long each was waited for."""
-        spoken = self.spoken
-        pairs = {
-            "wake": (self.wake_s, spoken.wake_end_s),
-            "first text": (self.first_text_s, spoken.first_word_end_s),
-            "committed": (self.first_committed_s, spoken.first_word_end_s),
-            "final": (self.final_s, spoken.speech_end_s),
-        }
-        return {name: None if at is None else at - of for name, (at, of) in pairs.items()}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -150,11 +97,21 @@ def main(arguments: Sequence[str]) -> int:
             if args.simulated:
                 compute_s = COMPUTING[args.simulated]
                 heard += simulate(
-                    sound, spoken, model=reader.model, word=args.word, compute_s=compute_s
+                    sound,
+                    spoken,
+                    model=reader.model,
+                    word=args.word,
+                    compute_s=compute_s,
+                    document=args.document,
                 )
             else:
                 heard += play(
-                    sound, spoken, model=args.model, word=args.word, by_device=args.device
+                    sound,
+                    spoken,
+                    model=args.model,
+                    word=args.word,
+                    by_device=args.device,
+                    document=args.document,
                 )
             progress.advance(task)
     show(heard, args.out)
@@ -173,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="tiny.en", metavar="M", help="default: %(default)s")
     parser.add_argument("--behind", type=Path, metavar="FOLDER", help="other speech, all along")
     parser.add_argument("--below", type=float, default=15.0, metavar="DB", help="%(default)g")
+    parser.add_argument("--document", type=Path, metavar="FILE", help="the home's names")
     parser.add_argument("--limit", type=int, metavar="N", help="commands of each folder")
     parser.add_argument("--longest", type=float, default=6.0, metavar="S", help="%(default)g")
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, metavar="DIR")
@@ -281,6 +239,7 @@ def play(
     model: str,
     word: str,
     by_device: bool = False,
+    document: Path | None = None,
 ) -> list[Heard]:
     """Let a daemon hear it in real time; return what arrived of each command."""
     with tempfile.TemporaryDirectory(prefix="latency-", dir="/tmp") as name:
@@ -294,6 +253,8 @@ def play(
             "VOICE_DAEMON_ASR__MODEL": model,
             "VOICE_DAEMON_WAKE__MODELS": word,
         }
+        if document:
+            variables["VOICE_DAEMON_VOCABULARY__FILE"] = str(document.resolve())
         began_s = None
         try:
             with _listening(broker.port, folder) as lines:
@@ -324,52 +285,6 @@ def _read_out(recording: Path, home: Path, variables: dict[str, str], *, seconds
             raise UsageError("bench.daemon", why, remedy=f"it ended with {code}")
 
 
-def simulate(
-    sound: NDArray[np.int16],
-    spoken: Sequence[Spoken],
-    *,
-    model: WhisperModel,
-    word: str,
-    compute_s: Callable[[], float],
-) -> list[Heard]:
-    """Let the pipeline hear it at once; a message is there when its block is done.
-
-    A block is begun when its audio is there and the one before it is done.
-    """
-    settings = Settings(wake=WakeSettings(models=(word,)))
-    topics = Topics(settings.mqtt.base_topic, NODE)
-    begun_s = at_s = 0.0
-
-    def now_s() -> float:
-        return begun_s + compute_s() - at_s
-
-    transcriber = WhisperTranscriber(model, streaming_config(settings.asr))
-    transcriber.warm_up()
-    pipeline = Pipeline(
-        wake=WakeDetector.from_settings(settings.wake),
-        vad=SileroVad(),
-        transcriber=transcriber,
-        options=pipeline_options(settings),
-        now_sample=lambda: round(now_s() * SAMPLE_RATE),
-        new_session_id=map(str, count()).__next__,
-    )
-    idle = state_message(State.IDLE, topics=topics)
-    messages = [_arrived(idle, BLOCK_SAMPLES / SAMPLE_RATE)]
-    for first in range(0, len(sound), BLOCK_SAMPLES):
-        samples = sound[first : first + BLOCK_SAMPLES]
-        done_s = now_s() if first else 0.0
-        begun_s, at_s = max(done_s, (first + len(samples)) / SAMPLE_RATE), compute_s()
-        for event in pipeline.feed(AudioBlock(first, samples)):
-            told = for_event(event, topics=topics, at=datetime.now(UTC))
-            messages += [_arrived(message, now_s()) for message in told]
-    return match(messages, spoken)
-
-
-def _arrived(message: MqttMessage, at_s: float) -> dict[str, Any]:
-    text = message.payload.decode()
-    return {"at_s": at_s, "topic": message.topic, "text": text, "retained": False}
-
-
 @contextmanager
 def _listening(port: int, folder: Path) -> Iterator[Path]:
     """Run the subscriber; its lines are complete when the block ends."""
@@ -387,46 +302,6 @@ def _listening(port: int, folder: Path) -> Iterator[Path]:
 def _start_listener(port: int, out: IO[str]) -> subprocess.Popen[bytes]:
     program = [sys.executable, "-P", "-m", "tools.bench.latency_listener"]
     return subprocess.Popen([*program, str(port), f"voice/{NODE}/#"], stdout=out)
-
-
-def match(
-    messages: Sequence[dict[str, Any]], spoken: Sequence[Spoken], *, began_s: float | None = None
-) -> list[Heard]:
-    """Say of each command which messages were its own: those from its wake word to the next.
-
-    `began_s`: when the sound began; without it, when a file does.
-    """
-    told = [m for m in messages if "topic" in m and not m["retained"]]
-    if began_s is None:
-        states = (m for m in told if m["topic"].endswith("/state") and m["text"] == "idle")
-        began_s = next(states)["at_s"] - BLOCK_SAMPLES / SAMPLE_RATE
-    heard = []
-    for n, said in enumerate(spoken):
-        first_s = said.wake_end_s - 1
-        last_s = spoken[n + 1].wake_end_s - 1 if n + 1 < len(spoken) else float("inf")
-        own = [
-            (m["at_s"] - began_s, m["topic"].split("/", 2)[2], m["text"])
-            for m in told
-            if first_s <= m["at_s"] - began_s < last_s
-        ]
-        heard.append(_heard(said, own))
-    return heard
-
-
-def _heard(said: Spoken, messages: Sequence[tuple[float, str, str]]) -> Heard:
-    partials = [(at, json.loads(text)) for at, leaf, text in messages if leaf.endswith("/partial")]
-    finals = [(at, json.loads(text)) for at, leaf, text in messages if leaf.endswith("/final")]
-    shown = [at for at, _ in (*partials, *finals)]
-    committed = [at for at, body in (*partials, *finals) if body["text"]]
-    return Heard(
-        said,
-        wake_s=next((at for at, leaf, _ in messages if leaf == "wake"), None),
-        first_text_s=min(shown, default=None),
-        first_committed_s=min(committed, default=None),
-        final_s=finals[0][0] if finals else None,
-        final=finals[0][1]["text"] if finals else "",
-        n_finals=len(finals),
-    )
 
 
 def table(heard: Sequence[Heard]) -> Table:

@@ -8,7 +8,7 @@ from typing import Final
 
 import matplotlib as mpl
 
-from tools.bench.latency import Heard
+from tools.bench.latency_match import Heard
 
 mpl.use("agg")  # before pyplot: no display is needed
 

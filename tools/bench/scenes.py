@@ -27,18 +27,9 @@ from rich.progress import Progress
 
 from tools.bench.arguments import DEFAULT_OUT, chosen_clips, model_folder
 from tools.bench.clips import Clip, load_clips
-from tools.bench.latency import (
-    COMPUTING,
-    LEAD_S,
-    NOISE,
-    TAIL_S,
-    Heard,
-    Reader,
-    Spoken,
-    rms,
-    simulate,
-    voiced,
-)
+from tools.bench.latency import LEAD_S, NOISE, TAIL_S, Reader, rms, voiced
+from tools.bench.latency_match import Heard, Spoken
+from tools.bench.latency_simulated import COMPUTING, simulate
 from tools.bench.tables import Table, wide_console
 from tools.bench.text import words_of
 from voice_daemon.audio.resample import to_int16

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tools.bench.latency import COMPUTING, Heard, Spoken, match, simulate, table
+from tools.bench.latency import table
+from tools.bench.latency_match import Heard, Spoken, match
+from tools.bench.latency_simulated import COMPUTING, simulate
 from tools.bench.systems.offline import Offline
 from voice_daemon.asr import WhisperModel, load_model
 from voice_daemon.assets import DEMO_CLIP

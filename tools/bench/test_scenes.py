@@ -11,7 +11,8 @@ import pytest
 import soundfile
 
 from tools.bench.clips import Clip
-from tools.bench.latency import LEAD_S, TAIL_S, Heard, Reader, Spoken, rms
+from tools.bench.latency import LEAD_S, TAIL_S, Reader, rms
+from tools.bench.latency_match import Heard, Spoken
 from tools.bench.scenes import GAP_S, LEVEL_DBFS, REPEATS, Take, digit_rows, row, scene, spread
 from tools.bench.text import words_of
 from voice_daemon.assets import DEMO_CLIP
