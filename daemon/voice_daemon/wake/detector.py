@@ -184,7 +184,10 @@ class WakeDetector:
         self._models = tuple(models)
         self._gate = gate
         self._scorer = OpenWakeWord(
-            models, backend=choose_backend(backend, models), vad_threshold=vad_threshold
+            models,
+            backend=choose_backend(backend, models),
+            vad_threshold=vad_threshold,
+            spare_quiet=True,
         )
         gate.own_words = self._scorer.own_words
         self._pending = np.zeros(0, np.int16)

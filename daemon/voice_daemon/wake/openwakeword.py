@@ -8,7 +8,7 @@ embedding of 96 numbers, and a classifier sees the newest 16 or more embeddings.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,7 @@ from voice_daemon.wake.models import (
     load_graph,
     wake_word_of,
 )
+from voice_daemon.wake.room import RoomNoise
 from voice_daemon.wake.speech_embedding import (
     EMBEDDING_SIZE,
     WAKE_FRAME_SAMPLES,
@@ -59,6 +60,7 @@ class SpeechEmbedder:
         self._silent_embeddings = np.resize(silent_embedding, (history, EMBEDDING_SIZE))
         self.embeddings: NDArray[np.float32] = self._silent_embeddings
         """(history, 96), the newest last."""
+        self._put_off = self._missing_frames()
 
     def remember(self, history: int) -> None:
         """Keep at least so many embeddings from now on; silence stands for those not kept yet."""
@@ -68,16 +70,35 @@ class SpeechEmbedder:
                 self._silent_embeddings[0], (history, EMBEDDING_SIZE)
             )
             self.embeddings = np.concatenate((self._silent_embeddings[:missing], self.embeddings))
+            self._put_off = self._missing_frames(self._put_off)
 
     def reset(self) -> None:
         """Forget all audio: silence came before."""
         self._hear_silence()
         self.embeddings = self._silent_embeddings
+        self._put_off.clear()
 
-    def feed(self, frame: NDArray[np.int16]) -> None:
-        """Take (1280,) int16 samples: `embeddings` moves on by one."""
-        newest = self._network.feed(self._mels.feed(frame))
-        self.embeddings = np.concatenate((self.embeddings[1:], newest[np.newaxis]))
+    def mels(self, frame: NDArray[np.int16]) -> NDArray[np.float32]:
+        """Take the stream's next (1280,) int16 samples; return their (8, 32) mel frames."""
+        return self._mels.feed(frame)
+
+    def put_off(self, mels: NDArray[np.float32]) -> None:
+        """Take mel frames whose embedding nobody needs yet."""
+        self._put_off.append(mels)
+
+    def feed(self, mels: NDArray[np.float32]) -> None:
+        """Take (8, 32) mel frames: `embeddings` moves on by one, and by all that were put off."""
+        put_off = [*self._put_off]
+        self._put_off.clear()
+        newest = [self._network.feed(frames) for frames in (*put_off, mels)]
+        known = np.concatenate((self.embeddings, newest))
+        self.embeddings = known[-len(self.embeddings) :]
+
+    def _missing_frames(
+        self, kept: Iterable[NDArray[np.float32]] = ()
+    ) -> deque[NDArray[np.float32]]:
+        """Keep as many mel frames as all embeddings are made of: older ones change nothing."""
+        return deque(kept, maxlen=len(self.embeddings) + WINDOW_STEPS)
 
     def _hear_silence(self) -> NDArray[np.float32]:
         """Fill the network with silence; return its embedding, (96,)."""
@@ -138,11 +159,17 @@ class OpenWakeWord:
 
     `models`: bundled names or paths of files; a wake word is named after its file. `backend`:
     "onnx" or "tflite". With `vad_threshold` above 0 a score counts only if the probability of
-    voice passed it within the last 0.8 s. Raises `ModelError`.
+    voice passed it within the last 0.8 s. `spare_quiet`: while nothing is louder than the room's
+    own noise the scores are 0, and cost next to nothing. Raises `ModelError`.
     """
 
     def __init__(
-        self, models: Sequence[str], *, backend: str = "onnx", vad_threshold: float = 0.0
+        self,
+        models: Sequence[str],
+        *,
+        backend: str = "onnx",
+        vad_threshold: float = 0.0,
+        spare_quiet: bool = False,
     ) -> None:
         self.backend = backend
         self._classifiers = _load_classifiers(models, backend=backend)
@@ -151,6 +178,7 @@ class OpenWakeWord:
         self._vad = SileroVad() if vad_threshold > 0 else None
         self._voice: deque[float] = deque(maxlen=_VOICE_FRAMES)
         self._frames_heard = 0
+        self._room = RoomNoise() if spare_quiet else None
 
     @property
     def wake_words(self) -> tuple[str, ...]:
@@ -173,9 +201,13 @@ class OpenWakeWord:
 
     def score(self, samples: NDArray[np.int16]) -> dict[str, float]:
         """Take the next wake frame, (1280,) int16; return every wake word's score, 0..1."""
-        self._embedder.feed(samples)
+        mels = self._embedder.mels(samples)
         self._frames_heard += 1
         voice = self._voice_heard(samples)
+        if self._room is not None and not self._room.is_exceeded(mels):
+            self._embedder.put_off(mels)
+            return dict.fromkeys(self._classifiers, 0.0)
+        self._embedder.feed(mels)
         if not voice or self._frames_heard <= _WARM_UP_FRAMES:
             return dict.fromkeys(self._classifiers, 0.0)
         embeddings = self._embedder.embeddings
@@ -186,6 +218,8 @@ class OpenWakeWord:
         self._embedder.reset()
         self._frames_heard = 0
         self._voice.clear()
+        if self._room is not None:
+            self._room.reset()
         if self._vad is not None:
             self._vad.reset()
 

@@ -135,7 +135,7 @@ class Workshop:
         frames = to_int16(audio[:whole]).reshape(-1, WAKE_FRAME_SAMPLES)
         heard = np.zeros((len(frames), EMBEDDING_SIZE), np.float32)
         for number, frame in enumerate(frames):
-            self._embedder.feed(frame)
+            self._embedder.feed(self._embedder.mels(frame))
             heard[number] = self._embedder.embeddings[-1]
         return np.concatenate((silence, heard))
 
