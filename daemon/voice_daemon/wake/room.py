@@ -1,4 +1,4 @@
-"""The room's own noise, so that what is no louder needs no ear: a fan, a fridge, a microphone's hiss.
+"""The room's own noise, so that what is no louder needs no ear: a fan, a fridge, a device's hiss.
 
 In a room where nothing happens the embedding network is most of what listening costs. It need not
 run while no part of the spectrum rises above what the room always sounds like. Measured on wake
@@ -19,6 +19,8 @@ OPEN_FRAMES: Final = 25
 """Wake frames, 2 s, for which it stays open after the last sound: scores rise until 1.3 s later."""
 _LEARN_FRAMES: Final = 40
 """It is open for the first 3.2 s, in which it learns the room."""
+_FIRST_FRAMES: Final = 2
+"""Taken as they are; the first begins in the silence that stands for what came before."""
 _LEARN_DB: Final = 1.0
 """What the noise may rise by in a frame while it is learned."""
 _RISE_DB: Final = 0.05
@@ -50,8 +52,7 @@ class RoomNoise:
         heard_db = 10 * bands.mean(axis=(0, 2))
         self._n_frames += 1
         learning = self._n_frames <= _LEARN_FRAMES
-        if self._n_frames <= 2:
-            # The first one begins in the silence that stands for what came before.
+        if self._n_frames <= _FIRST_FRAMES:
             self._level_db = heard_db
         risen_db = self._level_db + (_LEARN_DB if learning else _RISE_DB)
         fallen_db = self._level_db + _FALL_SHARE * (heard_db - self._level_db)
