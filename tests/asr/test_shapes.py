@@ -20,7 +20,7 @@ from voice_daemon.asr.incremental_encoder import IncrementalEncoder, SilenceCach
 from voice_daemon.asr.model import suit_gpu
 from voice_daemon.asr.shapes import row_bucket
 from voice_daemon.events import SAMPLE_RATE
-from voice_daemon.vocabulary.branches import BranchingDecoder, beginning
+from voice_daemon.vocabulary.branches import BranchingDecoder
 
 STEPS_S = (0.1, 0.25, 0.5)
 HEARD_S = 4
@@ -126,10 +126,11 @@ def test_padded_branches_are_those_of_the_exact_model(
         audio = IncrementalEncoder(model, silence, refresh_frames=60, padding_frames=10)
         audio.feed(command_speech)
         audio.encode()
-        branching = BranchingDecoder(model)
-        caches, _ = branching.read(audio.cross, model.initial_tokens("en", "transcribe"), [400])
-        first = branching.step(audio.cross, [500, 600, 700], beginning(caches, 3), [0, 0, 0])
-        found.append(branching.step(audio.cross, [400, 500], first.caches, [2, 0]).logprobs)
+        opening = model.initial_tokens("en", "transcribe")
+        tree = BranchingDecoder(model).read(audio.cross, opening, [400])
+        n = tree.n_places
+        tree.grow([500, 600, 700], [1, 1, 0])
+        found.append(tree.grow([400, 500, 600], [n + 2, n, n + 3]))
     np.testing.assert_allclose(found[1], found[0], atol=1e-3)
 
 

@@ -16,10 +16,11 @@ from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.asr.model import CrossKeys
 from voice_daemon.asr.sampler import COMMON, UNSEEN
 from voice_daemon.asr.streaming import StreamingConfig, StreamingDecoder
-from voice_daemon.vocabulary.branches import BranchingDecoder, beginning
+from voice_daemon.vocabulary.branches import BranchingDecoder
 from voice_daemon.vocabulary.document import read_document
+from voice_daemon.vocabulary.frontier import SearchLimits
 from voice_daemon.vocabulary.grammar import SentenceGrammar
-from voice_daemon.vocabulary.search import Found, SearchLimits, SentenceSearch
+from voice_daemon.vocabulary.search import Found, SentenceSearch
 from voice_daemon.vocabulary.tokens import TokenAutomaton
 
 
@@ -77,17 +78,18 @@ def forced_score(model: WhisperModel, audio: Audio, text: str) -> float:
 def test_one_call_for_all_branches_computes_what_the_decoder_does(
     tiny: WhisperModel, audio: Audio
 ) -> None:
-    branching = BranchingDecoder(tiny)
-    caches, _ = branching.read(audio.cross, audio.opening, audio.heard[:3])
-    begun = beginning(caches, len(audio.opening) + 3)
-    first = branching.step(audio.cross, [400, 500, 600], begun, [0, 0, 0])
-    second = branching.step(audio.cross, [700, 800], first.caches, [2, 0])
-    for row, tail in enumerate(([600, 700], [400, 800])):
+    tree = BranchingDecoder(tiny).read(audio.cross, audio.opening, audio.heard)
+    n = tree.n_places
+    tree.grow([400, 500, 600], [3, 3, 3])
+    # The last one continues a token of the same call.
+    grown = tree.grow([700, 800, 900], [n + 2, n, n + 4])
+    for row, tail in enumerate(([600, 700], [400, 800], [400, 800, 900])):
         tokens = [*audio.opening, *audio.heard[:3], *tail]
         out = tiny.decoder(mx.array(tokens), audio.cross)
         logits = tiny.decoder.logits(out.hidden[:, -1:])[0]
         alone = np.array(logits - mx.logsumexp(logits))
-        assert np.abs(second.logprobs[row] - alone).max() < 1e-3
+        assert np.abs(grown[row] - alone).max() < 1e-3
+        assert np.abs(tree.logprobs([n + 3 + row])[0] - alone).max() < 1e-3
 
 
 def test_tokens_that_matter_are_scored_without_the_whole_vocabulary(
@@ -136,9 +138,46 @@ def test_the_narrow_beam_finds_the_sentence_that_was_said(tiny: WhisperModel, au
 
 
 def test_the_free_reading_is_scored_with_its_end(tiny: WhisperModel, audio: Audio) -> None:
-    found = search(tiny, audio, automaton_of(tiny, "water the roses"))
+    automaton = automaton_of(tiny, "hey jarvis turn on the kitchen light")
+    found = search(tiny, audio, automaton, reach=30)
+    assert found.sentences
     text = tiny.tokenizer.decode(audio.heard)
     assert found.heard.score == pytest.approx(forced_score(tiny, audio, text.strip()), abs=5e-3)
+
+
+def test_what_cannot_be_a_rival_is_not_followed(tiny: WhisperModel, audio: Audio) -> None:
+    sentences = [
+        f"hey jarvis turn {way} the {thing}"
+        for way in ("on", "off", "down")
+        for thing in ("kitchen lights", "chicken lights", "kitten light", "kitchen light")
+    ]
+    automaton = automaton_of(tiny, *sentences)
+    every = search(tiny, audio, automaton, reach=30, rivals=30)
+
+    def search_with_floor() -> Found:
+        searcher = SentenceSearch(
+            BranchingDecoder(tiny, audio.logprobs),
+            tiny.tokenizer,
+            limits=SearchLimits(rivals=30),
+        )
+        return at_once(
+            searcher.searching(
+                automaton,
+                audio.cross,
+                audio.opening,
+                audio.heard,
+                reach=lambda *_: 30.0,
+                rival_floor=lambda _, score: score - 2.0,
+            )
+        )
+
+    mattering = search_with_floor()
+    best = every.sentences[0]
+    assert mattering.sentences[0].text == best.text
+    assert len(mattering.sentences) < len(every.sentences)
+    assert mattering.n_calls < every.n_calls
+    near = [sentence.text for sentence in every.sentences if sentence.score > best.score - 1.5]
+    assert near == [sentence.text for sentence in mattering.sentences][: len(near)]
 
 
 def test_a_search_that_cannot_succeed_ends_at_once(tiny: WhisperModel, audio: Audio) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +13,9 @@ from voice_daemon.vocabulary.spoken import fold, letters_left_out, sound_distanc
 
 if TYPE_CHECKING:  # the search runs a model, and the rule is pure
     from voice_daemon.vocabulary.search import Found, ScoredSentence
+
+INEXACT = 0.5
+"""How far a search's scores may be off, in nats: it does not look at the whole vocabulary."""
 
 
 class Reason(StrEnum):
@@ -81,6 +85,11 @@ class AcceptanceRule:
         allowance = self.allowance(n_words + 2, heard_score=heard_score)
         return allowance + self.lead if allowance else 0.0
 
+    def strangeness(self, distance: float, n_left_out: int) -> float:
+        """What sounding unlike counts for beside improbability."""
+        left_out = max(0, n_left_out - 1)
+        return self.nats_of_distance * distance + self.nats_of_letter * left_out
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -129,8 +138,33 @@ class _Candidate:
 
     def cost(self, rule: AcceptanceRule) -> float:
         """Improbability and strangeness together."""
-        left_out = max(0, self.n_left_out - 1)
-        return self.gap + rule.nats_of_distance * self.distance + rule.nats_of_letter * left_out
+        return self.gap + rule.strangeness(self.distance, self.n_left_out)
+
+
+def rival_floor(
+    heard: str,
+    read: Callable[[str], tuple[Reading, ...]],
+    rule: AcceptanceRule,
+    *,
+    language: str,
+) -> Callable[[str, float], float]:
+    """Make what tells a search from which score on sentences matter beside one that it found.
+
+    One that is less probable by as much as that one's strangeness and the lead costs more,
+    however alike it sounds.
+    """
+    words, highest = fold(heard), -math.inf
+
+    def floor(text: str, score: float) -> float:
+        nonlocal highest
+        distance = sound_distance(heard, text, language)
+        n_left_out = letters_left_out(heard, text, language)
+        mattering = score - rule.strangeness(distance, n_left_out) - rule.lead - INEXACT
+        if mattering > highest and any(reading.keeps(words) for reading in read(text)):
+            highest = mattering
+        return highest
+
+    return floor
 
 
 def decide(

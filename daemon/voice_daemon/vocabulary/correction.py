@@ -1,7 +1,9 @@
 """A home's vocabulary with one model: chooses between what was heard and a sentence of the home."""
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import structlog
 
@@ -10,7 +12,14 @@ from voice_daemon.asr.load import WhisperModel
 from voice_daemon.asr.sampler import LogProbs
 from voice_daemon.asr.types import FinalReading
 from voice_daemon.events import Ending
-from voice_daemon.vocabulary.acceptance import AcceptanceRule, Decision, Reason, as_heard, decide
+from voice_daemon.vocabulary.acceptance import (
+    AcceptanceRule,
+    Decision,
+    Reason,
+    as_heard,
+    decide,
+    rival_floor,
+)
 from voice_daemon.vocabulary.branches import BranchingDecoder
 from voice_daemon.vocabulary.document import Document
 from voice_daemon.vocabulary.grammar import SentenceGrammar
@@ -56,7 +65,20 @@ def building_vocabulary(
     grammar = yield from _building_grammar(document, language, sentences)
     automaton = TokenAutomaton(grammar, encode)
     yield from automaton.warming()
+    yield
+    _set_aside()
     return HomeVocabulary(document, grammar.language, Reader(grammar), automaton, grammar.n_unread)
+
+
+def _set_aside() -> None:
+    """Spare the garbage collector a grammar's 100,000 small objects, which stay anyway.
+
+    Else a full collection, which may come in the middle of a command, takes 0.15 s. What an
+    earlier vocabulary left is collected first.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def reading_vocabulary(
@@ -115,10 +137,16 @@ class Corrector:
             return _kept(heard)
         automaton.tidy()
         yield
+        read, rule, language = cache(home.reader.read), self.rule, home.language
         found = yield from self._search.searching(
-            automaton, heard.cross, heard.opening, heard.tokens, reach=self.rule.reach
+            automaton,
+            heard.cross,
+            heard.opening,
+            heard.tokens,
+            reach=rule.reach,
+            rival_floor=rival_floor(heard.text, read, rule, language=language),
         )
-        return decide(found, home.reader.read, self.rule, language=home.language)
+        return decide(found, read, rule, language=language)
 
     def ending(self, text: str, language: str) -> Ending | None:
         """Give what may follow a text; None where no sentence begins so. Never raises."""

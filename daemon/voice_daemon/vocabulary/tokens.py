@@ -66,6 +66,8 @@ class TokenAutomaton:
         self._encode = encode
         self._written: dict[str, tuple[tuple[int, ...], ...]] = {}
         self._tries: dict[ListArc, _Trie] = {}
+        self._known: frozenset[int] = frozenset()
+        self._n_known = 0
         self.clear()
 
     @property
@@ -77,6 +79,15 @@ class TokenAutomaton:
     def n_nodes(self) -> int:
         """Nodes that are kept."""
         return len(self._nodes)
+
+    @property
+    def known_tokens(self) -> Collection[int]:
+        """Every token of the words that were met."""
+        if self._n_known != len(self._written):
+            ways = (way for ways in self._written.values() for way in ways)
+            self._known = frozenset(token for way in ways for token in way)
+            self._n_known = len(self._written)
+        return self._known
 
     def clear(self) -> None:
         """Forget the nodes; only between utterances."""
@@ -117,6 +128,20 @@ class TokenAutomaton:
     def following(self, node: Node | None) -> Collection[int]:
         """The tokens that may be written next."""
         return () if node is None else self.open(node).next or ()
+
+    def following_along(self, tokens: Iterable[int]) -> Collection[int]:
+        """The tokens that may be written next after any beginning of a text."""
+        found: set[int] = set()
+        node: Node | None = self._start
+        for token in tokens:
+            if node is None:
+                break
+            opened = self.open(node)
+            following = opened.next or {}
+            found.update(following)
+            node = following.get(token) or opened.anything
+        found.update(self.following(node))
+        return found
 
     def _opening(self, node: Node) -> Steps[None]:
         """Do as `open` does, in steps."""
