@@ -36,8 +36,13 @@ class SearchLimits:
     """Letters that may differ before a wildcard, of all."""
     n_rows: int = 20
     """Tokens in a decoder call, guesses of what may follow included."""
-    guess: float = 0.02
+    guess: float = 0.01
     """Probability from which on a token is guessed to follow."""
+    second_guess: float = 2.0
+    """How far behind the best guess another one may be."""
+    nats_of_place: float = 1.5
+    """What a token of the free reading counts less for each token that it stands before or behind
+    where it is expected."""
     n_sentences: int = 6
     """Sentences that are returned."""
 
@@ -320,15 +325,20 @@ class Frontier:
         if node is None:
             return
         opened = self._automaton.open(node)
-        nearby = self._trunk[max(0, at - 1) : at + 3]
+        nearby = np.arange(max(0, at - 1), min(at + 3, len(self._trunk)))
+        # The free reading may be a word ahead or behind, but mostly it is not.
+        unsure = self._limits.nats_of_place * np.abs(nearby - at)[:, None]
         if opened.next:
             tokens = np.fromiter(opened.next, dtype=np.int64, count=len(opened.next))
-            likely = nearby[:, tokens].max(axis=0)
-            best = int(likely.argmax())
-            if len(tokens) == 1 or likely[best] > np.log(self._limits.guess):
-                yield int(tokens[best]), opened.next[int(tokens[best])]
+            likely = (self._trunk[np.ix_(nearby, tokens)] - unsure).max(axis=0)
+            top = float(likely.max())
+            least = max(top - self._limits.second_guess, np.log(self._limits.guess))
+            for index in np.argsort(-likely)[:2]:
+                if likely[index] >= least or len(tokens) == 1:
+                    token = int(tokens[index])
+                    yield token, opened.next[token]
         if opened.accepts:
-            stops = nearby[:, list(self._writing.stops)].max(axis=0)
+            stops = self._trunk[np.ix_(nearby, np.array(self._writing.stops))].max(axis=0)
             yield self._writing.stops[int(stops.argmax())], None
 
 
