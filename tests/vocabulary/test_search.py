@@ -152,13 +152,13 @@ def test_what_cannot_be_a_rival_is_not_followed(tiny: WhisperModel, audio: Audio
         for thing in ("kitchen lights", "chicken lights", "kitten light", "kitchen light")
     ]
     automaton = automaton_of(tiny, *sentences)
-    every = search(tiny, audio, automaton, reach=30, rivals=30)
+    every = search(tiny, audio, automaton, reach=30, rivals=30, trailing=30)
 
     def search_with_floor() -> Found:
         searcher = SentenceSearch(
             BranchingDecoder(tiny, audio.logprobs),
             tiny.tokenizer,
-            limits=SearchLimits(rivals=30),
+            limits=SearchLimits(rivals=30, trailing=30),
         )
         return at_once(
             searcher.searching(
