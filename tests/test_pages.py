@@ -109,6 +109,4 @@ def test_blueprints_are_imported_from_the_projects_address() -> None:
     said = unquote("\n".join(file.read_text(encoding="utf-8") for file in (*PAGES, *blueprints)))
     links = re.findall(r"https://[^\s=]+/docs/blueprints/\w+\.yaml", said)
     addresses = [f"{PROJECT_URL}/blob/main/docs/blueprints/{file.name}" for file in blueprints]
-    # Nowhere published, they are imported from where they are read.
-    expected = addresses * 2 if PROJECT_URL else []
-    assert sorted(links) == sorted(expected), "the page's button and the blueprint itself"
+    assert sorted(links) == sorted(addresses * 2), "the page's button and the blueprint itself"

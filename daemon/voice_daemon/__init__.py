@@ -1,6 +1,5 @@
 """voice-daemon: wake word, streaming Whisper on MLX, transcripts on MQTT."""
 
 __version__ = "0.1.0"
-PROJECT_URL = ""
-"""Where this is published, as `https://github.com/OWNER/REPOSITORY`: *Visit* in Home Assistant.
-Empty is nowhere: an address that nobody holds may be somebody else's tomorrow."""
+PROJECT_URL = "https://github.com/voice-daemon/voice-daemon"
+"""Where the documentation is: *Visit* on Home Assistant's device page. A fork puts its own here."""

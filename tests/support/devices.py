@@ -18,5 +18,4 @@ def device(node: str = "mac-mini", *, base: str = "voice", instance: str = "") -
         silence_range_ms=SILENCE_RANGE_MS,
         instance=instance or node,
         microphone="Anker PowerConf",
-        url="https://github.com/voice-daemon/voice-daemon",
     )

@@ -84,7 +84,7 @@ def test_the_device_says_what_it_is(hub: Hub) -> None:
     assert device["manufacturer"] == "voice-daemon"
     assert device["sw_version"] == voice_daemon.__version__
     assert device["hw_version"] is None, "a file is no microphone"
-    assert device["configuration_url"] == (voice_daemon.PROJECT_URL or None)
+    assert device["configuration_url"] == voice_daemon.PROJECT_URL
 
 
 def test_the_wake_word_can_start_an_automation(hub: Hub) -> None:
