@@ -41,6 +41,8 @@ from voice_daemon.session.voice import SpeakerFeed, VoiceInput
 WAKE_WORD_MS: Final = 1000
 """The longest stretch before its detection in which a wake word may begin that what comes before
 it must not be read with."""
+SPOKEN_ON_MS: Final = 1000
+"""Voice that goes on so long behind a wake word is no part of it, whatever is read."""
 SEARCH_LAG_MS: Final = 32
 """Live input that waits for longer than this goes before the search for a home's sentence."""
 EARLY_S: Final = 0.125
@@ -236,7 +238,7 @@ class Session:
         """Do what an event asks for once somebody has spoken."""
         if event is EndpointEvent.SUSPECTED:
             # The hangover is time to read it all: the final is ready when it ends.
-            self._prepare(self._read_all())
+            self._prepare(self._read_command(utterance))
         elif event is EndpointEvent.RESUMED:
             self._prepared = self._correction = None
             self._pace_on()
@@ -424,7 +426,7 @@ class Session:
         speech_to = self._endpointer.voice.last
         yield SpeechEnded(self.start.session_id, speech_to)
         # Prepared in the pause, unless the command was cut off at its longest.
-        transcript = self._prepared or self._read_all()
+        transcript = self._prepared or self._read_command(utterance)
         if self._is_spoken(transcript.text, transcript):
             now = self._context.now_sample()
             yield utterance.final(transcript, reason, speech_to=speech_to, now=now)
@@ -441,6 +443,22 @@ class Session:
             stats=self._endpointer.vad_stats,
             thresholds=self._options.hallucination_thresholds(),
         )
+
+    def _read_command(self, utterance: TranscriptBuilder) -> Transcript:
+        """Read it all, without the wake word where nothing is read behind it.
+
+        A recogniser that hears a wake word may take all that follows for a part of it: of a row of
+        digits behind "alexa" it wrote nothing in one of four.
+        """
+        transcript = self._read_all()
+        spoken_on = self._endpointer.voice.last - self._opened_at >= ms_to_samples(SPOKEN_ON_MS)
+        if transcript.text.strip() or not (spoken_on and self._endpointer.continuous):
+            return transcript
+        self._stop_reading()
+        self._start_reading(continuous=False)
+        if self._reading_from is not None:
+            utterance.restart(audio_from=self._reading_from, speech_from=self._reading_from)
+        return self._read_all()
 
     def _read_all(self) -> Transcript:
         with transcribing():
