@@ -16,7 +16,7 @@ from voice_daemon.events import Ending
 from voice_daemon.vocabulary.document import Document, read_document
 from voice_daemon.vocabulary.grammar import START, Position, SentenceGrammar
 from voice_daemon.vocabulary.reading import Reader, respelled, same_meaning
-from voice_daemon.vocabulary.templates import OWN, languages
+from voice_daemon.vocabulary.templates import OWN, closest_language, languages, primary_code
 
 
 def walked(grammar: SentenceGrammar, chance: random.Random) -> str | None:
@@ -239,3 +239,9 @@ def test_the_grammar_tells_what_may_follow_a_text(
     text: str, ending: Ending | None, reader: Reader
 ) -> None:
     assert reader.ending(text) is ending
+
+
+@pytest.mark.parametrize("code", ["no", "nb", "nb-NO", "no_NO"])
+def test_norwegian_has_home_assistants_sentences_by_whispers_code(code: str) -> None:
+    assert closest_language(code) == "nb"
+    assert primary_code(code) == "no"

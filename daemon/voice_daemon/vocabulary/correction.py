@@ -26,6 +26,7 @@ from voice_daemon.vocabulary.grammar import SentenceGrammar
 from voice_daemon.vocabulary.reading import Reader
 from voice_daemon.vocabulary.search import SentenceSearch
 from voice_daemon.vocabulary.spoken import fold
+from voice_daemon.vocabulary.templates import primary_code
 from voice_daemon.vocabulary.tokens import TokenAutomaton
 
 log = structlog.get_logger()
@@ -172,4 +173,4 @@ def _kept(heard: FinalReading) -> Decision:
 
 
 def _same_language(a: str, b: str) -> bool:
-    return a.lower().replace("_", "-").split("-")[0] == b.lower().replace("_", "-").split("-")[0]
+    return primary_code(a) == primary_code(b)

@@ -22,6 +22,8 @@ except ImportError:  # pragma: no cover - the extra is there wherever this is te
 
 OWN = "own"
 """The intent of a sentence that the document brings."""
+_ELSEWHERE = {"no": "nb"}
+"""Languages that Home Assistant has another code for than Whisper."""
 SPACELESS = frozenset({"zh", "ja", "th", "lo", "my", "km", "yue"})
 """Languages written without spaces, where there are no words to walk."""
 NO_COMMANDS = frozenset({"HassRespond"})
@@ -143,7 +145,14 @@ def closest_language(language: str) -> str | None:
     """The package's code for a language, without its region where that has none."""
     known = {code.lower().replace("_", "-"): code for code in languages()}
     wanted = language.lower().replace("_", "-")
-    return known.get(wanted) or known.get(wanted.split("-")[0])
+    code = primary_code(wanted)
+    return known.get(wanted) or known.get(code) or known.get(_ELSEWHERE.get(code, code))
+
+
+def primary_code(language: str) -> str:
+    """Whisper's code for a language, without its region."""
+    code = language.lower().replace("_", "-").split("-")[0]
+    return next((own for own, other in _ELSEWHERE.items() if other == code), code)
 
 
 def _domains(data: IntentData) -> frozenset[str]:
