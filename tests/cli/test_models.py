@@ -176,7 +176,7 @@ def test_verify_of_what_is_not_there_gives_1_and_the_command_to_get_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["models", "verify", "small.en"]) == 1
-    assert "  -> daemonctl models pull small.en\n" in capsys.readouterr().err
+    assert "  -> run `daemonctl models pull small.en`\n" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("home")

@@ -60,7 +60,7 @@ def test_every_number_is_accepted_within_its_bounds_only(
         ("[wake]\nthresholds = {a = 0.5, A = 0.6}", "[wake] thresholds = { a = 0.5, A = 0.6 }: "),
         (
             '[vocabulary]\nprotected = ["lock.a"]',
-            '[vocabulary] protected = ["lock.a"]: holds what ',
+            '[vocabulary] protected = ["lock.a"]: holds something ',
         ),
         ('[wake]\nbackend = "onyx"', '[wake] backend = "onyx": is not one of the choices; did'),
         ('[asr]\nlanguage = "german"', '[asr] language = "german": is not a language code '),

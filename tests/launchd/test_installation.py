@@ -71,7 +71,9 @@ def test_the_launcher_in_the_app_is_responsible_for_the_daemon(installed: Mac) -
 
 def test_it_says_what_ails_the_daemon(mac: Mac) -> None:
     done = mac.daemonctl("install")
-    assert "there is no model 'small.en' here\n    -> daemonctl models pull small.en" in done.out
+    assert (
+        "there is no model 'small.en' here\n    -> run `daemonctl models pull small.en`" in done.out
+    )
 
 
 def test_a_dry_run_tells_everything_and_does_nothing(mac: Mac) -> None:

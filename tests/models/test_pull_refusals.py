@@ -120,7 +120,7 @@ def test_a_token_that_an_editor_put_something_around_is_sent_without_it(
     monkeypatch.setenv("HF_TOKEN", "\ufeffhf_good\r\n")
     assert Hub("http://127.0.0.1")._token() == "hf_good"
     monkeypatch.setenv("HF_TOKEN", "hf_g\u00f6\u00f6d")
-    with pytest.raises(ModelError, match="HF_TOKEN is no token"):
+    with pytest.raises(ModelError, match="HF_TOKEN holds characters"):
         Hub("http://127.0.0.1")._token()
 
 

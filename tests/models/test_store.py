@@ -124,7 +124,7 @@ def test_a_truncated_pulled_model_is_refused_at_every_start(tmp_path: Path) -> N
     with pytest.raises(ModelError) as raised:
         resolve("o/n", models_dir=tmp_path)
     assert "weights.npz has 9 bytes instead of 10" in raised.value.message
-    assert raised.value.remedy.endswith("daemonctl models pull --force o/n")
+    assert raised.value.remedy.endswith("`daemonctl models pull --force o/n`")
     (tmp_path / "o--n" / "weights.npz").unlink()
     with pytest.raises(ModelError, match=r"weights\.npz is missing"):
         resolve("o/n", models_dir=tmp_path)

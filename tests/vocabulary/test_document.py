@@ -115,39 +115,39 @@ def test_a_misspelt_key_is_told_with_the_one_that_was_meant() -> None:
         (
             {"entities": ["TV", {"name": "Plug", "domain": "swich"}]},
             (
-                'entities[1].domain: "swich" is no kind of entity that Home Assistant has; '
+                'entities[1].domain: "swich" is not a kind of entity that Home Assistant has; '
                 'write "switch"'
             ),
         ),
         (
             {"entities": [{"name": "Plug", "domain": "gadgetry"}]},
             (
-                'entities[0].domain: "gadgetry" is no kind of entity that Home Assistant has; '
+                'entities[0].domain: "gadgetry" is not a kind of entity that Home Assistant has; '
                 "sentences for a kind do not name it"
             ),
         ),
         (
             {"areas": [{"name": "Kitchen", "domain": "light"}]},
             (
-                'areas[0].domain: "light" stands at a place, which has none; '
+                'areas[0].domain: "light" is the kind of an area or a floor, which has none; '
                 "leave it out, or write the name under entities"
             ),
         ),
         (
             {"entities": ["Lamp", "TV", {"name": "Desk", "aliases": ["lamp"]}]},
             (
-                'entities[2]: "lamp" is what entities[0] is called, too; '
+                'entities[2]: "lamp" is also the name of entities[0]; '
                 "call one of them something else"
             ),
         ),
         (
             {"areas": ["Kitchen", "kitchen"]},
-            'areas[1]: "kitchen" is what areas[0] is called, too; call one of them something else',
+            'areas[1]: "kitchen" is also the name of areas[0]; call one of them something else',
         ),
-        ({"language": "german"}, 'language: "german" is no language that is known; write "de"'),
+        ({"language": "german"}, 'language: "german" is not a known language; write "de"'),
         (
             {"language": "qq"},
-            'language: "qq" is no language that is known; write a code such as "en" or "de-CH"',
+            'language: "qq" is not a known language; write a code such as "en" or "de-CH"',
         ),
         (
             {"lists": {"artist": []}, "sentences": ["play {artist}"]},
@@ -181,7 +181,7 @@ def test_nothing_is_doubted_where_two_kinds_share_a_name() -> None:
 def test_a_domain_that_is_none_is_told_with_the_one_that_was_meant() -> None:
     entry = {"name": "Telly", "domain": "media player"}
     fault = one_fault(read_document(written(entities=[entry])))
-    assert fault == 'entities[0].domain: is no domain; write one such as "media_player"'
+    assert fault == 'entities[0].domain: is not a domain; write one such as "media_player"'
 
 
 def test_an_entity_of_a_room_says_that_documents_have_no_such_key() -> None:

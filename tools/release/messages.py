@@ -1,7 +1,8 @@
 """`python -m tools.release.messages FOLDER`: every text that a user can see, read from the code.
 
 Help, errors and their remedies, problems, checks of the doctor, output, log events and the names
-that Home Assistant shows. Values stand as `{...}`; each text is listed once.
+that Home Assistant shows; and, as `text`, every other sentence of the code, which a variable, a
+table or a parameter carries to one of these. Values stand as `{...}`; each text is listed once.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ CALLS: Final = {
 WRITERS: Final = frozenset({"write", "writelines", "print"})
 LEVELS: Final = frozenset({"debug", "info", "warning", "error", "critical", "exception"})
 _MIN_LETTERS: Final = 3
+_MIN_SPACES: Final = 2
+"""A text of three words or more is written for people; most shorter ones are keys and commands."""
+_CODE: Final = ("{{", "{%", "import ", "\\p{")
+"""Marks of what only programs read: templates, Python for a child process, patterns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,15 @@ def messages(folder: Path) -> Iterator[Message]:
 
 
 def _of_module(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
+    told: set[str] = set()
+    for line, kind, text in _with_a_place(tree):
+        told.add(text)
+        yield line, kind, text
+    yield from ((line, "text", text) for line, text in _sentences(tree) if text not in told)
+
+
+def _with_a_place(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
+    """Yield the texts that stand where their kind is plain."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             yield from _of_call(node)
@@ -70,6 +84,32 @@ def _of_module(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
                     yield from ((value.lineno, "name", text) for text in _texts(value))
         elif isinstance(node, ast.Yield) and node.value is not None:
             yield from ((node.lineno, "output", t) for t in _texts(node.value) if " " in t)
+
+
+def _sentences(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield what reads as a sentence, wherever it stands; no docstring, list of words or code."""
+    passed_over = set(_not_said(tree))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in passed_over:
+            for text in _texts(node):
+                is_code = any(mark in text for mark in _CODE)
+                if not is_code and text.strip().count(" ") >= _MIN_SPACES:
+                    yield node.lineno, text
+
+
+def _not_said(tree: ast.Module) -> Iterator[int]:
+    """Yield the identities of strings that are no texts of their own."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(value=ast.Constant() as docstring):
+                yield id(docstring)
+            case ast.JoinedStr(values=parts):
+                yield from map(id, parts)
+                yield from (
+                    id(part.format_spec) for part in parts if isinstance(part, ast.FormattedValue)
+                )
+            case ast.Attribute(value=ast.Constant() as words, attr="split"):
+                yield id(words)
 
 
 def _of_call(call: ast.Call) -> Iterator[tuple[int, str, str]]:

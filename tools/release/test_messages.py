@@ -7,6 +7,10 @@ from pathlib import Path
 from tools.release.messages import messages
 
 CODE = '''
+HINT: Final = f"look for {n} of them"
+STOP_WORDS = "a an the of".split()
+TEMPLATE = "{{ value if value else none }}"
+
 def run(n, context):
     """Not shown."""
     if n < 0:
@@ -30,4 +34,5 @@ def test_errors_remedies_output_help_logs_and_names_are_listed_once(tmp_path: Pa
         ("output", "done so far"),
         ("output", "nothing was changed"),
         ("remedy", "give 0 or more"),
+        ("text", "look for {...} of them"),
     ]

@@ -174,7 +174,7 @@ def checked_samples(
         raise AudioFormatError(
             "audio.range",
             f"{wanted}, and these reach from {samples.min():g} to {samples.max():g}",
-            remedy="divide integers by their full scale (int16: 32768); NaN is no sound",
+            remedy="divide integers by their full scale (int16: 32768); NaN is not a sound",
         )
     return samples
 

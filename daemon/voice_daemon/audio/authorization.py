@@ -79,7 +79,9 @@ class MicrophonePermission:
                 ctypes.CDLL(paths.system), "_NSConcreteGlobalBlock"
             )
         except (AttributeError, ValueError) as error:
-            raise OSError(f"macOS does not tell of permissions: {error}") from error
+            raise OSError(
+                f"macOS does not say whether the microphone is allowed: {error}"
+            ) from error
         # It stays for as long as macOS may call it, that is until the question is answered.
         self._answered = _Answered(lambda _block, _granted: None)
         self._descriptor = _BlockDescriptor(0, ctypes.sizeof(_Block))
@@ -107,7 +109,9 @@ class MicrophonePermission:
     def _device(self) -> int:
         found: int | None = self._runtime.objc_getClass(b"AVCaptureDevice")
         if found is None:
-            raise OSError("macOS does not tell of permissions: there is no AVCaptureDevice")
+            raise OSError(
+                "macOS does not say whether the microphone is allowed: there is no AVCaptureDevice"
+            )
         return found
 
     def _selector(self, name: str) -> int:

@@ -302,4 +302,4 @@ def _cannot_open_remedy() -> str:
             "allow it in System Settings > Privacy & Security > Microphone, "
             "and close programs that may hold it"
         )
-    return "close programs that may hold it, or choose another: daemonctl devices"
+    return "close programs that may hold it, or choose another: `daemonctl devices`"

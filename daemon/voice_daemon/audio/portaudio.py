@@ -218,8 +218,8 @@ def _named(key: str, devices: Sequence[AudioDevice]) -> list[AudioDevice]:
 
 def _no_input_remedy() -> str:
     if sys.platform == "darwin":
-        return "connect a microphone (a Mac mini has none built in), then: daemonctl devices"
-    return "connect a microphone, then: daemonctl devices"
+        return "connect a microphone (a Mac mini has none built in), then run `daemonctl devices`"
+    return "connect a microphone, then run `daemonctl devices`"
 
 
 def _load_sounddevice() -> Any:
@@ -230,7 +230,8 @@ def _load_sounddevice() -> Any:
         raise AudioDeviceError(
             "audio.no_portaudio",
             f"PortAudio cannot be loaded: {error}",
-            remedy="Debian: apt-get install libportaudio2; macOS: pip install sounddevice again",
+            remedy="Debian: apt-get install libportaudio2; "
+            "macOS: pip install --force-reinstall sounddevice",
         ) from error
     # Its own handler waits for a hung driver, and the process with it.
     atexit.unregister(sounddevice._exit_handler)  # noqa: SLF001 - there is no other way

@@ -59,7 +59,8 @@ def open_microphone(context: Context) -> AudioSource:
         raise AudioDeviceError(
             error.code,
             error.message,
-            remedy=f"the daemon may hold it: `daemonctl stop` for the test; else {error.remedy}",
+            remedy="the daemon may be using it: run `daemonctl stop` for the test; "
+            f"else {error.remedy}",
         ) from error
     return source
 

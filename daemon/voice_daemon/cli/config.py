@@ -26,7 +26,7 @@ from voice_daemon.vocabulary.store import read_file
 from voice_daemon.wake.detector import check_models
 from voice_daemon.wake.models import EVERY, bundled_wake_words, wake_choices, wake_word_of_setting
 
-_GO_BACK: Final = "daemonctl config reset, or send `default` to the setting's topic"
+_GO_BACK: Final = "`daemonctl config reset`, or send `default` to the setting's topic"
 _WEIGHTS: Final = frozenset({".bin", ".npz", ".safetensors"})
 
 
@@ -82,7 +82,7 @@ def missing_models(effective: Effective, *, models_dir: Path) -> Iterator[Mistak
             yield effective.mistake(("asr", "model"), error.message, error.remedy)
         return
     if folder.is_dir() and not any(found.suffix in _WEIGHTS for found in folder.iterdir()):
-        remedy = "name the folder that holds the weights, or fetch the model again"
+        remedy = "name the folder that holds the weights, or download the model again"
         yield effective.mistake(("asr", "model"), "there are no weights in that folder", remedy)
     elif describe(folder).languages == "en":
         if asr.language not in {"en", "auto"}:

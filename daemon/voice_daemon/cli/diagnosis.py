@@ -177,7 +177,7 @@ def _of_service(service: ServiceView) -> DownReason:
     return DownReason(
         Condition.STOPPED,
         "control.not_running",
-        "the daemon ended by itself, as it was asked to",
+        "the daemon was asked to stop, and stopped",
         "start it with `daemonctl start`",
         EXIT_NOT_RUNNING,
     )
@@ -207,7 +207,7 @@ def _crashing(service: ServiceView) -> DownReason:
         "service.crash_looping",
         f"the daemon ends as soon as it is started{runs}; its last end: {service.last_exit}. "
         "launchd tries again every 10 s",
-        "cure the last error; `daemonctl doctor` looks for causes, `daemonctl logs` shows more",
+        "correct the last error; `daemonctl doctor` looks for causes, `daemonctl logs` shows more",
         EXIT_NOT_RUNNING,
     )
 
@@ -266,7 +266,7 @@ class Diagnosis:
             about = f"it ended with {self.service.last_exit} and is being started again"
             if self.last_error is not None:
                 about += f"; last error ({self.last_error.at}): {self.last_error.message}"
-            remedy = self.last_error.remedy if self.last_error else "daemonctl logs"
+            remedy = self.last_error.remedy if self.last_error else "`daemonctl logs` may say why"
             notes.append(Problem("daemon", about, remedy))
         if self.other_version is not None:
             about = f"the daemon is version {self.other_version}, this command {__version__}"

@@ -62,7 +62,7 @@ def _checks(context: Context, diagnosis: Diagnosis) -> Iterator[Check]:
     try:
         settings = context.settings()
     except ConfigError as error:
-        remedy = error.remedy or "mend it: `daemonctl config check` says when it is right"
+        remedy = error.remedy or "correct it: `daemonctl config check` says when it is right"
         finding = fail("config", error.message, remedy)
         yield Check("config", lambda: (finding,))
         message = "microphone, wake words, model and broker: not tried without a configuration"

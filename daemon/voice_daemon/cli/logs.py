@@ -62,7 +62,7 @@ def _refuse_unreadable(log_file: Path) -> None:
         raise VoiceDaemonError(
             "logs.unreadable",
             f"{log_file} cannot be read: {error.strerror or error}",
-            remedy="run daemonctl as the user who runs the daemon, and look what lies there",
+            remedy="run daemonctl as the user who runs the daemon, and look at what is there",
         ) from error
 
 
@@ -92,7 +92,7 @@ def _tell_session(
         raise UsageError(
             "logs.no_such_session",
             f"there is no session {args.session!r} in {context.paths().log_file}",
-            remedy="`daemonctl logs` shows which there are; old ones go with the log's rotation",
+            remedy="`daemonctl logs` shows which there are; old ones go with old log files",
         )
     session_id, records = found
     choice, story = LogFilter(args.level, session_id), SessionTimeline(session_id, printer.paint)

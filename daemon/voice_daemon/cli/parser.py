@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog=PROG,
         usage=f"{PROG} [--config PATH] COMMAND ...",
         description=ABOUT,
-        epilog=f"`{PROG} COMMAND --help` tells more of each.",
+        epilog=f"`{PROG} COMMAND --help` says more about each.",
         formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
@@ -209,7 +209,7 @@ def _add_status(parser: argparse.ArgumentParser) -> None:
 
 def _add_logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-f", "--follow", action="store_true", help="go on with new records until Ctrl-C"
+        "-f", "--follow", action="store_true", help="show new records as they come, until Ctrl-C"
     )
     parser.add_argument(
         "--session",
@@ -241,7 +241,7 @@ def _add_install(parser: argparse.ArgumentParser) -> None:
         "--sign",
         metavar="IDENTITY",
         help="sign the app with this identity of your keychain (default: an ad-hoc signature, "
-        "which is as good for a Mac of your own)",
+        "which is enough for your own Mac)",
     )
     _add_service(parser)
 
@@ -300,7 +300,7 @@ def _add_wake_test(parser: argparse.ArgumentParser) -> None:
         "--picture", type=Path, metavar="OUT.png", help="draw misses against false accepts"
     )
     parser.add_argument("--seconds", type=float, metavar="N", help="how long to listen, live")
-    _add_json(parser, "print one JSON document (live: a line each 0.4 s)")
+    _add_json(parser, "print one JSON document (live: a line every 0.4 s)")
 
 
 def _add_wake(parser: argparse.ArgumentParser) -> None:
@@ -308,10 +308,14 @@ def _add_wake(parser: argparse.ArgumentParser) -> None:
     listed = actions.add_parser("list", help="show the wake words that there are")
     train = actions.add_parser("train", help="make a wake word of your own")
     tried = actions.add_parser("try", help="show its live scores on a meter")
-    improve = actions.add_parser("improve", help="train it again, with what was wrong since")
+    improve = actions.add_parser(
+        "improve", help="train it again, with recordings of what went wrong"
+    )
     forget = actions.add_parser("forget", help="remove it, and every recording made for it")
     train.add_argument("phrase", metavar="PHRASE", help='one to five words, such as "okay house"')
-    train.add_argument("--again", action="store_true", help="take the place of one that is there")
+    train.add_argument(
+        "--again", action="store_true", help="replace your wake word of the same name"
+    )
     for action in (train, improve):
         _add_recordings(action, "--takes", "recordings of people who say it, or folders of them")
     _add_recordings(train, "--room", "recordings of the room in which nobody says it")
@@ -351,12 +355,15 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 def _add_vocabulary(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     show = actions.add_parser("show", help="print what is known of the home")
-    check = actions.add_parser("check", help="report every mistake of a document")
+    check = actions.add_parser("check", help="report every mistake in a document")
     check.add_argument("file", type=Path, metavar="FILE", help="in JSON, or TOML (.toml)")
     pull = actions.add_parser("pull", help="ask Home Assistant for the names, once")
     pull.add_argument("--url", required=True, help="such as http://homeassistant.local:8123")
     pull.add_argument(
-        "--token-file", required=True, type=Path, help="holds an administrator's long-lived token"
+        "--token-file",
+        required=True,
+        type=Path,
+        help="a file that holds an administrator's long-lived token",
     )
     pull.add_argument("--out", type=Path, metavar="FILE", help="write there (default: print)")
     say = actions.add_parser("say", help="explain why a sentence is understood, or is not")
@@ -429,8 +436,8 @@ _ALL: Final = (
     _agent("stop", "stop the agent until the next login or `daemonctl start`"),
     _agent("restart", "stop the agent cleanly and start it again"),
     _verb("reload", "apply a changed configuration to the running daemon"),
-    _verb("listen", "open a session now, without the wake word"),
-    _verb("cancel", "end the session without a transcript"),
+    _verb("listen", "listen for a command now, without the wake word"),
+    _verb("cancel", "drop the command that is being spoken"),
     _verb("mute", "stop listening until `daemonctl unmute`"),
     _verb("unmute", "listen again"),
     CommandSpec("devices", "list the audio inputs", _add_json),

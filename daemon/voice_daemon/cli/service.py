@@ -266,7 +266,7 @@ def _tell_what_stays(
     stays = [config_file(context), *belongings(context, installation)]
     context.out.writelines(f"stays: {path}\n" for path in stays if path.exists())
     context.out.write(
-        "stays: macOS' answer about the local network (System Settings > Privacy & Security)\n"
+        "stays: macOS's answer about the local network (System Settings > Privacy & Security)\n"
     )
 
 

@@ -74,7 +74,7 @@ def _train(args: argparse.Namespace, context: Context) -> int:
         raise UsageError(
             "wake.there_already",
             f"there is a wake word {word} of yours already",
-            remedy=f"`daemonctl wake improve {word}`, or train it anew with --again",
+            remedy=f"`daemonctl wake improve {word}`, or train it from the start with --again",
         )
     for doubt in doubts(phrase, shipped_negatives().words):
         context.err.write(f"daemonctl: warning: {doubt}\n")
@@ -142,11 +142,14 @@ def report(word: str, trained: Trained, material: Material, seconds: float) -> I
         f"of {len(material.near)} phrases that are not it, {trained.near_accepted:.0%} would wake"
     )
     yield "counted on voices and recordings that were left out of training; synthesised voices are"
-    yield "no people: `daemonctl test-wake` with your own recordings says more"
+    yield "not people: `daemonctl test-wake` with your own recordings says more"
     yield ""
     yield f"{word} is installed ({seconds:.0f} s): {own_file(word)}"
-    yield f'listen for it: wake.models = ["{word}"], then daemonctl reload; or in Home Assistant'
-    yield f"try it: daemonctl wake try {word}"
+    yield (
+        f'listen for it: wake.models = ["{word}"], then run `daemonctl reload`; '
+        "or choose it in Home Assistant"
+    )
+    yield f"try it: `daemonctl wake try {word}`"
 
 
 def _material(word: str, phrase: str, progress: _Progress) -> Material:
@@ -193,7 +196,7 @@ def _forget(args: argparse.Namespace, context: Context) -> int:
     if word in map(wake_word_of_setting, context.settings().wake.models):
         context.err.write(
             f"daemonctl: warning: wake.models still names {word}\n"
-            "  -> take it out, then daemonctl reload\n"
+            "  -> take it out, then run `daemonctl reload`\n"
         )
     return EXIT_OK
 

@@ -93,7 +93,7 @@ def variable(key: Key) -> str:
 
 def _read_file(file: Path, problems: list[Mistake]) -> dict[Key, Any]:
     """Read the known keys of a TOML file; one that cannot be read at all is one problem."""
-    mend = f"name another file by --config or {CONFIG_VARIABLE}, or mend this one"
+    mend = f"name another file by --config or {CONFIG_VARIABLE}, or correct this one"
     try:
         if not file.exists():
             write = f"write one with `daemonctl config example > {file}`, or name another"

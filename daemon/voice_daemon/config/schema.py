@@ -40,7 +40,7 @@ class AudioSettings(Section):
 
     device: Line = Field(
         default="default",
-        description="Input device: a name from `daemonctl devices`; default: that at opening.",
+        description="Input device: a name from `daemonctl devices`, or default for the system's.",
     )
     output: Line = Field(
         default="default",
@@ -267,7 +267,7 @@ class VocabularySettings(Section):
     """Names and sentences of the home, so that they are heard right."""
 
     enabled: bool = Field(
-        default=True, description="Use them; without names from anywhere nothing changes."
+        default=True, description="Use the home's names; without any, nothing changes."
     )
     file: OptionalPath = Field(
         default=None,
@@ -286,7 +286,7 @@ class VocabularySettings(Section):
     )
     protected: Domains = Field(
         default=("lock", "alarm_control_panel"),
-        description="Kinds of entities that only what was really heard reaches, no correction.",
+        description="Kinds of entities that no correction reaches, only what was really heard.",
     )
 
 
@@ -318,7 +318,7 @@ class WyomingSettings(Section):
     port: int = Field(default=10_300, ge=1, le=65_535, description="Port to listen on.")
     endpoint: bool = Field(
         default=True,
-        description="End a command at its pause for who takes the text then; off: for dictation.",
+        description="End a command at its pause if the client takes the text then; off: dictation.",
     )
 
 

@@ -133,7 +133,7 @@ def _kinds(values: tuple[str, ...]) -> tuple[str, ...]:
     """Kinds of entities as Home Assistant writes them: "Lock" would protect nothing."""
     kinds = tuple(_spelling(value) for value in values)
     if not all(re.fullmatch(r"[a-z0-9_]+", kind) for kind in kinds):
-        raise _refuse("holds what is no kind of entity")
+        raise _refuse("holds something that is not a kind of entity")
     return kinds
 
 

@@ -225,6 +225,6 @@ class ControlServer:
                 ControlError(
                     "control.internal",
                     "the daemon failed to answer; its log says why",
-                    remedy="look at the log that `daemonctl status` names, and report it",
+                    remedy="look at the log that `daemonctl status` names, and please report it",
                 )
             )

@@ -74,7 +74,7 @@ def microphone(settings: AudioSettings, status: Status | None) -> Iterator[Findi
         source.stop()
     if heard < LISTEN_S * SAMPLE_RATE:
         message = f"only {heard / SAMPLE_RATE:.2f} s of sound came in {PATIENCE_S:g} s"
-        yield fail("microphone", message, "unplug it and plug it in again; restart the Mac")
+        yield fail("microphone", message, "unplug it and plug it in again, or restart the Mac")
     elif silence.silent_s >= LISTEN_S:
         yield fail("microphone", "nothing but digital silence", PERMISSION_REMEDY)
     else:

@@ -238,7 +238,7 @@ class BrokerCheck:
                     self._retained[got.topic] = got.payload
                 returned |= (got.topic, got.payload) == (message.topic, message.payload)
         if not acknowledged:
-            yield f"the broker did not acknowledge a message on {message.topic}"
+            yield f"the broker did not confirm a message on {message.topic}"
         elif not returned:
             yield f"a message published on {message.topic} was not delivered back"
 

@@ -169,7 +169,7 @@ def _distortions(report: MicReport) -> tuple[MicrophoneFinding | None, ...]:
     if abs(report.offset) > _OFFSET:
         offset = MicrophoneFinding(
             "mic.offset",
-            f"its zero lies at {report.offset:+.2f} of full scale",
+            f"the signal is off centre by {report.offset:+.2f} of full scale",
             "try another port or cable: the input is electrically off balance",
         )
     return clipped, lost, offset

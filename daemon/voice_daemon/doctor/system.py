@@ -56,7 +56,7 @@ def disk(places: Mapping[str, Path]) -> Iterator[Finding]:
         if free < FULL_BYTES:
             yield fail("disk", message, remedy)
         elif free < TIGHT_BYTES:
-            yield warn("disk", message, f"{remedy}: a model may have 3 GB")
+            yield warn("disk", message, f"{remedy}: a model may need 3 GB")
         else:
             yield ok("disk", message)
 
@@ -146,7 +146,7 @@ def vocabulary(settings: Settings, stored: Path) -> Iterator[Finding]:
         yield warn("vocabulary", f"{wanted.file}: {error.message}", error.remedy)
         return
     if known is None:
-        yield skip("vocabulary", "no names of a home are known: docs/vocabulary.md")
+        yield skip("vocabulary", "no names of a home are known: see docs/vocabulary.md")
         return
     document = known.document
     language = document.language or settings.asr.language
@@ -168,7 +168,7 @@ def vocabulary(settings: Settings, stored: Path) -> Iterator[Finding]:
         yield warn(
             "vocabulary",
             f"{document.n_names} names from {known.source}, {odd}",
-            "check the document: daemonctl vocabulary check FILE",
+            "check the document: `daemonctl vocabulary check FILE`",
         )
     else:
         yield ok("vocabulary", f"{document.n_names} names from {known.source}")

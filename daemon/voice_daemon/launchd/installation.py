@@ -168,7 +168,7 @@ class Installation:
 
     def _sign(self, bundle: Bundle, app: Path) -> Step:
         remedy = (
-            "report it with this message"
+            "please report it with this message"
             if bundle.identity == AD_HOC
             else "`security find-identity -p codesigning` lists the identities that --sign can "
             "name; without --sign none is needed"
@@ -183,7 +183,7 @@ class Installation:
             *_VERIFY,
             app,
             code="service.signature_does_not_hold",
-            remedy="report it with this message",
+            remedy="please report it with this message",
         )
 
     def _is_signed(self, app: Path) -> bool:

@@ -59,7 +59,7 @@ def run_program(arguments: Sequence[str | Path], *, variables: dict[str, str]) -
         raise ServiceError(
             "service.program_failed",
             f"{command[0]} could not be run: {error}",
-            remedy="try again; if it stays, report it with this message",
+            remedy="try again; if it stays, please report it with this message",
         ) from error
     out, err = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
     return StepOutcome(done.returncode, out, err)

@@ -238,7 +238,7 @@ class Hub:
         if not token.isascii():
             raise ModelError(
                 "models.bad_token",
-                f"what is in {token_source()} is no token: it holds other characters than ASCII",
+                f"{token_source()} holds characters that are not ASCII, as no token does",
                 remedy="log in again (hf auth login), or remove it",
             )
         return token or False

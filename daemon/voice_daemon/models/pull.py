@@ -97,7 +97,7 @@ def pull(
         raise ModelError(
             "models.disk",
             f"{error.filename or models_dir} cannot be written: {error.strerror or error}",
-            remedy="make the models folder writable and free some space; what arrived is kept",
+            remedy="make the models folder writable and free some space; what has arrived is kept",
         ) from error
     finally:
         progress.end()
@@ -186,7 +186,7 @@ def _check_space(chosen: Iterable[RemoteFile], partial: Path) -> None:
             "models.no_space",
             f"the download needs {missing / 1e6:.0f} MB and {free / 1e6:.0f} MB are free on "
             f"{partial.parent.parent}",
-            remedy=f"free some space: {SPARE_BYTES / 1e6:.0f} MB stay unused",
+            remedy=f"free some space: {SPARE_BYTES / 1e6:.0f} MB must stay free",
         )
 
 
@@ -211,7 +211,7 @@ def _only_one(lock: Path, name: str) -> Iterator[None]:
         if not try_lock(held.fileno()):
             raise ModelError(
                 "models.being_pulled",
-                f"another process is pulling {name} now",
+                f"another process is downloading {name} now",
                 remedy="wait for it",
             )
         yield

@@ -72,7 +72,7 @@ def select_files(repo_id: str, names: Iterable[str]) -> tuple[str, ...]:
         whisper_cpp = any(name.startswith("ggml") for name in present)
         raise ModelError(
             "models.not_a_model",
-            f"{repo_id} has no {CONFIG}, so it is not a model that can be pulled",
+            f"{repo_id} has no {CONFIG}, so it is not a model that can be used",
             remedy=(
                 "download one ggml file yourself and set asr.model to its folder"
                 if whisper_cpp

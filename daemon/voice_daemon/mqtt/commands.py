@@ -98,7 +98,7 @@ def parse_command(topic: str, payload: bytes, *, topics: Topics) -> Command | No
     if bare is None:
         return None
     if not bare.is_named:
-        raise bare.refusal("command.bad_topic", "that is no command's name")
+        raise bare.refusal("command.bad_topic", "that is not a command's name")
     if len(payload) > MAX_COMMAND_BYTES:
         raise bare.refusal(
             "command.too_long", f"{len(payload)} bytes, at most {MAX_COMMAND_BYTES} are read"

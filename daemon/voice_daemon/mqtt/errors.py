@@ -51,33 +51,36 @@ class Cause(StrEnum):
 
 
 _CREDENTIALS: Final = (
-    "the broker refused our credentials: {reason}",
+    "the broker refused the user name or the password: {reason}",
     "check mqtt.username and mqtt.password_file",
 )
-_OTHER: Final = ("the broker refused us: {reason}", "see the broker's log")
-_WILL: Final = "the broker refused our will: {reason}"
+_OTHER: Final = ("the broker refused the connection: {reason}", "see the broker's log")
+_WILL: Final = "the broker refused the daemon's will: {reason}"
 _REFUSALS: Final = {
     UNSUPPORTED_PROTOCOL: (
         "the broker does not speak this MQTT version",
         "use a broker with MQTT 5 or 3.1.1",
     ),
-    CLIENT_ID_INVALID: ("the broker refused our client id", "set another mqtt.client_id"),
+    CLIENT_ID_INVALID: ("the broker refused the client id", "set another mqtt.client_id"),
     **dict.fromkeys(NOT_AUTHORISED, _CREDENTIALS),
     136: ("the broker is not available", "it may be starting; see its log"),
-    137: ("the broker is busy", "see the broker's load; it is tried again"),
+    137: ("the broker is busy", "see the broker's load; the daemon tries again"),
     140: ("the broker wants another way to log in", "allow a user name and password there"),
     144: (
-        "the broker does not take our will's topic",
+        "the broker does not take the topic of the daemon's will",
         "set another mqtt.base_topic, or allow it there",
     ),
     149: (
-        "our first packet is larger than the broker takes",
+        "the daemon's first packet is larger than the broker takes",
         "raise the broker's limit on packets (mosquitto: max_packet_size)",
     ),
-    151: ("we are over a quota of the broker", "raise the quota there; it is tried again"),
+    151: (
+        "the daemon is over a quota of the broker",
+        "raise the quota there; the daemon tries again",
+    ),
     156: ("the broker says: use another server", "set mqtt.host to that server"),
     157: ("the broker has moved", "set mqtt.host to where it is now"),
-    159: ("the broker takes no more connections so fast", "it is tried again"),
+    159: ("the broker takes no more connections so fast", "the daemon tries again"),
     RETAIN_NOT_SUPPORTED: (_WILL, "change retain_available in the broker's configuration"),
     QOS_NOT_SUPPORTED: (_WILL, "change max_qos in the broker's configuration"),
 }
@@ -126,7 +129,7 @@ def connect_fault(error: OSError | UnicodeError, url: str) -> LinkError:
             "mqtt.timeout", f"{url}: no answer in time", remedy="check mqtt.host and the network"
         )
     if isinstance(error, ConnectionResetError) and url.startswith("mqtts:"):
-        return _tls_fault(url, "the broker hung up")
+        return _tls_fault(url, "the broker closed the connection")
     if error.errno in {errno.EHOSTUNREACH, errno.ENETUNREACH}:
         return _unreachable(url)
     return LinkError(
@@ -214,7 +217,7 @@ def disconnect_fault(
     if from_broker is not None and from_broker.value == SESSION_TAKEN_OVER:
         return LinkError(
             "mqtt.client_id_taken",
-            f"{url}: another client connected with our client id",
+            f"{url}: another client connected with the same client id",
             remedy="give every daemon its own node_id; the client id follows it, "
             "unless mqtt.client_id is set",
             cause=Cause.SETTINGS,
@@ -222,7 +225,7 @@ def disconnect_fault(
     if from_broker is not None and from_broker.value == PACKET_TOO_LARGE:
         return LinkError(
             "mqtt.connection_lost",
-            f"{url}: connection lost: the broker takes no packet as large as one of ours",
+            f"{url}: connection lost: the broker takes no packet as large as one that was sent",
             remedy="raise the broker's limit on packets (mosquitto: max_packet_size)",
         )
     why = f"the broker ended the connection: {from_broker}" if from_broker is not None else detail
@@ -230,7 +233,7 @@ def disconnect_fault(
         "mqtt.connection_lost",
         f"{url}: connection lost" + (f": {why}" if why else ""),
         remedy="if it keeps happening, see the broker's log: a limit there may end it, or another "
-        "client that uses our client id",
+        "client that uses the same client id",
     )
 
 
@@ -238,7 +241,7 @@ def unacknowledged_fault(url: str, waited_s: float) -> LinkError:
     """Explain that we gave a connection up because a message was not acknowledged."""
     return LinkError(
         "mqtt.no_acknowledgement",
-        f"{url}: a message was not acknowledged for {waited_s:.0f} s; the connection is dead",
+        f"{url}: the broker did not confirm a message for {waited_s:.0f} s; the connection is dead",
         remedy="check the network and the broker's load",
     )
 
@@ -247,8 +250,8 @@ def overdue_fault(url: str) -> LinkError:
     """Explain that we ended a connection so that a final in it cannot arrive late."""
     return LinkError(
         "mqtt.no_acknowledgement",
-        f"{url}: a transcript was not acknowledged within mqtt.final_ttl_s; the connection was "
-        "ended so that it cannot arrive late",
+        f"{url}: the broker did not confirm a transcript within mqtt.final_ttl_s; the "
+        "connection was ended so that it cannot arrive late",
         remedy="check the network and the broker's load",
         cause=Cause.OVERDUE,
     )
@@ -268,7 +271,7 @@ def internal_fault(error: Exception) -> BrokerError:
         "mqtt.internal",
         "a fault in the MQTT client ended the connection: "
         f"{type(error).__name__} at {places[-1] if places else 'an unknown place'}",
-        remedy="report it with the traceback in the log",
+        remedy="please report it with the traceback in the log",
     )
 
 
@@ -286,7 +289,7 @@ def message_fault(topic: str, reason: str) -> BrokerError:
     return BrokerError(
         "mqtt.message_refused",
         f"the broker refused the message on {topic}: {reason}",
-        remedy="see the broker's log; it is left out",
+        remedy="see the broker's log; the message is left out",
     )
 
 
@@ -295,7 +298,7 @@ def busy_fault(topic: str, reason: str) -> BrokerError:
     return BrokerError(
         "mqtt.message_refused",
         f"the broker did not take the message on {topic}: {reason}",
-        remedy="see the broker's quotas and load; it is sent again while it is of use",
+        remedy="see the broker's quotas and load; the message is sent again while it is of use",
     )
 
 
@@ -303,7 +306,7 @@ def limits_faults(limits: BrokerLimits) -> list[BrokerError]:
     """Explain what a broker does not know that the daemon would use."""
     missing = []
     if limits.maximum_qos == 0:
-        lost = "a transcript may be lost without a word"
+        lost = "a transcript may be lost without notice"
         missing.append(("confirms no message (maximum QoS 0)", lost, "max_qos"))
     if not limits.retain_available:
         unseen = (

@@ -152,7 +152,9 @@ def _recorder(folder: Path | None, *, wanted: bool) -> SessionRecorder | None:
         prune(folder, now_s=time.time())
     if not wanted:
         return None
-    log.warning("audio.kept", folder=str(folder), remedy="privacy.save_audio = false ends it")
+    log.warning(
+        "audio.kept", folder=str(folder), remedy="set privacy.save_audio = false to end that"
+    )
     return SessionRecorder(folder)
 
 

@@ -114,7 +114,7 @@ class CommandHandler:
         for name, why in self._live.forgotten.items():
             log.warning("setting.forgotten", setting=name, reason=why)
         if self._live.values[MUTE]:
-            log.warning("daemon.starts_muted", remedy="daemonctl unmute")
+            log.warning("daemon.starts_muted", remedy="run `daemonctl unmute`")
             self._worker.submit(lambda pipeline: self._live.apply(pipeline, MUTE, value=True))
 
     def put_in_force(self, name: str, value: Value) -> None:
@@ -171,7 +171,9 @@ class CommandHandler:
         now = self._publisher.snapshot()
         if now.muted:
             raise ControlError(
-                "session.muted", "the daemon is muted", remedy="daemonctl unmute, then listen"
+                "session.muted",
+                "the daemon is muted",
+                remedy="run `daemonctl unmute`, then try again",
             )
         if now.state is State.STARTING:
             raise ControlError(

@@ -134,7 +134,7 @@ class StartSupervisor:
         return Problem(
             _part_of(self._step),
             f"{self._step} takes longer than {PROBLEM_S:.0f} s",
-            f"after {DEADLINE_S:.0f} s the daemon gives up and starts anew; if it comes again, "
+            f"after {DEADLINE_S:.0f} s the daemon gives up and starts again; if it happens again, "
             f"try another {_SETTING[_part_of(self._step)]}",
         )
 
@@ -149,7 +149,7 @@ class StartSupervisor:
         return VoiceDaemonError(
             "daemon.start_hung",
             f"{self._step} did not end within {DEADLINE_S:.0f} s",
-            remedy=f"launchd starts the daemon again; if it comes again, try another "
+            remedy=f"launchd starts the daemon again; if it happens again, try another "
             f"{_SETTING[part]}. After {HUNG_STARTS} such starts it does without",
         )
 
@@ -202,7 +202,7 @@ class Watchdog:
         return VoiceDaemonError(
             "daemon.worker_hung",
             f"the recogniser did not answer for {silent_s:.0f} s",
-            remedy="launchd restarts the daemon; if it comes again, try another asr.model",
+            remedy="launchd starts the daemon again; if it happens again, try another asr.model",
         )
 
     def _start_overdue(self) -> VoiceDaemonError | None:

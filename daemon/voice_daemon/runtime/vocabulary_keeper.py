@@ -158,7 +158,7 @@ class LearningJob:
                 VocabularyError(
                     "vocabulary.failed",
                     f"the names cannot be used: {type(error).__name__}",
-                    remedy="check the document: daemonctl vocabulary check FILE",
+                    remedy="check the document: `daemonctl vocabulary check FILE`",
                 )
             )
         self._n_steps += 1

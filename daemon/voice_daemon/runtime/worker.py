@@ -68,7 +68,7 @@ log = structlog.get_logger()
 FAINT_ALARMS: Final = 10
 """Multiplies `silence_alarm_s`: sound too faint to hear anything in is told much later."""
 FAINT_REMEDY: Final = (
-    "look for a mute switch on the microphone, or raise the input's volume: daemonctl test-mic"
+    "look for a mute switch on the microphone, or raise the input's volume: `daemonctl test-mic`"
 )
 READ_TIMEOUT_S: Final = 0.1
 """Longest wait of a request while there is no audio."""

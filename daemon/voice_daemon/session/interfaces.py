@@ -73,7 +73,7 @@ def transcribing() -> Iterator[None]:
         raise TranscriberError(
             "asr.failed",
             f"the recogniser failed: {type(fault).__name__}: {fault}",
-            remedy="say it again; if it keeps failing, check the model: daemonctl models verify",
+            remedy="say it again; if it keeps failing, check the model: `daemonctl models verify`",
         ) from fault
 
 

@@ -152,7 +152,7 @@ class Pipeline:
                 ErrorRaised(
                     "session.no_input",
                     "there is no audio input to listen to",
-                    "check the microphone: daemonctl status",
+                    "check the microphone: `daemonctl status`",
                 )
             )
             return self._drain()

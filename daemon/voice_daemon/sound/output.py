@@ -308,7 +308,7 @@ def _open_stream(portaudio: Any, wanted: str) -> _Opened:
         raise AudioDeviceError(
             "audio.cannot_open_output",
             f'the audio output "{device.name}" cannot be opened: {error}',
-            remedy="choose another audio.output: daemonctl devices",
+            remedy="choose another audio.output: `daemonctl devices`",
         ) from error
     return _Opened(stream, line, device.name, min(float(stream.latency), _MAX_LATENCY_S))
 

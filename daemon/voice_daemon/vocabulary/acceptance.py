@@ -240,7 +240,7 @@ _WHY = {
     Reason.HEARD: "what was heard is a sentence of the home",
     Reason.CORRECTED: "nearly as probable as what was heard, and it sounds alike",
     Reason.NOTHING: "no sentence of the home comes near what was heard",
-    Reason.IMPROBABLE: "too improbable beside what was heard",
+    Reason.IMPROBABLE: "too improbable compared with what was heard",
     Reason.SOUNDS_DIFFERENT: "it sounds too different from what was heard",
     Reason.AMBIGUOUS: "another sentence, that means something else, is about as probable",
     Reason.PROTECTED: "it acts on what is protected, which no correction reaches",

@@ -143,7 +143,9 @@ def _toml(text: str) -> Any:
     except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
         # The message may quote what stands there, all but the place.
         place = str(error).rpartition("(")[2].rstrip(")")
-        raise _bad(f"it is no TOML ({place[:40]})", "write TOML; a checker finds it") from None
+        raise _bad(
+            f"it is not TOML ({place[:40]})", "write TOML; a checker finds the place"
+        ) from None
 
 
 def _no_constant(name: str) -> None:
@@ -164,7 +166,7 @@ def _check_head(top: Mapping[str, Any]) -> None:
         raise _bad(said, f"this version reads schema {SCHEMA}")
     if "language" in top and not _is_code(top["language"]):
         raise _bad(
-            f"language is {_kind(top['language'])!s} and no code",
+            f"language is {_kind(top['language'])!s}, not a code",
             'write a language code such as "en", or leave it out',
         )
     for key in ("entities", "areas", "floors", "sentences"):
@@ -260,7 +262,7 @@ class _Reader:
         if isinstance(value, str) and (not value or value.replace("_", "a").isalnum()):
             return value[:32].lower()
         meant = (closest_domain(value) if isinstance(value, str) else None) or "light"
-        self._leave_out(where, "is no domain", f'write one such as "{meant}"')
+        self._leave_out(where, "is not a domain", f'write one such as "{meant}"')
         return ""
 
     def _others(self, values: object, where: str) -> tuple[str, ...]:

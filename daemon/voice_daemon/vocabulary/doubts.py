@@ -93,7 +93,7 @@ def _language(language: str) -> Iterator[Doubt]:
         return
     meant = _CALLED.get(code)
     remedy = f'write "{meant}"' if meant else 'write a code such as "en" or "de-CH"'
-    yield Doubt("language", f'"{language}" is no language that is known', remedy)
+    yield Doubt("language", f'"{language}" is not a known language', remedy)
 
 
 def _domains(entries: Iterable[Entry]) -> Iterator[Doubt]:
@@ -102,12 +102,12 @@ def _domains(entries: Iterable[Entry]) -> Iterator[Doubt]:
         if not domain:
             continue
         if entry.kind != "entities":
-            what = f'"{domain}" stands at a place, which has none'
+            what = f'"{domain}" is the kind of an area or a floor, which has none'
             yield Doubt(where, what, "leave it out, or write the name under entities")
         elif domain not in DOMAINS:
             meant = closest_domain(domain)
             remedy = f'write "{meant}"' if meant else "sentences for a kind do not name it"
-            what = f'"{domain}" is no kind of entity that Home Assistant has'
+            what = f'"{domain}" is not a kind of entity that Home Assistant has'
             yield Doubt(where, what, remedy)
 
 
@@ -118,6 +118,6 @@ def _same_names(entries: Iterable[Entry]) -> Iterator[Doubt]:
         for text in entry.said:
             of = first.setdefault((entry.kind, entry.domain, text.casefold()), entry.where)
             if of != entry.where:
-                what = f'"{text}" is what {of} is called, too'
+                what = f'"{text}" is also the name of {of}'
                 yield Doubt(entry.where, what, "call one of them something else")
                 break

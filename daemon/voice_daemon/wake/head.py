@@ -83,7 +83,7 @@ def load_head(path: Path) -> WakeHead:
         raise ModelError(
             "wake.model_unusable",
             f"the wake word model {path} cannot be read: {type(error).__name__}: {error}",
-            remedy="train it again: daemonctl wake train",
+            remedy="train it again with `daemonctl wake train`",
         ) from error
 
 
@@ -100,7 +100,7 @@ def _checked(found: dict[str, Any]) -> WakeHead:
         if found[name].shape != shape or found[name].dtype != np.float32:
             raise ValueError(f"{name} is {found[name].dtype} {found[name].shape}, not {shape}")
         if not np.isfinite(found[name]).all():
-            raise ValueError(f"{name} holds numbers that are none")
+            raise ValueError(f"{name} holds values that are not finite")
     threshold, phrase = float(found["threshold"]), str(found["phrase"])
     if not 0 < threshold < 1 or len(phrase) > _MAX_PHRASE_CHARS or not phrase.isprintable():
         raise ValueError(f"its threshold is {threshold:g} and its phrase {phrase[:20]!r}")

@@ -149,7 +149,7 @@ def _unusable(path: Path, error: Exception) -> ModelError:
     return ModelError(
         "wake.model_unusable",
         f"the wake word model {path} cannot be loaded: {why}",
-        remedy="get it again; a bundled one: "
+        remedy="install it again; a bundled one: "
         f"pip install --force-reinstall --no-deps {_OPENWAKEWORD}",
     )
 

@@ -55,7 +55,7 @@ def read_onnx_weights(path: Path) -> OnnxWeights:
         raise ModelError(
             "wake.model_unusable",
             f"the wake word model {path} cannot be read: {error}",
-            remedy="get it again: pip install --force-reinstall --no-deps openwakeword==0.5.1",
+            remedy="install it again: pip install --force-reinstall --no-deps openwakeword==0.5.1",
         ) from error
 
 

@@ -39,8 +39,8 @@ def clean_phrase(phrase: str) -> str:
     ):
         raise UsageError(
             "wake.phrase",
-            f"{phrase!r} is no phrase of one to {MAX_WORDS} English words",
-            remedy='write it as it is spoken: daemonctl wake train "okay house"',
+            f"{phrase!r} is not a phrase of one to {MAX_WORDS} English words",
+            remedy='write it as it is spoken: `daemonctl wake train "okay house"`',
         )
     return said
 

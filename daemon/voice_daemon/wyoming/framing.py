@@ -37,7 +37,7 @@ async def read_event(reader: asyncio.StreamReader) -> Event | None:
         return None
     kind = header.get("type")
     if not isinstance(kind, str):
-        raise _malformed("its type is no text")
+        raise _malformed("its type is not a text")
     data = _object(header.get("data") or {}, "its data")
     data_length = _length(header, "data_length", most=MAX_DATA_BYTES)
     payload_length = _length(header, "payload_length", most=MAX_PAYLOAD_BYTES)
@@ -70,12 +70,12 @@ def _parsed(text: bytes) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _malformed("it is no JSON") from error
+        raise _malformed("it is not JSON") from error
 
 
 def _object(value: object, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _malformed(f"{what} is no object")
+        raise _malformed(f"{what} is not an object")
     return value
 
 
@@ -84,7 +84,7 @@ def _length(header: dict[str, Any], key: str, *, most: int) -> int:
     if length is None:
         return 0
     if type(length) is not int or not 0 <= length <= most:
-        raise _malformed(f"{key} is no whole number from 0 to {most}")
+        raise _malformed(f"{key} is not a whole number from 0 to {most}")
     return length
 
 

@@ -170,7 +170,7 @@ class WyomingServer:
                 most_an_address=self._limits.max_clients_an_address,
                 refused_so_far=self._n_refused,
             )
-        full = Error("as many clients as may be are connected", "wyoming.full")
+        full = Error("too many clients are connected", "wyoming.full")
         writer.write(frames.encode(full.event()))
         writer.close()
 

@@ -122,5 +122,5 @@ def damaged(path: Path, fault: str) -> ModelError:
     return ModelError(
         "model.damaged",
         f"{path} is damaged or cut short: {fault}",
-        remedy="fetch the model again with `daemonctl models pull`",
+        remedy="download the model again with `daemonctl models pull`",
     )

@@ -60,12 +60,12 @@ def read_vocabulary(folder: Path) -> Vocabulary:
                 raise ModelError(
                     "model.bad_vocabulary",
                     f"{path} is not a vocabulary: {error}",
-                    remedy="fetch the model again with `daemonctl models pull`",
+                    remedy="download the model again with `daemonctl models pull`",
                 ) from error
     raise ModelError(
         "model.no_vocabulary",
         f"{folder} has no vocabulary ({', '.join(_READERS)})",
-        remedy="fetch the model with `daemonctl models pull`, which adds it, or copy "
+        remedy="download the model with `daemonctl models pull`, which adds it, or copy "
         "tokenizer.json from the openai/whisper repository of the same size",
     )
 

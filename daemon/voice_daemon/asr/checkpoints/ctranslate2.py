@@ -65,7 +65,7 @@ class _Layers:
         return ModelError(
             "model.bad_tensor",
             f"{self.reader.path}: tensor {name} {fault}",
-            remedy="fetch the model again with `daemonctl models pull`",
+            remedy="download the model again with `daemonctl models pull`",
         )
 
     def n_layer(self, half: str) -> int:

@@ -39,7 +39,7 @@ def load_weights(path: Path) -> CheckpointData:
         raise ModelError(
             "model.unreadable",
             f"{path} cannot be read: {error}",
-            remedy="check its permissions, or fetch the model again",
+            remedy="check its permissions, or download the model again",
         ) from error
     check_dimensions(raw.dims, raw.source)
     arrays = check_arrays(raw)
@@ -149,5 +149,5 @@ def _bad_setting(raw: RawCheckpoint, key: str) -> ModelError:
     return ModelError(
         "model.bad_config",
         f"{raw.source.parent}: the model's {key} are not usable",
-        remedy="fetch the model again with `daemonctl models pull`",
+        remedy="download the model again with `daemonctl models pull`",
     )

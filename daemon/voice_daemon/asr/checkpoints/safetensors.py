@@ -284,5 +284,5 @@ def _bad_config(path: Path, fault: str) -> ModelError:
     return ModelError(
         "model.bad_config",
         f"{path} does not describe a Whisper model: {fault}",
-        remedy="fetch the model again with `daemonctl models pull`",
+        remedy="download the model again with `daemonctl models pull`",
     )

@@ -111,7 +111,7 @@ def _bad_dimensions(source: Path, fault: str) -> ModelError:
     return ModelError(
         "model.bad_dimensions",
         f"{source} does not describe a Whisper model: {fault}",
-        remedy="choose a Whisper model, or fetch this one again",
+        remedy="choose a Whisper model, or download this one again",
     )
 
 
@@ -216,5 +216,5 @@ def _bad_tensor(raw: RawCheckpoint, name: str, fault: str) -> ModelError:
     return ModelError(
         "model.bad_tensor",
         f"{raw.source}: tensor {name} {fault}",
-        remedy="fetch the model again with `daemonctl models pull`",
+        remedy="download the model again with `daemonctl models pull`",
     )
