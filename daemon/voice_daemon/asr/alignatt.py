@@ -68,6 +68,7 @@ def attended_frames(
     if smoothing and weights.shape[1] > 1:
         weights -= weights.mean(axis=1, keepdims=True)
         deviation = np.sqrt(np.square(weights).mean(axis=1, keepdims=True))
+        # A frame that all tokens weigh alike does not deviate at all.
         weights /= deviation + 1e-6
     else:
         smoothing = 0

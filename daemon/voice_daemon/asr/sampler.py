@@ -70,6 +70,7 @@ def token_sampler(model: WhisperModel, *, suppress_blank: bool = True) -> TokenS
     never, at_start = _masks(model, suppress_blank=suppress_blank)
     plain = isinstance(model.decoder.token_embedding, nn.Embedding)
     if plain and model.dtype == mx.float32 and mx.default_device() == mx.Device(mx.cpu):
+        # Quantised or half-size weights numpy would have to expand first.
         return NumpySampler(model.decoder.token_embedding.weight, never, at_start)
     return MlxSampler(model, never, at_start)
 
@@ -173,6 +174,7 @@ class NumpySampler:
             mask = self.at_start if at_start and index == 0 else self.never
             best = int((row + mask).argmax())
             sampled.tokens.append(best)
+            # From the row as it is: what a rule forbids makes nothing else surer.
             sampled.logprobs.append(float(row[best]) - _total(row))
         for (_, token), row in zip(watched, logits[len(rows) :], strict=True):
             sampled.watched.append(float(np.exp(row[token] - _total(row))))

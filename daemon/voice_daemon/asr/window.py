@@ -163,6 +163,7 @@ class Window:
             met.add(-n_rows)
             self._encoder.encode(everything=True, padding_frames=self._final_padding_frames)
             self._read_at_each_length(met)
+            # As a window that slid begins: all of it at once, with no keys from before.
             self._encoder.behind(0).encode()
 
     def _read_at_each_length(self, met: set[int]) -> None:
@@ -173,6 +174,7 @@ class Window:
         decoder = self._model.decoder
         for length in WARMED_LENGTHS:
             forced = decoder(mx.zeros((length,), dtype=mx.int32), self.cross)
+            # One or two new tokens, and a draft: what `row_bucket` makes of a step's calls.
             for n_more in (2, LEAST_ROWS):
                 more = decoder(mx.zeros((n_more,), dtype=mx.int32), self.cross, cache=forced.cache)
                 mx.eval(more.hidden)
@@ -335,6 +337,7 @@ class Window:
                     tokens=tokens,
                     first_frame=int(frames[at:end].min()),
                     frame=int(frames[at:end].max()),
+                    # A word is no surer than the least sure of its tokens.
                     probability=float(np.exp(min(decoded.logprobs[at:end]))),
                 )
             )

@@ -162,8 +162,10 @@ def _of_service(service: ServiceView) -> DownReason:
         )
     if not service.loaded:
         return _not_loaded(service)
+    # Between two starts of launchd there is no process.
     if service.pid is None and service.has_failed:
         return _crashing(service)
+    # launchd has just started it once more, and it may well end as the times before.
     if service.pid is not None and service.is_looping:
         return _crashing(service)
     if service.pid is not None or service.last_exit is None or "never" in service.last_exit:

@@ -91,6 +91,7 @@ def read_state(path: Path) -> PersistedState:
     try:
         with open(path, "rb", opener=_open_unfollowed) as file:
             _refuse_a_file_of_others(file)
+            # One byte more than is allowed tells a file that is too long, without reading it all.
             text = file.read(MAX_BYTES + 1)
         if len(text) > MAX_BYTES:
             raise ValueError("it is too long")
@@ -228,6 +229,7 @@ def _refuse_a_file_of_others(file: BinaryIO) -> None:
     found = os.fstat(file.fileno())
     if not stat.S_ISREG(found.st_mode):
         raise ValueError("it is not a file")
+    # Root may write any file anyway: its own is no worse.
     if found.st_uid not in {os.geteuid(), 0}:
         raise ValueError(f"it belongs to user {found.st_uid}")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

@@ -170,6 +170,7 @@ class BrokerCheck:
         refusals = list(
             self._round_trip(connection, MqttMessage(own, os.urandom(8).hex().encode()))
         )
+        # Beside a running daemon these would overwrite its own word.
         if not self.is_running:
             said = self._retained.get(topics.path(Leaf.AVAILABILITY), b"offline")
             refusals += self._say_again(connection, topics.path(Leaf.AVAILABILITY), said)

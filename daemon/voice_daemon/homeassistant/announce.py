@@ -145,8 +145,11 @@ class DiscoveryAnnouncer:
                 messages.append(announcement(self._device, dropped=dropped))
                 self._has_announced = True
                 if current not in earlier:
+                    # With the earlier ones, until `confirmed`: after a crash they must still be
+                    # taken back.
                     self._store.announce((*earlier, current))
             self._is_unconfirmed = True
+            # Announced before it is taken back: a device moves to its new topic, and is never gone.
             return [*messages, *removals]
 
     def confirmed(self) -> None:

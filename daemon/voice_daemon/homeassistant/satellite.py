@@ -229,6 +229,7 @@ class Satellite:
                     return
                 servers.callback(server.close)
                 ports.append(server.sockets[0].getsockname()[1])
+                # Port 0 takes any that is free, so there is no next one.
                 port = port + 1 if port else 0
             bound.set_result((ports[0], ports[1]))
             name = self._options.name
@@ -307,6 +308,8 @@ class Satellite:
             if AudioStart.is_type(event.type):
                 client.send(Transcript(text=self._hand_out(client.host)))
             elif Synthesize.is_type(event.type) and self._is_theirs(client.host):
+                # On a thread: the system's voice takes seconds, and this loop serves the other
+                # clients.
                 client.send(*await asyncio.to_thread(synthesised, event))
             else:
                 _answer(client, event, self._info_of_speech)
@@ -361,11 +364,14 @@ class Satellite:
         command.asked(last_stage)
         is_new = now_s - self._woken_s >= WAKE_COOLDOWN_S
         client.send(
+            # Without a name soon after another: Home Assistant would refuse the second as a
+            # duplicate.
             Detection(name=command.wake_word if is_new else None),
             RunPipeline(PipelineStage.ASR, last_stage),
             AudioStart(rate=SAMPLE_RATE, width=2, channels=1),
             AudioChunk(rate=SAMPLE_RATE, width=2, channels=1, audio=_SILENCE),
             AudioStop(),
+            # Its answer says that all before it was read: see `PipelineCommand.read`.
             Ping(command.session_id),
         )
         with contextlib.suppress(TimeoutError):

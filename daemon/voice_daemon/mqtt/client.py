@@ -84,6 +84,7 @@ class Subscriptions:
             self._connection.subscribe(self._filters)
         elif self._connection.is_subscribed and not self._is_settled:
             self._is_settled = True
+            # What an earlier connection raised is over only where this one was refused nothing.
             if not self._is_deaf:
                 self._on_problem(DEAF_CODE, None)
         return tuple(
@@ -203,6 +204,7 @@ class MqttClient:
         self._owes_online = False
         self._online_brake = TokenBucket(burst=_ONLINE_BURST, per_s=_ONLINE_PER_S)
         self._told_limits: set[str] = set()
+        # A daemon thread: one that hangs in the resolver must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         # Each of these is written by one thread and read by others.
         self._stop_by_s = math.inf
@@ -448,6 +450,7 @@ class MqttClient:
         delay_s = self._backoff.next_s()
         cause = error.cause if isinstance(error, LinkError) else Cause.SETTINGS
         if cause in {Cause.SETTINGS, Cause.RETAIN, Cause.QOS}:
+            # Only a person can change this: trying often would only fill both logs.
             delay_s = self._backoff.maximum_s
         elif cause is Cause.OVERDUE:
             # A proxy may still hold the late bytes. The broker drops the old connection, and

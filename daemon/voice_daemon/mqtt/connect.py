@@ -94,6 +94,7 @@ class Connector:
         try:
             connection = self._open(target, Protocol.V5, self._timeouts.probe_s, cancelled)
         except LinkError as error:
+            # Anything else, such as a refused password, 3.1.1 would meet as well.
             if error.cause not in {Cause.PROTOCOL, Cause.SILENCE}:
                 raise
             is_sure = error.cause is Cause.PROTOCOL

@@ -53,6 +53,7 @@ class Delivery:
             entry = self._outbox.take()
             if entry is None:
                 return
+            # Told before, not after: a process that is killed in between may have sent it.
             self._sent(entry.message)
             try:
                 mid = self._connection.publish(

@@ -193,6 +193,7 @@ class Outbox:
             entry = self._sent.get(ticket)
             waits = bool(entry and entry.message.final_of and self.finals_are_heard)
         if waits:
+            # Outside of the lock, which `refuse` takes itself.
             self.refuse(ticket, None)
         return waits
 
@@ -326,6 +327,7 @@ class Outbox:
             )
 
     def _may_send(self, now_s: float) -> bool:
+        # One at a time while a culprit is looked for: see `_accuse`.
         window = 1 if self._suspects else min(WINDOW, self._limits.receive_maximum)
         return (
             self._is_up
@@ -335,6 +337,7 @@ class Outbox:
         )
 
     def _owed_s(self, now_s: float) -> float:
+        # A dictionary keeps the order of sending, so the first is the oldest.
         oldest = next(iter(self._sent.values()), None)
         return now_s - oldest.sent_at_s if oldest else 0.0
 
@@ -352,6 +355,7 @@ class Outbox:
         keys = {entry.key for entry in unacknowledged}
         again = []
         for entry in unacknowledged:
+            # Guilty is only what was alone on its way when a second connection ended over it.
             is_culprit = keys <= self._suspects and len(keys) == 1
             if entry.is_event and entry.sendings >= MAX_SENDINGS:
                 self._give_up(entry, LossReason.UNCONFIRMED)

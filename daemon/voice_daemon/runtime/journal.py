@@ -149,6 +149,7 @@ class Journal:
     def _begin(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / PATTERN.replace("*", secrets.token_hex(4))
+        # Exclusive: a file that is there already belongs to a process that may be alive.
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._descriptor, self._path = os.open(path, flags, 0o600), path
         try_lock(self._descriptor)  # the file is new: nobody else can hold it

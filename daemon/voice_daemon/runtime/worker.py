@@ -354,9 +354,11 @@ class Worker:
         if engine.recorder is not None:
             engine.recorder.follow(events)
         self.lost_samples = pipeline.lost_samples
+        # A text was read, so the recogniser works: only faults in a row end the process.
         if any(isinstance(event, TranscriptFinal) for event in events):
             self._faults_in_a_row = 0
         fault = pipeline.last_fault
+        # The pipeline keeps its last fault: the same object was counted already.
         if fault is None or fault is self._last_fault:
             return
         self._last_fault = fault

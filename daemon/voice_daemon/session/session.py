@@ -399,6 +399,7 @@ class Session:
         if self._utterance is None:
             if not self._is_behind_wake_word(hypothesis):
                 return
+            # A word behind the wake word is proof of a command, before the endpointer could tell.
             self._endpointer.begin()
             yield self._speech_started()
         if self._utterance is not None:

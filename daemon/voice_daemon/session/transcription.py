@@ -122,6 +122,7 @@ class Transcription:
         if not self._segmenter.segments:
             return _SILENCE
         transcript = self._prepared or self._prepare()
+        # No pause bounds the search here: the client waits for the text.
         while self._correction is not None:
             transcript = self._correct_on() or transcript
         spoken = self._is_spoken(transcript.text, transcript)
@@ -142,6 +143,7 @@ class Transcription:
         with transcribing():
             hypothesis = self._transcriber.step()
         shown = self._shown or self._is_spoken(hypothesis.text + hypothesis.draft, hypothesis)
+        # Clients append what is committed: a text that takes something back is not shown.
         if shown and hypothesis.text.startswith(self._text):
             self._shown = True
             self._text = hypothesis.text

@@ -201,6 +201,7 @@ def decide(
         )
     best, *others = sorted(candidates, key=lambda candidate: candidate.cost(rule))
     said = frozenset(words)
+    # Two wordings of one order are no rivals: either does what was said.
     rival = next((o for o in others if not same_meaning(best.readings, o.readings, said)), None)
     reason = _reason(best, rival, rule)
     sentence = respelled(best.scored.text, best.readings[0], exact=True)

@@ -143,6 +143,7 @@ class SentenceGrammar:
         number = self._numbers.get(id(item))
         if number is None:
             number = self._numbers[id(item)] = len(self._kept)
+            # Kept alive: the id of an object that has gone may become another's.
             self._kept.append(item)
         return number
 
@@ -218,6 +219,7 @@ class SentenceGrammar:
     def _permuted(self, item: hx.Permutation, block: int, rest: Position) -> list[Position]:
         key = ("permuted", self._number(item))
         if key not in self._values:
+            # Made once: hassil makes new objects at each call, and each would be a new position.
             self._values[key] = self._number(list(item.iterate_permutations()))
         ways: Any = self._kept[self._values[key]]
         found = []
@@ -238,6 +240,7 @@ class SentenceGrammar:
         key = (self._number(item), block)
         found = self._alive.get(key)
         if found is None:
+            # Rules may name each other in a ring.
             found = depth < 24 and self._lives(item, block, depth + 1)
             self._alive[key] = found
         return found

@@ -203,6 +203,7 @@ class OpenWakeWord:
         """Take the next wake frame, (1280,) int16; return every wake word's score, 0..1."""
         mels = self._embedder.mels(samples)
         self._frames_heard += 1
+        # In a quiet room too: the detector's memory must not skip frames.
         voice = self._voice_heard(samples)
         if self._room is not None and not self._room.is_exceeded(mels):
             self._embedder.put_off(mels)

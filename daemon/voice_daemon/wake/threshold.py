@@ -128,6 +128,7 @@ def share_at_most(seen: int, of: int) -> float:
 def _largest(chance: Callable[[float], float], *, most: float) -> float:
     """Find where a falling chance becomes a doubt, by halving."""
     least = 0.0
+    # More halvings than a float has bits (53).
     for _ in range(60):
         middle = (least + most) / 2
         least, most = (middle, most) if chance(middle) > _DOUBT else (least, middle)

@@ -73,6 +73,7 @@ def _tensor_end(name: str, entry: Mapping[str, Any]) -> int:
     shape: list[int] = entry["shape"]
     begin: int = entry["data_offsets"][0]
     end: int = entry["data_offsets"][1]
+    # Not isinstance: JSON's true is an int to Python.
     if not all(type(size) is int and 0 < size <= _MAX_DIMENSION for size in shape):
         raise ValueError(f"{name} has shape {shape}")
     item_bytes = _SAFETENSORS_BYTES.get(entry["dtype"])
@@ -207,6 +208,7 @@ def read_folder(folder: Path, weights: Path) -> RawCheckpoint:
     """
     config = read_json_object(folder / "config.json")
     stored = _load(weights)
+    # The decoder projects by the token embedding alone.
     if config.get("tie_word_embeddings") is False and "proj_out.weight" in stored:
         raise _bad_config(weights, "its output layer is not the token embedding")
     layout = "mlx"
@@ -237,6 +239,7 @@ def _load(weights: Path) -> Arrays:
     arrays: Arrays = {}
     for name in sorted({str(file) for file in files.values()}):
         shard = weights.parent / name
+        # A name with a folder in it could lead out of the model.
         if shard.parent != weights.parent or not shard.is_file():
             raise _bad_config(weights, f"it names {name}, which is not in the folder")
         arrays |= load_arrays(shard)
