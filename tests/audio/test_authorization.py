@@ -76,7 +76,7 @@ def test_a_request_is_answered_through_the_block(
 @needs_compiler
 def test_a_library_without_the_symbols_is_an_error_of_the_system(library: ctypes.CDLL) -> None:
     del library
-    with pytest.raises(OSError, match="does not tell of permissions"):
+    with pytest.raises(OSError, match="does not say whether the microphone"):
         MicrophonePermission(Libraries(*[ctypes.util.find_library("c") or "libc.so.6"] * 3))
 
 
