@@ -85,6 +85,7 @@ class ControlServer:
         if self._thread.is_alive():
             log.error("control.stop_timed_out", timeout_s=timeout_s)
         self._thread = None
+        # Before the lock goes: whoever takes it next may put a socket there at once.
         with suppress(OSError):  # gone, or a folder that somebody put in its place
             self._path.unlink()
         self._lock.release()
@@ -196,6 +197,7 @@ class ControlServer:
                 f"user {uid} may not control the daemon of user {os.geteuid()}",
                 remedy="run daemonctl as the user who runs the daemon",
             )
+        # Greater, not equal: this one is among them already.
         if len(self._clients) > MAX_CLIENTS:
             return ControlError(
                 "control.busy",

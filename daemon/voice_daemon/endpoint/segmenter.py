@@ -129,6 +129,7 @@ class VadSegmenter:
         voice = self._endpointer.voice
         suspected = self._endpointer.phase is Phase.SUSPECTED
         end = min(voice.last + self._tail, voice.now) if suspected else voice.now
+        # The silence that primes the detector lies behind the recording, not in it.
         return SpeechSegment(self._next, min(end, self._heard))
 
     def _pass_on(self, segment: SpeechSegment) -> None:
