@@ -112,8 +112,8 @@ def refuse_lfs_pointer(path: Path) -> None:
     raise ModelError(
         "model.lfs_pointer",
         f"{path} is a git-lfs pointer, not the file that it stands for",
-        remedy="run `git lfs install` and `git lfs pull` in that folder, or fetch the model with "
-        "`daemonctl models pull`",
+        remedy="run `git lfs install` and `git lfs pull` in that folder, or download the model "
+        "with `daemonctl models pull`",
     )
 
 

@@ -66,7 +66,7 @@ def _read(path: Path) -> RawCheckpoint:
         raise ModelError(
             "model.not_found",
             f"there is no model at {path}",
-            remedy="name a model folder, or fetch a model with `daemonctl models pull`",
+            remedy="name a model folder, or download a model with `daemonctl models pull`",
         )
     for file in sorted(path.iterdir()):
         if file.is_file():
@@ -104,7 +104,7 @@ def _no_layout(folder: Path, ggml_files: list[Path]) -> ModelError:
     return ModelError(
         "model.not_found",
         f"{folder} holds no weights ({', '.join(WEIGHT_FILES)}, model.bin, ggml-*.bin)",
-        remedy="name a model folder, or fetch a model with `daemonctl models pull`",
+        remedy="name a model folder, or download a model with `daemonctl models pull`",
     )
 
 
