@@ -216,7 +216,7 @@ def break_login(rig: SecretsRig, witness: Witness) -> None:
     good_key, good_ca = rig.key.read_text(), rig.ca.read_text()
     stranger = trustme.CA().cert_pem.bytes().decode()
     faults = (
-        (rig.password, WRONG_PASSWORD, PASSWORD, "refused our credentials"),
+        (rig.password, WRONG_PASSWORD, PASSWORD, "refused the user name or the password"),
         (rig.ca, stranger, good_ca, "certificate"),
         (rig.key, BAD_KEY, good_key, "key_file"),
         (rig.password, "", PASSWORD, "password_file"),
