@@ -73,17 +73,7 @@ def main(arguments: Sequence[str]) -> int:
     args = _parser().parse_args(arguments)
     errors = Console(stderr=True, highlight=False)
     gaps_ms = numbers(args.gaps)
-    wakes = [c for c in load_clips(args.wake) if args.word in {c.text, *c.slots.values()}]
-    if not wakes:
-        raise UsageError(
-            "bench.no_wake_words",
-            f"no recording in {args.wake} says {args.word!r}",
-            remedy="name a folder whose manifest has it as a text, or give --word",
-        )
-    commands = [clip for clip in chosen_clips(args, multilingual=False) if clip.is_speech]
-    if args.half:
-        first = ("even", "odd").index(args.half)
-        wakes, commands = wakes[first::2], commands[first::2]
+    wakes, commands = chosen_speech(args)
     behind = load_clips(args.behind) if args.behind else ()
     television = Television(behind, args.below) if behind else None
     reader = Reader(model_folder(args.model))
@@ -116,6 +106,22 @@ def main(arguments: Sequence[str]) -> int:
             progress.advance(task)
     show(heard, args.out)
     return 0
+
+
+def chosen_speech(args: argparse.Namespace) -> tuple[list[Clip], list[Clip]]:
+    """The wake words and the commands to speak; raises `UsageError` without any."""
+    wakes = [c for c in load_clips(args.wake) if args.word in {c.text, *c.slots.values()}]
+    if not wakes:
+        raise UsageError(
+            "bench.no_wake_words",
+            f"no recording in {args.wake} says {args.word!r}",
+            remedy="name a folder whose manifest has it as a text, or give --word",
+        )
+    commands = [clip for clip in chosen_clips(args, multilingual=False) if clip.is_speech]
+    if args.half:
+        first = ("even", "odd").index(args.half)
+        wakes, commands = wakes[first::2], commands[first::2]
+    return wakes, commands
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -25,15 +25,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from tools.bench.arguments import DEFAULT_OUT, chosen_clips, model_folder
+from tools.bench.arguments import DEFAULT_OUT, model_folder
 from tools.bench.clips import Clip, load_clips
-from tools.bench.latency import LEAD_S, NOISE, TAIL_S, Reader, rms, voiced
+from tools.bench.latency import LEAD_S, NOISE, TAIL_S, Reader, chosen_speech, rms, voiced
 from tools.bench.latency_match import Heard, Spoken
 from tools.bench.latency_simulated import COMPUTING, simulate
 from tools.bench.tables import Table, wide_console
 from tools.bench.text import words_of
 from voice_daemon.audio.resample import to_int16
-from voice_daemon.errors import UsageError
 from voice_daemon.events import SAMPLE_RATE
 
 GAP_S: Final = 0.15
@@ -64,17 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     """Play every scene and show the table; raises `UsageError` for arguments of no use."""
     args = _parser().parse_args(arguments)
     reader = Reader(model_folder(args.model))
-    wakes = [c for c in load_clips(args.wake) if args.word in {c.text, *c.slots.values()}]
-    if not wakes:
-        raise UsageError(
-            "bench.no_wake_words",
-            f"no recording in {args.wake} says {args.word!r}",
-            remedy="name a folder whose manifest has it as a text, or give --word",
-        )
-    commands = [clip for clip in chosen_clips(args, multilingual=False) if clip.is_speech]
-    if args.half:
-        first = ("even", "odd").index(args.half)
-        wakes, commands = wakes[first::2], commands[first::2]
+    wakes, commands = chosen_speech(args)
     digits = spread(digit_rows(args.digits), len(commands)) if args.digits else []
     names = [name for name in args.scenes.split(",") if name != "digits" or args.digits]
     rows = []

@@ -34,7 +34,7 @@ from voice_daemon.session.options import PipelineOptions
 from voice_daemon.session.transcript import (
     TranscriptBuilder,
     after_last_phrase,
-    before_phrase_start,
+    behind_phrase,
 )
 from voice_daemon.session.voice import SpeakerFeed, VoiceInput
 
@@ -376,7 +376,7 @@ class Session:
         begun = self._context.now_sample()
         with transcribing():
             hypothesis = self._context.transcriber.step()
-        hypothesis = self._without_wake_phrase(hypothesis)
+        hypothesis = behind_phrase(hypothesis, self._wake_phrase or "")
         took = self._context.now_sample() - begun
         self._next_step_from = self._heard_to + round(STEP_SPREAD * took)
         yield from self._show(hypothesis)
@@ -469,17 +469,6 @@ class Session:
             return transcript
         words = last_words(transcript.words, rest)
         return replace(transcript, text=rest, words=words, revised=True)
-
-    def _without_wake_phrase(self, hypothesis: Hypothesis) -> Hypothesis:
-        """Cut a hypothesis to what follows the wake phrase, where that was said again."""
-        read = hypothesis.text + hypothesis.draft
-        draft = before_phrase_start(hypothesis.draft, self._wake_phrase or "")
-        rest = after_last_phrase(read, self._wake_phrase or "")
-        if rest is None:
-            return replace(hypothesis, draft=draft)
-        n_draft = min(len(rest), len(hypothesis.draft))
-        text, draft = rest[: len(rest) - n_draft], rest[len(rest) - n_draft :]
-        return replace(hypothesis, text=text, draft=draft)
 
     def _read_history(self) -> NDArray[np.int16]:
         first = self.start.at_sample - self._history_samples()

@@ -58,6 +58,16 @@ def before_phrase_start(draft: str, phrase: str) -> str:
     return draft
 
 
+def behind_phrase(hypothesis: Hypothesis, phrase: str) -> Hypothesis:
+    """Cut a hypothesis to what follows `phrase`, where that was said again."""
+    rest = after_last_phrase(hypothesis.text + hypothesis.draft, phrase)
+    if rest is None:
+        return replace(hypothesis, draft=before_phrase_start(hypothesis.draft, phrase))
+    n_draft = min(len(rest), len(hypothesis.draft))
+    text, draft = rest[: len(rest) - n_draft], rest[len(rest) - n_draft :]
+    return replace(hypothesis, text=text, draft=draft)
+
+
 class TranscriptBuilder:
     """The speech of one session; samples are absolute."""
 
