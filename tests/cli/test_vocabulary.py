@@ -78,7 +78,7 @@ def test_a_misspelt_domain_is_a_warning_of_check_and_of_doctor(
     variables = {"VOICE_DAEMON_VOCABULARY__FILE": str(file)}
     doctor = daemonctl_here("doctor", "--json", home=voice_home, **variables)
     found = {check["check"]: check for check in json.loads(doctor.stdout)["checks"]}["vocabulary"]
-    assert (found["verdict"], "1 doubtful" in found["message"]) == ("warn", True)
+    assert (found["verdict"], "1 with a warning" in found["message"]) == ("warn", True)
     assert "swich" not in doctor.stdout
 
 

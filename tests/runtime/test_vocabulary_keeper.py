@@ -140,7 +140,7 @@ def test_what_is_hardly_meant_is_logged_by_its_place_alone() -> None:
     rig = Rig()
     with capture_logs() as logs:
         rig.keeper.on_message(SHARED, document("Ottilie", areas=["Den", "den"], language="ottili"))
-    [logged] = [line for line in logs if line["event"] == "vocabulary.doubtful"]
+    [logged] = [line for line in logs if line["event"] == "vocabulary.warnings"]
     assert logged["first"] == ["language", "areas[1]"]
     assert "ttili" not in str(logged)
 

@@ -110,7 +110,7 @@ def test_a_misspelt_key_is_told_with_the_one_that_was_meant() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "doubt"),
+    ("parts", "warning"),
     [
         (
             {"entities": ["TV", {"name": "Plug", "domain": "swich"}]},
@@ -156,14 +156,14 @@ def test_a_misspelt_key_is_told_with_the_one_that_was_meant() -> None:
     ],
 )
 def test_what_is_hardly_meant_is_told_and_nothing_left_out(
-    parts: dict[str, object], doubt: str
+    parts: dict[str, object], warning: str
 ) -> None:
     document = read_document(written(**parts))
-    assert [str(found) for found in document.doubts] == [doubt]
+    assert [str(found) for found in document.warnings] == [warning]
     assert (document.n_left_out, document.faults) == (0, ())
 
 
-def test_nothing_is_doubted_where_two_kinds_share_a_name() -> None:
+def test_nothing_is_warned_of_where_two_kinds_share_a_name() -> None:
     document = read_document(
         written(
             language="pt-BR",
@@ -175,7 +175,7 @@ def test_nothing_is_doubted_where_two_kinds_share_a_name() -> None:
             floors=["Kitchen"],
         )
     )
-    assert document.doubts == ()
+    assert document.warnings == ()
 
 
 def test_a_domain_that_is_none_is_told_with_the_one_that_was_meant() -> None:

@@ -118,9 +118,9 @@ def _check(args: argparse.Namespace, context: Context) -> int:
             context.err.write(f"daemonctl: {where}{error.message}\n  -> {error.remedy}\n")
         return EXIT_USAGE
     faults = [asdict(fault) for fault in document.faults]
-    doubts = [asdict(doubt) for doubt in document.doubts]
+    warnings = [asdict(warning) for warning in document.warnings]
     if args.json:
-        told = {"ok": not faults, **_summary(document), "problems": faults, "warnings": doubts}
+        told = {"ok": not faults, **_summary(document), "problems": faults, "warnings": warnings}
         context.print_json(told)
     else:
         context.out.write(f"{args.file}: {_counts(document)}\n")
@@ -128,8 +128,8 @@ def _check(args: argparse.Namespace, context: Context) -> int:
             context.err.write(f"daemonctl: left out: {fault}\n")
         if document.n_left_out > len(faults):
             context.err.write(f"daemonctl: {document.n_left_out} entries are left out in all\n")
-        for doubt in document.doubts:
-            context.err.write(f"daemonctl: warning: {doubt}\n")
+        for warning in document.warnings:
+            context.err.write(f"daemonctl: warning: {warning}\n")
     return EXIT_FAILED if faults else EXIT_OK
 
 

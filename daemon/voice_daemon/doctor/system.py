@@ -162,8 +162,8 @@ def vocabulary(settings: Settings, stored: Path) -> Iterator[Finding]:
             f"there are no sentences for language {language!r}",
             'set sentences = "none" in [vocabulary] to use those of the document alone',
         )
-    elif document.n_left_out or document.doubts:
-        parts = {"entries left out": document.n_left_out, "doubtful": len(document.doubts)}
+    elif document.n_left_out or document.warnings:
+        parts = {"entries left out": document.n_left_out, "with a warning": len(document.warnings)}
         odd = ", ".join(f"{n} {what}" for what, n in parts.items() if n)
         yield warn(
             "vocabulary",

@@ -312,9 +312,9 @@ class VocabularyKeeper:
         if document.n_left_out:
             places = [fault.where for fault in document.faults[:3]]
             log.warning("vocabulary.left_out", n=document.n_left_out, first=places)
-        if document.doubts:
-            places = [doubt.where for doubt in document.doubts[:3]]
-            log.warning("vocabulary.doubtful", n=len(document.doubts), first=places)
+        if document.warnings:
+            places = [warning.where for warning in document.warnings[:3]]
+            log.warning("vocabulary.warnings", n=len(document.warnings), first=places)
         source = "file" if document is self._file else "mqtt"
         return VocabularySummary(
             state=VocabularyState.LOADING,

@@ -16,7 +16,12 @@ from typing import Any
 
 from voice_daemon._lib.files import decode_text
 from voice_daemon.errors import VoiceDaemonError
-from voice_daemon.vocabulary.doubts import Doubt, Entry, closest_domain, doubts_about
+from voice_daemon.vocabulary.document_warnings import (
+    DocumentWarning,
+    Entry,
+    closest_domain,
+    warnings_about,
+)
 
 SCHEMA = 1
 MAX_BYTES = 64 * 1024
@@ -85,7 +90,7 @@ class Document:
     faults: tuple[Fault, ...] = ()
     """The first `MAX_FAULTS_KEPT` of what was left out."""
     n_left_out: int = 0
-    doubts: tuple[Doubt, ...] = ()
+    warnings: tuple[DocumentWarning, ...] = ()
     """The first `MAX_FAULTS_KEPT` of what is well formed and hardly meant; nothing of it is left
     out."""
     sha256: str = ""
@@ -201,7 +206,7 @@ class _Reader:
         areas = self._names("areas", MAX_AREAS)
         floors = self._names("floors", MAX_FLOORS)
         language = str(self._top.get("language", ""))
-        doubts = doubts_about(language, self._entries, self._list_places)
+        warnings = warnings_about(language, self._entries, self._list_places)
         return Document(
             language=language,
             entities=entities,
@@ -211,7 +216,7 @@ class _Reader:
             sentences=tuple(self._sentences(lists)),
             faults=tuple(self._faults),
             n_left_out=self._n_left_out,
-            doubts=tuple(islice(doubts, MAX_FAULTS_KEPT)),
+            warnings=tuple(islice(warnings, MAX_FAULTS_KEPT)),
             sha256=sha256,
         )
 

@@ -1,6 +1,6 @@
-"""Doubts about a document that is well formed: what it says can hardly be meant.
+"""Warnings about a document that is well formed: what it says can hardly be meant.
 
-A doubt leaves nothing out. Unlike a fault it names what stands in the document, so that it must
+A warning leaves nothing out. Unlike a fault it names what stands in the document, so that it must
 not be logged.
 """
 
@@ -45,7 +45,7 @@ _CALLED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class DocumentWarning:
     """Something in a document that is hardly meant; the document counts all the same."""
 
     where: str
@@ -69,16 +69,18 @@ class Entry(NamedTuple):
     """All that it is called, the name first."""
 
 
-def doubts_about(
+def warnings_about(
     language: str, entries: Sequence[Entry], lists: Mapping[str, Sequence[str]]
-) -> Iterator[Doubt]:
+) -> Iterator[DocumentWarning]:
     """Find what is hardly meant; `lists` are by their place."""
     yield from _language(language)
     yield from _domains(entries)
     yield from _same_names(entries)
     for where, values in lists.items():
         if not values:
-            yield Doubt(where, "has no value", "add one: no sentence with this list can be said")
+            yield DocumentWarning(
+                where, "has no value", "add one: no sentence with this list can be said"
+            )
 
 
 def closest_domain(domain: str) -> str | None:
@@ -87,31 +89,31 @@ def closest_domain(domain: str) -> str | None:
     return next(iter(get_close_matches(written, sorted(DOMAINS), n=1)), None)
 
 
-def _language(language: str) -> Iterator[Doubt]:
+def _language(language: str) -> Iterator[DocumentWarning]:
     code = language.lower().replace("_", "-").split("-")[0]
     if not language or code in _LANGUAGES:
         return
     meant = _CALLED.get(code)
     remedy = f'write "{meant}"' if meant else 'write a code such as "en" or "de-CH"'
-    yield Doubt("language", f'"{language}" is not a known language', remedy)
+    yield DocumentWarning("language", f'"{language}" is not a known language', remedy)
 
 
-def _domains(entries: Iterable[Entry]) -> Iterator[Doubt]:
+def _domains(entries: Iterable[Entry]) -> Iterator[DocumentWarning]:
     for entry in entries:
         where, domain = f"{entry.where}.domain", entry.domain
         if not domain:
             continue
         if entry.kind != "entities":
             what = f'"{domain}" is the kind of an area or a floor, which has none'
-            yield Doubt(where, what, "leave it out, or write the name under entities")
+            yield DocumentWarning(where, what, "leave it out, or write the name under entities")
         elif domain not in DOMAINS:
             meant = closest_domain(domain)
             remedy = f'write "{meant}"' if meant else "sentences for a kind do not name it"
             what = f'"{domain}" is not a kind of entity that Home Assistant has'
-            yield Doubt(where, what, remedy)
+            yield DocumentWarning(where, what, remedy)
 
 
-def _same_names(entries: Iterable[Entry]) -> Iterator[Doubt]:
+def _same_names(entries: Iterable[Entry]) -> Iterator[DocumentWarning]:
     """Two of one kind with one name: nobody can tell which is meant."""
     first: dict[tuple[str, str, str], str] = {}
     for entry in entries:
@@ -119,5 +121,5 @@ def _same_names(entries: Iterable[Entry]) -> Iterator[Doubt]:
             of = first.setdefault((entry.kind, entry.domain, text.casefold()), entry.where)
             if of != entry.where:
                 what = f'"{text}" is also the name of {of}'
-                yield Doubt(entry.where, what, "call one of them something else")
+                yield DocumentWarning(entry.where, what, "call one of them something else")
                 break
