@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from voice_daemon.audio import BLOCK_SAMPLES
 from voice_daemon.audio.file import FileSource, load_audio
+from voice_daemon.audio.resample import to_int16
 from voice_daemon.errors import AudioFileError
 from voice_daemon.events import SAMPLE_RATE, AudioBlock
 
@@ -234,6 +235,23 @@ def test_in_real_time_no_block_comes_before_it_was_spoken(tmp_path: Path) -> Non
         spoken = block.first_sample + len(block.samples)
         assert time.monotonic() - started_s >= spoken / SAMPLE_RATE
         assert source.now_sample() >= spoken
+
+
+def test_in_real_time_blocks_come_together_up_to_the_sample_that_is_wanted(
+    tmp_path: Path,
+) -> None:
+    samples = tone(SAMPLE_RATE, 0.2)
+    soundfile.write(tmp_path / "a.wav", samples, SAMPLE_RATE)
+    source = FileSource(tmp_path / "a.wav", realtime=True)
+    source.start()
+    blocks = []
+    for wanted in (1280, 0, 1920, SAMPLE_RATE):
+        source.wanted_sample = wanted
+        blocks.append(source.read(1))
+    assert [len(block.samples) for block in blocks if block is not None] == [1280, 320, 320, 1280]
+    assert source.exhausted
+    together = np.concatenate([block.samples for block in blocks if block is not None])
+    assert np.array_equal(together, to_int16(load_audio(tmp_path / "a.wav")))
 
 
 def test_in_real_time_a_short_wait_ends_without_a_block(tmp_path: Path) -> None:

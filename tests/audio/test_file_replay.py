@@ -32,6 +32,7 @@ class PlainFile:
 
     ahead: int = 0
     description: str = "ones.wav"
+    wanted_sample: int = 0
     dropped_samples: int = 0
     calls: list[str] = field(default_factory=list)
     _read: int = 0

@@ -12,7 +12,7 @@ from voice_daemon.audio import AudioSource
 from voice_daemon.audio.input import AudioInput, InputBack, InputLost, SystemClock
 from voice_daemon.audio.level import SilenceMeter
 from voice_daemon.errors import AudioDeviceError
-from voice_daemon.events import AudioBlock
+from voice_daemon.events import SAMPLE_RATE, AudioBlock
 
 SECOND = 16_000
 
@@ -41,6 +41,7 @@ class ScriptedSource:
     clock_of_test: ManualClock
     blocks: list[AudioBlock] = field(default_factory=list)
     failure: Exception | None = None
+    wanted_sample: int = 0
     exhausted: bool = False
     description: str = "a scripted microphone"
     dropped_samples: int = 0
@@ -99,6 +100,21 @@ def test_blocks_pass_and_count_on() -> None:
     audio_input = open_input(clock, ScriptedSource(clock, [block(0), block(1280)]))
     assert [type(audio_input.read(1)), type(audio_input.read(1))] == [AudioBlock, AudioBlock]
     assert audio_input.now_sample() == 2560
+
+
+def test_a_wanted_sample_is_the_sources_own() -> None:
+    clock = ManualClock()
+    first = ScriptedSource(clock, [block(0)])
+    second = ScriptedSource(clock)
+    audio_input = open_input(clock, first, second)
+    audio_input.read(1, wanted_sample=2560)
+    assert first.wanted_sample == 2560
+    clock.advance(0.5)
+    audio_input.reopen()
+    begins_at = audio_input.now_sample()
+    audio_input.read(0, wanted_sample=begins_at + 1280)
+    # The second stream begins where the first one ended, and 0.5 s later.
+    assert second.wanted_sample == begins_at + 1280 - (1280 + SAMPLE_RATE // 2)
 
 
 def test_a_pause_shorter_than_the_stall_timeout_is_no_loss() -> None:

@@ -58,6 +58,41 @@ def test_what_does_not_fit_the_queue_is_dropped_and_leaves_a_gap() -> None:
     assert [block.first_sample for block in desk.read_all()] == [16_000]
 
 
+def test_blocks_come_together_up_to_the_sample_that_is_wanted() -> None:
+    desk = at_desk(configured=settings(queue_max_ms=500))
+    desk.mic.wanted_sample = 1280
+    assert desk.mic.read(0) is None
+    desk.stream.deliver(ramp(960))
+    assert desk.mic.read(0) is None
+    desk.stream.deliver(ramp(640))
+    blocks = desk.read_all()
+    assert [block.first_sample for block in blocks] == [0, 1280]
+    assert blocks[0].samples.tolist() == [*range(960), *range(320)]
+    assert len(blocks[1].samples) == 320
+
+
+def test_nothing_is_held_for_longer_than_a_tenth_of_a_second() -> None:
+    desk = at_desk(configured=settings(queue_max_ms=500))
+    desk.mic.wanted_sample = 10 * SAMPLE_RATE
+    desk.mic.read(0)
+    desk.stream.deliver(ramp(SAMPLE_RATE))
+    blocks = desk.read_all()
+    assert [len(block.samples) for block in blocks] == [1600] * 5
+    # What is held takes up the queue's room like everything else.
+    assert desk.mic.dropped_samples == SAMPLE_RATE // 2
+
+
+def test_what_is_held_when_the_device_goes_is_not_lost() -> None:
+    desk = at_desk()
+    desk.mic.wanted_sample = 1280
+    desk.mic.read(0)
+    desk.stream.deliver(ramp(640))
+    desk.stream.unplug()
+    block = desk.mic.read(0)
+    assert block is not None
+    assert len(block.samples) == 640
+
+
 def test_overflows_that_portaudio_reports_are_counted() -> None:
     desk = at_desk()
     desk.stream.deliver(ramp(320), overflowed=True)

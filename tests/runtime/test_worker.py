@@ -41,6 +41,7 @@ class Recording:
     then: Callable[[], AudioBlock | None] = lambda: None
     description: str = "a recording"
     dropped_samples: int = 0
+    wanted_sample: int = 0
     stopped: bool = False
     _read: int = 0
 

@@ -468,3 +468,14 @@ def test_three_minutes_in_one_block_are_heard_like_three_minutes_in_many() -> No
     assert scene.now > 3 * 60 * 16_000
     assert events == [e for b in blocks(scene.samples, 320) for e in split.pipeline.feed(b)]
     assert [f.text for f in of(TranscriptFinal, events)] == [COMMAND] * 4
+
+
+def test_blocks_that_come_only_when_they_are_wanted_change_no_message() -> None:
+    expected = Rig(continuous()).play()
+    rig, heard, sizes = Rig(continuous()), [], set()
+    while (first := rig.played) < rig.scene.now:
+        until = max(first + ms_to_samples(20), rig.pipeline.wanted_sample)
+        heard += rig.play(until=until, block_ms=1000)
+        sizes.add(rig.played - first)
+    assert heard == expected
+    assert {ms_to_samples(20), WAKE_FRAME_SAMPLES} <= sizes

@@ -38,6 +38,7 @@ class EndlessRoom:
     exhausted = False
     description = "an endless room"
     dropped_samples = 0
+    wanted_sample = 0
 
     def __init__(
         self, samples: NDArray[np.int16] | None = None, *, then: int = 3, pause_s: float = 0.005

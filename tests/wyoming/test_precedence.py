@@ -37,6 +37,7 @@ class Microphone:
     longest_backlog: int = 0
     description: str = "a microphone"
     dropped_samples: int = 0
+    wanted_sample: int = 0
     exhausted: bool = False
 
     @property

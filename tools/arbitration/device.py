@@ -25,6 +25,7 @@ class OnDemand:
 
     exhausted = False
     dropped_samples = 0
+    wanted_sample = 0
 
     def __init__(self, replay: FileReplay) -> None:
         self._replay = replay

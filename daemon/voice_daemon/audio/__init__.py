@@ -13,10 +13,12 @@ from voice_daemon.events import AudioBlock
 if TYPE_CHECKING:  # numpy, soxr and PortAudio's bindings come with it
     from voice_daemon.audio.microphone import MicrophoneCapture
 
-__all__ = ["BLOCK_SAMPLES", "AudioSource", "MicrophoneCapture"]
+__all__ = ["BLOCK_SAMPLES", "MAX_BLOCKS_TOGETHER", "AudioSource", "MicrophoneCapture"]
 
 BLOCK_SAMPLES = 320
 """Samples in a block where a source may choose: 20 ms."""
+MAX_BLOCKS_TOGETHER = 5
+"""Blocks that a source may give as one before the sample that its reader wants: 0.1 s."""
 
 
 def __getattr__(name: str) -> object:
@@ -31,6 +33,9 @@ class AudioSource(Protocol):
 
     One thread at a time calls `start`, `read` and `stop`. Samples are counted from 0 at `start`.
     """
+
+    wanted_sample: int
+    """The reader's: nothing is needed before this sample, so that blocks may come together."""
 
     @property
     def description(self) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from voice_daemon.audio import BLOCK_SAMPLES, AudioSource
+from voice_daemon.audio import BLOCK_SAMPLES, MAX_BLOCKS_TOGETHER, AudioSource
 from voice_daemon.audio.clock import LiveClock, sleep
 from voice_daemon.audio.resample import RATE_MAX_HZ, RATE_MIN_HZ, StreamResampler, to_int16
 from voice_daemon.errors import AudioFileError
@@ -41,6 +41,7 @@ class FileReplay:
         sleep: Callable[[float], None] = sleep,
     ) -> None:
         """`max_silence_s`: enough to close any session that the file may leave open."""
+        self.wanted_sample = 0
         self._file = file
         self._realtime = realtime
         self._max_silence_s = max_silence_s
@@ -72,6 +73,7 @@ class FileReplay:
         """Give the next block of the file or of the silence; None when it is not due yet."""
         if self._file_ended is None:
             if not self._file.exhausted:
+                self._file.wanted_sample = self.wanted_sample
                 block = self._file.read(timeout_s)
                 if block is not None:
                     self._end_sample = block.first_sample + len(block.samples)
@@ -126,6 +128,7 @@ class FileSource:
     """
 
     def __init__(self, path: Path, *, realtime: bool) -> None:
+        self.wanted_sample = 0
         self._path = path
         self._realtime = realtime
         self._stopped = threading.Event()
@@ -163,16 +166,23 @@ class FileSource:
     def read(self, timeout_s: float) -> AudioBlock | None:
         """Return the next 20 ms (less at the very end) once a microphone would have them.
 
-        Raises `AudioFileError` where the file is damaged.
+        In real time they come together up to `wanted_sample`, 0.1 s at most. Raises
+        `AudioFileError` where the file is damaged.
         """
         if self._damage is not None:
             raise self._damage
         block = self._next
-        if block is None or (self._realtime and not self._wait_for(block, timeout_s)):
+        if block is None:
             return None
-        self._end_sample = _end_of(block)
-        self._next = self._look_ahead()
-        return block
+        until_sample = self._together_until(block)
+        if self._realtime and not self._wait_for(until_sample, timeout_s):
+            return None
+        pieces = []
+        while self._next is not None and _end_of(self._next) <= until_sample:
+            pieces.append(self._next.samples)
+            self._end_sample = _end_of(self._next)
+            self._next = self._look_ahead()
+        return AudioBlock(block.first_sample, np.concatenate(pieces))
 
     def now_sample(self) -> int:
         """Return the replay's place in real time, or how far the file was read."""
@@ -193,15 +203,22 @@ class FileSource:
             self._damage = error
             return None
 
-    def _wait_for(self, block: AudioBlock, timeout_s: float) -> bool:
-        """Wait at most `timeout_s`; True when the moment of `block` has come."""
-        due_s = self._started_s + _end_of(block) / SAMPLE_RATE
+    def _together_until(self, block: AudioBlock) -> int:
+        """Return the sample up to which blocks are read as one, `block` at least."""
+        if not self._realtime:
+            return _end_of(block)
+        most = block.first_sample + MAX_BLOCKS_TOGETHER * BLOCK_SAMPLES
+        return max(_end_of(block), min(self.wanted_sample, most))
+
+    def _wait_for(self, end_sample: int, timeout_s: float) -> bool:
+        """Wait at most `timeout_s`; True when the moment of a sample has come."""
+        due_s = self._started_s + end_sample / SAMPLE_RATE
         wait_s = due_s - time.monotonic()
         if wait_s > 0 and self._stopped.wait(min(wait_s, timeout_s)):
             return False
         if wait_s > timeout_s:
             return False
-        self._clock.observe(_end_of(block), arrived_at_s=due_s)
+        self._clock.observe(end_sample, arrived_at_s=due_s)
         return True
 
 

@@ -134,8 +134,12 @@ class AudioInput:
         self._count_reopening()
         return None
 
-    def read(self, timeout_s: float) -> AudioBlock | InputLost | InputBack | None:
+    def read(
+        self, timeout_s: float, *, wanted_sample: int = 0
+    ) -> AudioBlock | InputLost | InputBack | None:
         """Wait at most `timeout_s` for what comes next; None when nothing did.
+
+        Nothing is needed before `wanted_sample`, so that a block may hold all until there.
 
         Raises `AudioDeviceError` when an input that was there once could not be had back.
         """
@@ -147,6 +151,7 @@ class AudioInput:
         if slept_s > SLEEP_JUMP_S:
             return self._lose(f"the machine slept for about {slept_s:.0f} s")
         started_s = self._clock.monotonic()
+        self._source.wanted_sample = wanted_sample - self._first_sample
         try:
             block = self._source.read(timeout_s)
         except AudioDeviceError as error:

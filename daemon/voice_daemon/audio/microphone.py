@@ -16,6 +16,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from voice_daemon.audio import BLOCK_SAMPLES, MAX_BLOCKS_TOGETHER
 from voice_daemon.audio.clock import LiveClock
 from voice_daemon.audio.level import SILENCE_DBFS, dbfs, power
 from voice_daemon.audio.portaudio import (
@@ -36,52 +37,82 @@ from voice_daemon.events import SAMPLE_RATE, AudioBlock
 
 @dataclass(frozen=True, slots=True)
 class CapturedBlock:
-    """Audio of one callback; samples are counted at the device's own rate."""
+    """Audio of one callback or of some; samples are counted at the device's own rate."""
 
     first_sample: int
     samples: NDArray[np.int16]
     arrived_at_s: float
     after_s: float
-    """Since the callback before; long when the device stood still, or this process."""
+    """The longest time since the callback before: the device stood still, or this process."""
 
 
 class CallbackQueue:
     """Between the callback of one stream and its reader.
 
-    Every stream gets its own, so that a late callback of an old one reaches nobody.
+    Every stream gets its own, so that a late callback of an old one reaches nobody. A reader that
+    is woken for every callback spends most of its time waking up, so it may say in `wanted_sample`
+    that it needs nothing before that many samples were delivered: what comes earlier is held,
+    0.1 s at most, and handed over with the rest.
     """
 
     def __init__(self, max_blocks: int) -> None:
-        self.queue: queue.Queue[CapturedBlock | None] = queue.Queue(max_blocks)
+        self.queue: queue.SimpleQueue[CapturedBlock | None] = queue.SimpleQueue()
+        self.wanted_sample = 0
         self.delivered_samples = 0
+        self.taken_samples = 0
+        """Written by the reader alone."""
         self.dropped_samples = 0
         self.overflows = 0
         self.arrived_at_s = time.monotonic()
         self.lost = False
+        self._max_blocks = max_blocks
+        self._held: list[NDArray[np.int16]] = []
+        self._after_s = 0.0
 
     def on_audio(self, audio: NDArray[np.int16], n_frames: int, _times: Any, status: Any) -> None:
         """Take (n_frames, n_channels): the first channel counts, others may be references."""
         before_s, self.arrived_at_s = self.arrived_at_s, time.monotonic()
         # Until the first block the device was starting, which is no standstill.
-        after_s = self.arrived_at_s - before_s if self.delivered_samples else 0.0
-        first_sample = self.delivered_samples
-        self.delivered_samples += n_frames
+        if self.delivered_samples:
+            self._after_s = max(self._after_s, self.arrived_at_s - before_s)
         if status:
             self.overflows += 1
-        try:
-            # PortAudio fills this buffer again as soon as the callback returns.
-            samples = audio[:, 0].copy()
-            self.queue.put_nowait(CapturedBlock(first_sample, samples, self.arrived_at_s, after_s))
-        except queue.Full:
+        waiting = self.delivered_samples - self.dropped_samples - self.taken_samples
+        if waiting + n_frames > self._max_blocks * n_frames:
             # Waiting for room here would lose the next block as well.
+            self._hand_over()
             self.dropped_samples += n_frames
+            self.delivered_samples += n_frames
+            return
+        # PortAudio fills this buffer again as soon as the callback returns.
+        self._held.append(audio[:, 0].copy())
+        self.delivered_samples += n_frames
+        if self.delivered_samples >= self.wanted_sample or len(self._held) == MAX_BLOCKS_TOGETHER:
+            self._hand_over()
 
     def on_finished(self) -> None:
         """Take note that the stream ended; wakes a reader that waits."""
+        self._hand_over()
         self.lost = True
-        with suppress(queue.Full):
-            # Full, it wakes its reader anyway.
-            self.queue.put_nowait(None)
+        self.queue.put(None)
+
+    def take(self, timeout_s: float) -> CapturedBlock | None:
+        """Wait at most `timeout_s` for the next block; None: there is none, or never again."""
+        try:
+            captured = self.queue.get(timeout=max(0.0, timeout_s))
+        except queue.Empty:
+            return None
+        if captured is not None:
+            self.taken_samples += len(captured.samples)
+        return captured
+
+    def _hand_over(self) -> None:
+        """Put what is held; on PortAudio's threads, of which one runs at a time."""
+        if self._held:
+            samples = self._held[0] if len(self._held) == 1 else np.concatenate(self._held)
+            first_sample = self.delivered_samples - len(samples)
+            self.queue.put(CapturedBlock(first_sample, samples, self.arrived_at_s, self._after_s))
+            self._held, self._after_s = [], 0.0
 
 
 __all__ = ["AudioDevice", "MicrophoneCapture", "list_devices"]
@@ -115,6 +146,7 @@ class MicrophoneCapture:
     def __init__(
         self, settings: AudioSettings | None = None, *, driver: AudioDriver | None = None
     ) -> None:
+        self.wanted_sample = 0
         self._settings = settings or AudioSettings()
         self._driver = driver or process_driver()
         self._opened: _Opened | None = None
@@ -180,12 +212,15 @@ class MicrophoneCapture:
         log.info("mic.opened", device=opened.device.name, rate_hz=opened.rate_hz)
 
     def read(self, timeout_s: float) -> AudioBlock | None:
-        """Wait at most `timeout_s` for the next block, about 20 ms; None when none came.
+        """Wait at most `timeout_s` for the next block; None when none came.
+
+        It has about 20 ms, and up to 100 where nothing is needed before `wanted_sample`.
 
         Raises `AudioDeviceError` once the device is gone and all that it delivered was read, and
         where it stood still: what comes afterwards does not go on where the audio ended.
         """
         deadline_s = time.monotonic() + timeout_s
+        self._callbacks.wanted_sample = self._wanted_at_device_rate()
         while (captured := self._next_block(deadline_s)) is not None:
             self._refuse_a_standstill(captured)
             end_at_device_rate = captured.first_sample + len(captured.samples)
@@ -194,7 +229,8 @@ class MicrophoneCapture:
             block = self._converter.feed(captured.first_sample, captured.samples)
             if block is not None:
                 self._tell_of_overflows()
-                self._powers.append(power(block.samples))
+                n_blocks = max(1, len(block.samples) // BLOCK_SAMPLES)
+                self._powers.extend([power(block.samples)] * n_blocks)
                 return block
         return None
 
@@ -211,6 +247,10 @@ class MicrophoneCapture:
             self._driver.call(lambda _portaudio: _close(opened), timeout_s=_CLOSE_TIMEOUT_S)
         except AudioDeviceError as error:
             log.warning("mic.close_failed", device=opened.device.name, reason=error.message)
+
+    def _wanted_at_device_rate(self) -> int:
+        opened = self._opened
+        return 0 if opened is None else self.wanted_sample * opened.rate_hz // SAMPLE_RATE
 
     def _refuse_a_standstill(self, captured: CapturedBlock) -> None:
         """Raise when nothing came for longer than a stall, without anybody waiting for it.
@@ -233,10 +273,7 @@ class MicrophoneCapture:
             log.warning("mic.overflow", so_far=so_far, remedy=_OVERFLOW_REMEDY)
 
     def _next_block(self, deadline_s: float) -> CapturedBlock | None:
-        try:
-            captured = self._callbacks.queue.get(timeout=max(0.0, deadline_s - time.monotonic()))
-        except queue.Empty:
-            captured = None
+        captured = self._callbacks.take(deadline_s - time.monotonic())
         if captured is None and self.lost and self._callbacks.queue.empty():
             raise AudioDeviceError(
                 "audio.lost",

@@ -291,7 +291,8 @@ class Worker:
 
     def _feed(self, engine: Engine) -> None:
         """Wait for what the input delivers next, and pass it on."""
-        match self._audio_input.read(BETWEEN_TURNS_S if self._scheduler.due else READ_TIMEOUT_S):
+        timeout_s = BETWEEN_TURNS_S if self._scheduler.due else READ_TIMEOUT_S
+        match self._audio_input.read(timeout_s, wanted_sample=engine.pipeline.wanted_sample):
             case None:
                 self._scheduler.step()
             case AudioBlock() as block:

@@ -116,6 +116,12 @@ class Pipeline:
         pending = self._pending
         return self._session is None and not (pending is not None and pending.is_waiting)
 
+    @property
+    def wanted_sample(self) -> int:
+        """The input's sample before which there is nothing to do; 0: each block counts."""
+        position = self._framer.position
+        return 0 if position is None or not self.at_rest else position + self._grain()
+
     def arbitrate(self, node_id: str, peers: PeerTransport) -> None:
         """Agree with other devices on who answers a wake word, from now on."""
         self._pending = PendingSession(

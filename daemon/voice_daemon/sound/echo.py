@@ -9,7 +9,6 @@ Mabande and Enzner, ICASSP 2014), which needs no detector of double talk: the lo
 less it learns. Knows nothing of devices: time is a sample index.
 """
 
-import queue
 import time
 from collections.abc import Callable
 from typing import Final
@@ -135,13 +134,7 @@ class Reference:
 
     def follow(self) -> bool:
         """Take in what was played; True where the microphone's time had to be found anew."""
-        while True:
-            try:
-                captured = self._played.queue.get_nowait()
-            except queue.Empty:
-                break
-            if captured is None:
-                continue
+        while (captured := self._played.take(0)) is not None:
             end = captured.first_sample + len(captured.samples)
             self._clock.observe(
                 self._converter.at_output_rate(end), arrived_at_s=captured.arrived_at_s
