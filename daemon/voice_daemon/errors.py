@@ -80,6 +80,10 @@ class AudioDeviceError(VoiceDaemonError):
     """The audio input could not be found, opened or kept open."""
 
 
+class SpeechError(VoiceDaemonError):
+    """A text could not be spoken by the system's voice."""
+
+
 class ModelError(VoiceDaemonError):
     """A model is missing, damaged or of a kind that is not supported."""
 

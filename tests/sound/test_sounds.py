@@ -1,5 +1,6 @@
 """The sounds that go with events, and what stops them."""
 
+import queue
 import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -7,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rigs.fake_portaudio import PortAudio
 from voice_daemon.assets import DONE_SOUND, HEARD_SOUND, NOTHING_SOUND, TIMER_SOUND
+from voice_daemon.audio.portaudio import AudioDriver
 from voice_daemon.config import SoundsSettings
 from voice_daemon.endpoint.vad import SileroVad
+from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.events import EndReason, SessionEnded, SessionStarted
 from voice_daemon.session.options import PipelineOptions
 from voice_daemon.sound.output import Loudspeaker, Sound
@@ -26,12 +30,18 @@ class Ear(Loudspeaker):
         self.played: list[Sound] = []
         self.silenced = 0
         self.endings: list[Callable[[bool], None]] = []
+        self.failures: list[Callable[[VoiceDaemonError], None]] = []
 
     def play(
-        self, sounds: Iterable[Sound], *, done: Callable[[bool], None] = lambda _: None
+        self,
+        sounds: Iterable[Sound],
+        *,
+        done: Callable[[bool], None] = lambda _: None,
+        failed: Callable[[VoiceDaemonError], None] = lambda _: None,
     ) -> None:
         self.played += [next(iter(sounds))]
         self.endings.append(done)
+        self.failures.append(failed)
 
     def silence(self) -> None:
         self.silenced += 1
@@ -41,7 +51,10 @@ class Room:
     def __init__(self) -> None:
         self.ear = Ear()
         self.cancelled = 0
-        self.sounds = Sounds(self.ear, SoundsSettings(), cancel=self.cancel)
+        self.reports: list[VoiceDaemonError] = []
+        self.sounds = Sounds(
+            self.ear, SoundsSettings(), cancel=self.cancel, report=self.reports.append
+        )
 
     def cancel(self) -> None:
         self.cancelled += 1
@@ -112,11 +125,25 @@ def test_the_wake_word_stops_a_timer_and_expects_no_command() -> None:
 
 
 def test_without_a_speaker_nothing_happens() -> None:
-    silent = Sounds(None, SoundsSettings(), cancel=lambda: None)
+    silent = Sounds(None, SoundsSettings(), cancel=lambda: None, report=lambda _: None)
     silent.on_event(started())
     silent.ring()
     silent.silence()
     assert not silent.speak("hello")
+
+
+def test_each_text_that_is_not_heard_is_reported_with_its_remedy() -> None:
+    reports: queue.Queue[VoiceDaemonError] = queue.Queue()
+    speaker = Loudspeaker("default", driver=AudioDriver(load=PortAudio))
+    speaker.start()
+    sounds = Sounds(speaker, SoundsSettings(), cancel=lambda: None, report=reports.put)
+    sounds.on_event(started())  # a sound that nobody sent is not reported
+    for _ in range(2):
+        assert sounds.speak("dinner is ready")
+        report = reports.get(timeout=30)
+        assert (report.code, "connect a speaker" in report.remedy) == ("audio.no_output", True)
+    speaker.stop(30)
+    assert reports.empty()
 
 
 @pytest.mark.parametrize("loudness", [1, 0.03])

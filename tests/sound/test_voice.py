@@ -5,9 +5,9 @@ import stat
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from voice_daemon.assets import HEARD_SOUND
+from voice_daemon.errors import SpeechError
 from voice_daemon.sound.sounds import bundled_sound, spoken, voice_program
 
 
@@ -41,19 +41,19 @@ def test_say_gets_the_text_on_its_input_and_writes_a_wav(programs: Path) -> None
     assert sound.samples.tolist() == bundled_sound(HEARD_SOUND).samples.tolist()
 
 
-def test_without_a_program_nothing_is_said_and_the_log_says_why(programs: Path) -> None:
+def test_without_a_program_the_error_says_what_to_install(programs: Path) -> None:
     assert programs.exists()
     assert voice_program() is None
-    with capture_logs() as logs:
-        assert list(spoken("hello")) == []
-    assert [(entry["event"], "espeak-ng" in entry["remedy"]) for entry in logs] == [
-        ("output.no_voice", True)
-    ]
+    with pytest.raises(SpeechError) as caught:
+        next(spoken("hello"))
+    assert caught.value.code == "output.no_voice"
+    assert "apt-get install espeak-ng" in caught.value.remedy
 
 
 @pytest.mark.parametrize("script", ["exit 1", "exit 0", 'for last; do :; done; echo x > "$last"'])
 def test_a_program_that_gives_no_sound_is_told(programs: Path, script: str) -> None:
     install(programs, "say", script)
-    with capture_logs() as logs:
-        assert list(spoken("hello")) == []
-    assert [entry["event"] for entry in logs] == ["output.not_spoken"]
+    with pytest.raises(SpeechError) as caught:
+        next(spoken("the key is under the mat"))
+    assert caught.value.code == "output.not_spoken"
+    assert "mat" not in caught.value.message

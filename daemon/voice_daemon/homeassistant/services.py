@@ -7,6 +7,7 @@ for homes that have no other.
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
 from wyoming.event import Event, Eventable
@@ -14,10 +15,13 @@ from wyoming.info import AsrModel, AsrProgram, Attribution, Info, TtsProgram, Tt
 from wyoming.info import Satellite as SatelliteInfo
 
 from voice_daemon import __version__
+from voice_daemon.errors import SpeechError
 from voice_daemon.sound.sounds import spoken, voice_program
 
 PROGRAM: Final = "voice-daemon"
 CHUNK_SAMPLES: Final = 4096
+log = structlog.get_logger()
+
 _ATTRIBUTION: Final = Attribution(name=PROGRAM, url="")
 
 
@@ -96,9 +100,13 @@ def speech_info(options: SatelliteOptions) -> Info:
 def synthesised(event: Event) -> list[Eventable]:
     """Speak the text of a `synthesize` into events; takes as long as the program does."""
     text = event.data.get("text")
-    sound = next(spoken(text), None) if isinstance(text, str) else None
-    if sound is None:
-        return [Error(text="the text could not be spoken", code="tts")]
+    if not isinstance(text, str):
+        return [Error(text="there is no text to speak", code="tts")]
+    try:
+        sound = next(spoken(text))
+    except SpeechError as error:
+        log.warning(error.code, reason=error.message, remedy=error.remedy)
+        return [Error(text=error.message, code="tts")]
     pcm = {"rate": sound.rate_hz, "width": 2, "channels": 1}
     chunks = [
         AudioChunk(**pcm, audio=sound.samples[at : at + CHUNK_SAMPLES].tobytes())

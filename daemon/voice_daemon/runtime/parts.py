@@ -29,7 +29,7 @@ from voice_daemon.homeassistant.timers import Timers
 from voice_daemon.mqtt.client import MqttClient
 from voice_daemon.mqtt.commands import Command
 from voice_daemon.mqtt.losses import Loss, LossReason
-from voice_daemon.mqtt.messages import availability, health_message
+from voice_daemon.mqtt.messages import availability, error_event, health_message
 from voice_daemon.mqtt.peers import MqttPeers, claims_filter
 from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.mqtt.router import Listener
@@ -312,7 +312,12 @@ def _build_sound(settings: Settings, *, parts: Parts) -> tuple[Loudspeaker | Non
     """Build the loudspeaker and what it is used for; a replay stays silent."""
     wanted = parts.is_live and settings.audio.plays
     speaker = Loudspeaker(settings.audio.output) if wanted else None
-    return speaker, Sounds(speaker, settings.sounds, cancel=parts.cancel)
+    return speaker, Sounds(
+        speaker,
+        settings.sounds,
+        cancel=parts.cancel,
+        report=lambda error: parts.publisher.error(error_event(error)),
+    )
 
 
 def _build_peers(topics: Topics, mqtt: MqttClient, publisher: Publisher) -> MqttPeers:

@@ -26,7 +26,7 @@ from voice_daemon.audio.portaudio import (
     start_stream,
 )
 from voice_daemon.audio.resample import StreamResampler, to_float, to_int16
-from voice_daemon.errors import AudioDeviceError, Problem
+from voice_daemon.errors import AudioDeviceError, Problem, SpeechError, VoiceDaemonError
 
 log = structlog.get_logger()
 
@@ -96,6 +96,7 @@ class _Order:
 
     sounds: Iterable[Sound]
     done: Callable[[bool], None]
+    failed: Callable[[VoiceDaemonError], None]
     turn: int
     """Orders of an earlier turn were stopped."""
 
@@ -181,10 +182,17 @@ class Loudspeaker:
             self._thread.join(timeout_s)
 
     def play(
-        self, sounds: Iterable[Sound], *, done: Callable[[bool], None] = lambda _: None
+        self,
+        sounds: Iterable[Sound],
+        *,
+        done: Callable[[bool], None] = lambda _: None,
+        failed: Callable[[VoiceDaemonError], None] = lambda _: None,
     ) -> None:
-        """Play in its turn; `done` is told on the speaker's thread whether it was to the end."""
-        self._orders.put(_Order(sounds, done, self._turn))
+        """Play in its turn, on the speaker's thread.
+
+        `done` is told whether it was to the end, and before that `failed` why it cannot be played.
+        """
+        self._orders.put(_Order(sounds, done, failed, self._turn))
 
     def silence(self) -> None:
         """Stop what is being played, and drop what waits for its turn."""
@@ -214,6 +222,11 @@ class Loudspeaker:
             if self.problem is None:
                 log.warning("output.unavailable", reason=error.message, remedy=error.remedy)
             self.problem = Problem("output", error.message, error.remedy)
+            order.failed(error)
+            return False
+        except SpeechError as error:
+            log.warning(error.code, reason=error.message, remedy=error.remedy)
+            order.failed(error)
             return False
         except Exception:  # whatever is wrong with a sound or a device, the next may be played
             log.exception("output.failed")

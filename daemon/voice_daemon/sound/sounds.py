@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Final
 
 import soundfile
-import structlog
 
 from voice_daemon.assets import DONE_SOUND, HEARD_SOUND, NOTHING_SOUND, TIMER_SOUND
 from voice_daemon.audio.file import load_audio
 from voice_daemon.audio.resample import to_int16
 from voice_daemon.config import SoundsSettings
+from voice_daemon.errors import SpeechError, VoiceDaemonError
 from voice_daemon.events import SAMPLE_RATE, EndReason, Event, SessionEnded, SessionStarted
 from voice_daemon.sound.output import Loudspeaker, Sound
-
-log = structlog.get_logger()
 
 VOICE_PROGRAMS: Final = {
     "say": ("-f", "-", "--data-format=LEI16@22050", "-o"),
@@ -46,14 +44,21 @@ def bundled_sound(file: Path) -> Sound:
 class Sounds:
     """Plays what goes with events, timers and texts; silent where `speaker` is None.
 
-    `cancel` drops the open session.
+    `cancel` drops the open session. `report` is told, on the speaker's thread, why a text that
+    somebody sent is not heard.
     """
 
     def __init__(
-        self, speaker: Loudspeaker | None, settings: SoundsSettings, *, cancel: Callable[[], None]
+        self,
+        speaker: Loudspeaker | None,
+        settings: SoundsSettings,
+        *,
+        cancel: Callable[[], None],
+        report: Callable[[VoiceDaemonError], None],
     ) -> None:
         self._speaker = speaker
         self._cancel = cancel
+        self._report = report
         self._rings = 0
         self.tune(settings)
 
@@ -85,7 +90,7 @@ class Sounds:
         """Speak a text in its turn, by the system's voice; False where there is no output."""
         if self._speaker is None:
             return False
-        self._speaker.play(spoken(text))
+        self._speaker.play(spoken(text), failed=self._report)
         return True
 
     def silence(self) -> None:
@@ -119,18 +124,17 @@ def voice_program() -> str | None:
 
 
 def spoken(text: str) -> Iterator[Sound]:
-    """Give a text as sound; nothing, and a line in the log, where it cannot be spoken.
+    """Give a text as sound; raises `SpeechError` where it cannot be spoken.
 
     Waits for the program when it is first asked for sound.
     """
     program = voice_program()
     if program is None:
-        log.warning(
+        raise SpeechError(
             "output.no_voice",
-            reason=f"none of {', '.join(VOICE_PROGRAMS)} is installed",
+            f"there is no voice to speak with: none of {', '.join(VOICE_PROGRAMS)} is installed",
             remedy="Debian: apt-get install espeak-ng",
         )
-        return
     with tempfile.TemporaryDirectory(prefix="voice-daemon-") as folder:
         file = Path(folder) / "spoken.wav"
         try:
@@ -143,6 +147,9 @@ def spoken(text: str) -> Iterator[Sound]:
             )
             samples, rate_hz = soundfile.read(file, dtype="int16", always_2d=True)
         except (OSError, subprocess.SubprocessError, soundfile.SoundFileError) as error:
-            log.warning("output.not_spoken", program=program, reason=f"{type(error).__name__}")
-            return
+            raise SpeechError(
+                "output.not_spoken",
+                f"{program} could not speak the text: {type(error).__name__}",
+                remedy=f"try it by itself: echo hello | {program}",
+            ) from None  # its arguments are nobody's business
     yield Sound(samples[:, 0], rate_hz)
