@@ -20,6 +20,7 @@ from wyoming.tts import Synthesize
 
 from rigs.brokers import HOST, eventually
 from support.transcripts import final_of
+from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.events import ErrorRaised, TranscriptFinal
 from voice_daemon.homeassistant import commands
 from voice_daemon.homeassistant.answers import Answers
@@ -46,12 +47,18 @@ class Desk(Loudspeaker):
     def __init__(self) -> None:
         super().__init__("default")
         self.playing: list[tuple[Iterable[Sound], Callable[[bool], None]]] = []
+        self.failures: list[Callable[[VoiceDaemonError], None]] = []
         self.rings = self.questions = 0
 
     def play(
-        self, sounds: Iterable[Sound], *, done: Callable[[bool], None] = lambda _: None
+        self,
+        sounds: Iterable[Sound],
+        *,
+        done: Callable[[bool], None] = lambda _: None,
+        failed: Callable[[VoiceDaemonError], None] = lambda _: None,
     ) -> None:
         self.playing.append((sounds, done))
+        self.failures.append(failed)
 
     def ring(self) -> None:
         self.rings += 1
