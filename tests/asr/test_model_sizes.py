@@ -6,9 +6,12 @@ of each published kind go through loading, encoder, decoder, alignment and strea
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import mlx.core as mx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -31,6 +34,14 @@ SHAPES_OF_THEIR_OWN = (
     "distil-large-v3",
 )
 """The others differ from these in the number of equal layers only."""
+
+
+@pytest.fixture(autouse=True)
+def _free_memory() -> Iterator[None]:
+    """Give back what a model took, up to 6 GB, before the next one is loaded."""
+    yield
+    gc.collect()
+    mx.clear_cache()
 
 
 def run(model: WhisperModel, name: str, speech: NDArray[np.float32]) -> None:

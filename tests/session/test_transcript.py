@@ -129,6 +129,23 @@ def test_a_wake_phrase_of_one_word_may_be_a_word_of_the_command() -> None:
     assert after_last_phrase("Computer, turn on the light.", "Computer") == "turn on the light."
 
 
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("Turn on the kitchen. Alexa, turn off the fan.", "turn off the fan."),
+        ("Turn on the kitchen. Alexa turn off the fan.", "turn off the fan."),
+        ("Turn on the kit, Alexa, turn off the fan.", "turn off the fan."),
+        ("Turn on the kit... Alexa. Alexa. Turn off the fan.", "Turn off the fan."),
+        ("Play Hello. By Alexa.", None),
+        ("Turn off the light. Alexa.", None),
+        ("Call Anna, Alexa and Tom.", None),
+        ("Call Alexa, Anna and Tom.", None),
+    ],
+)
+def test_a_wake_word_set_apart_in_the_middle_is_one_said_again(text: str, rest: str | None) -> None:
+    assert after_last_phrase(text, "Alexa") == rest
+
+
 def test_a_draft_does_not_show_the_beginning_of_a_wake_phrase() -> None:
     assert before_phrase_start(" the light. Hey", "Hey Jarvis") == " the light."
     assert before_phrase_start(" the light", "Hey Jarvis") == " the light"

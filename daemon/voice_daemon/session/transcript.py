@@ -24,6 +24,7 @@ from voice_daemon.events import (
 
 ALIKE: Final = 0.75
 """Shared letters over all letters of a wake phrase and of what a recogniser wrote for it."""
+_ENDS = re.compile(r"[.!?]")
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 
 
@@ -31,20 +32,33 @@ def after_last_phrase(text: str, phrase: str) -> str | None:
     """Return what follows the last `phrase` in `text`; None where it is not there.
 
     The phrase may be written not quite as it is, and without its first word. One of a single
-    word is found at the beginning alone: "turn on the computer" is a command.
+    word is found at the beginning, and where it is set apart and something follows: "turn on the
+    computer" is a command.
     """
     wanted = [match.group().casefold() for match in _WORD.finditer(phrase)]
     said = list(_WORD.finditer(text))
     if not wanted:
         return None
-    for first in reversed(range(len(said) if len(wanted) > 1 else min(1, len(said)))):
-        for n_words in (len(wanted), len(wanted) + 1, max(1, len(wanted) - 1)):
+    for first in reversed(range(len(said))):
+        n_likely = (len(wanted), len(wanted) + 1, max(1, len(wanted) - 1))
+        if len(wanted) == 1 and first:
+            n_likely = (1,) if _is_set_apart(text, said, first) else ()
+        for n_words in n_likely:
             heard = said[first : first + n_words]
             written = "".join(match.group().casefold() for match in heard)
             if SequenceMatcher(None, written, "".join(wanted)).ratio() >= ALIKE:
                 rest = _WORD.search(text, heard[-1].end())
                 return text[rest.start() :] if rest else ""
     return None
+
+
+def _is_set_apart(text: str, said: list[re.Match[str]], at: int) -> bool:
+    """Tell whether a word begins a sentence, or stands between commas, and is not the last."""
+    if at + 1 == len(said):
+        return False
+    before = text[said[at - 1].end() : said[at].start()]
+    behind = text[said[at].end() : said[at + 1].start()]
+    return bool(_ENDS.search(before)) or ("," in before and not behind.isspace())
 
 
 def before_phrase_start(draft: str, phrase: str) -> str:
