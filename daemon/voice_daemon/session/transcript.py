@@ -40,9 +40,9 @@ def after_last_phrase(text: str, phrase: str) -> str | None:
     if not wanted:
         return None
     for first in reversed(range(len(said))):
-        n_likely = (len(wanted), len(wanted) + 1, max(1, len(wanted) - 1))
+        n_likely = [len(wanted), len(wanted) + 1, max(1, len(wanted) - 1)]
         if len(wanted) == 1 and first:
-            n_likely = (1,) if _is_set_apart(text, said, first) else ()
+            n_likely = [1] if _is_set_apart(text, said, first) else []
         for n_words in n_likely:
             heard = said[first : first + n_words]
             written = "".join(match.group().casefold() for match in heard)
