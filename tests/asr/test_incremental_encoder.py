@@ -18,6 +18,7 @@ from voice_daemon.asr.incremental_encoder import (
     FRAME_SAMPLES,
     IncrementalEncoder,
     SilenceCache,
+    live_silence,
 )
 from voice_daemon.asr.offline import N_SAMPLES
 
@@ -118,3 +119,56 @@ def test_a_step_takes_the_silence_in_less_detail(silence: SilenceCache) -> None:
     fine = np.array(silence.encoder[1])[:, :, :4]
     assert coarse.pool == 4 * silence.pool
     np.testing.assert_allclose(np.array(coarse.encoder[1])[:, :, 0], fine.mean(axis=2), atol=1e-5)
+
+
+def test_a_window_that_is_encoded_whole_is_the_padded_encoders(
+    tiny: WhisperModel,
+    silence: SilenceCache,
+    padded_mel: mx.array,
+    command_speech: NDArray[np.float32],
+) -> None:
+    audio = context(tiny, silence)
+    audio.feed(command_speech)
+    audio.encode(everything=True, padding_frames=tiny.dims.n_audio_ctx)
+    reference = tiny.decoder.cross_keys(tiny.encoder(padded_mel))
+    np.testing.assert_allclose(audio.cross.joint, reference.joint, atol=1e-3)
+
+
+def test_live_silence_brings_the_audio_nearer_to_the_padded_encoders(
+    tiny: WhisperModel,
+    silence: SilenceCache,
+    padded_mel: mx.array,
+    command_speech: NDArray[np.float32],
+) -> None:
+    audio = context(tiny, silence)
+    audio.feed(command_speech)
+    reference = np.array(tiny.decoder.cross_keys(tiny.encoder(padded_mel)).joint)
+
+    def error(n_frames: int) -> float:
+        keys = np.array(audio.cross.joint)[:, :, :n_frames]
+        return float(np.abs(keys - reference[:, :, :n_frames]).mean())
+
+    cached = error(audio.encode(everything=True, padding_frames=100))
+    assert error(audio.encode_beside_live_silence()) < 0.7 * cached
+    audio.encode()
+    # Its keys of the audio serve the next step, and what is read then is what was read before.
+    assert audio.cross.joint.shape[2] < audio.n_frames + 10 + 375
+
+
+@pytest.mark.parametrize("first", [0, 130, 1471, 1495, 1498])
+def test_live_silence_stands_for_all_of_it(first: int) -> None:
+    places, n_frames = live_silence(first, 1500)
+    assert n_frames.sum() == 1500 - first
+    assert places == sorted(set(places))
+    assert (places[0] >= first, places[-1]) == (True, 1499)
+
+
+@pytest.mark.parametrize("n_left", [0, 3, 25, 26, 400])
+def test_live_silence_takes_the_frames_that_it_says(
+    tiny: WhisperModel, silence: SilenceCache, n_left: int
+) -> None:
+    audio = context(tiny, silence)
+    audio.feed(np.zeros((tiny.dims.n_audio_ctx - n_left) * FRAME_SAMPLES, dtype=np.float32))
+    assert audio.encode_beside_live_silence() == tiny.dims.n_audio_ctx - n_left
+    n_keys = audio.cross.joint.shape[2]
+    assert n_keys == audio.n_to_encode(live=True, padding_frames=0)

@@ -16,8 +16,10 @@ from support.random_whispers import KINDS, random_folder
 from voice_daemon.asr import StreamingConfig, StreamingDecoder, WhisperModel, load_model
 from voice_daemon.asr.cpu_kernels import attention
 from voice_daemon.asr.decoding import GreedyDecoder
+from voice_daemon.asr.features import log_mel_spectrogram
 from voice_daemon.asr.incremental_encoder import IncrementalEncoder, SilenceCache, silent_window
 from voice_daemon.asr.model import suit_gpu
+from voice_daemon.asr.offline import N_SAMPLES
 from voice_daemon.asr.shapes import row_bucket
 from voice_daemon.events import SAMPLE_RATE
 from voice_daemon.vocabulary.branches import BranchingDecoder
@@ -139,3 +141,19 @@ def test_a_bucket_holds_its_rows_and_wastes_little() -> None:
     assert all(n_rows <= bucket for n_rows, bucket in buckets.items())
     assert all(bucket <= 1.25 * n_rows for n_rows, bucket in buckets.items() if n_rows > 128)
     assert len(set(buckets.values())) < 20
+
+
+def test_a_gpus_final_beside_live_silence_is_what_the_padded_encoder_hears(
+    padded_tiny: WhisperModel, silence: SilenceCache, command_speech: NDArray[np.float32]
+) -> None:
+    audio = IncrementalEncoder(padded_tiny, silence, refresh_frames=60, padding_frames=10)
+    audio.feed(command_speech)
+    audio.encode_beside_live_silence()
+    window = np.pad(command_speech, (0, N_SAMPLES - len(command_speech)))
+    mel = mx.array(log_mel_spectrogram(window, padded_tiny.dims.n_mels))[None]
+    reference = padded_tiny.decoder.cross_keys(padded_tiny.encoder(mel)).joint
+    mask = np.array(audio.cross.mask).ravel()
+    assert (mask == 0).sum() == padded_tiny.dims.n_audio_ctx
+    assert (mask[padded_tiny.dims.n_audio_ctx :] < -1000).all()
+    ours = audio.cross.joint[:, :, : padded_tiny.dims.n_audio_ctx]
+    np.testing.assert_allclose(ours, reference, atol=5e-3)

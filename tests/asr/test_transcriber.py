@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,8 @@ from voice_daemon.asr import (
     WhisperModel,
     WhisperTranscriber,
 )
+from voice_daemon.asr.final_cost import FinalCost
+from voice_daemon.asr.incremental_encoder import SilenceCache
 from voice_daemon.audio.resample import to_int16
 
 COMMAND = "turn on the kitchen lights."
@@ -22,8 +25,8 @@ COMMAND = "turn on the kitchen lights."
 class SwallowingDecoder(StreamingDecoder):
     """Takes the command for a part of the wake phrase, as the model sometimes does."""
 
-    def finish(self) -> StreamingResult:
-        return replace(super().finish(), text="", words=(), completeness=0.0)
+    def finish(self, *, within_s: float = 0.0) -> StreamingResult:
+        return replace(super().finish(within_s=within_s), text="", words=(), completeness=0.0)
 
 
 def swallowing(model: WhisperModel) -> WhisperTranscriber:
@@ -64,3 +67,25 @@ def test_without_a_wake_phrase_nothing_is_read_twice(
     transcriber.start(wake_phrase=None)
     transcriber.feed(to_int16(command_speech[20_000:]))
     assert transcriber.finish().text == ""
+
+
+def test_the_warm_up_learns_what_finals_cost(tiny: WhisperModel, silence: SilenceCache) -> None:
+    cost = FinalCost()
+    decoder = StreamingDecoder(tiny, silence=silence, cost=cost)
+    WhisperTranscriber(tiny, decoder=decoder).warm_up()
+    assert cost.allows_live(n_frames=500, within_s=600)
+    assert not cost.allows_live(n_frames=500, within_s=1e-4)
+
+
+def test_a_final_beside_live_silence_leaves_the_utterance_as_it_was(
+    tiny: WhisperModel, silence: SilenceCache, command_speech: NDArray[np.float32]
+) -> None:
+    decoder = StreamingDecoder(tiny, silence=silence)
+    middle = len(command_speech) // 2
+    decoder.feed(command_speech[:middle])
+    committed = decoder.step()[-1].text
+    assert decoder.finish(within_s=math.inf).is_final
+    decoder.feed(command_speech[middle:])
+    assert decoder.step()[-1].text.startswith(committed)
+    final = decoder.finish(within_s=math.inf)
+    assert final.text.lower().endswith(COMMAND)

@@ -15,8 +15,8 @@ from voice_daemon.session.pipeline import PipelineOptions
 class Confused(FakeTranscriber):
     """Takes all that follows a wake phrase for a part of it."""
 
-    def finish(self) -> Transcript:
-        read = super().finish()
+    def finish(self, *, within_s: float = 0) -> Transcript:
+        read = super().finish(within_s=within_s)
         return replace(read, text="", words=()) if self.wake_phrases[-1] else read
 
 

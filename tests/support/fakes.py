@@ -193,6 +193,8 @@ class FakeTranscriber:
     """Methods called, in order, without `feed`."""
     wake_phrases: list[str | None] = field(default_factory=list)
     """What each `start` was told."""
+    within_s: list[float] = field(default_factory=list)
+    """Time that each `finish` was given."""
     _audio: list[NDArray[np.int16]] | None = None
     _wake_phrase: str | None = None
 
@@ -226,8 +228,9 @@ class FakeTranscriber:
             draft_words=tuple(times[len(committed) :]),
         )
 
-    def finish(self) -> Transcript:
+    def finish(self, *, within_s: float = 0) -> Transcript:
         self._called("finish")
+        self.within_s.append(within_s)
         heard = self._words()
         read = " ".join(text for text, _, _ in heard)
         text = self.revise(read)

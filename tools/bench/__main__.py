@@ -28,7 +28,15 @@ from tools.bench.benchmark import Benchmark, shown_runs
 from tools.bench.clips import Clip, joined_speech
 from tools.bench.memory import Memory, measure
 from tools.bench.report import Findings, headlines, tables, write
-from tools.bench.systems import NAMES, OFFLINE, OURS, System, UnavailableError, load_system
+from tools.bench.systems import (
+    NAMES,
+    OFFLINE,
+    OURS,
+    USUAL,
+    System,
+    UnavailableError,
+    load_system,
+)
 from tools.bench.tables import wide_console
 from tools.bench.voice import daemon_texts
 from voice_daemon.asr import WhisperTranscriber, load_model
@@ -76,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "--steps", default="0.5,0.25,0.1", metavar="S,S", help="seconds (default: %(default)s)"
     )
     parser.add_argument(
-        "--systems", default=",".join(NAMES), metavar="A,B", help="default: %(default)s"
+        "--systems", default=",".join(USUAL), metavar="A,B", help="default: %(default)s"
     )
     parser.add_argument("--no-memory", action="store_true", help="leave out peak memory")
     parser.add_argument(

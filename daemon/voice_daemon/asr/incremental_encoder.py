@@ -7,6 +7,10 @@ attend to each other and to the silence's keys from their end on. Frames older t
 seconds keep the keys they had (the frozen prefix), so that a step's cost does not grow with
 the audio.
 
+Where there is time, a final is encoded beside live silence: in Whisper's own window the silence
+hears the audio too, which the cached one does not. On a CPU every fourth frame of it stands for
+four; a GPU, which pays for new shapes, encodes all of it, which is what offline decoding does.
+
 Owns those caches, for one utterance (`IncrementalEncoder`) and for all (`SilenceCache`).
 """
 
@@ -37,6 +41,11 @@ POOL_FRAMES = 4
 """Frames of silence that one pooled key stands for, in a final."""
 STEP_POOL = 4
 """Number of those keys that are pooled again for a step."""
+LIVE_STRIDE = 4
+"""Frames of live silence for each that is encoded. Their positions turn by up to a radian a
+frame: further apart, they do not stand for those between them."""
+LIVE_PADDING_FRAMES = 25
+"""Frames of the silence right behind the audio that are all encoded."""
 SILENCE_LEVEL = 1.5
 """The loudest raw log10 energy that the silence's floor hangs below: speech at a usual level.
 
@@ -88,11 +97,28 @@ def silent_window(model: WhisperModel) -> SilenceCache:
     return window
 
 
+def _alone(new: KeyValue) -> KeyValue:
+    """Put new keys among no others."""
+    return new
+
+
 def _pooled(x: mx.array, pool: int) -> mx.array:
     """Mean over every `pool` frames of (B, H, T, D); a rest at the end is left out."""
     batch, heads, length, depth = x.shape
     whole = x[:, :, : length - length % pool]
     return whole.reshape(batch, heads, length // pool, pool, depth).mean(axis=3)
+
+
+def live_silence(first: int, n_window: int) -> tuple[list[int], NDArray[np.float32]]:
+    """Places of the silence from frame `first` on that are encoded, and how many each stands for.
+
+    The window's last frame, which is unlike all others, stands for itself.
+    """
+    last = n_window - 1
+    starts = range(first, last, LIVE_STRIDE)
+    n_frames = [min(LIVE_STRIDE, last - start) for start in starts]
+    places = [start + (n - 1) // 2 for start, n in zip(starts, n_frames, strict=True)]
+    return [*places, last], np.array([*n_frames, 1], dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +216,48 @@ class IncrementalEncoder:
         """Append (n,) float32 samples in [-1, 1]."""
         self._mel.feed(samples)
 
+    def n_to_encode(self, *, live: bool, padding_frames: int) -> int:
+        """Frames that encoding everything would take."""
+        n_window = self._model.dims.n_audio_ctx
+        n_frames = self._n_audio_frames(everything=True)
+        if not live:
+            return min(n_frames + padding_frames, n_window)
+        end = n_frames + LIVE_PADDING_FRAMES
+        if self._model.decoder.few_shapes or end >= n_window:
+            return n_window
+        return end + len(live_silence(end, n_window)[0])
+
+    def encode_beside_live_silence(self) -> int:
+        """Encode everything, and the silence behind it as it hears the audio.
+
+        Returns the encoder frames of real audio.
+        """
+        n_window = self._model.dims.n_audio_ctx
+        n_frames = self._n_audio_frames(everything=True)
+        end = n_frames + LIVE_PADDING_FRAMES
+        if self._model.decoder.few_shapes or end >= n_window:
+            return self.encode(everything=True, padding_frames=n_window)
+        self._follow_loudness()
+        places, n_each = live_silence(end, n_window)
+        weights = np.concatenate((np.zeros(end, dtype=np.float32), np.log(n_each)))
+        mask = mx.array(weights).astype(self._model.dtype)[None, None, None]
+        silence = np.full((8, self._model.dims.n_mels), features.SILENCE_LOG10, dtype=np.float32)
+        silent_mel = mx.array(features.normalise(silence, loudest=self._loudest)[None])
+        frames, self._keys = at_once(
+            self._model.encoder.with_context(
+                self._mel_frames(0, end),
+                [_alone] * self._model.dims.n_audio_layer,
+                mask,
+                first=0,
+                behind=self._model.encoder.silent_frames(silent_mel, places),
+            )
+        )
+        cross = self._model.decoder.cross_projection(frames)
+        mx.async_eval(self._keys, cross)
+        self._cross = CrossKeys(cross, self._model.dims.n_text_layer, mask)
+        self._layout, self._encoded = None, n_frames
+        return n_frames
+
     def encode(self, *, everything: bool = False, padding_frames: int | None = None) -> int:
         """Bring the context up to the audio; returns the encoder frames of real audio.
 
@@ -205,9 +273,7 @@ class IncrementalEncoder:
 
         Until the last one the context of everything, or from the beginning, stays as it was.
         """
-        # The newest mel frame still misses samples; at the end, silence stands for them.
-        n_mel = self._mel.n_samples // features.HOP_SAMPLES if everything else self._mel.n_frames
-        n_frames = min((n_mel - self._first_mel) // MEL_PER_FRAME, self._model.dims.n_audio_ctx)
+        n_frames = self._n_audio_frames(everything=everything)
         self._follow_loudness()
         # The newest frames knew little of what follows them: they are computed again.
         first = 0 if everything else max(0, self._encoded - self._refresh)
@@ -227,6 +293,11 @@ class IncrementalEncoder:
         self._cross = CrossKeys(cross, self._model.dims.n_text_layer, mask)
         self._keys, self._layout, self._encoded = keys, layout, n_frames
         return n_frames
+
+    def _n_audio_frames(self, *, everything: bool) -> int:
+        # The newest mel frame still misses samples; at the end, silence stands for them.
+        n_mel = self._mel.n_samples // features.HOP_SAMPLES if everything else self._mel.n_frames
+        return min((n_mel - self._first_mel) // MEL_PER_FRAME, self._model.dims.n_audio_ctx)
 
     def _past(self) -> tuple[Sequence[KeyValue | None], KeyValue | None]:
         """The keys so far, of each layer and of the decoder's; None before there are any."""
@@ -295,7 +366,10 @@ class IncrementalEncoder:
             self._first_mel + MEL_PER_FRAME * (first - margin),
             self._first_mel + MEL_PER_FRAME * (end + 1),
         )
-        return mx.array(features.normalise(raw, loudest=self._loudest)[None])
+        mel = features.normalise(raw, loudest=self._loudest)
+        # Beyond its window Whisper's convolutions see zeros: the encoder knows the end by them.
+        mel[MEL_PER_FRAME * (self._model.dims.n_audio_ctx - first + margin) :] = 0
+        return mx.array(mel[None])
 
     def _follow_loudness(self) -> None:
         """Raise the level that the spectrogram's floor hangs below to the newest audio's."""

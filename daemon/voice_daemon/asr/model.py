@@ -283,6 +283,7 @@ class AudioEncoder(nn.Module):
         mask: mx.array,
         *,
         first: int,
+        behind: mx.array | None = None,
     ) -> Steps[tuple[mx.array, list[KeyValue]]]:
         """Encode T frames from `first` on, among cached keys of [0, first) and of silence.
 
@@ -291,9 +292,12 @@ class AudioEncoder(nn.Module):
         last layer norm and every layer's keys and values, those of the context too.
 
         `mel` is (1, 2 * (T + 2), n_mels) from mel frame `2 * (first - 1)` on, or (1, 2 * (T + 1),
-        n_mels) from 0 when `first` is 0: the neighbours make the convolutions exact.
+        n_mels) from 0 when `first` is 0: the neighbours make the convolutions exact. `behind` are
+        more frames, (1, n, C) as `silent_frames` gives them.
         """
         x = self._stem(mel, self._positions_from(first, mel), 1 if first else 0)
+        if behind is not None:
+            x = mx.concatenate([x, behind], axis=1)
         keys_values: list[KeyValue] = []
         for span in groups(len(self.blocks)):
             for block in self.blocks[span]:
@@ -322,6 +326,17 @@ class AudioEncoder(nn.Module):
             yield
         return self.ln_post(x), keys_values
 
+    def silent_frames(self, silence: mx.array, places: Sequence[int]) -> mx.array:
+        """Frames of silence at some places of the window -> (1, n, C), before the first layer.
+
+        The last of `places` is the window's last frame, whose convolutions reach beyond it; the
+        others differ in their positions alone. `silence` is (1, 8 or more, n_mels).
+        """
+        x = self._convolved(silence)
+        plain = mx.broadcast_to(x[:, -2:-1], (1, len(places) - 1, x.shape[2]))
+        positions = self._positions[mx.array([*places])].astype(x.dtype)
+        return mx.concatenate([plain, x[:, -1:]], axis=1) + positions
+
     def keep_few_shapes(self) -> None:
         """Compile the layers, for calls of few shapes."""
         dtype = self.conv1.weight.dtype
@@ -337,8 +352,11 @@ class AudioEncoder(nn.Module):
 
     def _stem(self, mel: mx.array, positions: mx.array, margin: int) -> mx.array:
         """(1, n, n_mels) -> (1, T, C): its kernels reach `margin` frames before, and one after."""
-        x = gelu(self.conv2(gelu(self.conv1(mel.astype(self.conv1.weight.dtype)))))
+        x = self._convolved(mel)
         return x[:, margin:-1] + positions.astype(x.dtype)
+
+    def _convolved(self, mel: mx.array) -> mx.array:
+        return gelu(self.conv2(gelu(self.conv1(mel.astype(self.conv1.weight.dtype)))))
 
 
 def _in_rooms(

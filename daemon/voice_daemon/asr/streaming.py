@@ -23,6 +23,7 @@ from voice_daemon.asr.alignatt import DraftWord, committable
 from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.asr.decoding import GreedyDecoder
 from voice_daemon.asr.features import float_samples
+from voice_daemon.asr.final_cost import FinalCost
 from voice_daemon.asr.incremental_encoder import SilenceCache, silent_window
 from voice_daemon.asr.load import WhisperModel
 from voice_daemon.asr.sampler import LogProbs
@@ -59,13 +60,15 @@ class StreamingDecoder:
         *,
         silence: SilenceCache | None = None,
         greedy: GreedyDecoder | None = None,
+        cost: FinalCost | None = None,
     ) -> None:
-        """`silence` and `greedy` are shared by the decoders of one model: see `another`."""
+        """All but `config` is shared by the decoders of one model: see `another`."""
         self._model = model
         self._config = config or StreamingConfig()
         self._rules = replace(self._config.rules, frame_threshold=self._config.frame_threshold)
         self._silence = silence or silent_window(model)
         self._greedy = greedy or GreedyDecoder(model)
+        self._cost = cost or FinalCost()
         self._window = Window(model, self._config, silence=self._silence, greedy=self._greedy)
         self._window_samples = round(self._config.window_s * SAMPLE_RATE)
         self._slide_samples = round(self._config.slide_s * SAMPLE_RATE)
@@ -98,7 +101,9 @@ class StreamingDecoder:
 
     def another(self, config: StreamingConfig) -> StreamingDecoder:
         """Make a decoder for an utterance beside this one's; what a model needs once is shared."""
-        return StreamingDecoder(self._model, config, silence=self._silence, greedy=self._greedy)
+        return StreamingDecoder(
+            self._model, config, silence=self._silence, greedy=self._greedy, cost=self._cost
+        )
 
     @property
     def logprobs(self) -> LogProbs:
@@ -168,15 +173,36 @@ class StreamingDecoder:
             **_trust(self._newest),
         )
 
-    def finish(self) -> StreamingResult:
+    def learn_final_cost(self) -> None:
+        """Take down what finals cost, by that of the audio fed; each kind was met before."""
+        self._take_all()
+        for live in (False, True):
+            _, took_s = self._read_everything(live=live)
+            self._cost.learn(took_s, n_frames=self._window.n_for_final(live=live), live=live)
+
+    def finish(self, *, within_s: float = 0.0) -> StreamingResult:
         """The final: a free decode of everything fed, verified against what was streamed.
 
-        The utterance stays as it was: more may be fed and stepped, which makes this stale.
+        It is read beside live silence where that is ready within `within_s`. The utterance stays
+        as it was: more may be fed and stepped, which makes this stale.
         """
-        while self._waiting:
-            self._take_audio()
+        self._take_all()
+        live = self._cost.allows_live(
+            n_frames=self._window.n_for_final(live=True), within_s=within_s
+        )
+        final, took_s = self._read_everything(live=live)
+        self._cost.took(took_s, n_frames=self._window.n_for_final(live=live), live=live)
+        return final
+
+    def _read_everything(self, *, live: bool) -> tuple[StreamingResult, float]:
+        """Read the final; give it and the seconds that it took."""
+        begun_s = time.monotonic()
+        final = self._read_freely(live=live)
+        return final, time.monotonic() - begun_s
+
+    def _read_freely(self, *, live: bool) -> StreamingResult:
         # Nothing behind the part that was finalised already.
-        if self._window.encode(everything=True) == self._window.first_frame:
+        if self._window.encode(everything=True, live=live) == self._window.first_frame:
             return replace(self._result(self._finalised), is_final=True)
         streamed = self._streamed()
         free = self._window.decode(
@@ -236,6 +262,10 @@ class StreamingDecoder:
         """Read tokens in the window's audio -> (n_rows, n_vocab), what follows the last of them."""
         hidden = self._model.decoder(mx.array(list(tokens)), self._window.cross).hidden[0]
         return self._greedy.logprobs(hidden[-n_rows:])
+
+    def _take_all(self) -> None:
+        while self._waiting:
+            self._take_audio()
 
     def _take_audio(self) -> None:
         """Move audio into the window, sliding it on as it fills."""

@@ -6,6 +6,7 @@ runs on the thread that made it (MLX's streams are thread-local).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -129,9 +130,12 @@ class WhisperTranscriber:
         for first in range(0, len(tone), SAMPLE_RATE // 2):
             self._decoder.feed(tone[first : first + SAMPLE_RATE // 2])
             self._decoder.step()
-        self._decoder.finish()
+        self._decoder.finish(within_s=math.inf)
         self._decoder.reset()
         self.meet_shapes()
+        self._decoder.feed(tone)
+        self._decoder.learn_final_cost()
+        self._decoder.reset()
 
     def meet_shapes(self) -> None:
         """Compute once at each size that commands have: on a GPU a new one costs time."""
@@ -167,13 +171,14 @@ class WhisperTranscriber:
             no_speech_prob=result.no_speech_prob,
         )
 
-    def finish(self) -> Transcript:
+    def finish(self, *, within_s: float = 0.0) -> Transcript:
         """A free decode of everything fed; feeding more afterwards makes it stale.
 
-        A model that is told that the wake phrase was said may take what follows for a part of
-        it, and write nothing. Then it is asked again without being told.
+        It is read beside live silence where that is ready within `within_s`. A model that is told
+        that the wake phrase was said may take what follows for a part of it, and write nothing.
+        Then it is asked again without being told.
         """
-        final = self._decoder.finish()
+        final = self._decoder.finish(within_s=within_s)
         self._final = self._decoder.final_reading(final) if self._corrector else None
         transcript = _transcript(final)
         if self._wake_phrase and not any(letter.isalnum() for letter in transcript.text):
@@ -182,7 +187,7 @@ class WhisperTranscriber:
 
     def phrase_logprob(self, phrase: str) -> float:
         """Give the log-probability that a phrase is somewhere in what was fed."""
-        return self._decoder.phrase_logprob(self._decoder.finish(), phrase)
+        return self._decoder.phrase_logprob(self._decoder.finish(within_s=0), phrase)
 
     def correcting(self, transcript: Transcript) -> Steps[Transcript]:
         """Look for what is said here in the utterance that `finish` read as `transcript`.
@@ -216,7 +221,7 @@ class WhisperTranscriber:
         self._second_reader.reset()
         for samples in self._with_phrase:
             self._second_reader.feed(samples)
-        read = _transcript(self._second_reader.finish())
+        read = _transcript(self._second_reader.finish(within_s=0))
         self._second_reader.reset()
         text = after_phrase(read.text, phrase) or ""
         return replace(read, text=text, words=last_words(read.words, text), revised=False)

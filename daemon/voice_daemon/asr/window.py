@@ -140,12 +140,22 @@ class Window:
         """Append (n,) float32 samples in [-1, 1]."""
         self._encoder.feed(samples)
 
-    def encode(self, *, everything: bool = False) -> int:
-        """Encode what is new, or all of it for a final; returns `end_frame`."""
+    def n_for_final(self, *, live: bool) -> int:
+        """Frames that a final encodes, beside live silence or not."""
+        return self._encoder.n_to_encode(live=live, padding_frames=self._final_padding_frames)
+
+    def encode(self, *, everything: bool = False, live: bool = False) -> int:
+        """Encode what is new, or all of it for a final; returns `end_frame`.
+
+        `live`: everything, beside live silence.
+        """
         padding = self._final_padding_frames if everything else None
         # Asked before the audio grows: the step that completes `LANGUAGE_FRAMES` still detects.
         undecided = not self.language_decided or not self.language
-        n_frames = self._encoder.encode(everything=everything, padding_frames=padding)
+        if live:
+            n_frames = self._encoder.encode_beside_live_silence()
+        else:
+            n_frames = self._encoder.encode(everything=everything, padding_frames=padding)
         self.end_frame = self.first_frame + n_frames
         if undecided and n_frames:
             self._detect_language()
@@ -156,6 +166,9 @@ class Window:
 
         `met` holds the sizes of finals (negative) and of keys that were met before.
         """
+        if not met:
+            self._encoder.encode_beside_live_silence()
+            self._read_at_each_length(met)
         self._encoder.encode()
         self._read_at_each_length(met)
         n_rows = row_bucket(self._encoder.n_frames + self._final_padding_frames)

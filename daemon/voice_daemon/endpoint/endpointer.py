@@ -24,7 +24,7 @@ from enum import Enum, auto
 
 from voice_daemon.endpoint.hallucination import VadStats
 from voice_daemon.endpoint.unfinished import is_short_command, is_unfinished
-from voice_daemon.events import Ending, Transcript
+from voice_daemon.events import SAMPLE_RATE, Ending, Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,10 @@ class EndpointOptions:
         if ending is Ending.OPEN:
             return self.silence_samples
         return self.closed_samples if ending is Ending.CLOSED else self.complete_samples
+
+    def pause_left_s(self, silence: int) -> float:
+        """Seconds until the soonest end of an utterance, after so many samples of silence."""
+        return max(0, self.closed_samples - silence) / SAMPLE_RATE
 
 
 class Phase(Enum):
@@ -265,6 +269,15 @@ class Endpointer:
         """Take the voice that was `AMBIGUOUS` for a command, which may be over."""
         self._phase = Phase.SUSPECTED
         self.continuous = True
+
+    def pause_left_s(self, *, lag: int) -> float:
+        """Seconds in which the utterance cannot end, live input being ahead by `lag` samples.
+
+        What is read then delays nobody. 0 but in a pause.
+        """
+        if self.phase is not Phase.SUSPECTED:
+            return 0.0
+        return self._options.pause_left_s(self.voice.silence + lag)
 
     def expect(self, ending: Ending) -> None:
         """Take note of what may follow what was said before this silence."""

@@ -44,8 +44,11 @@ class Transcriber(Protocol):
     def step(self) -> Hypothesis:
         """Read the audio fed so far; committed text only grows."""
 
-    def finish(self) -> Transcript:
-        """Read all that was fed at once; feeding more makes the answer stale."""
+    def finish(self, *, within_s: float) -> Transcript:
+        """Read all that was fed at once, as well as `within_s` allows.
+
+        Feeding more makes the answer stale.
+        """
 
     def phrase_logprob(self, phrase: str) -> float:
         """Give the log-probability that a phrase is somewhere in what was fed."""

@@ -80,10 +80,10 @@ class TimedTranscriber:
         with self._timing():
             return self._transcriber.step()
 
-    def finish(self) -> Transcript:
+    def finish(self, *, within_s: float) -> Transcript:
         """Read all that was fed."""
         with self._timing():
-            return self._transcriber.finish()
+            return self._transcriber.finish(within_s=within_s)
 
     def phrase_logprob(self, phrase: str) -> float:
         """Look for a phrase in what was fed."""

@@ -462,8 +462,9 @@ class Session:
         return self._read_all()
 
     def _read_all(self) -> Transcript:
+        within_s = self._endpointer.pause_left_s(lag=self._lag())
         with transcribing():
-            transcript = self._context.transcriber.finish()
+            transcript = self._context.transcriber.finish(within_s=within_s)
         rest = after_last_phrase(transcript.text, self._wake_phrase or "")
         if rest is None:
             return transcript

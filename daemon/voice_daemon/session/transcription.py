@@ -91,7 +91,7 @@ class Transcription:
         if self._unread and self._segmenter.speaking:
             self._read_on()
         elif self._unread:
-            self._prepare()
+            self._prepare(within_s=self._options.endpoint().pause_left_s(self.silence_samples))
         elif self._correction is not None:
             self._correct_on()
         self._unread = False
@@ -121,7 +121,7 @@ class Transcription:
         self._pass_on(self._segmenter.finish())
         if not self._segmenter.segments:
             return _SILENCE
-        transcript = self._prepared or self._prepare()
+        transcript = self._prepared or self._prepare(within_s=0)
         # No pause bounds the search here: the client waits for the text.
         while self._correction is not None:
             transcript = self._correct_on() or transcript
@@ -149,10 +149,10 @@ class Transcription:
             self._text = hypothesis.text
         return hypothesis
 
-    def _prepare(self) -> Transcript:
+    def _prepare(self, *, within_s: float) -> Transcript:
         """Read all of it, and begin to look for the home's sentence."""
         with transcribing():
-            transcript = self._transcriber.finish()
+            transcript = self._transcriber.finish(within_s=within_s)
         self._prepared, self._correction = transcript, self._transcriber.correcting(transcript)
         return transcript
 

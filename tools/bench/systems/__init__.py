@@ -14,14 +14,18 @@ from tools.bench.replay import Recogniser
 from voice_daemon.errors import VoiceDaemonError
 
 OURS: Final = "ours"
+UNHURRIED: Final = "ours-unhurried"
 OFFLINE: Final = "offline"
 MODULES: Final = {
     OURS: "ours",
+    UNHURRIED: "ours_unhurried",
     OFFLINE: "offline",
     "mlx-audio": "mlx_audio_whisper",
     "local-agreement": "local_agreement",
 }
 NAMES: Final = tuple(MODULES)
+USUAL: Final = tuple(name for name in NAMES if name != UNHURRIED)
+"""Those that are compared unless others are asked for."""
 
 
 class UnavailableError(VoiceDaemonError):

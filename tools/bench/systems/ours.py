@@ -17,6 +17,8 @@ class Ours:
     """`StreamingDecoder`, one for each step length and language, used again for every clip."""
 
     has_draft = True
+    final_within_s = 0.0
+    """Time that a final may take: without any it is read beside cached silence."""
 
     def __init__(self, model: WhisperModel, config: StreamingConfig | None = None) -> None:
         self.model = model
@@ -43,7 +45,7 @@ class Ours:
 
     def finish(self) -> str:
         """The final, unless the daemon would drop it as nobody's words."""
-        result = self._decoder.finish()
+        result = self._decoder.finish(within_s=self.final_within_s)
         nobody = result.no_speech_prob > self._options.no_speech_threshold
         unsure = result.confidence < self._options.low_confidence
         return "" if nobody and unsure else result.text
