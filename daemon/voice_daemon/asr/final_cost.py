@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 
-SPARE = 1.25
-"""Time that is wanted for each second that a final takes: its decoding varies with the words."""
+SPARE = 1.5
+"""Time that is wanted for each second that a final takes: its decoding varies with the words, of
+which the warm-up's tone has none."""
 RECOVERY = 0.9
 """Multiplier of a machine's slowness from one final to the next: a lull proves little."""
 
