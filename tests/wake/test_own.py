@@ -12,7 +12,14 @@ from voice_daemon.cli import wake as command
 from voice_daemon.cli.main import main
 from voice_daemon.wake import own
 from voice_daemon.wake.augment import rendering
-from voice_daemon.wake.own import Clip, Material, Workshop, scored_by, shipped_negatives
+from voice_daemon.wake.detector import WakeGate
+from voice_daemon.wake.own import (
+    Clip,
+    Material,
+    Workshop,
+    scored_by,
+    shipped_negatives,
+)
 from voice_daemon.wake.training import Recipe, Windows, train
 from voice_daemon.wake.voices import Voice, all_voices, speak, trimmed
 
@@ -68,6 +75,8 @@ def test_a_word_is_learnt_from_clips_of_it() -> None:
     assert shares == sorted(shares)
     assert trained.sweep.n_said == 24
     assert trained.head.phrase == "hey jarvis"
+    assert trained.head.threshold == trained.sweep.points[-1].threshold
+    assert trained.near_accepted == 0
     workshop = Workshop()
     _, heard = scored_by(trained.head, workshop.embeddings(CLIP)).best()
     _, other = scored_by(trained.head, workshop.embeddings(COMMAND)).best()
@@ -107,6 +116,16 @@ def test_what_training_wrote_is_named_and_removed(
     assert {Path(line.removeprefix("removed ")) for line in told.out.splitlines()} == written
     assert not any((tmp_path / "wake-words").rglob("*"))
     assert main(["wake", "forget", "hey computer"]) == 2
+
+
+def test_a_higher_score_takes_a_less_clear_reading() -> None:
+    told = WakeGate(threshold=0.97, trigger_level=1, refractory_samples=0)
+    told.verify_from, told.own_words = 0.01, frozenset({"own"})
+    frames = [0.95, 0.0, *[0.0] * 25, 0.5, 0.0]
+    found = [told.feed({"own": s}, at_sample=(n + 1) * 1280) for n, s in enumerate(frames)]
+    likely, unlikely = (each for each in found if each is not None)
+    assert (likely.score, unlikely.score) == (0.95, 0.5)
+    assert likely.least_logprob < unlikely.least_logprob < 0
 
 
 def test_the_systems_voices_speak() -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from voice_daemon.errors import UsageError
+from voice_daemon.wake.own import shipped_negatives
 from voice_daemon.wake.phrases import (
     clean_phrase,
     doubts,
@@ -45,3 +46,11 @@ def test_near_misses_are_halves_and_neighbours_but_not_the_phrase_itself() -> No
     assert all(similarity(text, "okay house") < 0.8 for text in near)
     assert near == near_misses("okay house", COMMON, most=40)
     assert len(near_misses("okay house", COMMON, most=3)) == 3
+
+
+def test_near_misses_rhyme_and_are_as_many_as_are_asked_for() -> None:
+    common = shipped_negatives().words
+    near = near_misses("hey savant", common, most=72)
+    assert len(near) == 72
+    assert "hey want" in near
+    assert "after" in near_misses("computer", common, most=72)

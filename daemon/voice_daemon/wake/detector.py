@@ -46,6 +46,9 @@ LEAST_LOGPROB: Final = -8.0
 """Of a word that is not sure, from which the recogniser proves it: docs/wake-word.md."""
 OWN_LEAST_LOGPROB: Final = -6.0
 """The same for a word of the owner's own, which is asked for more often."""
+OWN_LIKELY: Final = (0.9, -10.0)
+"""The score from which such a word takes less, and how much: little else scores as high, and a
+recogniser does not know how every name is spelt."""
 OWN_VERIFY_FROM: Final = 0.1
 """Networks that learned from synthesised speech give low scores to much: from 0.01 up to 200 to 470
 an hour of other sound, where the bundled ones do so 30 times."""
@@ -130,8 +133,13 @@ class WakeGate:
             if rises:
                 run.append(score)
             if len(run) == _UNSURE_FRAMES or (run and len(run) < _UNSURE_FRAMES and not rises):
-                least = OWN_LEAST_LOGPROB if word in self.own_words else LEAST_LOGPROB
-                found = WakeDetection(word, max(run), at_sample, is_sure=False, least_logprob=least)
+                found = WakeDetection(
+                    word,
+                    max(run),
+                    at_sample,
+                    is_sure=False,
+                    least_logprob=self._least_logprob(word, max(run)),
+                )
             if not rises:
                 run.clear()
         if found is None or self._resting(at_sample, max(self._refractory_samples, REPEAT_SAMPLES)):
@@ -157,6 +165,12 @@ class WakeGate:
 
     def _threshold(self, word: str) -> float:
         return self.thresholds.get(word, self.threshold)
+
+    def _least_logprob(self, word: str, score: float) -> float:
+        if word not in self.own_words:
+            return LEAST_LOGPROB
+        likely, least = OWN_LIKELY
+        return least if score >= likely else OWN_LEAST_LOGPROB
 
     def _must_be_read(self, word: str) -> bool:
         """True where few scores are enough: what is left of our own sound pleases the models."""

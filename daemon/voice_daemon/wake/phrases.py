@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from itertools import islice, zip_longest
 from typing import Final
 
 import numpy as np
@@ -17,6 +18,9 @@ _ALIKE: Final = 0.55
 """Similarity of sounds from which a word is near to another."""
 _TOO_ALIKE: Final = 0.76
 """From here on it is the word itself: "compute" would teach not to hear "computer"."""
+_RHYME: Final = 3
+"""Sounds at the end that two words share: a network that hears the phrase by its end takes one for
+the other."""
 _SOUNDS: Final = (
     *(
         (r"tch|ch|sh|ge|j", "j"),
@@ -75,19 +79,27 @@ def doubts(phrase: str, common: Sequence[str]) -> list[str]:
 
 
 def near_misses(phrase: str, common: Sequence[str], *, most: int) -> tuple[str, ...]:
-    """Give phrases that sound somewhat like it, or are half of it, and must not wake."""
+    """Give phrases that sound somewhat like it, rhyme with it or are half of it: none may wake."""
     rng = np.random.default_rng(0)
     words = phrase.split()
     found = [" ".join(words[:n]) for n in range(1, len(words))]
     found += [" ".join(words[n:]) for n in range(1, len(words))]
-    per_word = max(4, (most - len(found)) // (2 * len(words)))
+    places = []
     for at, word in enumerate(words):
-        others = list(_alike(word, common)[:per_word])
+        kinds = [_alike(word, common), _rhymes(word, common)]
         if len(words) > 1:
-            others += [common[n] for n in rng.integers(len(common), size=per_word)]
-        found += [" ".join((*words[:at], other, *words[at + 1 :])) for other in others]
+            kinds.append([common[n] for n in rng.permutation(len(common))[:most]])
+        places += [[" ".join((*words[:at], o, *words[at + 1 :])) for o in kind] for kind in kinds]
+    # Of each kind and place in turn: what one has too few of, the others give.
+    found += [each for turn in zip_longest(*places) for each in turn if each]
     unlike = (each for each in dict.fromkeys(found) if similarity(each, phrase) < _TOO_ALIKE)
-    return tuple(unlike)[:most]
+    return tuple(islice(unlike, most))
+
+
+def _rhymes(word: str, common: Sequence[str]) -> list[str]:
+    """Give words that end like this one, the commonest first."""
+    end = _sounds(word)[-_RHYME:]
+    return [other for other in common if other != word and _sounds(other).endswith(end)]
 
 
 def _alike(word: str, common: Sequence[str]) -> tuple[str, ...]:
