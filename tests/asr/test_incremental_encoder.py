@@ -81,7 +81,7 @@ def test_pooled_silence_covers_the_rest_of_the_window(
     audio = context(tiny, silence)
     audio.feed(np.zeros(10 * FRAME_SAMPLES, dtype=np.float32))
     end = audio.encode(everything=True, padding_frames=2)
-    n_silent = tiny.dims.n_audio_ctx // silence.pool - 3
+    n_silent = (tiny.dims.n_audio_ctx - silence.n_edge) // silence.pool + silence.n_edge - 3
     assert audio.cross.joint.shape[2] == end + 2 + n_silent
 
 
@@ -119,6 +119,16 @@ def test_a_step_takes_the_silence_in_less_detail(silence: SilenceCache) -> None:
     fine = np.array(silence.encoder[1])[:, :, :4]
     assert coarse.pool == 4 * silence.pool
     np.testing.assert_allclose(np.array(coarse.encoder[1])[:, :, 0], fine.mean(axis=2), atol=1e-5)
+
+
+def test_the_last_frames_of_cached_silence_are_their_own(
+    tiny: WhisperModel, silence: SilenceCache
+) -> None:
+    n_window = tiny.dims.n_audio_ctx
+    assert np.exp(silence.weights()).sum() == pytest.approx(n_window)
+    assert np.array_equal(silence.weights()[-silence.n_edge :], np.zeros(silence.n_edge))
+    kept = [silence.n_keys - silence.n_until(end) for end in (n_window - 4, n_window - 8, n_window)]
+    assert kept == [silence.n_edge, silence.n_edge + 1, 0]
 
 
 def test_a_window_that_is_encoded_whole_is_the_padded_encoders(

@@ -16,7 +16,12 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from voice_daemon._lib.files import write_atomically
-from voice_daemon.asr.incremental_encoder import POOL_FRAMES, SilenceCache, silent_window
+from voice_daemon.asr.incremental_encoder import (
+    EDGE_FRAMES,
+    POOL_FRAMES,
+    SilenceCache,
+    silent_window,
+)
 from voice_daemon.asr.load import WhisperModel
 
 FOLDER_VARIABLE = "TESTS_SILENCE_FOLDER"
@@ -41,7 +46,7 @@ def _from_file(model: WhisperModel) -> SilenceCache:
     if file.exists():
         with np.load(file) as arrays:
             *encoder, cross = (mx.array(arrays[name]) for name in arrays.files)
-        return SilenceCache(POOL_FRAMES, tuple(encoder), cross)
+        return SilenceCache(POOL_FRAMES, EDGE_FRAMES, tuple(encoder), cross)
     silence = silent_window(model)
     content = io.BytesIO()
     np.savez(content, *map(np.asarray, (*silence.encoder, silence.cross)))

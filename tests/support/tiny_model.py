@@ -18,4 +18,4 @@ def tiny_model() -> WhisperModel:
 def silence_as(model: WhisperModel, silence: SilenceCache) -> SilenceCache:
     """The same silence in a model's precision: a CPU takes a minute for its own in float16."""
     encoder = tuple(layer.astype(model.dtype) for layer in silence.encoder)
-    return SilenceCache(silence.pool, encoder, silence.cross.astype(model.dtype))
+    return SilenceCache(silence.pool, silence.n_edge, encoder, silence.cross.astype(model.dtype))

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voice_daemon.asr import features
-from voice_daemon.asr.blocks import KeyValue, between, written
+from voice_daemon.asr.blocks import KeyValue, between, in_time, written
 from voice_daemon.asr.cooperative import Steps, at_once
 from voice_daemon.asr.features import IncrementalLogMel
 from voice_daemon.asr.load import WhisperModel
@@ -39,6 +39,8 @@ FRAMES_PER_SECOND = 50
 MEL_PER_FRAME = 2
 POOL_FRAMES = 4
 """Frames of silence that one pooled key stands for, in a final."""
+EDGE_FRAMES = 4
+"""Frames at the window's end that are not pooled in a final: its last is unlike all others."""
 STEP_POOL = 4
 """Number of those keys that are pooled again for a step."""
 LIVE_STRIDE = 4
@@ -59,10 +61,11 @@ class SilenceCache:
     """Keys and values of a whole window of silence, pooled in time.
 
     Key `i` is the mean of frames `[i * pool, (i + 1) * pool)` and counts `pool` times: log(pool)
-    is added to its scores.
+    is added to its scores. The last `n_edge` keys are a frame each.
     """
 
     pool: int
+    n_edge: int
     encoder: tuple[KeyValue, ...]
     """A layer each."""
     cross: KeyValue
@@ -73,10 +76,23 @@ class SilenceCache:
         """Keys of a layer, for the whole window."""
         return self.cross.shape[2]
 
+    def weights(self) -> NDArray[np.float32]:
+        """(n_keys,): what is added to the scores of each key."""
+        weights = np.full(self.n_keys, np.log(self.pool), dtype=np.float32)
+        weights[self.n_keys - self.n_edge :] = 0
+        return weights
+
+    def n_until(self, frame: int) -> int:
+        """Keys that stand for frames before `frame`, a whole number of pooled ones or the end."""
+        n_pooled = self.n_keys - self.n_edge
+        return frame // self.pool if frame <= n_pooled * self.pool else self.n_keys
+
     def coarser(self, factor: int) -> SilenceCache:
-        """The same silence with every `factor` keys pooled into one."""
-        encoder = tuple(_pooled(layer, factor) for layer in self.encoder)
-        return SilenceCache(self.pool * factor, encoder, _pooled(self.cross, factor))
+        """The same silence with every `factor` pooled keys pooled into one, without its edge."""
+        n_pooled = self.n_keys - self.n_edge
+        encoder = tuple(_pooled(layer[:, :, :n_pooled], factor) for layer in self.encoder)
+        cross = _pooled(self.cross[:, :, :n_pooled], factor)
+        return SilenceCache(self.pool * factor, 0, encoder, cross)
 
 
 def silent_window(model: WhisperModel) -> SilenceCache:
@@ -91,8 +107,8 @@ def silent_window(model: WhisperModel) -> SilenceCache:
     mel = mx.array(features.normalise(silence, loudest=SILENCE_LEVEL)).astype(model.dtype)
     audio, keys = model.encoder.with_keys(mel[None])
     cross = model.decoder.cross_keys(audio).joint
-    pooled = tuple(_pooled(layer, POOL_FRAMES) for layer in keys)
-    window = SilenceCache(POOL_FRAMES, pooled, _pooled(cross, POOL_FRAMES))
+    pooled = tuple(_pooled_but_edge(layer) for layer in keys)
+    window = SilenceCache(POOL_FRAMES, EDGE_FRAMES, pooled, _pooled_but_edge(cross))
     mx.eval(window.encoder, window.cross)
     return window
 
@@ -107,6 +123,11 @@ def _pooled(x: mx.array, pool: int) -> mx.array:
     batch, heads, length, depth = x.shape
     whole = x[:, :, : length - length % pool]
     return whole.reshape(batch, heads, length // pool, pool, depth).mean(axis=3)
+
+
+def _pooled_but_edge(x: mx.array) -> mx.array:
+    n_pooled = x.shape[2] - EDGE_FRAMES
+    return in_time(_pooled(x[:, :, :n_pooled], POOL_FRAMES), x[:, :, n_pooled:])
 
 
 def live_silence(first: int, n_window: int) -> tuple[list[int], NDArray[np.float32]]:
@@ -143,13 +164,13 @@ class _Layout:
     @property
     def n_before(self) -> int:
         """Silent keys that are left out, as the audio is in their place."""
-        return 0 if self.few_shapes else self.end // self.silent.pool
+        return 0 if self.few_shapes else self.silent.n_until(self.end)
 
     def mask(self) -> NDArray[np.float32]:
-        """(n_keys,): 0 for each frame of audio, log(pool) for each pooled key."""
-        silence = np.full(self.silent.n_keys, np.log(self.silent.pool), dtype=np.float32)
+        """(n_keys,): 0 for each frame of audio, the silence's weights behind it."""
+        silence = self.silent.weights()
         # The audio stands in the place of the window's first silence.
-        silence[: self.end // self.silent.pool] = HIDDEN
+        silence[: self.silent.n_until(self.end)] = HIDDEN
         mask = np.full(self.n_audio, HIDDEN, dtype=np.float32)
         mask[: self.end] = 0.0
         return np.concatenate((mask, silence[self.n_before :]))
