@@ -21,9 +21,9 @@ from wyoming.error import Error
 from wyoming.event import Event
 
 from support.fakes import FakeTranscriber, FakeVad, Scene
-from voice_daemon.runtime.scheduler import ComputeJob, RoundRobin
 from voice_daemon.session.interfaces import Transcriber
 from voice_daemon.session.options import PipelineOptions
+from voice_daemon.session.scheduler import ComputeJob, RoundRobin
 from voice_daemon.session.transcription import TranscriptionService
 from voice_daemon.wyoming.server import WyomingServer
 from voice_daemon.wyoming.stream import Limits

@@ -15,10 +15,10 @@ from voice_daemon.events import AudioBlock, ms_to_samples
 from voice_daemon.mqtt.messages import Info
 from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.mqtt.topics import MqttMessage, Topics
-from voice_daemon.runtime.scheduler import RoundRobin
 from voice_daemon.runtime.worker import BETWEEN_TURNS_S, Engine, Outcome, Worker
 from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
+from voice_daemon.session.scheduler import RoundRobin
 
 BLOCK = 320
 GLANCE = ms_to_samples(BETWEEN_TURNS_S * 1000)

@@ -30,7 +30,7 @@ from rigs.wyoming_servers import (
 )
 from support.fakes import FakeTranscriber, Scene
 from voice_daemon.errors import WyomingError
-from voice_daemon.runtime.scheduler import RoundRobin
+from voice_daemon.session.scheduler import RoundRobin
 from voice_daemon.wyoming.server import WyomingServer
 from voice_daemon.wyoming.stream import Limits
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rigs.wyoming_servers import COMMAND, fake_recogniser, spoken
 from support.fakes import FakeTranscriber, Scene
 from voice_daemon.events import SAMPLE_RATE
-from voice_daemon.runtime.scheduler import RoundRobin
+from voice_daemon.session.scheduler import RoundRobin
 from voice_daemon.wyoming.stream import (
     CAREFUL_SILENCE_S,
     LONGEST_STEP_S,

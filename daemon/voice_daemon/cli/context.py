@@ -6,21 +6,18 @@ A command is a module with `run(args, context) -> int`; `cli.main` prints what i
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-from voice_daemon._lib.terminal import is_unicode
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-    from typing import TextIO
-
-    from voice_daemon.config import Effective, Settings
-    from voice_daemon.launchd import Machine
-    from voice_daemon.paths import Paths
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from voice_daemon._lib.signals import EarlySignals
+from voice_daemon._lib.terminal import is_unicode
+from voice_daemon.paths import Paths, default_paths
+
+if TYPE_CHECKING:  # pydantic is slow to load, and help needs neither
+    from voice_daemon.config import Effective, Settings
+    from voice_daemon.launchd import Machine
 
 SCHEMA = 1
 """Version of every JSON document that a command prints."""
@@ -54,8 +51,6 @@ class Context:
 
     def paths(self) -> Paths:
         """Find the files of this user's daemon."""
-        from voice_daemon.paths import default_paths  # noqa: PLC0415 - as above
-
         return default_paths(self.environ)
 
     @property

@@ -19,7 +19,7 @@ from voice_daemon.errors import EXIT_INTERRUPTED, EXIT_OK, UsageError
 from voice_daemon.logs import setup as logs
 from voice_daemon.paths import Paths
 from voice_daemon.runtime.build import load_transcriber, transcription_service, vocabulary_at_work
-from voice_daemon.runtime.scheduler import RoundRobin
+from voice_daemon.session.scheduler import RoundRobin
 from voice_daemon.vocabulary.store import known_document
 from voice_daemon.wyoming.server import WyomingServer
 

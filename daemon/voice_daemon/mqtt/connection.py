@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from paho.mqtt.client import (
     Client,
@@ -138,12 +138,8 @@ def build_client(target: Target, protocol: Protocol, will: MqttMessage) -> _Clie
         client.tls_set_context(target.tls)
     client.will_set(will.topic, will.payload, will.qos, will.retain)
     # Its presence tells paho that we write; it would write from inside publish() otherwise.
-    client.on_socket_register_write = _ignore_socket
+    client.on_socket_register_write = lambda *_: None
     return client
-
-
-def _ignore_socket(_client: Client, _userdata: object, _sock: object) -> None:
-    """Stand in for a callback that paho only wants to exist."""
 
 
 class SelfPipe:
@@ -189,9 +185,6 @@ _TCP_RXT_CONNDROPTIME: Final = 0x80
 """From macOS's netinet/tcp.h: seconds without an acknowledgement until the kernel gives up."""
 _UNSPECIFIED: Final = 128
 """The reason code that paho gives for a connection that simply ended."""
-
-if TYPE_CHECKING:  # paho has it for type checkers alone
-    from paho.mqtt.client import SocketLike as _SocketLike
 
 _ABORT: Final = struct.pack("ii", 1, 0)
 """SO_LINGER value: throw unsent bytes away and reset, so that no stale message leaves later."""
@@ -462,14 +455,14 @@ class Connection:
         if level == LogLevel.MQTT_LOG_ERR:
             self._last_problem = text
 
-    def _on_socket_open(self, _client: Client, _userdata: object, sock: _SocketLike) -> None:
+    def _on_socket_open(self, _client: Client, _userdata: object, sock: Any) -> None:
         if isinstance(sock, socket.socket):
             # A partial must not wait in the kernel for the acknowledgement of the one before.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _limit_retransmission(sock, self._target.silence_s)
         self._selector.register(sock, selectors.EVENT_READ)
 
-    def _on_socket_close(self, _client: Client, _userdata: object, sock: _SocketLike) -> None:
+    def _on_socket_close(self, _client: Client, _userdata: object, sock: Any) -> None:
         self._selector.unregister(sock)
         if not self._is_closing:
             _discard_on_close(sock)
@@ -486,7 +479,7 @@ def _limit_retransmission(sock: socket.socket, silence_s: float) -> None:
             )
 
 
-def _discard_on_close(sock: _SocketLike) -> None:
+def _discard_on_close(sock: object) -> None:
     if isinstance(sock, socket.socket):
         with contextlib.suppress(OSError):  # macOS: EINVAL once the peer has reset it
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)

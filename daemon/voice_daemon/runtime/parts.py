@@ -42,11 +42,11 @@ from voice_daemon.runtime.live_settings import LiveSettings, device_of, info_of
 from voice_daemon.runtime.live_view import LiveView
 from voice_daemon.runtime.microphone_watch import MicrophoneWatch
 from voice_daemon.runtime.reloader import Configuration, Reloader
-from voice_daemon.runtime.scheduler import RoundRobin
 from voice_daemon.runtime.start import SAFE_MODE, SLOW, Part, StartSupervisor
 from voice_daemon.runtime.status_collector import StatusCollector
 from voice_daemon.runtime.vocabulary_keeper import VocabularyKeeper, document_topics
 from voice_daemon.runtime.worker import Engine, Outcome, Worker
+from voice_daemon.session.scheduler import RoundRobin
 from voice_daemon.sound.echo import EchoCanceller
 from voice_daemon.sound.output import Loudspeaker
 from voice_daemon.sound.sounds import Sounds

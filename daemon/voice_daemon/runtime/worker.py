@@ -22,12 +22,12 @@ from voice_daemon.events import AudioBlock, ErrorRaised, Event, TranscriptFinal
 from voice_daemon.mqtt.publisher import Publisher
 from voice_daemon.runtime.microphone_watch import CODES as MICROPHONE_PROBLEMS
 from voice_daemon.runtime.microphone_watch import MicrophoneWatch
-from voice_daemon.runtime.scheduler import RoundRobin
 from voice_daemon.runtime.vocabulary_keeper import Learned, LearningJob, VocabularyAtWork
 from voice_daemon.session.interfaces import TranscriberError
 from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline
 from voice_daemon.session.recorder import SessionRecorder
+from voice_daemon.session.scheduler import RoundRobin
 from voice_daemon.session.transcription import TranscriptionService
 from voice_daemon.vocabulary.document import Document
 

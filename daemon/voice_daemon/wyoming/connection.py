@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 from wyoming.asr import (
@@ -26,6 +26,7 @@ from wyoming.ping import Ping, Pong
 from voice_daemon import __version__
 from voice_daemon._lib.rate import TokenBucket
 from voice_daemon.errors import VoiceDaemonError, WyomingError
+from voice_daemon.session.scheduler import RoundRobin
 from voice_daemon.session.transcription import TranscriptionService
 from voice_daemon.wyoming import framing as frames
 from voice_daemon.wyoming.pcm import PcmFormat
@@ -39,9 +40,6 @@ from voice_daemon.wyoming.stream import (
     Report,
     Utterance,
 )
-
-if TYPE_CHECKING:  # the scheduler stands with the threads, right of here
-    from voice_daemon.runtime.scheduler import RoundRobin
 
 PROGRAM: Final = "voice-daemon"
 

@@ -11,21 +11,18 @@ import errno
 import ipaddress
 import threading
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 from wyoming.error import Error
 
 from voice_daemon._lib.rate import TokenBucket
 from voice_daemon.errors import WyomingError
+from voice_daemon.session.scheduler import RoundRobin
 from voice_daemon.session.transcription import TranscriptionService
 from voice_daemon.wyoming import framing as frames
 from voice_daemon.wyoming.connection import ClientConnection
 from voice_daemon.wyoming.stream import Habits, Limits
-
-if TYPE_CHECKING:  # the scheduler stands with the threads, right of here
-    from voice_daemon.runtime.scheduler import RoundRobin
-
 
 log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import structlog
@@ -21,11 +21,9 @@ from numpy.typing import NDArray
 
 from voice_daemon.errors import VoiceDaemonError, WyomingError
 from voice_daemon.events import SAMPLE_RATE, Transcript
+from voice_daemon.session.scheduler import RoundRobin
 from voice_daemon.session.transcription import Transcription, TranscriptionService
 from voice_daemon.wyoming.pcm import PcmConverter, PcmFormat
-
-if TYPE_CHECKING:  # the scheduler stands with the threads, right of here
-    from voice_daemon.runtime.scheduler import RoundRobin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

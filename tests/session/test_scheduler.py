@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_daemon.runtime.scheduler import RoundRobin
+from voice_daemon.session.scheduler import RoundRobin
 
 
 @dataclass(eq=False)
