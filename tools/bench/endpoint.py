@@ -244,7 +244,7 @@ def halves_table(comparison: Comparison) -> Table:
 
 def main(arguments: Sequence[str]) -> int:
     """Compare the rules on the clips of some folders; writes endpoint.json, .md and .png."""
-    from tools.bench.endpoint_picture import draw  # noqa: PLC0415 - matplotlib is slow to load
+    from tools.bench import pictures  # noqa: PLC0415 - matplotlib is slow to load
 
     parser = argparse.ArgumentParser(prog="scripts/bench endpoint", description=__doc__)
     add_clip_arguments(parser)
@@ -265,7 +265,7 @@ def main(arguments: Sequence[str]) -> int:
     document = [asdict(result) for result in results]
     (args.out / "endpoint.json").write_text(json.dumps(document, indent=1) + "\n")
     (args.out / "endpoint.md").write_text("\n".join(each.as_markdown() for each in tables))
-    draw(results, args.out / "endpoint.png")
+    pictures.endpoint_rules(results, args.out / "endpoint.png")
     for each in tables:
         wide_console().print(each.for_terminal())
     return 0

@@ -346,8 +346,8 @@ def show(heard: Sequence[Heard], out: Path) -> None:
     (out / "latency.json").write_text(json.dumps({**document, "commands": rows}, indent=1))
     (out / "latency.md").write_text(shown.as_markdown(), encoding="utf-8")
     try:
-        from tools.bench.latency_picture import draw  # noqa: PLC0415 - matplotlib
+        from tools.bench import pictures  # noqa: PLC0415 - matplotlib
     except ImportError:
         return
-    draw(heard, out / "latency.png")
+    pictures.latency(heard, out / "latency.png")
     console.print(f"Written: {out}/latency.json, latency.md and latency.png", markup=False)

@@ -164,7 +164,7 @@ def main(arguments: Sequence[str]) -> int:
     document = {"schema": SCHEMA, "machine": machine(), "model": args.model, **asdict(run)}
     (out / "long.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     (out / "long.md").write_text(found.as_markdown(), encoding="utf-8")
-    from tools.bench import long_picture  # noqa: PLC0415 - matplotlib
+    from tools.bench import pictures  # noqa: PLC0415 - matplotlib
 
-    long_picture.draw(run, out / "long.png")
+    pictures.long_speech(run, out / "long.png")
     return 0
