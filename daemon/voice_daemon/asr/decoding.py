@@ -88,9 +88,9 @@ class Decoded:
 class GreedyDecoder:
     """The greedy loop over one set of cross-attention keys."""
 
-    def __init__(self, model: WhisperModel, *, suppress_blank: bool = True) -> None:
+    def __init__(self, model: WhisperModel) -> None:
         self._model = model
-        self._sampler = token_sampler(model, suppress_blank=suppress_blank)
+        self._sampler = token_sampler(model)
         self._full_stop = model.tokenizer.encode(".")[0]
 
     def logprobs(

@@ -35,7 +35,6 @@ class DecodingOptions:
     """Names and words to expect, given to the model as earlier text."""
     sample_len: int | None = None
     """Most tokens to decode; None: half the text context."""
-    suppress_blank: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class DecodingTask:
     def __init__(self, model: WhisperModel, options: DecodingOptions | None = None) -> None:
         self._model = model
         self._options = options or DecodingOptions()
-        self._decoder = GreedyDecoder(model, suppress_blank=self._options.suppress_blank)
+        self._decoder = GreedyDecoder(model)
 
     def run(self, samples: NDArray[np.float32], *, rate_hz: int = SAMPLE_RATE) -> DecodingResult:
         """Decode (n_samples,) float32 in [-1, 1] at 16 kHz, zero-padded to 30 s.

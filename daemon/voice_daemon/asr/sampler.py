@@ -65,9 +65,9 @@ class TokenSampler(Protocol):
         """
 
 
-def token_sampler(model: WhisperModel, *, suppress_blank: bool = True) -> TokenSampler:
+def token_sampler(model: WhisperModel) -> TokenSampler:
     """The sampler that suits the device and the weights."""
-    never, at_start = _masks(model, suppress_blank=suppress_blank)
+    never, at_start = _masks(model)
     plain = isinstance(model.decoder.token_embedding, nn.Embedding)
     if plain and model.dtype == mx.float32 and mx.default_device() == mx.Device(mx.cpu):
         # Quantised or half-size weights numpy would have to expand first.
@@ -75,9 +75,7 @@ def token_sampler(model: WhisperModel, *, suppress_blank: bool = True) -> TokenS
     return MlxSampler(model, never, at_start)
 
 
-def _masks(
-    model: WhisperModel, *, suppress_blank: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _masks(model: WhisperModel) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Whisper's suppression as additive masks (n_vocab,): for any token, for the first."""
     tokenizer = model.tokenizer
     never = np.zeros(model.dims.n_vocab, dtype=np.float32)
@@ -87,8 +85,7 @@ def _masks(
     # Whatever a model's own list says, a text must be able to end.
     never[tokenizer.eot] = 0.0
     at_start = never.copy()
-    if suppress_blank:
-        at_start[[*tokenizer.encode(" "), tokenizer.eot]] = -np.inf
+    at_start[[*tokenizer.encode(" "), tokenizer.eot]] = -np.inf
     return never, at_start
 
 

@@ -156,7 +156,7 @@ class _Printer:
     def show_crashes(self) -> int:
         """Write the newest entries of launchd's files, and give how many there were."""
         n_shown = 0
-        for path in self._crash_files():
+        for path in crash_files(self.context):
             crashes = read_crashes(path)[-CRASHES_SHOWN:]
             if crashes and not self.args.json:
                 self.print(("", self.paint(_heading(path), BOLD)))
@@ -178,7 +178,7 @@ class _Printer:
 
             return show_news
 
-        return [follower(path) for path in self._crash_files()]
+        return [follower(path) for path in crash_files(self.context)]
 
     def _show_crash(self, path: Path, crash: Crash) -> None:
         if self.args.json:
@@ -188,9 +188,6 @@ class _Printer:
             return
         first, *more = map(printable, crash.lines)
         self.print((f"  {self.paint(first, RED)}", *(f"  {line}" for line in more)))
-
-    def _crash_files(self) -> tuple[Path, ...]:
-        return crash_files(self.context)
 
 
 def _heading(path: Path) -> str:

@@ -5,7 +5,7 @@ for homes that have no other.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
@@ -22,7 +22,12 @@ PROGRAM: Final = "voice-daemon"
 CHUNK_SAMPLES: Final = 4096
 log = structlog.get_logger()
 
-_ATTRIBUTION: Final = Attribution(name=PROGRAM, url="")
+_OURS: Final[dict[str, Any]] = {
+    "attribution": Attribution(name=PROGRAM, url=""),
+    "installed": True,
+    "version": __version__,
+}
+"""The same of every service, model and voice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +50,10 @@ def satellite_info(options: SatelliteOptions) -> Info:
     return Info(
         satellite=SatelliteInfo(
             name=options.name,
-            attribution=_ATTRIBUTION,
-            installed=True,
             description="Wake word and speech recognition on this device",
-            version=__version__,
             area=options.area or None,
             has_vad=False,
+            **_OURS,
         )
     )
 
@@ -60,39 +63,26 @@ def speech_info(options: SatelliteOptions) -> Info:
     languages = list(options.languages)
     model = AsrModel(
         name=options.model,
-        attribution=_ATTRIBUTION,
-        installed=True,
         description="Text that the satellite has recognised",
-        version=__version__,
         languages=languages,
+        **_OURS,
     )
     recogniser = AsrProgram(
         name=options.name,
-        attribution=_ATTRIBUTION,
-        installed=True,
         description="Hands out what the satellite heard",
-        version=__version__,
         models=[model],
         requires_external_vad=False,
+        **_OURS,
     )
     name = voice_program()
     if name is None:
         return Info(asr=[recogniser])
-    voice = TtsVoice(
-        name=name,
-        attribution=_ATTRIBUTION,
-        installed=True,
-        description="The system's own voice",
-        version=__version__,
-        languages=languages,
-    )
+    voice = TtsVoice(name=name, description="The system's own voice", languages=languages, **_OURS)
     speaker = TtsProgram(
         name=options.name,
-        attribution=_ATTRIBUTION,
-        installed=True,
         description="Speaks by the system's own voice",
-        version=__version__,
         voices=[voice],
+        **_OURS,
     )
     return Info(asr=[recogniser], tts=[speaker])
 

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -109,7 +109,7 @@ def parse_command(topic: str, payload: bytes, *, topics: Topics) -> Command | No
         raise bare.refusal("command.not_utf8", "the payload is not UTF-8") from error
     if text.startswith("{"):
         return _from_object(_load_json(text, bare), bare)
-    return Command(bare.verb, None, _bare_value(text, bare), bare.kind)
+    return replace(bare, value=_bare_value(text, bare))
 
 
 def response_message(
@@ -170,11 +170,11 @@ def _from_object(document: dict[str, Any], bare: Command) -> Command:
             "command.bad_transaction",
             f"transaction is not an integer or a text of at most {MAX_TRANSACTION_CHARS}",
         )
-    command = Command(bare.verb, transaction, None, bare.kind)
+    command = replace(bare, transaction=transaction)
     value = document.get("value")
     if value is not None and not isinstance(value, str | int | float):
         raise command.refusal("command.bad_value", "value is not a text, a number or a flag")
-    return Command(bare.verb, transaction, value, bare.kind)
+    return replace(command, value=value)
 
 
 def _bare_value(text: str, bare: Command) -> Scalar | None:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from voice_daemon.events import Event, SessionStarted, TranscriptFinal, TranscriptPartial
+from voice_daemon.runtime.status import part_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +59,13 @@ class LiveSnapshot:
     def from_dict(cls, data: Mapping[str, Any]) -> LiveSnapshot:
         """Read what `to_dict` wrote; raises KeyError, TypeError or ValueError for anything else."""
         level, words = data["level_dbfs"], data["words"]
-        known = LiveTranscript.__dataclass_fields__
         return cls(
             state=str(data["state"]),
             level_dbfs=-math.inf if level is None else float(level),
             wake_scores={str(word): float(s) for word, s in data["wake_scores"].items()},
             wake_threshold=float(data["wake_threshold"]),
             session_id=data["session_id"],
-            words=None
-            if words is None
-            else LiveTranscript(**{key: value for key, value in words.items() if key in known}),
+            words=None if words is None else part_of(LiveTranscript, words),
         )
 
 

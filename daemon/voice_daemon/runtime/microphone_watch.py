@@ -19,8 +19,8 @@ REOPEN_EVERY_S: Final = 15.0
 
 SILENT: Final = "mic.silent"
 FORBIDDEN: Final = "mic.permission"
-CODES: Final = (SILENT, FORBIDDEN)
-"""The problems that this may find."""
+MICROPHONE_PROBLEMS: Final = (SILENT, FORBIDDEN)
+"""The problems that this may find, by code."""
 
 RESET: Final = f"tccutil reset Microphone {LABEL}"
 """Makes macOS ask again: after a change of the app its switch may be on and worth nothing."""

@@ -20,8 +20,7 @@ from voice_daemon.config import Settings
 from voice_daemon.errors import Problem, VoiceDaemonError, crash
 from voice_daemon.events import AudioBlock, ErrorRaised, Event, TranscriptFinal
 from voice_daemon.mqtt.publisher import Publisher
-from voice_daemon.runtime.microphone_watch import CODES as MICROPHONE_PROBLEMS
-from voice_daemon.runtime.microphone_watch import MicrophoneWatch
+from voice_daemon.runtime.microphone_watch import MICROPHONE_PROBLEMS, MicrophoneWatch
 from voice_daemon.runtime.vocabulary_keeper import Learned, LearningJob, VocabularyAtWork
 from voice_daemon.session.interfaces import TranscriberError
 from voice_daemon.session.metrics import TimedTranscriber
