@@ -103,6 +103,7 @@ def test_what_training_wrote_is_named_and_removed(
     told = capsys.readouterr()
     assert "hey_computer is installed" in told.out
     assert "at most" in told.out
+    assert "wake.verify_from" in told.out
     assert main(arguments) == 2
     assert "wake improve hey_computer" in capsys.readouterr().err
     assert main(["wake", "list"]) == 0

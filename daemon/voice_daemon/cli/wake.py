@@ -138,6 +138,8 @@ def report(word: str, trained: Trained, material: Material, seconds: float) -> I
         )
     yield ""
     yield wake_test.bounds_text(sweep, sweep.at(threshold))
+    yield "by the score alone: what scores less is read by the recogniser (wake.verify_from),"
+    yield "and most of it is heard after all"
     yield (
         f"of {len(material.near)} phrases that are not it, {trained.near_accepted:.0%} would wake"
     )
