@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from voice_daemon.config import MqttSettings
-from voice_daemon.doctor import system as surroundings
+from voice_daemon.doctor import system
 from voice_daemon.doctor.checks import Verdict
 from voice_daemon.errors import BrokerError
 
@@ -16,7 +16,7 @@ NOW_S = 1_795_341_600.0
 
 def test_a_volume_is_told_once_and_by_a_place_that_is_not_made_yet(tmp_path: Path) -> None:
     places = {"models": tmp_path / "not" / "yet", "the log": tmp_path}
-    found = list(surroundings.disk(places))
+    found = list(system.disk(places))
     assert len(found) == 1
     assert str(tmp_path) in found[0].message
 
@@ -27,8 +27,8 @@ def test_a_volume_is_told_once_and_by_a_place_that_is_not_made_yet(tmp_path: Pat
 def test_a_full_volume_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, verdict: Verdict
 ) -> None:
-    monkeypatch.setattr(surroundings, limit, 10**18)
-    assert [finding.verdict for finding in surroundings.disk({"models": tmp_path})] == [verdict]
+    monkeypatch.setattr(system, limit, 10**18)
+    assert [finding.verdict for finding in system.disk({"models": tmp_path})] == [verdict]
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,11 @@ def test_a_clock_that_cannot_be_right_is_told(
     log_file = tmp_path / "log"
     log_file.touch()
     os.utime(log_file, (NOW_S, NOW_S))
-    assert [f.verdict for f in surroundings.clock(log_file, now_s=lambda: now_s)] == [verdict]
+    assert [f.verdict for f in system.clock(log_file, now_s=lambda: now_s)] == [verdict]
 
 
 def test_mlx_computes_here() -> None:
-    (finding,) = surroundings.compute()
+    (finding,) = system.compute()
     assert finding.message.startswith("MLX computes")
 
 
@@ -73,7 +73,7 @@ def test_mlx_computes_here() -> None:
 def test_arithmetic_that_is_slow_or_dies_is_told(
     code: str, platform: str, verdict: Verdict, message: str
 ) -> None:
-    (finding,) = surroundings.compute(platform=platform, code=code)
+    (finding,) = system.compute(platform=platform, code=code)
     assert finding.verdict is verdict
     assert message in finding.message
 
@@ -85,7 +85,7 @@ def test_a_configuration_that_others_may_write_is_told(
     config_file = tmp_path / "config.toml"
     config_file.touch()
     config_file.chmod(mode)
-    assert [f.verdict for f in surroundings.files(config_file, MqttSettings())] == [verdict]
+    assert [f.verdict for f in system.files(config_file, MqttSettings())] == [verdict]
 
 
 def test_a_password_that_others_may_read_is_told(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_password_that_others_may_read_is_told(tmp_path: Path) -> None:
     secret.write_text("x\n")
     secret.chmod(0o644)
     with pytest.raises(BrokerError, match="may be read by others"):
-        list(surroundings.files(tmp_path / "none", MqttSettings(password_file=secret)))
+        list(system.files(tmp_path / "none", MqttSettings(password_file=secret)))
 
 
 @pytest.mark.parametrize(
@@ -112,4 +112,4 @@ def test_automatic_login_is_read_from_the_login_window(
     path = tmp_path / "com.apple.loginwindow.plist"
     if content is not None:
         path.write_bytes(content)
-    assert [f.verdict for f in surroundings.automatic_login(path)] == [verdict]
+    assert [f.verdict for f in system.automatic_login(path)] == [verdict]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from wyoming.event import Event
 
 from voice_daemon.errors import WyomingError
-from voice_daemon.wyoming import framing as frames
+from voice_daemon.wyoming import framing
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -25,11 +25,11 @@ def read_all(received: bytes) -> list[Event]:
     """Read events until the stream ends."""
 
     async def read() -> list[Event]:
-        reader = asyncio.StreamReader(limit=frames.MAX_HEADER_BYTES)
+        reader = asyncio.StreamReader(limit=framing.MAX_HEADER_BYTES)
         reader.feed_data(received)
         reader.feed_eof()
         events = []
-        while (event := await frames.read_event(reader)) is not None:
+        while (event := await framing.read_event(reader)) is not None:
             events.append(event)
         return events
 
@@ -43,7 +43,7 @@ def header(**fields: object) -> bytes:
 @given(st.text(st.characters(codec="utf-8")), st.binary(max_size=300))
 def test_what_the_package_writes_is_read(text: str, payload: bytes) -> None:
     event = Event("some-type", {"text": text}, payload or None)
-    assert read_all(frames.encode(event) * 2) == [event, event]
+    assert read_all(framing.encode(event) * 2) == [event, event]
 
 
 def test_data_in_the_header_and_behind_it_is_one() -> None:
@@ -68,13 +68,13 @@ def test_data_in_the_header_and_behind_it_is_one() -> None:
         header(data_length=1.5),
         header(data_length="7"),
         header(payload_length=10**18),
-        header(payload_length=frames.MAX_PAYLOAD_BYTES + 1),
-        header(data_length=frames.MAX_DATA_BYTES + 1),
+        header(payload_length=framing.MAX_PAYLOAD_BYTES + 1),
+        header(data_length=framing.MAX_DATA_BYTES + 1),
         header(data_length=2) + b"[]",
         header(data_length=2) + b"{]",
         b'{"type": ' + b"9" * 5000 + b"}\n",
         b"[" * 60_000 + b"\n",
-        b'{"type": "' + b"x" * (frames.MAX_HEADER_BYTES + 1) + b'"}\n',
+        b'{"type": "' + b"x" * (framing.MAX_HEADER_BYTES + 1) + b'"}\n',
     ],
 )
 def test_what_is_no_event_is_refused(received: bytes) -> None:
@@ -92,9 +92,9 @@ def test_a_client_that_hangs_up_in_an_event_is_gone(received: bytes) -> None:
 
 def test_a_line_without_end_is_not_collected() -> None:
     async def read() -> None:
-        reader = asyncio.StreamReader(limit=frames.MAX_HEADER_BYTES)
-        reader.feed_data(b"x" * (frames.MAX_HEADER_BYTES + 1))
-        await frames.read_event(reader)
+        reader = asyncio.StreamReader(limit=framing.MAX_HEADER_BYTES)
+        reader.feed_data(b"x" * (framing.MAX_HEADER_BYTES + 1))
+        await framing.read_event(reader)
 
     with pytest.raises(WyomingError):
         asyncio.run(read())
@@ -111,6 +111,6 @@ def test_any_bytes_give_events_or_a_refusal(pieces: list[bytes]) -> None:
 
 @given(JSON)
 def test_whatever_a_client_sent_can_be_shown(value: object) -> None:
-    shown = frames.shown(value)
+    shown = framing.shown(value)
     assert shown.isascii()
     assert len(shown) <= 40

@@ -73,6 +73,6 @@ def machine_name(platform: str = sys.platform, scutil: str = SCUTIL) -> str:
     return socket.gethostname()
 
 
-def forbid() -> None:
+def forbid_core_dumps() -> None:
     """Have no core file written of this process and of those that it starts."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -12,8 +12,7 @@ from voice_daemon.cli.context import Context
 from voice_daemon.cli.diagnosis import Condition, Diagnosis, probe
 from voice_daemon.cli.service import config_file
 from voice_daemon.config import Settings
-from voice_daemon.doctor import audio as hearing
-from voice_daemon.doctor import system as surroundings
+from voice_daemon.doctor import audio, system
 from voice_daemon.doctor.broker import BrokerCheck
 from voice_daemon.doctor.checks import Check, Finding, examine, fail, ok, skip, warn
 from voice_daemon.errors import EXIT_FAILED, EXIT_OK, ConfigError
@@ -70,26 +69,26 @@ def _checks(context: Context, diagnosis: Diagnosis) -> Iterator[Check]:
     else:
         yield from _configured(settings, context, diagnosis)
     places = {"models": paths.models_dir, "the log": paths.log_file, "state": paths.state_dir}
-    yield Check("disk", lambda: surroundings.disk(places))
-    yield Check("clock", lambda: surroundings.clock(paths.log_file))
-    yield Check("compute", surroundings.compute, _SLOW_TIMEOUT_S)
+    yield Check("disk", lambda: system.disk(places))
+    yield Check("clock", lambda: system.clock(paths.log_file))
+    yield Check("compute", system.compute, _SLOW_TIMEOUT_S)
     if sys.platform == "darwin":
-        yield Check("login", surroundings.automatic_login)
+        yield Check("login", system.automatic_login)
 
 
 def _configured(settings: Settings, context: Context, diagnosis: Diagnosis) -> Iterator[Check]:
     models_dir = context.paths().models_dir
-    yield Check("files", lambda: surroundings.files(config_file(context), settings.mqtt))
-    yield Check("device", lambda: hearing.device(settings.audio), 20.0)
-    yield Check("microphone", lambda: hearing.microphone(settings.audio, diagnosis.status), 30.0)
-    yield Check("output", lambda: hearing.output(settings), 20.0)
-    yield Check("wake", lambda: hearing.wake_words(settings.wake), _SLOW_TIMEOUT_S)
+    yield Check("files", lambda: system.files(config_file(context), settings.mqtt))
+    yield Check("device", lambda: audio.device(settings.audio), 20.0)
+    yield Check("microphone", lambda: audio.microphone(settings.audio, diagnosis.status), 30.0)
+    yield Check("output", lambda: audio.output(settings), 20.0)
+    yield Check("wake", lambda: audio.wake_words(settings.wake), _SLOW_TIMEOUT_S)
     stored = context.paths().vocabulary_file
-    yield Check("vocabulary", lambda: surroundings.vocabulary(settings, stored), _SLOW_TIMEOUT_S)
-    yield Check("model", lambda: hearing.model(settings.asr, models_dir), _SLOW_TIMEOUT_S)
+    yield Check("vocabulary", lambda: system.vocabulary(settings, stored), _SLOW_TIMEOUT_S)
+    yield Check("model", lambda: audio.model(settings.asr, models_dir), _SLOW_TIMEOUT_S)
     yield Check(
         "recogniser",
-        lambda: hearing.recogniser(settings.asr, models_dir, diagnosis.status),
+        lambda: audio.recogniser(settings.asr, models_dir, diagnosis.status),
         _SLOW_TIMEOUT_S,
     )
     broker = BrokerCheck(settings, is_running=_has_a_daemon(diagnosis), born_at=_born_at(context))

@@ -7,7 +7,7 @@ from typing import Final
 
 from voice_daemon._lib.terminal import bar
 from voice_daemon.audio import AudioSource
-from voice_daemon.cli import audio_input as hearing
+from voice_daemon.cli import audio_input
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.parser import DEFAULT_MICROPHONE_TEST_S
 from voice_daemon.doctor.microphone_test import (
@@ -27,12 +27,12 @@ _METER_FLOOR_DBFS: Final = -60.0
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Listen and judge; 1 when something is wrong, raises `AudioDeviceError` without an input."""
-    hearing.check_seconds(args.seconds)
+    audio_input.check_seconds(args.seconds)
     is_file = args.input is not None
     gain_db = 0.0 if is_file else context.settings().audio.gain_db
     trial = MicrophoneTest(SileroVad())  # before the microphone is opened: loading takes a moment
-    opened = hearing.open_file(args.input) if is_file else hearing.open_microphone(context)
-    with hearing.listening(opened) as source:
+    opened = audio_input.open_file(args.input) if is_file else audio_input.open_microphone(context)
+    with audio_input.listening(opened) as source:
         if not is_file:
             context.err.write("say something, as you would to the daemon\n")
         if is_file:
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
 def _measure_file(trial: MicrophoneTest, source: AudioSource, seconds: float | None) -> None:
     """Measure a file's first seconds: its own time, as it is read far faster."""
     end_sample = None if seconds is None else round(seconds * SAMPLE_RATE)
-    for block in hearing.blocks(source, None):
+    for block in audio_input.blocks(source, None):
         if block is not None:
             left = None if end_sample is None else max(0, end_sample - block.first_sample)
             trial.feed(block.samples[:left])
@@ -66,7 +66,7 @@ def _measure_live(
     """Measure, with a meter where somebody may watch it."""
     is_watched = context.err.isatty()
     n_blocks = 0
-    for block in hearing.blocks(source, seconds):
+    for block in audio_input.blocks(source, seconds):
         if block is None:
             continue
         trial.feed(block.samples)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import structlog
 
-from voice_daemon._lib import process as core_dumps
+from voice_daemon._lib.process import forbid_core_dumps
 from voice_daemon._lib.terminal import print_error
 from voice_daemon.app import Daemon, Input
 from voice_daemon.audio import AudioSource
@@ -27,12 +27,15 @@ from voice_daemon.errors import (
 )
 from voice_daemon.launchd.app_bundle import end_with_parent
 from voice_daemon.logs import setup as logs
-from voice_daemon.runtime import safe_mode as parked
 from voice_daemon.runtime.build import build_engine
 from voice_daemon.runtime.live_settings import LiveSettings
 from voice_daemon.runtime.microphone_watch import MicrophoneWatch
 from voice_daemon.runtime.reloader import Configuration
-from voice_daemon.runtime.safe_mode import empty_full_crash_files, files_fingerprint
+from voice_daemon.runtime.safe_mode import (
+    empty_full_crash_files,
+    files_fingerprint,
+    wait_for_a_change,
+)
 from voice_daemon.wake.detector import check_models
 
 CLOSE_MARGIN_S = 5.0
@@ -66,7 +69,7 @@ def _park(error: VoiceDaemonError, context: Context, before: object) -> int:
     paths = context.paths()
     with contextlib.suppress(ConfigError):  # a log that cannot be written may be the error
         logs.configure(LogSettings(), log_file=paths.log_file, console=False)
-    return parked.wait_for_a_change(
+    return wait_for_a_change(
         error,
         before=before,
         fingerprint=lambda: _fingerprint(context),
@@ -96,7 +99,7 @@ def _run(args: argparse.Namespace, context: Context) -> int:
 
     if args.supervised:
         empty_full_crash_files()
-    core_dumps.forbid()
+    forbid_core_dumps()
     is_replay = args.input != MICROPHONE
     audio = (
         file_input(Path(args.input), settings, realtime=not args.fast)[0]

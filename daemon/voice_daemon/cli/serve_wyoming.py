@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Final
 
-from voice_daemon._lib import process as core_dumps
+from voice_daemon._lib.process import forbid_core_dumps
 from voice_daemon.asr import WhisperTranscriber
 from voice_daemon.asr.cooperative import at_once
 from voice_daemon.cli.context import Context
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
             f"--port {port} is not a port number",
             remedy=f"give a number from {PORTS[0]} to {PORTS[-1]}; 0 takes any that is free",
         )
-    core_dumps.forbid()
+    forbid_core_dumps()
     logs.configure(
         settings.log,
         log_file=paths.wyoming_log_file,

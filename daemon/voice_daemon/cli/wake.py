@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from voice_daemon._lib.terminal import bar
 from voice_daemon.audio.file import load_audio
 from voice_daemon.audio.resample import to_int16
-from voice_daemon.cli import audio_input as hearing
-from voice_daemon.cli import wake_test
+from voice_daemon.cli import audio_input, wake_test
 from voice_daemon.cli.context import Context
 from voice_daemon.errors import EXIT_OK, AudioFileError, UsageError, VoiceDaemonError
 from voice_daemon.events import SAMPLE_RATE
@@ -292,8 +291,8 @@ def _record_room(context: Context) -> Iterator[Sound]:
 
 
 def _record(seconds: float, context: Context) -> NDArray[np.int16]:
-    with hearing.listening(hearing.open_microphone(context)) as source:
-        heard = [b.samples for b in hearing.blocks(source, seconds) if b is not None]
+    with audio_input.listening(audio_input.open_microphone(context)) as source:
+        heard = [b.samples for b in audio_input.blocks(source, seconds) if b is not None]
     return np.concatenate(heard) if heard else np.zeros(0, np.int16)
 
 

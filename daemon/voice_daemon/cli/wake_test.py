@@ -10,7 +10,7 @@ from voice_daemon._lib.terminal import bar, print_error
 from voice_daemon.audio import AudioSource
 from voice_daemon.audio.file import decode
 from voice_daemon.audio.resample import to_int16
-from voice_daemon.cli import audio_input as hearing
+from voice_daemon.cli import audio_input
 from voice_daemon.cli.context import Context
 from voice_daemon.config import WakeSettings
 from voice_daemon.errors import EXIT_FAILED, EXIT_OK, AudioFileError, UsageError
@@ -188,7 +188,7 @@ _METER_CELLS: Final = 30
 
 def run(args: argparse.Namespace, context: Context) -> int:
     """Score; 1 when a recording could not be read, raises `ModelError` without the models."""
-    hearing.check_seconds(args.seconds)
+    audio_input.check_seconds(args.seconds)
     settings = context.settings().wake
     if args.wake_word is not None:
         settings = settings.model_copy(update={"models": (args.wake_word,)})
@@ -305,7 +305,7 @@ class ScoreSample:
 def _listen(args: argparse.Namespace, context: Context, settings: WakeSettings) -> int:
     """Show scores until the time is over, or until Ctrl-C, which the caller turns into 130."""
     detector = WakeDetector.from_settings(settings)
-    with hearing.listening(hearing.open_microphone(context)) as source:
+    with audio_input.listening(audio_input.open_microphone(context)) as source:
         words = " or ".join(f'"{detector.phrase(word)}"' for word in detector.wake_words)
         thresholds = detector.thresholds
         from_ = " or ".join(f"{score:g}" for score in dict.fromkeys(thresholds.values()))
@@ -323,7 +323,7 @@ def _moments(
     """Follow the scores; a wake is told at once, everything else a few times a second."""
     peaks: dict[str, float] = {}
     shown_s = 0.0
-    for block in hearing.blocks(source, seconds):
+    for block in audio_input.blocks(source, seconds):
         if block is None:
             continue
         wakes = [found for found in detector.feed(block.samples) if found.is_sure]

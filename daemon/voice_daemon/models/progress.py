@@ -13,12 +13,12 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from voice_daemon.models import download as transfer
+from voice_daemon.models import download
 
 LINE_EVERY_PERCENT: Final = 10
 
 
-def progress_to(stream: TextIO) -> transfer.Progress:
+def progress_to(stream: TextIO) -> download.Progress:
     """Return the display that suits `stream`."""
     return BarProgress(stream) if stream.isatty() else LineProgress(stream)
 

@@ -16,10 +16,9 @@ import structlog
 
 from voice_daemon._lib.files import read_json, sync_folder, try_lock, write_atomically
 from voice_daemon.errors import ModelError
-from voice_daemon.models import download as transfer
 from voice_daemon.models import store
 from voice_daemon.models.catalogue import folder_name, repo_of
-from voice_daemon.models.download import Hub, Progress
+from voice_daemon.models.download import Hub, Progress, fetch, part_path, present_bytes
 from voice_daemon.models.repo_files import (
     CONFIG,
     RemoteFile,
@@ -60,9 +59,7 @@ class _Download:
     partial: Path
 
     def fetch(self, file: RemoteFile) -> store.ManifestFile:
-        sha256 = transfer.fetch(
-            file, self.partial, hub=self.hub, progress=self.progress, pause=self.pause
-        )
+        sha256 = fetch(file, self.partial, hub=self.hub, progress=self.progress, pause=self.pause)
         return store.ManifestFile(file.name, file.size_bytes, sha256, file.repo_id, file.revision)
 
 
@@ -171,15 +168,13 @@ def _read_config(repo_id: str, path: Path) -> dict[str, Any]:
 
 def _remove_leftovers(chosen: Iterable[RemoteFile], partial: Path) -> None:
     """Remove what an earlier pull left of another revision: it will never be asked for again."""
-    wanted = {
-        path for file in chosen for path in (partial / file.name, transfer.part_path(file, partial))
-    }
+    wanted = {path for file in chosen for path in (partial / file.name, part_path(file, partial))}
     for path in set(partial.iterdir()) - wanted:
         path.unlink()
 
 
 def _check_space(chosen: Iterable[RemoteFile], partial: Path) -> None:
-    missing = sum(file.size_bytes - transfer.present_bytes(file, partial) for file in chosen)
+    missing = sum(file.size_bytes - present_bytes(file, partial) for file in chosen)
     free = shutil.disk_usage(partial).free
     if missing + SPARE_BYTES > free:
         raise ModelError(

@@ -28,7 +28,7 @@ from voice_daemon._lib.rate import TokenBucket
 from voice_daemon.errors import VoiceDaemonError, WyomingError
 from voice_daemon.session.scheduler import RoundRobin
 from voice_daemon.session.transcription import TranscriptionService
-from voice_daemon.wyoming import framing as frames
+from voice_daemon.wyoming import framing
 from voice_daemon.wyoming.pcm import PcmFormat
 from voice_daemon.wyoming.stream import (
     ClientStream,
@@ -139,7 +139,7 @@ class ClientConnection:
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(LINGER_S):
                 self._writer.write_eof()
-                while await self._reader.read(frames.MAX_HEADER_BYTES):
+                while await self._reader.read(framing.MAX_HEADER_BYTES):
                     pass
 
     async def _next_event(self) -> Event | None:
@@ -148,7 +148,7 @@ class ClientConnection:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._writer.drain()
-                return await frames.read_event(self._reader)
+                return await framing.read_event(self._reader)
         except TimeoutError:
             raise WyomingError(
                 "wyoming.stalled",
@@ -199,7 +199,7 @@ class ClientConnection:
         if request.name is not None and request.name != self._recogniser.model:
             raise WyomingError(
                 "wyoming.unknown_model",
-                f"there is no model {frames.shown(request.name)} here",
+                f"there is no model {framing.shown(request.name)} here",
                 remedy=f"ask for {self._recogniser.model!r}, or leave the name out",
             )
         if request.language is None:
@@ -208,7 +208,7 @@ class ClientConnection:
         if language not in self._recogniser.languages:
             raise WyomingError(
                 "wyoming.unknown_language",
-                f"{self._recogniser.model} does not know the language {frames.shown(language)}",
+                f"{self._recogniser.model} does not know the language {framing.shown(language)}",
                 remedy="choose one that `describe` lists, or another asr.model",
             )
         return language
@@ -285,7 +285,7 @@ class ClientConnection:
             log.warning("wyoming.client_deaf")
             transport.abort()
         elif not transport.is_closing():
-            self._writer.write(frames.encode(event.event()))
+            self._writer.write(framing.encode(event.event()))
 
     def _refuse(self, error: VoiceDaemonError) -> None:
         log.warning("wyoming.client_refused", code=error.code)

@@ -20,7 +20,7 @@ from voice_daemon._lib.rate import TokenBucket
 from voice_daemon.errors import WyomingError
 from voice_daemon.session.scheduler import RoundRobin
 from voice_daemon.session.transcription import TranscriptionService
-from voice_daemon.wyoming import framing as frames
+from voice_daemon.wyoming import framing
 from voice_daemon.wyoming.connection import ClientConnection
 from voice_daemon.wyoming.stream import Habits, Limits
 
@@ -108,7 +108,7 @@ class WyomingServer:
 
         try:
             server = await asyncio.start_server(
-                serve_client, self._host, self._port, limit=frames.MAX_HEADER_BYTES
+                serve_client, self._host, self._port, limit=framing.MAX_HEADER_BYTES
             )
         except (OSError, ValueError) as error:
             bound.set_exception(self._cannot_listen(error))
@@ -168,7 +168,7 @@ class WyomingServer:
                 refused_so_far=self._n_refused,
             )
         full = Error("too many clients are connected", "wyoming.full")
-        writer.write(frames.encode(full.event()))
+        writer.write(framing.encode(full.event()))
         writer.close()
 
     def _cannot_listen(self, error: Exception) -> WyomingError:
