@@ -8,6 +8,7 @@ import ctypes
 import os
 import sys
 from functools import cache
+from pathlib import Path
 
 _LIBRARY = "libopenblas.so.0"
 
@@ -38,7 +39,7 @@ def _already_loaded() -> bool:
     NumPy's own copy does not count: its functions have other names, and MLX never finds them.
     """
     try:
-        with open("/proc/self/maps", encoding="utf-8") as maps:  # noqa: PTH123 - a proc file
+        with Path("/proc/self/maps").open(encoding="utf-8") as maps:
             return any("/libopenblas" in line and "numpy.libs" not in line for line in maps)
     except OSError:
         return False

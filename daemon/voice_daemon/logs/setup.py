@@ -152,10 +152,11 @@ class _OwnerOnlyRotatingFile(RotatingFileHandler):
             self._failed = False
 
     def _follow(self) -> None:
+        file = Path(self.baseFilename)
         try:
-            found = os.stat(self.baseFilename)  # noqa: PTH116 - a text, as the base class has it
+            found = file.stat()
         except FileNotFoundError:
-            Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             found = None
         own = os.fstat(self.stream.fileno()) if self.stream else None
         if found is None or own is None or not os.path.samestat(found, own):

@@ -153,7 +153,7 @@ class Journal:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._descriptor, self._path = os.open(path, flags, 0o600), path
         try_lock(self._descriptor)  # the file is new: nobody else can hold it
-        self._append({"root": self._topics.root}, durable=True)
+        _append(self._descriptor, {"root": self._topics.root}, durable=True)
 
     def _take_over(self, path: Path, left: Unsettled) -> None:
         """Read a dead process's file and remove it; one of a living process is left alone."""
@@ -199,20 +199,20 @@ class Journal:
                 return
             self._open.read(entry)
             try:
-                self._append(entry, durable=durable)
+                _append(self._descriptor, entry, durable=durable)
                 if self._open.is_empty and os.fstat(self._descriptor).st_size > COMPACT_BYTES:
                     self._open = Unsettled()
                     os.ftruncate(self._descriptor, 0)
-                    self._append({"root": self._topics.root})
+                    _append(self._descriptor, {"root": self._topics.root})
             except OSError as error:  # a full disk: what is said now is said all the same
                 log.warning("journal.not_written", reason=str(error))
 
-    def _append(self, entry: dict[str, str], *, durable: bool = False) -> None:
-        assert self._descriptor is not None  # noqa: S101 - both callers hold an open file
-        os.write(self._descriptor, json.dumps(entry).encode() + b"\n")
-        # What settles something need not outlast a power cut: then it is reported once too often.
-        if durable:
-            os.fsync(self._descriptor)
+
+def _append(descriptor: int, entry: dict[str, str], *, durable: bool = False) -> None:
+    os.write(descriptor, json.dumps(entry).encode() + b"\n")
+    # What settles something need not outlast a power cut: then it is reported once too often.
+    if durable:
+        os.fsync(descriptor)
 
 
 def _entries(content: bytes) -> Iterator[dict[str, Any]]:

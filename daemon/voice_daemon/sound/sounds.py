@@ -110,7 +110,7 @@ class Sounds:
         for _ in range(RINGS):
             yield bundled_sound(TIMER_SOUND)
 
-    def _rung(self, _completed: bool) -> None:  # noqa: FBT001 - the speaker's signature
+    def _rung(self, *_: object) -> None:
         self._rings -= 1
 
     def _cue(self, file: Path) -> None:

@@ -81,9 +81,7 @@ def _samples(audio: bytes, width_bytes: int) -> NDArray[np.float32]:
     if width_bytes == 1:
         centred = np.frombuffer(audio, np.uint8).astype(np.float32) - 128
         return centred / np.float32(128)
-    if width_bytes == 2:  # noqa: PLR2004 - bytes in a sample
-        return np.frombuffer(audio, "<i2").astype(np.float32) / np.float32(2**15)
-    # 24 bits become the upper three bytes of 32.
+    # Fewer bits become the upper bytes of 32.
     raw = np.frombuffer(audio, np.uint8).reshape(-1, width_bytes)
     wide = np.zeros((len(raw), 4), np.uint8)
     wide[:, 4 - width_bytes :] = raw

@@ -39,7 +39,7 @@ def _share_of(writer: asyncio.StreamWriter) -> str:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host
-    if address.version == 4:  # noqa: PLR2004 - of IP
+    if isinstance(address, ipaddress.IPv4Address):
         return host
     return str(ipaddress.ip_network((address, _NETWORK_BITS), strict=False))
 
