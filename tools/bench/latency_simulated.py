@@ -21,7 +21,8 @@ from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.events import SAMPLE_RATE, AudioBlock, State
 from voice_daemon.mqtt.messages import for_event, state_message
 from voice_daemon.mqtt.topics import MqttMessage, Topics
-from voice_daemon.runtime.build import acceptance_rule, pipeline_options, streaming_config
+from voice_daemon.runtime.build import pipeline_options, streaming_config
+from voice_daemon.runtime.vocabulary_keeper import acceptance_rule
 from voice_daemon.session.pipeline import Pipeline
 from voice_daemon.vocabulary.correction import Corrector, building_vocabulary
 from voice_daemon.vocabulary.store import read_file

@@ -37,11 +37,11 @@ from voice_daemon.errors import EXIT_FAILED, AudioFileError, UsageError
 from voice_daemon.events import SAMPLE_RATE, Word
 from voice_daemon.models import resolve
 from voice_daemon.runtime.build import (
-    acceptance_rule,
     decoding_options,
     pipeline_options,
     streaming_config,
 )
+from voice_daemon.runtime.vocabulary_keeper import acceptance_rule
 from voice_daemon.session.options import PipelineOptions
 from voice_daemon.session.transcription import Transcription
 from voice_daemon.vocabulary.acceptance import Decision, explained, explanation

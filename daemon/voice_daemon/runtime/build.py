@@ -18,7 +18,7 @@ from voice_daemon.asr.self_test import SelfTest, self_test
 from voice_daemon.assets import DEMO_CLIP
 from voice_daemon.audio.file import load_audio
 from voice_daemon.audio.resample import to_int16
-from voice_daemon.config import AsrSettings, Settings, VocabularySettings
+from voice_daemon.config import AsrSettings, Settings
 from voice_daemon.endpoint.vad import SileroVad
 from voice_daemon.errors import ModelError, Problem, VoiceDaemonError
 from voice_daemon.models import resolve
@@ -29,7 +29,6 @@ from voice_daemon.session.metrics import TimedTranscriber
 from voice_daemon.session.pipeline import Pipeline, PipelineOptions
 from voice_daemon.session.recorder import SessionRecorder, prune
 from voice_daemon.session.transcription import TranscriptionService
-from voice_daemon.vocabulary.acceptance import AcceptanceRule
 from voice_daemon.vocabulary.correction import Corrector
 from voice_daemon.wake.detector import WakeDetector, WakeSelfTest
 
@@ -57,11 +56,6 @@ def decoding_options(settings: AsrSettings) -> DecodingOptions:
     """Build the options for decoding whole recordings offline."""
     language = None if settings.language == "auto" else settings.language
     return DecodingOptions(task=settings.task, language=language, prompt=settings.prompt)
-
-
-def acceptance_rule(settings: VocabularySettings) -> AcceptanceRule:
-    """Build the rule by which a sentence of the home is taken for what was heard."""
-    return AcceptanceRule(margin=settings.margin, protected=frozenset(settings.protected))
 
 
 def pipeline_options(settings: Settings) -> PipelineOptions:
@@ -127,7 +121,6 @@ def vocabulary_at_work(transcriber: WhisperTranscriber, settings: Settings) -> V
     """Build what makes the home's names ready for a recogniser of `load_transcriber`."""
     corrector = transcriber.corrector
     assert isinstance(corrector, Corrector)  # noqa: S101 - `load_transcriber` gave it
-    corrector.rule = acceptance_rule(settings.vocabulary)
     return VocabularyAtWork(
         corrector,
         transcriber.tokenizer,

@@ -19,6 +19,7 @@ from voice_daemon.asr.tokenizer import WhisperTokenizer
 from voice_daemon.config import VocabularySettings
 from voice_daemon.errors import Problem, VoiceDaemonError
 from voice_daemon.mqtt.topics import SCHEMA, Leaf, MqttMessage, Topics, encode_json
+from voice_daemon.vocabulary.acceptance import AcceptanceRule
 from voice_daemon.vocabulary.correction import Corrector, HomeVocabulary, building_vocabulary
 from voice_daemon.vocabulary.document import Document, VocabularyError, read_document
 from voice_daemon.vocabulary.store import known_document, read_file, store
@@ -61,6 +62,11 @@ class VocabularySummary:
         return MqttMessage(topics.path(Leaf.VOCABULARY_STATE), encode_json(document), retain=True)
 
 
+def acceptance_rule(settings: VocabularySettings) -> AcceptanceRule:
+    """Build the rule by which a sentence of the home is taken for what was heard."""
+    return AcceptanceRule(margin=settings.margin, protected=frozenset(settings.protected))
+
+
 class VocabularyAtWork:
     """Makes documents ready for the recogniser in use, on the model thread."""
 
@@ -74,39 +80,30 @@ class VocabularyAtWork:
     ) -> None:
         self._corrector = corrector
         self._tokenizer = tokenizer
-        self._settings = settings
         self._language = language
-        self._document: Document | None = None
+        self.tune(settings)
 
     def tune(self, settings: VocabularySettings) -> None:
         """Take over when a sentence of the home is taken for what was heard."""
         self._settings = settings
-        self._corrector.rule = replace(
-            self._corrector.rule, margin=settings.margin, protected=frozenset(settings.protected)
-        )
+        self._corrector.rule = acceptance_rule(settings)
 
     def learning(self, document: Document | None) -> Generator[None, None, HomeVocabulary | None]:
         """Make a document ready and put it in force, in short steps; None forgets all names.
 
         Raises VocabularyError where it cannot be used; then what was in force is forgotten.
         """
-        self._document = document
-        if document is None:
-            self._corrector.home = None
-            return None
         try:
-            home = yield from self._building(document, self._tokenizer, self._language)
+            home = None if document is None else (yield from self._building(document))
         except VoiceDaemonError:
             self._corrector.home = None
             raise
         self._corrector.home = home
         return home
 
-    def _building(
-        self, document: Document, tokenizer: WhisperTokenizer, language: str
-    ) -> Generator[None, None, HomeVocabulary]:
-        spoken = document.language or ("en" if language == "auto" else language)
-        if not tokenizer.is_multilingual and not spoken.lower().startswith("en"):
+    def _building(self, document: Document) -> Generator[None, None, HomeVocabulary]:
+        spoken = document.language or ("en" if self._language == "auto" else self._language)
+        if not self._tokenizer.is_multilingual and not spoken.lower().startswith("en"):
             raise VocabularyError(
                 "vocabulary.language",
                 f"the names are in {spoken!r}, and the model knows English only",
@@ -115,7 +112,7 @@ class VocabularyAtWork:
         return (
             yield from building_vocabulary(
                 document,
-                tokenizer.encode,
+                self._tokenizer.encode,
                 language=spoken,
                 sentences=self._settings.sentences,
             )
