@@ -29,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import cycle
@@ -43,10 +43,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from rigs.brokers import Mosquitto
+from rigs.virtual_microphone import DEVICE, VirtualMicrophone
 from support.daemon_process import DaemonProcess
 from tools.bench.arguments import DEFAULT_OUT, chosen_clips, model_folder, numbers
 from tools.bench.clips import Clip, load_clips
-from tools.bench.latency_device import speak
 from tools.bench.latency_match import NODE, Heard, Spoken, match
 from tools.bench.latency_simulated import COMPUTING, simulate
 from tools.bench.metrics import percentile
@@ -66,6 +66,11 @@ TAIL_S: Final = 2.5
 NOISE: Final = 2e-4
 """Of full scale (-74 dBFS): a quiet room, for perfect silence is a fault of a microphone."""
 PERCENTS: Final = (50, 90)
+STARTING_S: Final = 90.0
+SETTLING_S: Final = 2.0
+ENDING_S: Final = 3.0
+FRAGMENT: Final = 160
+"""Samples that the second reader waits for: it is late by 10 ms at most."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -265,7 +270,7 @@ def play(
         try:
             with _listening(broker.port, folder) as lines:
                 if by_device:
-                    began_s = speak(
+                    began_s = _speak(
                         recording,
                         folder / "home",
                         variables,
@@ -280,6 +285,50 @@ def play(
         finally:
             broker.kill()
     return match(messages, spoken, began_s=began_s)
+
+
+def _speak(
+    recording: Path, home: Path, variables: Mapping[str, str], *, is_idle: Callable[[], bool]
+) -> float:
+    """Let a daemon hear it by a microphone; return the monotonic time of its first sample.
+
+    The microphone is virtual and its stream is PortAudio's own, so that what that waits for
+    counts. A second reader of the same microphone tells when the sound began.
+    """
+    microphone = VirtualMicrophone().start()
+    heard = {**variables, **microphone.additions, "VOICE_DAEMON_AUDIO__DEVICE": DEVICE}
+    try:
+        with DaemonProcess((), home, heard) as daemon:
+            give_up_s = time.monotonic() + STARTING_S
+            while not is_idle():
+                if not daemon.is_running or time.monotonic() > give_up_s:
+                    raise UsageError("bench.daemon", daemon.last_words().strip(), remedy="see why")
+                time.sleep(0.1)
+            time.sleep(SETTLING_S)
+            reader = microphone.record()
+            player = microphone.begin(recording)
+            assert reader.stdout is not None
+            began_s = _first_sound_s(reader.stdout)
+            reader.kill()
+            reader.wait()
+            player.wait()
+            time.sleep(ENDING_S)
+    finally:
+        microphone.stop()
+    return began_s
+
+
+def _first_sound_s(samples: IO[bytes]) -> float:
+    while True:
+        content = samples.read(2 * FRAGMENT)
+        arrived_s = time.monotonic()
+        if not content:
+            raise UsageError(
+                "bench.device", "the microphone is gone", remedy="is PulseAudio there?"
+            )
+        block = np.frombuffer(content, np.int16)
+        if block.any():
+            return arrived_s - (len(block) - int(np.flatnonzero(block)[0])) / SAMPLE_RATE
 
 
 def _read_out(recording: Path, home: Path, variables: dict[str, str], *, seconds: float) -> None:

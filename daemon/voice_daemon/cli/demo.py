@@ -18,6 +18,7 @@ from voice_daemon.audio.resample import to_int16
 from voice_daemon.cli.context import Context
 from voice_daemon.cli.run import file_input
 from voice_daemon.config import LogSettings, Settings
+from voice_daemon.demo.broker import demo_broker
 from voice_daemon.demo.report import HomeComparison, ReceivedMessage, Report
 from voice_daemon.demo.screen import JsonScreen, Screen, TerminalScreen
 from voice_daemon.demo.subscriber import DemoSubscriber
@@ -48,8 +49,6 @@ def play(screen: Screen, *, port: int | None, models_dir: Path) -> int:
 
     `port`: the broker's; None means any free one.
     """
-    from voice_daemon.demo.broker import demo_broker  # noqa: PLC0415 - only when it is run
-
     report = Report()
 
     def show(arrival: ReceivedMessage) -> None:
