@@ -144,6 +144,14 @@ def test_nothing_is_corrected_inside_a_wildcard(reader: Reader) -> None:
     assert mended.text == "Add old milk to my shopping list."
 
 
+def test_a_sentence_that_takes_in_anything_needs_to_be_nearer(reader: Reader) -> None:
+    heard, sentence = "and old milk to my shopping list.", "add old milk to my shopping list."
+    assert decided(reader, heard, (sentence, 1.3)).reason is Reason.CORRECTED
+    assert decided(reader, heard, (sentence, 3.9)).reason is Reason.IMPROBABLE
+    as_any_other = replace(RULE, share_of_open=1)
+    assert decided(reader, heard, (sentence, 3.9), rule=as_any_other).reason is Reason.CORRECTED
+
+
 def test_a_margin_of_nothing_corrects_nothing(reader: Reader) -> None:
     rule = replace(RULE, margin=0)
     assert decided(reader, "Turn on the bad light.", ("Turn on the bed light.", -1), rule=rule).text

@@ -51,6 +51,9 @@ class AcceptanceRule:
     that is more."""
     margin_times: float = 3.0
     """So many times the margin is what that comes to at most."""
+    share_of_open: float = 0.5
+    """What is left of the margin where words of the sentence stand for anything: such a sentence
+    takes in whatever was said, and few of its words speak for it."""
     sure: float = 1.0
     doubted: float = 2.5
     """What was heard for certain is not changed: the margin is at most `sure`, and so much more
@@ -134,7 +137,9 @@ class _Candidate:
     def allowance(self, rule: AcceptanceRule) -> float:
         """The margin that counts for it."""
         n_words = len(fold(self.scored.text))
-        return rule.allowance(n_words, heard_score=self.scored.score + self.gap)
+        allowance = rule.allowance(n_words, heard_score=self.scored.score + self.gap)
+        is_open = all(reading.open_words for reading in self.readings)
+        return allowance * rule.share_of_open if is_open else allowance
 
     def cost(self, rule: AcceptanceRule) -> float:
         """Improbability and strangeness together."""
