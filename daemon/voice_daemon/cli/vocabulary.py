@@ -6,18 +6,13 @@ Names are shown here and nowhere else: whoever runs this owns them.
 import argparse
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from voice_daemon._lib.files import decode_text, open_to_others, open_to_read, read_json
 from voice_daemon.asr.cooperative import at_once
 from voice_daemon.cli.context import Context
-from voice_daemon.config import Settings
 from voice_daemon.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError
 from voice_daemon.vocabulary.correction import HomeVocabulary, reading_vocabulary
 from voice_daemon.vocabulary.document import Document, Name, VocabularyError, read_document
@@ -242,7 +237,9 @@ def _spell(args: argparse.Namespace, context: Context) -> int:
             f"no speech synthesis for {language!r} is installed",
             remedy="on Debian: apt-get install flite espeak-ng; macOS has one",
         )
-    read = _free_reader(settings, context)
+    from voice_daemon.runtime.build import load_free_reader  # noqa: PLC0415 - only `spell` needs MLX
+
+    read = load_free_reader(settings.asr, context.paths().models_dir)
     names = (*document.entities, *document.areas, *document.floors)
     taken = frozenset(fold(text) for name in names for text in (name.text, *name.aliases))
     raw = read_json(args.file)
@@ -262,25 +259,6 @@ def _spell(args: argparse.Namespace, context: Context) -> int:
     if args.json:
         context.print_json({"spellings": n_learned, "document": raw})
     return EXIT_OK
-
-
-def _free_reader(settings: Settings, context: Context) -> Callable[[NDArray[np.float32]], str]:
-    """Make what reads a recording without any vocabulary."""
-    from voice_daemon.asr import StreamingDecoder, load_model  # noqa: PLC0415 - only `spell` needs MLX
-    from voice_daemon.models import resolve  # noqa: PLC0415 - as above
-    from voice_daemon.runtime.build import streaming_config  # noqa: PLC0415 - as above
-
-    folder = resolve(settings.asr.model, models_dir=context.paths().models_dir)
-    decoder = StreamingDecoder(
-        load_model(folder, settings.asr.dtype), streaming_config(settings.asr)
-    )
-
-    def read(samples: NDArray[np.float32]) -> str:
-        decoder.reset()
-        decoder.feed(samples)
-        return decoder.finish().text
-
-    return read
 
 
 def _reading(reading: Reading) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from voice_daemon.asr import DecodingOptions, StreamingConfig, StreamingDecoder, WhisperTranscriber
 from voice_daemon.asr.load import load_model
@@ -187,6 +189,21 @@ def try_models(settings: Settings, models_dir: Path) -> None:
 
 def _unsupervised(_step: StartStep) -> None:
     """Report a step to nobody."""
+
+
+def load_free_reader(
+    settings: AsrSettings, models_dir: Path
+) -> Callable[[NDArray[np.float32]], str]:
+    """Load what reads a recording, (n,) float32 at 16 kHz, without any vocabulary."""
+    model = load_model(resolve(settings.model, models_dir=models_dir), settings.dtype)
+    decoder = StreamingDecoder(model, streaming_config(settings))
+
+    def read(samples: NDArray[np.float32]) -> str:
+        decoder.reset()
+        decoder.feed(samples)
+        return decoder.finish().text
+
+    return read
 
 
 def load_transcriber(
