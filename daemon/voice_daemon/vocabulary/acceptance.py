@@ -138,8 +138,11 @@ class _Candidate:
         """The margin that counts for it."""
         n_words = len(fold(self.scored.text))
         allowance = rule.allowance(n_words, heard_score=self.scored.score + self.gap)
-        is_open = all(reading.open_words for reading in self.readings)
-        return allowance * rule.share_of_open if is_open else allowance
+        if all(reading.open_words for reading in self.readings):
+            # Doubt in words that stay speaks for no sentence.
+            sure = rule.allowance(n_words, heard_score=-rule.margin / rule.margin_per_doubt)
+            return rule.share_of_open * min(allowance, sure)
+        return allowance
 
     def cost(self, rule: AcceptanceRule) -> float:
         """Improbability and strangeness together."""

@@ -195,10 +195,11 @@ class Frontier:
         limits, score = self._limits, hypothesis.score
         if score <= self._least:
             return False
-        costs = self._costs[len(hypothesis.tokens)]
-        if score <= -costs[0] - limits.trailing or bisect_left(costs, -score) >= limits.width:
+        # One whose spelling is better in other tokens counts in no costs: there may be none left.
+        if score < self._best_spelling[_spelling(hypothesis)][0]:
             return False
-        return score >= self._best_spelling[_spelling(hypothesis)][0]
+        costs = self._costs[len(hypothesis.tokens)]
+        return score > -costs[0] - limits.trailing and bisect_left(costs, -score) < limits.width
 
     def _add(self, child: Hypothesis) -> None:
         """Spellings that differ in case alone are one: they must not fill the beam."""
