@@ -75,8 +75,14 @@ def test_a_second_run_wakes_again() -> None:
 
 
 def test_refractory_blocks_a_second_wake() -> None:
-    scores = [0.9, 0.1] * 10
-    assert wakes(gate(refractory_frames=6), scores) == [0, 6, 12, 18]
+    scores = [0.9, 0.1, 0.1, 0.1, 0.1] * 6
+    assert wakes(gate(refractory_frames=5), scores) == [0, 5, 10, 15, 20, 25]
+    assert wakes(gate(refractory_frames=6), scores) == [0, 15]  # 5 repeats, and 10 is its flutter
+
+
+def test_a_score_that_flutters_beyond_the_refractory_time_is_no_new_wake() -> None:
+    said_twice = [0.9, *[0.1] * 15, 0.9, *[0.1] * 8, 0.9, *[0.1] * 20, 0.9]
+    assert wakes(gate(refractory_frames=25), said_twice) == [0, 46]
 
 
 def test_refractory_counts_from_the_wake_for_all_words() -> None:

@@ -63,9 +63,9 @@ class PipelineOptions:
     """The same after a whole sentence that may."""
     patience_share: float = 1.3
     """The same after anything else."""
-    least_complete: float = 0.75
+    least_complete: float = 0.8
     """Probability from which a sentence counts as whole. Measured: docs/endpoint.md."""
-    least_closed: float = 0.9
+    least_closed: float = 0.85
     """The same for one that does not go on."""
     max_gap_ms: float = 1000
     """Lost audio up to this long becomes silence; more ends the session."""

@@ -85,7 +85,7 @@ class WakeGate:
     reaches `verify_from` is told once it has ended or lasted `_UNSURE_FRAMES`, as one that is not
     sure; 0 tells none.
     For `refractory_samples` after a wake any other is a repeat, of any wake word, as one utterance
-    may please several models. A run of high scores wakes once, however long it is.
+    may please several models; so is a score that rises within `REPEAT_SAMPLES` of a repeat. A run of high scores wakes once, however long it is.
     """
 
     def __init__(self, *, threshold: float, trigger_level: int, refractory_samples: int) -> None:
@@ -102,6 +102,8 @@ class WakeGate:
         self._runs: dict[str, int] = {}
         self._asked_at: deque[int] = deque(maxlen=_ASKED_WITHIN[0])
         self._woke_at: int | None = None
+        self._repeated_at: int | None = None
+        """When a wake was last no more than a repeat."""
 
     def feed(self, scores: Mapping[str, float], *, at_sample: int) -> WakeDetection | None:
         """Take the scores of the frame that ends before `at_sample`; return the best wake."""
@@ -115,9 +117,13 @@ class WakeGate:
         best = max(due, key=lambda word: scores[word])
         if self._resting(at_sample, self._refractory_samples):
             # It may still be the same one, whose score flutters.
+            self._repeated_at = at_sample
             if self._resting(at_sample, REPEAT_SAMPLES):
                 return None
             return WakeDetection(best, scores[best], at_sample, is_repeat=True)
+        repeated_at, self._repeated_at = self._repeated_at, None
+        if repeated_at is not None and 0 <= at_sample - repeated_at < REPEAT_SAMPLES:
+            return None  # one said in the refractory time, whose score flutters beyond it
         self._woke_at = at_sample
         return WakeDetection(best, scores[best], at_sample)
 
