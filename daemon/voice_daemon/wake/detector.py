@@ -85,7 +85,8 @@ class WakeGate:
     reaches `verify_from` is told once it has ended or lasted `_UNSURE_FRAMES`, as one that is not
     sure; 0 tells none.
     For `refractory_samples` after a wake any other is a repeat, of any wake word, as one utterance
-    may please several models; so is a score that rises within `REPEAT_SAMPLES` of a repeat. A run of high scores wakes once, however long it is.
+    may please several models; so is what rises within `REPEAT_SAMPLES` of a repeat. A run of high
+    scores wakes once, however long it is.
     """
 
     def __init__(self, *, threshold: float, trigger_level: int, refractory_samples: int) -> None:
