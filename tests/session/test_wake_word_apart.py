@@ -48,3 +48,13 @@ def test_what_others_say_before_the_wake_word_is_not_read() -> None:
     others = first_partial(Scene().silence(500).say("and that is all of the news for today"))
     assert others.text + others.draft == alone.text + alone.draft
     assert others.audio_ms == pytest.approx(alone.audio_ms, abs=100)
+
+
+@pytest.mark.parametrize("late_ms", [600, 800, 1000, 1100])
+def test_a_wake_word_said_again_and_told_in_the_middle_of_its_command_loses_nothing(
+    late_ms: float,
+) -> None:
+    scene = Scene().silence(2000).wake().silence(700).wake(late_ms=late_ms).silence(150)
+    rig = Rig(scene.say("turn on the lamp").silence(3000))
+    (final,) = of(TranscriptFinal, rig.play())
+    assert final.text == "turn on the lamp"

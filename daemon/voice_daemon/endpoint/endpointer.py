@@ -231,6 +231,7 @@ class Endpointer:
         self._voice = VadState.silent(heard_from)
         self._phase = Phase.WAKE_TAIL if after_wake else Phase.WAITING
         self._ending = Ending.OPEN
+        self._reopened = False
         self.continuous = False
         """True when the command followed the wake word without a pause."""
         self.command_from = opened_at
@@ -284,12 +285,18 @@ class Endpointer:
         self._ending = ending
 
     def reopen(self, at_sample: int) -> None:
-        """Begin anew with a wake word that was said again; the voice before it is forgotten."""
+        """Begin anew with a wake word that was said again; the voice before it is forgotten.
+
+        A stretch of voice that goes on counts whole, and is `AMBIGUOUS` however soon it ends: the
+        word may be told as late as in the middle of its command.
+        """
         self._opened_at = self.command_from = at_sample
         self._phase = Phase.WAKE_TAIL
         self._ending = Ending.OPEN
         self.continuous = False
-        self.vad_stats = VadStats()
+        self._reopened = True
+        if not self._voice.active:
+            self.vad_stats = VadStats()
 
     def feed(self, probability: float, *, behind_samples: int = 0) -> EndpointEvent | None:
         """Take the next frame's voice probability; return the event that it caused, until over.
@@ -314,6 +321,8 @@ class Endpointer:
         elif before is Phase.WAKE_TAIL and self._phase is Phase.WAITING:
             # That was the wake word's end: what is said next begins behind it.
             self.command_from = max(self._opened_at, self._voice.last)
+            if self._reopened:
+                event = EndpointEvent.AMBIGUOUS
         return event
 
     def _follow(self, probability: float, *, behind_samples: int) -> None:
