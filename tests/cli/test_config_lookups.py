@@ -9,9 +9,15 @@ from pathlib import Path
 import pytest
 
 from support.whisper_files import tiny_en_folder
-from voice_daemon.cli.config import absent_paths, missing_models, unusable_files
+from voice_daemon.cli.config import (
+    absent_paths,
+    missing_models,
+    unusable_files,
+    unwritable_folders,
+)
 from voice_daemon.config import load_effective
 from voice_daemon.models.catalogue import describe
+from voice_daemon.paths import default_paths
 from voice_daemon.wake.models import own_file, own_wake_words
 
 
@@ -33,6 +39,7 @@ def test_the_defaults_are_all_there(tmp_path: Path) -> None:
     [
         ('[wake]\nmodels = ["hey_jarvs"]', "there is no wake word 'hey_jarvs'"),
         ('[wake]\nmodels = ["alexa", "./nope.onnx"]', "nope.onnx does not exist"),
+        ('[wake]\nmodels = ["/dev/null"]', "the wake word model /dev/null is not a file"),
         ('[asr]\nmodel = "openai/whisper-none"', "[asr] model = "),
         ('[asr]\nmodel = "small"', "daemonctl models pull small"),
     ],
@@ -116,6 +123,27 @@ def test_a_whisper_cpp_file_says_its_vocabulary(
     file = tmp_path / "ggml.bin"
     file.write_bytes(struct.pack("<II", 0x67676D6C, n_tokens) + bytes(32))
     assert (describe(file).languages == "en") is expected
+
+
+def test_a_model_may_be_one_file_of_whisper_cpp_and_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "ggml.bin"
+    file.write_bytes(struct.pack("<II", 0x67676D6C, 51_864) + bytes(32))
+    assert found(tmp_path, '[asr]\nmodel = "./ggml.bin"') == []
+    file.write_bytes(bytes(100))
+    (line,) = found(tmp_path, '[asr]\nmodel = "./ggml.bin"')
+    assert "is not a whisper.cpp (ggml) file; name a model folder" in line
+
+
+@pytest.mark.parametrize("place", ["a file", "a file/below"])
+def test_a_place_that_is_no_folder_can_hold_no_files_of_the_daemon(
+    tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "a file").touch()
+    paths = default_paths({"VOICE_DAEMON_HOME": str(tmp_path / place)})
+    (mistake,) = unwritable_folders(paths)
+    assert str(mistake).startswith(f"{tmp_path}/a file: is not a folder; make it a folder")
+    new = default_paths({"VOICE_DAEMON_HOME": str(tmp_path / "not" / "yet")})
+    assert list(unwritable_folders(new)) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff" * 9, b'{"n_vocab": "x"}'])

@@ -16,9 +16,10 @@ from voice_daemon._lib.files import read_json
 from voice_daemon._lib.terminal import print_error
 from voice_daemon.audio.file import load_audio
 from voice_daemon.cli.context import Context
+from voice_daemon.cli.parser import parse
 from voice_daemon.cli.vocabulary import _token
 from voice_daemon.config import ConfigProblems, load_settings
-from voice_daemon.errors import VoiceDaemonError
+from voice_daemon.errors import UsageError, VoiceDaemonError
 from voice_daemon.mqtt.tls import read_password
 from voice_daemon.vocabulary.document import read_document
 
@@ -59,6 +60,20 @@ def test_an_error_cannot_steer_the_terminal() -> None:
     err = io.StringIO()
     print_error(VoiceDaemonError("x.y", "no file \x1b[2Ja", remedy="see \x07"), err)
     assert err.getvalue() == "daemonctl: no file \\x1b[2Ja\n  -> see \\x07\n"
+
+
+def test_a_line_end_in_a_name_makes_no_line_of_ours() -> None:
+    err = io.StringIO()
+    print_error(VoiceDaemonError("x.y", "no file a\ndaemonctl: all is well", remedy=""), err)
+    assert err.getvalue() == "daemonctl: no file a\\ndaemonctl: all is well\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["transcribe", ""], ["run", "--input", ""], ["--config", "", "config", "check"]]
+)
+def test_an_empty_name_is_no_file_and_not_the_folder_one_is_in(arguments: list[str]) -> None:
+    with pytest.raises(UsageError, match="'' is empty"):
+        parse(arguments)
 
 
 def test_a_sound_file_whose_name_is_not_utf8_is_read_as_any(

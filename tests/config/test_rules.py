@@ -8,7 +8,7 @@ import pytest
 
 from support.config_files import entry, mistakes, problems_of
 from voice_daemon.config import load_effective
-from voice_daemon.config.load import all_keys, model_of, variable
+from voice_daemon.config.load import MAX_STRANGERS, all_keys, model_of, variable
 from voice_daemon.config.problems import bounds
 from voice_daemon.config.rules import Key
 
@@ -149,6 +149,26 @@ def test_all_mistakes_are_told_at_once(file: Path) -> None:
     assert all(line.count("\n") == 0 and ": " in line and "; " in line for line in lines)
 
 
+@pytest.mark.parametrize("form", ["k{} = 1\n", "[s{}]\n", "[mqtt.k{}]\n"])
+def test_a_file_of_another_program_is_told_by_its_first_names(form: str, file: Path) -> None:
+    """To look for what each of thousands meant would take a minute, and nobody would read it."""
+    lines = mistakes(file, "".join(form.format(i) for i in range(3000)))
+    assert len(lines) == MAX_STRANGERS + 1
+    assert lines[-1].startswith(f"{file}: more than {MAX_STRANGERS} names are unknown; ")
+
+
+def test_the_environment_of_another_program_is_told_by_its_first_names(file: Path) -> None:
+    environ = {f"VOICE_DAEMON_X{i}": "1" for i in range(3000)}
+    assert len(mistakes(file, "", environ)) == MAX_STRANGERS + 1
+
+
+def test_an_empty_name_and_an_endless_one_are_shown_as_such(file: Path) -> None:
+    (line,) = mistakes(file, '"" = 1\n')
+    assert line.startswith(f'{file}: "" = 1: there is no such key')
+    (line,) = mistakes(file, f"[mqtt]\n{'k' * 60_000} = 1\n")
+    assert len(line) < 1000
+
+
 def test_a_mistake_in_the_file_is_told_even_where_the_environment_wins(file: Path) -> None:
     (line,) = mistakes(file, "[wake]\nthreshold = 7\n", {"VOICE_DAEMON_WAKE__THRESHOLD": "0.5"})
     assert line.startswith(f"{file}: [wake] threshold = 7: ")
@@ -183,7 +203,7 @@ def test_a_file_that_is_no_text_is_refused(file: Path) -> None:
     [
         (f"a = {'[' * 5000}", "it is nested too deeply"),
         (f"a = {'9' * 5000}", "4300 digits"),
-        (f"#{' ' * 2**20}", "it is longer than 1 MiB"),
+        (f"#{' ' * 2**16}", "it is longer than 64 KiB"),
     ],
 )
 def test_a_file_beyond_every_bound_is_refused_in_words(text: str, said: str, file: Path) -> None:

@@ -94,6 +94,15 @@ def test_a_password_file_must_be_private_and_hold_something(
     assert "hunter2" not in line
 
 
+@pytest.mark.parametrize("key", ["password_file", "ca_file"])
+def test_a_file_too_long_to_be_what_is_named_is_not_read(key: str, file: Path) -> None:
+    named = file.with_name("named")
+    named.touch(0o600)
+    os.truncate(named, 2**40)  # of holes: to read it would take hours
+    (line,) = mistakes(file, f'[mqtt]\nusername = "u"\ntls = true\n{key} = "named"\n')
+    assert "is longer than 1 MiB; name the file that holds" in line
+
+
 def test_a_folder_is_no_password_file(file: Path) -> None:
     (line,) = mistakes(file, '[mqtt]\nusername = "me"\npassword_file = "."\n')
     assert "is not a file; " in line

@@ -103,6 +103,8 @@ def _trusted() -> set[int]:
     return {os.geteuid(), 0}
 
 
+MAX_NAMED_BYTES: Final = 2**20
+"""Of a file with a password, a key or certificates; a system's authorities take a quarter."""
 MAX_BYTES: Final = 64 * 2**20
 """The largest tokenizer.json has 4 MB."""
 
@@ -113,7 +115,8 @@ def read_bounded(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
         # A read claims as much memory as it asks for, whatever there is.
         content = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
     if len(content) > max_bytes:
-        raise ValueError(f"it is longer than {max_bytes >> 20} MiB")
+        size = f"{max_bytes >> 20} MiB" if max_bytes >> 20 else f"{max_bytes >> 10} KiB"
+        raise ValueError(f"it is longer than {size}")
     return content
 
 
@@ -123,6 +126,29 @@ def read_json(path: Path) -> Any:
         return json.loads(decode_text(read_bounded(path)))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def fault_of_file(file: Path, *, secret: bool) -> tuple[str, str] | None:
+    """Return what is wrong with a file that the configuration names, and the remedy."""
+    try:
+        mode = open_to_others(file.stat())
+    except OSError as error:
+        return f"the file cannot be used: {error.strerror}", f"put the file at {file}"
+    if not file.is_file():
+        return "is not a file", f"put a file at {file}"
+    if secret and mode is not None:
+        return f"others can read this file (mode {mode})", f"`chmod 600 {file}`"
+    exposure = exposed_file(file)
+    if exposure is not None:
+        return f"others could change the file: it {exposure.fault}", f"run: {exposure.remedy}"
+    if not os.access(file, os.R_OK):
+        return "this user may not read the file", f"`chmod 600 {file}` as its owner"
+    if file.stat().st_size > MAX_NAMED_BYTES:
+        said = f"is longer than {MAX_NAMED_BYTES >> 20} MiB"
+        return said, "name the file that holds the password, the key or the certificates alone"
+    if not file.read_bytes().strip():
+        return "the file is empty", f"write what is missing into {file}"
+    return None
 
 
 def open_regular(path: str | Path, flags: int) -> int:

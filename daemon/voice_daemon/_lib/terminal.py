@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
-from voice_daemon.errors import VoiceDaemonError
+from voice_daemon.errors import ConfigError, VoiceDaemonError
 
 # What stands in an ANSI escape sequence.
 BOLD: Final = "1"
@@ -78,11 +78,14 @@ def is_unicode(stream: TextIO) -> bool:
 def print_error(error: VoiceDaemonError, err: TextIO) -> None:
     """Print an error for a person: `daemonctl: what`, then `  -> remedy`.
 
-    The message of a wrong configuration has a line for each mistake. Where it cannot be written
-    (launchd's file on a full disk) the error is still what the exit code says.
+    Only the message of a wrong configuration has several lines, one for each mistake: elsewhere
+    a line end is part of a name. Where it cannot be written (launchd's file on a full disk) the
+    error is still what the exit code says.
     """
+    has_lines = isinstance(error, ConfigError)
+    lines = error.message.splitlines() if has_lines else [error.message]
     with suppress(OSError):
-        err.writelines(f"daemonctl: {printable(line)}\n" for line in error.message.splitlines())
+        err.writelines(f"daemonctl: {printable(line)}\n" for line in lines)
         if error.remedy:
             err.write(f"  -> {printable(error.remedy)}\n")
     flush_or_drop(err)

@@ -4,6 +4,7 @@ The check also looks up what is named, so that what it accepts works when the da
 """
 
 import argparse
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -20,6 +21,7 @@ from voice_daemon.errors import EXIT_OK, EXIT_USAGE, BrokerError, ModelError, No
 from voice_daemon.models import resolve
 from voice_daemon.models.catalogue import describe
 from voice_daemon.mqtt.tls import find_password, tls_context
+from voice_daemon.paths import HOME_VARIABLE, Paths
 from voice_daemon.runtime.live_settings import CONFIG_KEYS, LiveSettings
 from voice_daemon.vocabulary.document import VocabularyError
 from voice_daemon.vocabulary.store import read_file
@@ -42,6 +44,7 @@ def _check(args: argparse.Namespace, context: Context) -> int:
         missing = [
             *missing_models(effective, models_dir=context.paths().models_dir),
             *unusable_files(effective, context.environ),
+            *unwritable_folders(context.paths()),
         ]
         if missing:
             raise ConfigProblems(missing)
@@ -81,10 +84,14 @@ def missing_models(effective: Effective, *, models_dir: Path) -> Iterator[Mistak
         if not _is_absent_path(asr):
             yield effective.mistake(("asr", "model"), error.message, error.remedy)
         return
-    if folder.is_dir() and not any(found.suffix in _WEIGHTS for found in folder.iterdir()):
+    description = describe(folder)
+    if folder.is_file() and description.layout != "ggml":
+        remedy = "name a model folder, or a ggml-*.bin file of whisper.cpp"
+        yield effective.mistake(("asr", "model"), "is not a whisper.cpp (ggml) file", remedy)
+    elif folder.is_dir() and not any(found.suffix in _WEIGHTS for found in folder.iterdir()):
         remedy = "name the folder that holds the weights, or download the model again"
         yield effective.mistake(("asr", "model"), "there are no weights in that folder", remedy)
-    elif describe(folder).languages == "en":
+    elif description.languages == "en":
         if asr.language not in {"en", "auto"}:
             remedy = 'set language = "en", or take a multilingual model'
             yield effective.mistake(("asr", "language"), f"{asr.model} knows English only", remedy)
@@ -115,6 +122,17 @@ def unusable_files(effective: Effective, environ: Mapping[str, str]) -> Iterator
             read_file(names)
     except VocabularyError as error:
         yield effective.mistake(("vocabulary", "file"), error.message, error.remedy)
+
+
+def unwritable_folders(paths: Paths) -> Iterator[Mistake]:
+    """Find where the daemon could not put its files: it makes what is missing of a path."""
+    for folder in dict.fromkeys((paths.state_dir, paths.log_file.parent)):
+        there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            said = "this user may not write into it" if there.is_dir() else "is not a folder"
+            remedy = f"make it a folder of this user's, or set {HOME_VARIABLE} to another"
+            yield Mistake(str(there), "", "", said, remedy)
+            return
 
 
 def absent_paths(effective: Effective) -> Iterator[Mistake]:

@@ -123,10 +123,21 @@ class _Parser(argparse.ArgumentParser):
         super()._check_value(action, value)
 
 
+def _path(text: str) -> Path:
+    return Path(_name(text))
+
+
+def _name(text: str) -> str:
+    """Refuse the empty name, which would be taken for the folder that the command runs in."""
+    if not text:
+        raise argparse.ArgumentTypeError("'' is empty; give the name of a file")
+    return text
+
+
 def _add_config(parser: argparse.ArgumentParser, *, default: str | None) -> None:
     parser.add_argument(
         "--config",
-        type=Path,
+        type=_path,
         metavar="PATH",
         default=default,
         help="configuration file (default: $VOICE_DAEMON_CONFIG, else the platform's)",
@@ -140,6 +151,7 @@ def _add_json(parser: argparse.ArgumentParser, says: str = "print one JSON docum
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input",
+        type=_name,
         default=MICROPHONE,
         metavar="mic|FILE",
         help="a sound file to hear instead of the microphone; the daemon ends with it",
@@ -167,7 +179,7 @@ def _add_transcribe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files",
         nargs="+",
-        type=Path,
+        type=_path,
         metavar="FILE",
         help="a sound file of any rate; - is standard input",
     )
@@ -179,7 +191,7 @@ def _add_transcribe(parser: argparse.ArgumentParser) -> None:
     )
     home = parser.add_mutually_exclusive_group()
     home.add_argument(
-        "--vocabulary", type=Path, metavar="FILE", help="a document with the home's names"
+        "--vocabulary", type=_path, metavar="FILE", help="a document with the home's names"
     )
     home.add_argument(
         "--no-vocabulary", action="store_true", help="use no names, not even the daemon's own"
@@ -263,7 +275,7 @@ def _add_mic_test(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"how long to listen (default: {DEFAULT_MICROPHONE_TEST_S:g}; a file: all of it)",
     )
-    parser.add_argument("--input", type=Path, metavar="FILE", help="measure a sound file instead")
+    parser.add_argument("--input", type=_path, metavar="FILE", help="measure a sound file instead")
     _add_json(parser)
 
 
@@ -276,7 +288,7 @@ def _add_recordings(
         nargs="+",
         action="extend",
         default=[],
-        type=Path,
+        type=_path,
         metavar="FILE",
         help=says,
     )
@@ -286,7 +298,7 @@ def _add_wake_test(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files",
         nargs="*",
-        type=Path,
+        type=_path,
         metavar="FILE",
         help="recordings of the wake word, or folders of them; without any: live",
     )
@@ -297,7 +309,7 @@ def _add_wake_test(parser: argparse.ArgumentParser) -> None:
         "--wake-word", metavar="NAME", help="a bundled name or a model's path (default: configured)"
     )
     parser.add_argument(
-        "--picture", type=Path, metavar="OUT.png", help="draw misses against false accepts"
+        "--picture", type=_path, metavar="OUT.png", help="draw misses against false accepts"
     )
     parser.add_argument("--seconds", type=float, metavar="N", help="how long to listen, live")
     _add_json(parser, "print one JSON document (live: a line every 0.4 s)")
@@ -356,24 +368,24 @@ def _add_vocabulary(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     show = actions.add_parser("show", help="print what is known of the home")
     check = actions.add_parser("check", help="report every mistake in a document")
-    check.add_argument("file", type=Path, metavar="FILE", help="in JSON, or TOML (.toml)")
+    check.add_argument("file", type=_path, metavar="FILE", help="in JSON, or TOML (.toml)")
     pull = actions.add_parser("pull", help="ask Home Assistant for the names, once")
     pull.add_argument("--url", required=True, help="such as http://homeassistant.local:8123")
     pull.add_argument(
         "--token-file",
         required=True,
-        type=Path,
+        type=_path,
         help="a file that holds an administrator's long-lived token",
     )
-    pull.add_argument("--out", type=Path, metavar="FILE", help="write there (default: print)")
+    pull.add_argument("--out", type=_path, metavar="FILE", help="write there (default: print)")
     say = actions.add_parser("say", help="explain why a sentence is understood, or is not")
     say.add_argument("text", metavar="TEXT", help="the sentence, in quotes")
     say.add_argument(
-        "--vocabulary", type=Path, metavar="FILE", help="a document to use instead of the home's"
+        "--vocabulary", type=_path, metavar="FILE", help="a document to use instead of the home's"
     )
     spell = actions.add_parser("spell", help="learn how the recogniser writes the names")
-    spell.add_argument("file", type=Path, metavar="FILE", help="a document in JSON")
-    spell.add_argument("--out", type=Path, metavar="FILE", help="write there (default: print)")
+    spell.add_argument("file", type=_path, metavar="FILE", help="a document in JSON")
+    spell.add_argument("--out", type=_path, metavar="FILE", help="write there (default: print)")
     for action in (show, check, pull, say, spell):
         _add_json(action)
 

@@ -4,12 +4,12 @@ The environment wins over the file, and the file over the defaults. Values of th
 checked strictly; those of the environment are text and are converted.
 """
 
-import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -22,6 +22,7 @@ from voice_daemon._lib.files import (
     decode_text,
     exposed_file,
     exposed_way,
+    fault_of_file,
     open_to_others,
     read_bounded,
     shared_with_a_group,
@@ -47,8 +48,10 @@ from voice_daemon.config.values import names_a_path
 from voice_daemon.errors import VoiceDaemonError
 from voice_daemon.paths import default_paths, expand
 
-MAX_CONFIG_BYTES = 2**20
-"""A hundred times the example with every comment."""
+MAX_CONFIG_BYTES = 2**16
+"""Seven times the example with every comment; a key of many dots takes the square of its length."""
+MAX_STRANGERS = 20
+"""So many unknown names are told of a file, or of the environment: more is another program's."""
 CONFIG_VARIABLE = "VOICE_DAEMON_CONFIG"
 PASSWORD_VARIABLE = f"{ENV_PREFIX}MQTT{ENV_DELIMITER}PASSWORD"
 """The password itself: never among the settings, which are shown."""
@@ -121,7 +124,7 @@ def _read_environ(environ: Mapping[str, str], problems: list[Mistake]) -> dict[K
     known = {variable(key): key for key in all_keys()}
     ours = [name for name in environ if name.upper().startswith(ENV_PREFIX)]
     strangers = [name for name in ours if name not in known and name not in OTHER_VARIABLES]
-    problems += (_unknown_variable(name, environ[name]) for name in strangers)
+    problems += _first_few(_unknown_variable(name, environ[name]) for name in strangers)
     source = EnvSettingsSource(Settings)
     source.env_vars = {name.lower(): environ[name] for name in ours if name in known}
     values: dict[Key, Any] = {}
@@ -140,20 +143,38 @@ def _sorted_out(file: Path, table: Mapping[str, Any], problems: list[Mistake]) -
         if name in SECTIONS and isinstance(value, dict):
             fields = SECTIONS[name].model_fields
             values.update({(name, key): v for key, v in value.items() if key in fields})
-            strangers = {key: v for key, v in value.items() if key not in fields}
-            problems += (_unknown_key(file, name, key, v) for key, v in strangers.items())
-        elif name in SECTIONS:
-            remedy = f"write [{name}] on a line of its own, and its keys below"
-            problems.append(Mistake(str(file), name, shown(name, value), "is a section", remedy))
         elif name in TOP_KEYS:
             values["", name] = value
-        elif isinstance(value, dict):
-            problems.append(_unknown_section(file, name))
-        else:
-            problems.append(_unknown_key(file, "", name, value))
+    problems += _first_few(_strangers(file, table))
     problems += _readable_secret(file, table)
     problems += _in_others_hands(file)
     return values
+
+
+def _strangers(file: Path, table: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Find the keys and sections that there are not."""
+    for name, value in table.items():
+        if name in SECTIONS and isinstance(value, dict):
+            fields = SECTIONS[name].model_fields
+            strangers = ((key, v) for key, v in value.items() if key not in fields)
+            yield from (_unknown_key(file, name, key, v) for key, v in strangers)
+        elif name in SECTIONS:
+            remedy = f"write [{name}] on a line of its own, and its keys below"
+            yield Mistake(str(file), name, shown(name, value), "is a section", remedy)
+        elif name not in TOP_KEYS:
+            is_section = isinstance(value, dict)
+            yield (
+                _unknown_section(file, name) if is_section else _unknown_key(file, "", name, value)
+            )
+
+
+def _first_few(strangers: Iterator[Mistake]) -> Iterator[Mistake]:
+    """Give no more mistakes than a person reads; to look for what each meant takes time."""
+    few = tuple(islice(strangers, MAX_STRANGERS))
+    yield from few
+    if next(strangers, None) is not None:
+        remedy = "correct these first, or name another file"
+        yield Mistake(few[0].file, "", "", f"more than {MAX_STRANGERS} names are unknown", remedy)
 
 
 def _about_file(file: Path, message: str, remedy: str) -> Mistake:
@@ -466,26 +487,6 @@ def _shared_file(file: Path | None) -> Iterator[Mistake]:
 def _bad_files(leaves: Mapping[Key, _Leaf]) -> Iterator[Mistake]:
     for key in _FILES:
         if key in leaves and leaves[key].value is not None:
-            fault = _fault_of_file(leaves[key].value, secret=key in _SECRET_FILES)
+            fault = fault_of_file(leaves[key].value, secret=key in _SECRET_FILES)
             if fault:
                 yield leaves[key].problem(key, *fault)
-
-
-def _fault_of_file(file: Path, *, secret: bool) -> tuple[str, str] | None:
-    """Return what is wrong with a file that the configuration names, and the remedy."""
-    try:
-        mode = open_to_others(file.stat())
-    except OSError as error:
-        return f"the file cannot be used: {error.strerror}", f"put the file at {file}"
-    if not file.is_file():
-        return "is not a file", f"put a file at {file}"
-    if secret and mode is not None:
-        return f"others can read this file (mode {mode})", f"`chmod 600 {file}`"
-    exposure = exposed_file(file)
-    if exposure is not None:
-        return f"others could change the file: it {exposure.fault}", f"run: {exposure.remedy}"
-    if not os.access(file, os.R_OK):
-        return "this user may not read the file", f"`chmod 600 {file}` as its owner"
-    if not file.read_bytes().strip():
-        return "the file is empty", f"write what is missing into {file}"
-    return None

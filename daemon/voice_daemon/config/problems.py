@@ -148,7 +148,9 @@ class ConfigProblems(ConfigError):  # noqa: N818 - it carries many errors, as it
 
 
 def key_name(section: str, key: str) -> str:
-    """`[wake] threshold`, or the bare key at the top level."""
+    """`[wake] threshold`, or the bare key at the top level; short, as a stranger's may be long."""
+    key = key if len(key) <= MAX_SHOWN_CHARS else key[: MAX_SHOWN_CHARS - 1] + "…"
+    key = key or '""'
     return f"[{section}] {key}" if section else key
 
 

@@ -14,6 +14,7 @@ FIRST_MULTILINGUAL_VOCABULARY: Final = 51_865
 """Tokens of a multilingual model; large-v3 has one language more."""
 ENGLISH_VOCABULARIES: Final = frozenset({50_256, 51_864})
 """Tokens of an English-only model, without and with Whisper's own."""
+_GGML_MAGIC: Final = 0x67676D6C.to_bytes(4, "little")
 _GGML_HEAD: Final = struct.Struct("<4si")
 """whisper.cpp's file begins with a magic number and the vocabulary's size."""
 
@@ -45,8 +46,8 @@ def _layout_and_vocabulary(folder: Path) -> tuple[str, int | None]:
     files = [folder] if folder.is_file() else sorted(folder.glob("ggml*.bin"))
     for ggml in files:
         with open_to_read(ggml) as content:
-            _, n_vocab = _GGML_HEAD.unpack(content.read(_GGML_HEAD.size))
-        return "ggml", n_vocab
+            magic, n_vocab = _GGML_HEAD.unpack(content.read(_GGML_HEAD.size))
+        return ("ggml", n_vocab) if magic == _GGML_MAGIC else ("unknown", None)
     config: Any = read_json(folder / "config.json")
     if not isinstance(config, dict):
         raise TypeError("config.json is not an object")

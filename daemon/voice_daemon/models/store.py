@@ -192,14 +192,21 @@ def read_manifest(folder: Path) -> Manifest | None:
             raise ValueError(f"schema {data['schema']}")
         files = tuple(ManifestFile(**item) for item in data["files"])
         return Manifest(data["repo_id"], data["revision"], files)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             "models.bad_manifest",
-            f"{path} cannot be read: {type(error).__name__}: {error}",
+            f"{path} cannot be read: {_why(error)}",
             remedy="download the model again: `daemonctl models pull --force NAME`",
         ) from error
+
+
+def _why(error: Exception) -> str:
+    """Say why a manifest is none, without Python's words for a key that it lacks."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error) if isinstance(error, ValueError) else "it is not a model's manifest"
 
 
 def _installed(name: str, folder: Path, *, bundled: bool) -> InstalledModel:

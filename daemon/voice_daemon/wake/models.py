@@ -277,9 +277,10 @@ def _given_file(path: Path, *, backend: str) -> Path:
     if file.is_file():
         return file
     if not path.is_file():
+        said = "is not a file" if path.exists() else "does not exist"
         raise ModelError(
             "wake.no_such_file",
-            f"the wake word model {path} does not exist",
+            f"the wake word model {path} {said}",
             remedy=f"correct wake.models; bundled ones are {', '.join(bundled_wake_words())}",
         )
     raise ModelError(
